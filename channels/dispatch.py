@@ -1,0 +1,74 @@
+"""The dispatch channels: every method goes through one `POST /invoke`, as JSON or as msgpack."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from yarl import URL
+
+from channels.http import HTTPChannel
+from meshcore.call import Call
+from meshcore.codec import JSON, MSGPACK, Codec, Limits
+from meshcore.declare import channel
+from meshcore.envelope import MethodCodec
+from meshcore.errors import Code, CommunicationError, MeshError, RemoteError
+from meshcore.instances import Endpoint
+from meshcore.interface import ComponentDescription, Method
+from meshcore.ports import ChannelOptions
+
+_OK = 200
+
+
+class DispatchChannel(HTTPChannel):
+    """Sends `{"method": ..., "args": ...}` in the format of its subclass."""
+
+    codec: ClassVar[Codec]
+
+    def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
+        """Build the codecs of all methods, so that what cannot work fails now."""
+        super().bind(component, options)
+        limits = Limits(max_depth=options.max_depth)
+        self._methods: dict[Method, MethodCodec] = {
+            method: MethodCodec(self.codec, component.name, method, limits)
+            for service in component.services
+            for method in service.methods
+        }
+        self._headers = {"content-type": self.codec.content_type}
+
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
+        """Send one call."""
+        codec = self._methods[call.method]
+        body = codec.encode_request(call.arguments)
+        response, data = await self.exchange(call, "POST", _invoke_url(endpoint.url), self._headers, body)
+        try:
+            return codec.decode_answer(data)
+        except CommunicationError as error:
+            if response.status != _OK:  # not our server's answer, but a proxy's, or nobody's
+                raise _status_error(call, endpoint, response.status) from error
+            raise
+
+
+@channel("dispatch-json")
+class DispatchJsonChannel(DispatchChannel):
+    """Dispatches as JSON."""
+
+    codec = JSON
+
+
+@channel("dispatch-msgpack")
+class DispatchMsgpackChannel(DispatchChannel):
+    """Dispatches as msgpack, the fastest of the channels over HTTP."""
+
+    codec = MSGPACK
+
+
+@lru_cache(1024)
+def _invoke_url(base: str) -> URL:
+    """Parsing a URL costs as much as encoding the arguments."""
+    return URL(base.rstrip("/") + "/invoke")
+
+
+def _status_error(call: Call, endpoint: Endpoint, status: int) -> MeshError:
+    text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
+    return RemoteError(Code.from_http_status(status), text)

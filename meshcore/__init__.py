@@ -1,0 +1,137 @@
+"""meshcore: a proxyless service mesh inside the Python process.
+
+Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
+"""
+
+from meshcore.advice import Invocation, advice, around, methods
+from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
+from meshcore.blocking import BlockingMesh
+from meshcore.call import Call, Handler, Interceptor, compose
+from meshcore.component import AbstractComponent, Component, ComponentStatus
+from meshcore.declare import (
+    Body,
+    Content,
+    Path,
+    PathParam,
+    Query,
+    QueryParam,
+    Service,
+    channel,
+    component,
+    delete,
+    get,
+    health,
+    idempotent,
+    implementation,
+    patch,
+    post,
+    put,
+    raises,
+    rest,
+    service,
+)
+from meshcore.describe import describe
+from meshcore.errors import (
+    AuthorizationError,
+    Code,
+    CommunicationError,
+    ConfigurationError,
+    LocalError,
+    MeshError,
+    RemoteError,
+)
+from meshcore.health import HealthCheckManager, HealthStatus, health_check, health_checks
+from meshcore.instances import (
+    Absent,
+    Bound,
+    ChannelAddress,
+    Endpoint,
+    Failed,
+    Instance,
+    Pending,
+    Sighting,
+)
+from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
+from meshcore.mesh import Mesh
+from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
+from meshcore.proxies import Interceptors
+from meshcore.recipes import create, inject_service, inject_value, injectable, module, on_destroy, on_init
+from meshcore.serving import MeshApp
+from meshcore.settings import Settings, load_settings
+
+__all__ = [
+    "Absent",
+    "AbstractComponent",
+    "AuthorizationError",
+    "BlockingMesh",
+    "Body",
+    "Bound",
+    "Call",
+    "Channel",
+    "ChannelAddress",
+    "ChannelOptions",
+    "Code",
+    "CommunicationError",
+    "Component",
+    "ComponentDescription",
+    "ComponentRegistry",
+    "ComponentStatus",
+    "ConfigurationError",
+    "Content",
+    "Endpoint",
+    "Failed",
+    "FirstURLSelector",
+    "Handler",
+    "HealthCheckManager",
+    "HealthStatus",
+    "Instance",
+    "Interceptor",
+    "Interceptors",
+    "Invocation",
+    "LocalError",
+    "Mesh",
+    "MeshApp",
+    "MeshError",
+    "Method",
+    "Parameter",
+    "Path",
+    "PathParam",
+    "Pending",
+    "Query",
+    "QueryParam",
+    "RemoteError",
+    "RoundRobinURLSelector",
+    "Service",
+    "ServiceDescription",
+    "Settings",
+    "Sighting",
+    "URLSelector",
+    "advice",
+    "around",
+    "channel",
+    "component",
+    "compose",
+    "create",
+    "delete",
+    "describe",
+    "get",
+    "health",
+    "health_check",
+    "health_checks",
+    "idempotent",
+    "implementation",
+    "inject_service",
+    "inject_value",
+    "injectable",
+    "load_settings",
+    "methods",
+    "module",
+    "on_destroy",
+    "on_init",
+    "patch",
+    "post",
+    "put",
+    "raises",
+    "rest",
+    "service",
+]

@@ -1,0 +1,74 @@
+"""The composition root: `hypercorn meshcore.app:app` serves the module that the settings name.
+
+Nothing is read, imported or built before the server starts the application.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from meshcore.body import Receive, Scope, Send
+from meshcore.errors import ConfigurationError
+from meshcore.serving import MeshApp
+from meshcore.settings import Settings, load_settings
+from meshcore.suggest import did_you_mean
+
+
+def load_module(settings: Settings) -> type:
+    """The module class that the settings name.
+
+    Raises:
+        ConfigurationError: there is none; the text names the setting to mend.
+    """
+    setting = settings.module
+    origin = settings.sources.get("module", "default")
+    title = f"setting module = {setting!r} (from: {origin})" if setting else "no module to serve"
+    if not setting:
+        raise ConfigurationError(title, ["set MESHCORE_MODULE=package.module:Class, or `module` in [tool.meshcore]"])
+    name, _, path = setting.partition(":")
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - as `python -m` has it; console scripts do not
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        found: Any = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigurationError(title, [f"no Python module {error.name!r} in {os.getcwd()} or on sys.path"]) from None  # noqa: PTH109
+        raise ConfigurationError(title, [f"importing {name} failed: {error}"]) from error
+    except Exception as error:
+        raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
+    for part in path.split("."):
+        members = vars(found)
+        if part not in members:
+            classes = [key for key, value in members.items() if isinstance(value, type)]
+            raise ConfigurationError(title, [f"{name} has no {part!r}{did_you_mean(part, classes)}"])
+        found = members[part]
+    if not isinstance(found, type):
+        raise ConfigurationError(title, [f"{path} is a {type(found).__name__}, not a class decorated with @module"])
+    return found
+
+
+class LazyApp:
+    """The ASGI application; it becomes a `MeshApp` when the server announces the lifespan."""
+
+    def __init__(self) -> None:
+        self._app: MeshApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI callable."""
+        if self._app is None:
+            if scope["type"] != "lifespan":
+                raise RuntimeError("meshcore.app:app needs a server that supports the ASGI lifespan")
+            try:
+                settings = load_settings()
+                self._app = MeshApp(load_module(settings), settings=settings)
+            except ConfigurationError as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+        await self._app(scope, receive, send)
+
+
+app = LazyApp()

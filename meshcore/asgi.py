@@ -1,0 +1,99 @@
+"""The ASGI application of a mesh, generated from its descriptions. It owns no lifetime: see `serving` for that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from meshcore.body import Receive, Scope, Send
+from meshcore.catalog import Hosted
+from meshcore.health import HealthCheckManager
+from meshcore.invoke import Invoke
+from meshcore.rest import rest_routes
+from meshcore.server import Server
+
+HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
+
+
+class Probes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application asks its owner for.
+
+    Attributes:
+        identity: what `/livez` says of this process, so that it can recognise itself.
+        ready: whether calls are welcome.
+        health: of a component.
+        report: of the whole process.
+    """
+
+    identity: dict[str, Any]
+    ready: Callable[[], bool]
+    health: HealthOf
+    report: Callable[[], Awaitable[dict[str, Any]]]
+
+
+class MeshAsgi:
+    """Serves `/invoke`, the REST routes, each component's health path, `/livez`, `/readyz` and `/report`."""
+
+    def __init__(
+        self, server: Server, hosted: Iterable[Hosted], probes: Probes, *, max_body: int, max_depth: int, debug: bool
+    ) -> None:
+        hosted = tuple(hosted)
+        components = [each.component for each in hosted]
+        self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
+        routes: list[BaseRoute] = [
+            Route("/livez", _livez(probes)),
+            Route("/readyz", _readyz(probes)),
+            Route("/report", _report(probes)),
+            *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
+            *rest_routes(server, components, max_body=max_body, max_depth=max_depth),
+        ]
+        self._router = Starlette(debug=debug, routes=routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, past Starlette if it is a dispatched call."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path: str = scope["path"]
+            root: str = scope.get("root_path", "")
+            if path.removeprefix(root) == "/invoke":
+                await self._invoke(scope, receive, send)
+                return
+        await self._router(scope, receive, send)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _livez(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def livez(request: Request) -> Response:  # noqa: ARG001
+        return _json({"status": "ok", **probes.identity})
+
+    return livez
+
+
+def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def readyz(request: Request) -> Response:  # noqa: ARG001
+        return _json({"status": "ready"}) if probes.ready() else _json({"status": "not ready"}, 503)
+
+    return readyz
+
+
+def _health(probes: Probes, hosted: Hosted) -> Callable[[Request], Awaitable[Response]]:
+    async def health(request: Request) -> Response:  # noqa: ARG001
+        found = await probes.health(hosted)
+        return _json(found.to_plain(), found.status.http_status)
+
+    return health
+
+
+def _report(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def report(request: Request) -> Response:  # noqa: ARG001
+        return _json(await probes.report())
+
+    return report

@@ -1,0 +1,216 @@
+"""What the modules of a mesh declare, described once; and every mistake in it, found before anything starts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+
+import msgspec
+
+from meshcore.conformity import conformity_problems
+from meshcore.declare import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
+from meshcore.describe import describe_component, describe_service
+from meshcore.errors import ConfigurationError
+from meshcore.interface import ComponentDescription, ServiceDescription
+from meshcore.marks import find_mark
+from meshcore.recipes import ModuleMark, modules_of
+
+RESERVED_PATHS = ("/invoke", "/livez", "/readyz", "/report")
+
+
+class Hosted(msgspec.Struct, frozen=True, eq=False):
+    """A component that is implemented here.
+
+    Attributes:
+        implementation: its class.
+        health_path: where its health is served, empty for nowhere.
+    """
+
+    component: ComponentDescription
+    implementation: type
+    health_path: str
+
+
+class Catalog:
+    """The declarations of a mesh.
+
+    Attributes:
+        hosted: the components that are implemented here.
+        implementations: of services, by interface.
+        channels: channel classes that the modules define, by name.
+        problems: all mistakes.
+    """
+
+    def __init__(self, module: type) -> None:
+        self.problems: list[str] = []
+        self._services: dict[type, ServiceDescription] = {}
+        self._components: dict[type, ComponentDescription] = {}
+        self.implementations: dict[type, type] = {}
+        self.channels: dict[str, type] = {}
+        self.hosted: tuple[Hosted, ...] = ()
+        self._named: dict[type, ComponentDescription] = {}
+        if find_mark(module, ModuleMark) is None:
+            self.problems.append(f"{module.__qualname__} is not decorated with @module")
+        classes = tuple(_classes_of(module))
+        self._read_channels(classes)
+        self._read_named(module)
+        self._read_implementations(classes)
+        self._check_hosted()
+        self._check_paths()
+
+    def service(self, interface: type) -> ServiceDescription:
+        """The description of an interface; always the same object, so that its methods can be compared by identity."""
+        description = self._services.get(interface)
+        if description is None:
+            description = self._services[interface] = describe_service(interface, self.problems)
+        return description
+
+    def component(self, interface: type) -> ComponentDescription:
+        """The description of a component."""
+        description = self._components.get(interface)
+        if description is None:
+            description = describe_component(interface, self.problems, self.service)
+            self._components[interface] = description
+        return description
+
+    def component_of(self, interface: type) -> ComponentDescription:
+        """The component that offers a service.
+
+        Raises:
+            ConfigurationError: none does, or several do; the text says what to name.
+        """
+        before = len(self.problems)
+        found = self._offering(interface)
+        new = self.problems[before:]
+        del self.problems[before:]
+        name = interface.__qualname__
+        if new:
+            raise ConfigurationError(f"{name} cannot be called", new)
+        if not found:
+            reason = f"no component offers {name}; name the one that does: @module(components=[...])"
+            raise ConfigurationError(f"{name} cannot be called", [reason])
+        if len(found) > 1:
+            names = ", ".join(component.interface.__qualname__ for component in found)
+            reason = f"several components offer {name}: {names}; name the one to call: @module(components=[...])"
+            raise ConfigurationError(f"{name} cannot be called", [reason])
+        return found[0]
+
+    def _offering(self, interface: type) -> list[ComponentDescription]:
+        """The components that the modules name or implement; if none fits, those beside the service's own class."""
+        named = [component for component in self._named.values() if _offers(component, interface)]
+        if named:
+            return named
+        beside = vars(sys.modules[interface.__module__]).values() if interface.__module__ in sys.modules else ()
+        candidates = [
+            cls
+            for cls in beside
+            if isinstance(cls, type) and (mark := find_mark(cls, ComponentMark)) and interface in mark.services
+        ]
+        return [self.component(cls) for cls in dict.fromkeys(candidates)]
+
+    def _read_channels(self, classes: Iterable[type]) -> None:
+        for cls in classes:
+            mark = find_mark(cls, ChannelMark)
+            if mark is None:
+                continue
+            if mark.name in self.channels:
+                other = self.channels[mark.name].__qualname__
+                self.problems.append(f"two channels are called {mark.name!r}: {other} and {cls.__qualname__}")
+            self.channels[mark.name] = cls
+
+    def _read_named(self, module: type) -> None:
+        for each in modules_of(module):
+            mark = find_mark(each, ModuleMark)
+            for interface in mark.components if mark else ():
+                self._named[interface] = self.component(interface)
+
+    def _read_implementations(self, classes: Iterable[type]) -> None:
+        hosted: dict[type, Hosted] = {}
+        for cls in classes:
+            if find_mark(cls, ImplementationMark) is None:
+                if find_mark(cls, HealthMark) is not None:
+                    self.problems.append(f"{cls.__qualname__}: @health belongs on a component's @implementation")
+                continue
+            services = [base for base in cls.__mro__[1:] if find_mark(base, ServiceMark)]
+            components = [base for base in cls.__mro__[1:] if find_mark(base, ComponentMark)]
+            if not services and not components:
+                self.problems.append(
+                    f"{cls.__qualname__} is decorated with @implementation, but none of its bases is a @service or @component"
+                )
+            for interface in services:
+                other = self.implementations.setdefault(interface, cls)
+                if other is not cls:
+                    self.problems.append(_twice(interface, other, cls))
+                self.problems += conformity_problems(self.service(interface), cls)
+            for interface in components:
+                health = find_mark(cls, HealthMark)
+                new = Hosted(self.component(interface), cls, health.path if health else "")
+                other_hosted = hosted.setdefault(interface, new)
+                if other_hosted is not new:
+                    self.problems.append(_twice(interface, other_hosted.implementation, cls))
+                self._named[interface] = new.component
+        self.hosted = tuple(hosted.values())
+
+    def _check_hosted(self) -> None:
+        for hosted in self.hosted:
+            missing = [
+                service.interface.__qualname__
+                for service in hosted.component.services
+                if service.interface not in self.implementations and service.methods
+            ]
+            self.problems += [
+                f"component {hosted.component.name!r} is implemented by {hosted.implementation.__qualname__}, "
+                f"but nothing here implements its service {name}"
+                for name in missing
+            ]
+        for interface, implementation in self.implementations.items():
+            if not self._offering(interface):
+                self.problems.append(
+                    f"{implementation.__qualname__} implements {interface.__qualname__}, which is in no component; "
+                    "add it to a @component(services=[...])"
+                )
+        names: dict[str, ComponentDescription] = {}
+        for component in self._named.values():
+            other = names.setdefault(component.name, component)
+            if other is not component:
+                first, second = other.interface.__qualname__, component.interface.__qualname__
+                self.problems.append(f"two components are called {component.name!r}: {first} and {second}")
+
+    def _check_paths(self) -> None:
+        taken: dict[tuple[str, str], str] = {("GET", path): "the server itself" for path in RESERVED_PATHS}
+        for hosted in self.hosted:
+            routes = [
+                (method.http.verb, method.http.path, f"{service.interface.__qualname__}.{method.name}")
+                for service in hosted.component.services
+                for method in service.methods
+                if method.http is not None
+            ]
+            if hosted.health_path:
+                routes.append(("GET", hosted.health_path, f"@health of {hosted.implementation.__qualname__}"))
+            for verb, path, owner in routes:
+                pattern = re.sub(r"\{\w+\}", "{}", path)
+                other = taken.setdefault((verb, pattern), owner)
+                if other != owner:
+                    self.problems.append(f"{owner}: {verb} {path} is taken by {other}")
+
+
+def _classes_of(module: type) -> Iterable[type]:
+    """The classes that belong to the modules: what their Python modules define, and what they provide by name."""
+    found: dict[type, None] = {}
+    for each in modules_of(module):
+        members = vars(sys.modules[each.__module__]).values() if each.__module__ in sys.modules else ()
+        for cls in members:
+            if isinstance(cls, type) and cls.__module__ == each.__module__:
+                found[cls] = None
+        mark = find_mark(each, ModuleMark)
+        found.update(dict.fromkeys(mark.provides if mark else ()))
+    return found
+
+
+def _offers(component: ComponentDescription, interface: type) -> bool:
+    return any(service.interface is interface for service in component.services)
+
+
+def _twice(interface: type, first: type, second: type) -> str:
+    return f"{interface.__qualname__} has two implementations: {first.__qualname__} and {second.__qualname__}"

@@ -1,0 +1,187 @@
+"""Reads interfaces: signatures with resolved types, HTTP mappings, declared exceptions, texts; and all their mistakes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, get_origin
+
+from meshcore.declare import ComponentMark, HttpMark, IdempotentMark, RaisesMark, RestMark, ServiceMark
+from meshcore.docstring import Docstring, read_docstring
+from meshcore.errors import ConfigurationError
+from meshcore.faults import why_not_exception
+from meshcore.hints import resolve_hints, split_marks
+from meshcore.interface import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription
+from meshcore.mapping import assign_sources, read_mapping
+from meshcore.marks import find_mark, marks_of
+from meshcore.travel import why_not
+
+_IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
+
+
+def describe(interface: type) -> ServiceDescription:
+    """The description of a service interface.
+
+    Raises:
+        ConfigurationError: with every reason why the interface cannot be offered or called.
+    """
+    problems: list[str] = []
+    description = describe_service(interface, problems)
+    if problems:
+        title = f"{getattr(interface, '__name__', interface)} cannot be used as a service"
+        raise ConfigurationError(title, problems)
+    return description
+
+
+def describe_component(
+    interface: type, problems: list[str], describe_one: Callable[[type], ServiceDescription] | None = None
+) -> ComponentDescription:
+    """The description of a component and its services; problems are added to the list.
+
+    Args:
+        interface: the class that was decorated with `@component`.
+        problems: gets what is wrong.
+        describe_one: describes a service, if the caller keeps descriptions; it reports their problems itself.
+    """
+    mark = find_mark(interface, ComponentMark)
+    if mark is None:
+        problems.append(f"{interface.__qualname__} is not decorated with @component")
+        return ComponentDescription(interface, interface.__name__, "", ())
+    if not mark.services:
+        problems.append(f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])")
+    services = tuple(
+        describe_one(service) if describe_one else describe_service(service, problems) for service in mark.services
+    )
+    text = mark.description or read_docstring(interface).summary
+    return ComponentDescription(interface, mark.name, text, services)
+
+
+def describe_service(interface: type, problems: list[str]) -> ServiceDescription:
+    """The description of a service; problems are added to the list and what they concern is left out."""
+    mark = find_mark(interface, ServiceMark)
+    if mark is None:
+        name = getattr(interface, "__qualname__", repr(interface))
+        problems.append(f"{name} is not decorated with @service")
+        return ServiceDescription(object, name, "", ())
+    methods = [
+        method
+        for name, (owner, function) in interface_functions(interface, problems).items()
+        if (method := _read_method(interface, mark.name, owner, name, function, problems)) is not None
+    ]
+    if not methods and not problems:
+        problems.append(f"{interface.__qualname__} has no abstract methods, so there is nothing to call")
+    text = mark.description or read_docstring(interface).summary
+    return ServiceDescription(interface, mark.name, text, tuple(methods))
+
+
+def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[type, Any]]:
+    """The methods that make up the interface: abstract ones, and in a protocol all public ones, bases' first."""
+    found: dict[str, tuple[type, Any]] = {}
+    for owner in reversed(interface.__mro__):
+        is_protocol = bool(getattr(owner, "_is_protocol", False))
+        for name, member in vars(owner).items():
+            abstract = getattr(member, "__isabstractmethod__", False)
+            public_protocol = is_protocol and owner is not Protocol and not name.startswith("_")
+            if not (abstract or (public_protocol and (inspect.isfunction(member) or isinstance(member, property)))):
+                if name in found and inspect.isfunction(member):
+                    del found[name]  # implemented in the interface itself: no longer something to call remotely
+                continue
+            place = f"{interface.__qualname__}.{name}"
+            if not inspect.isfunction(member):
+                kind = type(member).__name__
+                problems.append(f"{place}: an interface has plain methods only, this is a {kind}")
+            elif name.startswith("_"):
+                problems.append(f"{place}: an abstract method of an interface must be public")
+            else:
+                found[name] = (owner, member)
+    return found
+
+
+def _read_method(
+    interface: type, service: str, owner: type, name: str, function: Any, problems: list[str]
+) -> Method | None:
+    place = f"{interface.__qualname__}.{name}"
+    before = len(problems)
+    hints = resolve_hints(interface, owner, function, place, problems)
+    if hints is None:
+        return None
+    doc = read_docstring(function)
+    parameters = _read_parameters(function, hints, doc, place, problems)
+    returns = _read_returns(function, hints, place, problems)
+    raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
+    for error in raises:
+        if reason := why_not_exception(error):
+            problems.append(f"{place}: @raises: {reason}")
+    mapping = find_mark(function, HttpMark)
+    http = None
+    if mapping is not None:
+        rest = find_mark(interface, RestMark)
+        http = read_mapping(mapping, rest.prefix if rest else "")
+        parameters = assign_sources(parameters, http, place, problems)
+    if len(problems) > before:
+        return None
+    return Method(
+        service=service,
+        name=name,
+        parameters=parameters,
+        returns=returns,
+        is_async=inspect.iscoroutinefunction(function),
+        idempotent=find_mark(function, IdempotentMark) is not None
+        or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
+        raises=raises,
+        http=http,
+        summary=(mapping.summary if mapping else "") or doc.summary,
+        description=(mapping.description if mapping else "") or doc.description,
+    )
+
+
+def _read_parameters(
+    function: Any, hints: dict[str, Any], doc: Docstring, place: str, problems: list[str]
+) -> tuple[Parameter, ...]:
+    found: list[Parameter] = []
+    signature = list(inspect.signature(function).parameters.values())
+    if not signature or signature[0].kind not in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}:
+        problems.append(f"{place}: has no self; an interface has instance methods only")
+        return ()
+    for parameter in signature[1:]:
+        where = f"{place}({parameter.name})"
+        if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+            star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+            problems.append(f"{where}: {star}{parameter.name} cannot travel; take a list or a dict")
+            continue
+        if parameter.name not in hints:
+            problems.append(f"{where}: has no type annotation")
+            continue
+        hint, mark = split_marks(hints[parameter.name])
+        if reason := why_not(hint):
+            problems.append(f"{where}: {reason}")
+            continue
+        found.append(
+            Parameter(
+                name=parameter.name,
+                type=hint,
+                keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+                positional_only=parameter.kind is inspect.Parameter.POSITIONAL_ONLY,
+                default=REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default,
+                source=mark.source if mark else None,
+                description=(mark.description if mark else "") or doc.parameters.get(parameter.name, ""),
+                example=mark.example if mark else None,
+            )
+        )
+    return tuple(found)
+
+
+def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: list[str]) -> Any:
+    if "return" not in hints:
+        problems.append(f"{place}: has no return annotation; write -> None if it returns nothing")
+        return None
+    returns = hints["return"]
+    if get_origin(returns) in {Awaitable, Coroutine} and not inspect.iscoroutinefunction(function):
+        problems.append(f"{place}: returns an awaitable; declare it with async def")
+        return None
+    if returns is None or returns is type(None):
+        return None
+    returns, _ = split_marks(returns)
+    if reason := why_not(returns):
+        problems.append(f"{place}: its result: {reason}")
+    return returns

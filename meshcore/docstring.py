@@ -1,0 +1,57 @@
+"""Reads what documents and help texts need from Google-style docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+_SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Attributes|Examples?|Notes?|Todo):\s*$")
+_ARGUMENT = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
+
+
+class Docstring(msgspec.Struct, frozen=True):
+    """The parts of a docstring.
+
+    Attributes:
+        summary: its first paragraph, on one line.
+        description: the paragraphs after that, up to the first section.
+        parameters: texts of the "Args" section by parameter name, each on one line.
+    """
+
+    summary: str = ""
+    description: str = ""
+    parameters: dict[str, str] = {}
+
+
+def read_docstring(target: Any) -> Docstring:
+    """The docstring of a class or function itself; an inherited one does not count."""
+    text = vars(target).get("__doc__") if isinstance(target, type) else getattr(target, "__doc__", None)
+    if not text:
+        return Docstring()
+    prose: list[str] = []
+    arguments: list[str] = []
+    target_lines: list[str] | None = prose
+    for line in inspect.cleandoc(text).splitlines():
+        if section := _SECTION.match(line):
+            target_lines = arguments if section[1] in {"Args", "Arguments", "Parameters"} else None
+        elif target_lines is not None:
+            target_lines.append(line)
+    summary, _, description = "\n".join(prose).strip().partition("\n\n")
+    return Docstring(" ".join(summary.split()), description.strip(), _read_arguments(arguments))
+
+
+def _read_arguments(lines: list[str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    name, indent = "", 0
+    for line in lines:
+        match = _ARGUMENT.match(line)
+        here = len(line) - len(line.lstrip())
+        if match and (not name or here <= indent):
+            name, indent = match[1], here
+            texts[name] = match[2].strip()
+        elif name and line.strip():
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts

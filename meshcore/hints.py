@@ -1,0 +1,67 @@
+"""Resolves annotations: strings evaluated, and the type variables of generic bases filled in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from meshcore.declare import ParameterMark
+
+
+def resolve_hints(interface: type, owner: type, function: Any, place: str, problems: list[str]) -> dict[str, Any] | None:
+    """The annotations of a function that `owner`, a base of `interface`, defines; None after adding a problem."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        problems.append(
+            f"{place}: annotation names {error.name!r}, which is not defined at run time in {function.__module__}; "
+            "import it outside of TYPE_CHECKING and declare it at the module's top level"
+        )
+        return None
+    except Exception as error:  # noqa: BLE001 - evaluating an annotation runs arbitrary code of the user's
+        problems.append(f"{place}: its annotations cannot be evaluated: {type(error).__name__}: {error}")
+        return None
+    bound = _type_arguments(interface).get(owner, {})
+    resolved = {name: _substitute(hint, bound) for name, hint in hints.items()}
+    for name, hint in resolved.items():
+        free = (hint,) if isinstance(hint, TypeVar) else getattr(hint, "__parameters__", ())
+        if free and not isinstance(hint, type):
+            problems.append(f"{place}({name}): type variable {free[0]} stands for nothing here; derive from a concrete base")
+            return None
+    return resolved
+
+
+def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
+    """The type without the mesh's marks, and the outermost mark if there was one."""
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    plain, *metadata = get_args(hint)
+    marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
+    others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
+    # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
+    rebuilt: Any = Annotated.__class_getitem__((plain, *others)) if others else plain
+    return rebuilt, (marks[-1] if marks else None)
+
+
+def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:
+    """What each generic base's type variables stand for in the interface."""
+    found: dict[Any, dict[Any, Any]] = {}
+
+    def visit(cls: Any) -> None:
+        for base in getattr(cls, "__orig_bases__", cls.__bases__):
+            origin = get_origin(base) or base
+            arguments = (_substitute(argument, found.get(cls, {})) for argument in get_args(base))
+            found.setdefault(origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)))
+            if isinstance(origin, type):
+                visit(origin)
+
+    visit(interface)
+    return found
+
+
+def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
+    if isinstance(hint, TypeVar):
+        return bound.get(hint, hint)
+    free = getattr(hint, "__parameters__", ())
+    if isinstance(hint, type) or not any(variable in bound for variable in free):
+        return hint
+    return hint[tuple(bound.get(variable, variable) for variable in free)]

@@ -1,0 +1,119 @@
+"""Descriptions: what an interface offers, read once from its class and immutable from then on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshcore.declare import Source
+
+
+class _Required(msgspec.Struct, frozen=True):
+    """The type of `REQUIRED`."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED = _Required()
+"""The default of a parameter that has none."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of a method.
+
+    Attributes:
+        name: as written.
+        type: resolved; marks of the mesh are taken off, constraints such as `msgspec.Meta` stay.
+        keyword_only: whether it must be given by name.
+        positional_only: whether it must be given by position.
+        default: `REQUIRED` if it has none.
+        source: where REST carries it, None if the method has no HTTP mapping.
+        description: from its mark, else from the docstring.
+        example: from its mark.
+    """
+
+    name: str
+    type: Any
+    keyword_only: bool = False
+    positional_only: bool = False
+    default: Any = REQUIRED
+    source: Source | None = None
+    description: str = ""
+    example: Any = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a caller must give it."""
+        return self.default is REQUIRED
+
+
+class HttpMapping(msgspec.Struct, frozen=True):
+    """How REST reaches a method.
+
+    Attributes:
+        verb: GET, POST, PUT, PATCH or DELETE.
+        path: with the prefix of the interface, parameters in braces.
+        tags: for documents.
+    """
+
+    verb: str
+    path: str
+    tags: tuple[str, ...] = ()
+
+
+class Method(msgspec.Struct, frozen=True, eq=False):
+    """One method of a service. Compared by identity: a mesh describes each interface once.
+
+    Attributes:
+        service: the service's name.
+        name: the method's name.
+        parameters: in the order of the signature; arguments travel in this order.
+        returns: the resolved return type, `None` for nothing.
+        is_async: whether the interface declares it `async def`.
+        idempotent: whether it may be executed again for the same call.
+        raises: the declared exceptions, which travel.
+        http: how REST reaches it, None if it does not.
+    """
+
+    service: str
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: Any
+    is_async: bool
+    idempotent: bool = False
+    raises: tuple[type[Exception], ...] = ()
+    http: HttpMapping | None = None
+    summary: str = ""
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.service}.{self.name}"
+
+
+class ServiceDescription(msgspec.Struct, frozen=True, eq=False):
+    """What a service interface offers."""
+
+    interface: type
+    name: str
+    description: str
+    methods: tuple[Method, ...]
+
+    def method(self, name: str) -> Method | None:
+        """The method of that name."""
+        return next((method for method in self.methods if method.name == name), None)
+
+
+class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
+    """What is deployed together.
+
+    Attributes:
+        interface: the class that was decorated with `@component`.
+        health_path: where its health is served, from `@health` on the implementation; empty without one.
+    """
+
+    interface: type
+    name: str
+    description: str
+    services: tuple[ServiceDescription, ...]

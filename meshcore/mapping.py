@@ -1,0 +1,78 @@
+"""Maps a method's parameters to the parts of an HTTP request."""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from meshcore.declare import HttpMark, Source
+from meshcore.interface import HttpMapping, Parameter
+
+BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
+_PATH_NAME = re.compile(r"\{(\w+)\}")
+_FIELDS = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields", "__pydantic_fields__")
+
+
+def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
+    """The mapping that a decorator declares, below the interface's prefix."""
+    path = "/".join(part.strip("/") for part in (prefix, mark.path) if part.strip("/"))
+    trailing = "/" if path and mark.path.endswith("/") else ""
+    return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags)
+
+
+def assign_sources(
+    parameters: tuple[Parameter, ...], http: HttpMapping, place: str, problems: list[str]
+) -> tuple[Parameter, ...]:
+    """Say where a request carries each parameter.
+
+    Marks first; then names in the path, the first parameter of a body verb that is an object, and the query.
+    """
+    in_path = _PATH_NAME.findall(http.path)
+    names = {parameter.name for parameter in parameters}
+    problems += [f"{place}: {{{name}}} in path {http.path!r} is not a parameter" for name in in_path if name not in names]
+    body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
+    assigned: list[Parameter] = []
+    for parameter in parameters:
+        source = parameter.source
+        if source is None and parameter.name in in_path:
+            source = Source.PATH
+        elif source is None and body is None and http.verb in BODY_VERBS and _is_object(parameter.type):
+            source, body = Source.BODY, parameter.name
+        source = source or Source.QUERY
+        if reason := _contradiction(parameter, source, body, http, in_path):
+            problems.append(f"{place}({parameter.name}): {reason}")
+        assigned.append(msgspec.structs.replace(parameter, source=source))
+    return tuple(assigned)
+
+
+def _contradiction(
+    parameter: Parameter, source: Source, body: str | None, http: HttpMapping, in_path: list[str]
+) -> str | None:
+    named = parameter.name in in_path
+    match source:
+        case Source.PATH if not named:
+            return f"is a path parameter, but path {http.path!r} has no {{{parameter.name}}}"
+        case Source.BODY | Source.QUERY if named:
+            return f"is in path {http.path!r}, but marked as {source.value}"
+        case Source.BODY if http.verb not in BODY_VERBS:
+            return f"a {http.verb} request has no body"
+        case Source.BODY if parameter.name != body:
+            return f"a request has one body, and that is {body!r}"
+        case Source.QUERY | Source.PATH if _is_object(parameter.type):
+            return f"an object cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
+        case _:
+            return None
+
+
+def _is_object(hint: Any) -> bool:
+    """Whether values of the type have fields or keys."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _is_object(get_args(hint)[0])
+    if origin in {Union, types.UnionType}:
+        return any(_is_object(part) for part in get_args(hint))
+    plain = origin or hint
+    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(plain, name) for name in _FIELDS))

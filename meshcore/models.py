@@ -1,0 +1,110 @@
+"""Pydantic models inside the codec. Pydantic is optional: it is found only when the user has imported it.
+
+msgspec hands us what it does not know through two hooks. Both directions go through pydantic's JSON mode, for msgpack
+too: a model in strict mode accepts a datetime as text only there, and types of the user's own are dumped as what their
+serializers say. So `bytes` of a model are text on the wire (set `ser_json_bytes` and `val_json_bytes` to "base64" for
+others): that is pydantic's rule.
+
+Names on the wire are the aliases, as in any published schema; on the way in, both the alias and the field name are
+understood. Needs pydantic 2.11.
+
+Why not `ormsgpack.OPT_SERIALIZE_PYDANTIC`, which packs a model twice as fast? It reads the attributes and ignores what
+the model says about its form: aliases, serializers, computed and excluded fields. The other side would refuse it, or
+get what was meant to stay here. (Figures: `python -m benchmarks.codec`.)
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+import msgspec
+
+from meshcore.wording import ModelError, sentence, steps
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def is_model(type_: object) -> TypeGuard[type[BaseModel]]:
+    """Whether this is a class of pydantic models."""
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    return base is not None and isinstance(type_, type) and issubclass(type_, base)
+
+
+def load(model: type[BaseModel], data: bytes) -> Any:
+    """Read JSON straight into a model, without a tree of dicts in between.
+
+    Raises:
+        ModelError: The model refuses it.
+        msgspec.DecodeError: It is not JSON.
+    """
+    try:
+        return model.__pydantic_validator__.validate_json(data, by_alias=True, by_name=True)
+    except sys.modules["pydantic"].ValidationError as error:
+        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        if first["type"] == "json_invalid":
+            raise msgspec.DecodeError(first["msg"].removeprefix("Invalid JSON: ")) from error
+        more = f" (and {len(others)} more)" if others else ""
+        raise ModelError(steps(first["loc"]), sentence(first["msg"]) + more) from error
+
+
+def dump(model: type[BaseModel], value: Any) -> bytes:
+    """Write a model as JSON, without a tree of dicts in between.
+
+    A field that holds what its type forbids is a warning for pydantic, and an error for us.
+
+    Raises:
+        TypeError: It is another object.
+    """
+    if not isinstance(value, model):
+        raise TypeError(f"expected {model.__name__}, got {type(value).__name__}")
+    return value.__pydantic_serializer__.to_json(value, by_alias=True, warnings="error")
+
+
+def plain(value: Any) -> Any:
+    """Encode for msgspec what it does not know: a model becomes a dict of plain values, anything else is refused.
+
+    Raises:
+        TypeError: It is no model.
+    """
+    if is_model(cast("object", type(value))):
+        return value.model_dump(mode="json", by_alias=True, warnings="error")
+    raise TypeError(f"{type(value).__qualname__} cannot travel")
+
+
+def revive(type_: type, value: Any) -> Any:
+    """Decode for msgspec what it does not know: a model from what arrived for it.
+
+    Raises:
+        ModelError: The model refuses it.
+        TypeError: It is no model.
+    """
+    if is_model(type_):
+        return load(type_, msgspec.json.encode(value))
+    raise TypeError(f"{type_.__qualname__} cannot travel")
+
+
+def why_not_model(model: type[BaseModel]) -> str | None:
+    """Why a model cannot travel: it holds something without a JSON form, or is written otherwise than it is read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about defaults without a JSON form, which do not travel
+            model.model_json_schema(mode="serialization")
+    except Exception as error:  # noqa: BLE001 - pydantic raises several, and runs code of the user's
+        return f"{model.__name__} cannot travel: {sentence(str(error).split(chr(10))[0])}"
+    for name, field in model.model_fields.items():
+        written = field.serialization_alias or name
+        alias = field.validation_alias
+        read = {name} if alias is None else {name, *_aliases(alias)}
+        if written not in read:
+            return f"{model.__name__}.{name} is written as {written!r} but not read as that"
+    return None
+
+
+def _aliases(alias: object) -> set[object]:
+    """The top-level names that a validation alias accepts."""
+    if isinstance(alias, str):
+        return {alias}
+    return {choice for choice in getattr(alias, "choices", ()) if isinstance(choice, str)}

@@ -1,0 +1,141 @@
+"""The two ports to the outside: registries, where instances are announced and watched, and channels, which transport.
+
+Adapters live in the packages `registry` and `channels`, or in any installed package that names them in the
+entry-point groups `meshcore.registries` (by URL scheme) and `meshcore.channels` (by channel name).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+    from typing import Self
+
+    from meshcore.call import Call
+    from meshcore.instances import Endpoint, Instance, Sighting
+    from meshcore.interface import ComponentDescription
+
+
+class ComponentRegistry(ABC):
+    """Where instances are announced and watched.
+
+    A registry is an async context manager; the mesh enters it before its first use and leaves it last. A registry
+    object that several meshes share counts its users.
+    """
+
+    scheme: ClassVar[str] = ""
+    """The scheme of the setting `MESHCORE_REGISTRY` that selects this registry."""
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The registry that a setting describes.
+
+        Raises:
+            ValueError: the URL does not fit; the text says what is expected.
+        """
+        if url.partition(":")[2].strip("/"):
+            msg = f"{cls.scheme}: takes nothing after the colon, got {url!r}"
+            raise ValueError(msg)
+        return cls()
+
+    async def __aenter__(self) -> Self:
+        """Start what watching and announcing need."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop it."""
+
+    @abstractmethod
+    def announce(self, instance: Instance) -> AbstractAsyncContextManager[None]:
+        """Announce an instance while the context lasts. It is visible to watchers when the context is entered,
+        withdrawn when it is left, and gone soon after the process died without leaving it.
+
+        Raises:
+            CommunicationError: the registry did not take it.
+        """
+
+    @abstractmethod
+    def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
+        """Full snapshots of a component's instances, newest wins, only when something changed.
+
+        The first comes as soon as the registry can tell. It never ends by itself and raises nothing for what the
+        outside does: that is a `Failed` sighting, after which it goes on.
+        """
+
+    @abstractmethod
+    async def instances(self) -> Mapping[str, tuple[Instance, ...]]:
+        """All that is announced at the moment, by component.
+
+        Raises:
+            CommunicationError: the registry cannot tell.
+        """
+
+
+class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel is told of the mesh's settings.
+
+    Attributes:
+        max_body: bytes of the largest answer that is read.
+        max_depth: levels of the deepest answer that is decoded.
+    """
+
+    max_body: int = 4 * 1024 * 1024
+    max_depth: int = 128
+
+
+class Channel(ABC):
+    """A transport, seen from the client: sends calls of one component to the endpoint that was chosen for each.
+
+    The injector makes one per component, so its constructor may ask for whatever is injectable, and advice applies
+    to its methods. Decorate subclasses with `@channel("name")`.
+    """
+
+    selector: URLSelector
+    component: ComponentDescription
+    options: ChannelOptions
+
+    def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
+        """Tell the channel whom it will call; prepare what can be prepared, without any I/O."""
+        self.component = component
+        self.options = options
+        self.select_round_robin()
+
+    def customize(self) -> None:
+        """Called once after `bind`; the place for an around advice that chooses a URL selector."""
+
+    def select_first_url(self) -> None:
+        """Ask the first instance as long as it is there."""
+        self.selector = FirstURLSelector()
+
+    def select_round_robin(self) -> None:
+        """Ask the instances in turn."""
+        self.selector = RoundRobinURLSelector()
+
+    def select(self, selector: URLSelector) -> None:
+        """Use any selector."""
+        self.selector = selector
+
+    @abstractmethod
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
+        """Send one call to one endpoint and return its decoded result. Called concurrently.
+
+        The caller bounds the time by cancelling. An implementation maps the errors of its transport.
+
+        Raises:
+            CommunicationError: with `processed=False` if the call certainly did not reach an implementation.
+            RemoteError: the server answered with an error.
+            Exception: one of the method's declared exceptions.
+        """
+
+    async def aclose(self) -> None:
+        """Free connections. Called once, when the mesh stops."""

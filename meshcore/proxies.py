@@ -1,0 +1,126 @@
+"""Hands out proxies: over the implementation if it is in this process, else over a route to where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from meshcore.call import Call, Handler, Interceptor, compose
+from meshcore.catalog import Catalog
+from meshcore.client import client_stack
+from meshcore.errors import Code, LocalError
+from meshcore.interface import ComponentDescription
+from meshcore.marks import find_mark
+from meshcore.declare import ServiceMark
+from meshcore.proxy import Bridge, ProxyClass
+from meshcore.route import Balance, Route
+from meshcore.suggest import did_you_mean
+
+LOCAL = "local"
+"""The name of the channel that is no channel: the implementation itself."""
+
+
+class Interceptors(msgspec.Struct, frozen=True):
+    """The user's interceptors. A module's `@create` method that returns this adds them to the mesh.
+
+    Attributes:
+        client: around every call that is made, the first outermost.
+        server: around every call that is served or made locally, the first outermost.
+    """
+
+    client: Sequence[Interceptor] = ()
+    server: Sequence[Interceptor] = ()
+
+
+class Proxies:
+    """Makes proxies, one per interface and channel.
+
+    Proxies are injected while the mesh is built, before there are interceptors or implementations: they get their
+    handler when `open` is called.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        local: Collection[type],
+        bridge: Bridge,
+        route: Callable[[ComponentDescription], Route],
+        known: frozenset[str],
+    ) -> None:
+        self._catalog = catalog
+        self._local = local
+        self._bridge = bridge
+        self._route = route
+        self._known = known
+        self._classes: dict[type, ProxyClass] = {}
+        self._proxies: dict[tuple[type, str], Any] = {}
+        self._build: Callable[[type, str], Handler] | None = None
+        self.preferred = ""
+
+    def is_service(self, kind: type) -> bool:
+        """Whether the type is a service interface."""
+        return find_mark(kind, ServiceMark) is not None
+
+    def proxy(self, interface: type, preferred_channel: str = "") -> Any:
+        """The proxy of a service.
+
+        Raises:
+            ConfigurationError: the interface cannot be called.
+            LocalError: no channel of that name.
+        """
+        if not self.is_service(interface):
+            name = getattr(interface, "__qualname__", repr(interface))
+            raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
+        here = interface in self._local
+        self._check_channel(preferred_channel, interface, here=here)
+        wanted = LOCAL if here and not preferred_channel else preferred_channel
+        found = self._proxies.get((interface, wanted))
+        if found is None:
+            if wanted != LOCAL:
+                self._catalog.component_of(interface)
+            cls = self._classes.get(interface)
+            if cls is None:
+                cls = self._classes[interface] = ProxyClass(self._catalog.service(interface))
+            handler = self._build(interface, wanted) if self._build else _starting
+            target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
+            found = self._proxies[interface, wanted] = cls.make(handler, self._bridge, target)
+        return found
+
+    def _check_channel(self, name: str, interface: type, *, here: bool) -> None:
+        if name == LOCAL and not here:
+            text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
+            raise LocalError(Code.UNAVAILABLE, text)
+        if name and name != LOCAL and name not in self._known:
+            raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self._known, LOCAL})}")
+
+    def open(self, served: Handler, interceptors: Interceptors, timeout: float) -> None:
+        """Give all proxies their handlers."""
+        local = compose(served, *interceptors.client)
+
+        def build(interface: type, wanted: str) -> Handler:
+            if wanted == LOCAL:
+                return local
+            route = self._route(self._catalog.component_of(interface))
+            balance = Balance(route, wanted, lambda: self.preferred)
+            return client_stack(balance, timeout=timeout, interceptors=interceptors.client)
+
+        self._build = build
+        for (interface, wanted), proxy in self._proxies.items():
+            proxy._mesh_handler = build(interface, wanted)  # noqa: SLF001 - a proxy's class is generated here
+
+    def close(self) -> None:
+        """From here on every call fails, at once and with the reason."""
+        self._build = lambda interface, wanted: _stopped  # noqa: ARG005
+        for proxy in self._proxies.values():
+            proxy._mesh_handler = _stopped  # noqa: SLF001
+
+
+async def _starting(call: Call) -> Any:
+    text = f"{call.method} was called while the mesh is being built; call services from startup() on"
+    raise LocalError(Code.FAILED_PRECONDITION, text)
+
+
+async def _stopped(call: Call) -> Any:
+    raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")

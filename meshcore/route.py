@@ -1,0 +1,155 @@
+"""A component as one mesh sees it: who offers it now, over which channels, and which endpoint takes the next call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from meshcore.call import Call
+from meshcore.errors import Code, CommunicationError, MeshError
+from meshcore.instances import Absent, Bound, Failed, Instance, Pending, Sighting
+from meshcore.interface import ComponentDescription
+from meshcore.ports import Channel, ComponentRegistry
+
+log = logging.getLogger("meshcore.route")
+
+MakeChannel = Callable[[str, ComponentDescription], Awaitable[Channel]]
+
+
+class Route:
+    """Follows one component in the registry and keeps its channels' selectors up to date.
+
+    One per component and mesh, however many proxies there are.
+    """
+
+    def __init__(
+        self, component: ComponentDescription, registry: ComponentRegistry, known: frozenset[str], make: MakeChannel
+    ) -> None:
+        self.component = component
+        self.sighting: Sighting = Pending()
+        self._registry = registry
+        self._known = known
+        self._make = make
+        self._instances: tuple[Instance, ...] = ()
+        self._offered: tuple[str, ...] = ()
+        self.channels: dict[str, Channel] = {}
+        self._making = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Watch the registry until cancelled."""
+        while True:
+            try:
+                async with aclosing(self._registry.watch(self.component.name)) as sightings:
+                    async for sighting in sightings:
+                        self.see(sighting)
+            except Exception as error:  # noqa: BLE001 - a defect of an adapter must not end the following
+                log.exception("watching %s failed; trying again", self.component.name)
+                self.see(Failed(error))
+            await asyncio.sleep(1.0)
+
+    def see(self, sighting: Sighting) -> None:
+        """Take over what the registry reports."""
+        match sighting:
+            case Bound(instances):
+                self._instances = instances
+            case Absent():
+                self._instances = ()
+            case Failed(cause) if self._instances:  # last known good: the registry's trouble is not the instances'
+                log.warning("registry cannot tell who offers %s, keeping what is known: %s", self.component.name, cause)
+                return
+            case Failed() | Pending():
+                pass
+        self.sighting = sighting
+        names = [address.channel for instance in self._instances for address in instance.addresses]
+        self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
+        for name, channel in self.channels.items():
+            self._push(name, channel)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def wait(self) -> None:
+        """Return when the sighting changes."""
+        await self._changed.wait()
+
+    def _push(self, name: str, channel: Channel) -> None:
+        endpoints = (instance.endpoint(name) for instance in self._instances)
+        channel.selector.update(tuple(endpoint for endpoint in endpoints if endpoint is not None))
+
+    async def open_channel(self, name: str) -> Channel:
+        """Make the channel of that name, unless somebody has just done so."""
+        async with self._making:
+            channel = self.channels.get(name)
+            if channel is None:
+                channel = await self._make(name, self.component)
+                self._push(name, channel)
+                self.channels[name] = channel
+        return channel
+
+    def candidates(self, preferred: str) -> tuple[str, ...]:
+        """The channels that are offered and known here: the preferred one, then in the instances' own order."""
+        if preferred in self._offered and preferred != self._offered[0]:
+            return (preferred, *self._offered)
+        return self._offered
+
+    def unavailable(self, wanted: str) -> CommunicationError:
+        """Why no endpoint can be asked."""
+        name, registry = self.component.name, type(self._registry).__name__
+        over = f" over channel {wanted!r}" if wanted else ""
+        match self.sighting:
+            case Bound(instances):
+                offered = sorted({address.channel for instance in instances for address in instance.addresses})
+                text = f"component {name!r} is offered{'' if not over else ', but not' + over}; it offers: {', '.join(offered)}"
+            case Failed(cause):
+                text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
+            case _:
+                text = f"component {name!r} is offered by nobody{over}, says {registry}"
+        return CommunicationError(Code.UNAVAILABLE, text, processed=False)
+
+    async def aclose(self) -> None:
+        """Close all channels; one failure does not stop the rest."""
+        for channel in self.channels.values():
+            try:
+                await channel.aclose()
+            except Exception:
+                log.exception("closing channel %r failed", channel)
+
+
+class Balance:
+    """Sends one attempt to an instance that the call has not tried yet: the innermost part of the client stack."""
+
+    def __init__(self, route: Route, wanted: str, preferred: Callable[[], str]) -> None:
+        """Bind to a route.
+
+        Args:
+            route: the component's.
+            wanted: the channel that must be used, empty for any.
+            preferred: the mesh's preference, used if it is offered.
+        """
+        self._route = route
+        self._wanted = wanted
+        self._preferred = preferred
+
+    async def __call__(self, call: Call) -> Any:
+        """Choose and send.
+
+        Raises:
+            CommunicationError: UNAVAILABLE, `instance` None: there is nobody left to ask.
+        """
+        route = self._route
+        while isinstance(route.sighting, Pending):
+            await route.wait()
+        for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
+            channel = route.channels.get(name) or await route.open_channel(name)
+            endpoint = channel.selector.select(call, call.tried)
+            if endpoint is None:
+                continue
+            try:
+                return await channel.invoke(call, endpoint)
+            except MeshError as error:
+                error.instance = endpoint.instance
+                raise
+        raise route.unavailable(self._wanted)

@@ -1,0 +1,193 @@
+"""The server stack: what a served call passes through, outermost first.
+
+    decode > refuse > scope (deadline, disconnect) > the user's interceptors > dispatch > implementation
+
+A local call uses the same handler from the user's interceptors on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from meshcore.call import Call, Handler, ambient_deadline
+from meshcore.doors import Workers
+from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
+from meshcore.errors import Code, LocalError, MeshError
+from meshcore.interface import Method, ServiceDescription
+from meshcore.scope import CallScope, Stop, Stopped
+
+log = logging.getLogger("meshcore.server")
+
+Run = Callable[..., Awaitable[Any]]
+Lend = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class Dispatch:
+    """A handler that runs implementations. What a method needs is decided when the table is built, not per call."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._table: dict[Method, Run] = {}
+
+    def add(self, service: ServiceDescription, implementation: object) -> None:
+        """Serve a service by an object."""
+        for method in service.methods:
+            function = getattr(implementation, method.name)
+            # Asked of the class: advice may have replaced the object's own attribute by a plain function.
+            in_loop = inspect.iscoroutinefunction(getattr(type(implementation), method.name))
+            self._table[method] = _keywords_by_name(method, function if in_loop else self._in_thread(function))
+
+    def add_scoped(self, service: ServiceDescription, cls: type, lend: Lend) -> None:
+        """Serve a service by an object of a class that is made for each call."""
+        for method in service.methods:
+            run = functools.partial(self._run_lent, lend, method.name)
+            if not inspect.iscoroutinefunction(getattr(cls, method.name)):
+                run = functools.partial(self._run_lent_in_thread, lend, method.name)
+            self._table[method] = _keywords_by_name(method, run)
+
+    async def __call__(self, call: Call) -> Any:
+        """Run the implementation.
+
+        Raises:
+            LocalError: nothing here implements the method.
+        """
+        run = self._table.get(call.method)
+        if run is None:
+            raise LocalError(Code.UNIMPLEMENTED, f"{call.method} is not implemented in this process")
+        return await run(*call.arguments)
+
+    def _in_thread(self, function: Callable[..., Any]) -> Run:
+        return functools.partial(self._workers.run, function)
+
+    async def _run_lent(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
+        async with lend() as implementation:
+            return await getattr(implementation, name)(*arguments, **keywords)
+
+    async def _run_lent_in_thread(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
+        async with lend() as implementation:
+            return await self._workers.run(getattr(implementation, name), *arguments, **keywords)
+
+
+def _keywords_by_name(method: Method, run: Run) -> Run:
+    """Arguments travel by position; those of keyword-only parameters, which come last, are passed by name."""
+    names = tuple(parameter.name for parameter in method.parameters if parameter.keyword_only)
+    if not names:
+        return run
+
+    async def run_by_name(*arguments: Any) -> Any:
+        at = len(arguments) - len(names)
+        return await run(*arguments[:at], **dict(zip(names, arguments[at:], strict=True)))
+
+    return run_by_name
+
+
+class ImplementationError(Exception):
+    """Hides an error that is the implementation's own; its cause is what happened."""
+
+
+class Server:
+    """Runs served calls: bounded in number and time, stoppable, and nobody's failure but their own.
+
+    Attributes:
+        draining: new calls are refused as not processed, so that their callers send them elsewhere.
+        active: how many calls run.
+    """
+
+    def __init__(self, handler: Handler, *, max_concurrency: int, request_timeout: float, debug: bool) -> None:
+        self._handler = handler
+        self._max_concurrency = max_concurrency
+        self._request_timeout = request_timeout
+        self._debug = debug
+        self._scopes: set[CallScope] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    @property
+    def active(self) -> int:
+        """How many calls run now."""
+        return len(self._scopes)
+
+    def refusal(self) -> MeshError | None:
+        """Why a new call is not taken. Asked before its body is read, so that a refused call costs next to nothing."""
+        if self.draining:
+            text = "this instance is stopping"
+            return MeshError(Code.UNAVAILABLE, text, processed=False)
+        if len(self._scopes) >= self._max_concurrency:
+            text = f"this instance runs {self._max_concurrency} calls already"
+            return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+        return None
+
+    async def run(self, call: Call, scope: CallScope) -> Any:
+        """Run a call in a scope that its connection made, with the deadline from `deadline`.
+
+        Raises:
+            MeshError: CANCELED, DEADLINE_EXCEEDED or UNAVAILABLE if it was stopped, or what the implementation raised.
+            Exception: whatever the implementation raised.
+        """
+        token = ambient_deadline.set(call.deadline)
+        self._scopes.add(scope)
+        self._idle.clear()
+        try:
+            with scope:
+                return await self._handler(call)
+        except Stopped as stopped:
+            text = f"{call.method} was stopped: {stopped.reason.name.lower().replace('_', ' ')}"
+            raise MeshError(stopped.reason.value, text) from None
+        except LocalError as error:
+            # A mistake in how the implementation itself makes calls: not the caller's, and not the caller's business.
+            raise ImplementationError from error
+        except MeshError as error:
+            error.processed = True
+            raise
+        finally:
+            ambient_deadline.reset(token)
+            self._scopes.discard(scope)
+            if not self._scopes:
+                self._idle.set()
+
+    def deadline(self, seconds: float | None) -> float:
+        """The deadline of a call whose caller waits that long, None if it does not say: at most what this server grants."""
+        granted = self._request_timeout
+        return time.monotonic() + (granted if seconds is None else min(seconds, granted))
+
+    async def drain(self, seconds: float) -> int:
+        """Refuse new calls, wait for those that run, and stop what is left; how many that were."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        left = list(self._scopes)
+        for scope in left:
+            scope.stop(Stop.SHUTDOWN)
+        return len(left)
+
+    def report(self, error: Exception, call: Call | None, errors: ErrorCodec | None) -> ErrorBody:
+        """What the caller is told of an error. Undeclared ones are logged with an id; only that id goes out."""
+        body: ErrorBody | None = None
+        if errors is not None:
+            try:
+                body = errors.body_of(error)
+            except Exception:  # a declared exception that does not keep its fields
+                log.exception("%s declares %s, but it cannot be sent", call and call.method, type(error).__name__)
+        elif isinstance(error, MeshError):
+            body = mesh_error_body(error)
+        if body is not None:
+            return body
+        id_ = secrets.token_hex(8)
+        log.error("call %s of %s failed", id_, call.method if call else "an unknown method", exc_info=error)
+        details: dict[str, Any] = {"call": id_}
+        if self._debug:
+            details["traceback"] = "".join(traceback.format_exception(error))
+        return ErrorBody(Code.INTERNAL.value, f"internal error; the server's log has it as call {id_}", details=details)

@@ -1,0 +1,230 @@
+"""A mesh that serves: the ASGI application together with its lifetime, its announcement and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from meshcore.asgi import MeshAsgi, Probes
+from meshcore.body import Receive, Scope, Send
+from meshcore.errors import Code, LocalError
+from meshcore.mesh import Mesh
+from meshcore.server import Server
+from meshcore.settings import Settings, load_settings
+
+log = logging.getLogger("meshcore.serving")
+
+_PROBE_EVERY = 0.05
+_SAY_AFTER = 3.0
+_PROPAGATION = 0.3
+
+
+class MeshApp:
+    """An ASGI application that serves what a module implements.
+
+    Run it by itself (`hypercorn`), when it handles the lifespan, or mount it in an application of your own and pass
+    `lifespan` on, since servers tell mounted applications nothing:
+
+        mesh_app = MeshApp(OrdersModule)
+        app = FastAPI(lifespan=mesh_app.lifespan)
+        app.mount("/mesh", mesh_app)
+
+    The setting `advertise_url` must then include the prefix.
+
+    Args:
+        module: a class decorated with `@module`.
+        settings: default: those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
+    """
+
+    def __init__(self, module: type, *, settings: Settings | None = None) -> None:
+        self._module = module
+        self._settings = settings
+        self._asgi: MeshAsgi | None = None
+        self._server: Server | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._withdraw = asyncio.Event()
+        self._announced = asyncio.Event()
+        self.mesh: Mesh = Mesh(module, settings=settings)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:  # noqa: ARG002 - the signature of a lifespan
+        """Start the mesh, announce it as soon as it can be reached, and stop it in order.
+
+        Raises:
+            ConfigurationError: with everything that cannot work.
+        """
+        settings = self._settings or load_settings()
+        self.mesh = Mesh(self._module, settings=settings)
+        async with self.mesh as mesh:
+            runtime = mesh.runtime
+            server = self._server = runtime.server()
+            instances = runtime.instances(settings.advertise_url)
+            identity = {"instance": runtime.identity, "server": _server_identity()}
+            probes = Probes(
+                identity=identity,
+                ready=lambda: self._announced.is_set() and not server.draining,
+                health=runtime.component_health,
+                report=self.report,
+            )
+            self._asgi = MeshAsgi(
+                server,
+                runtime.catalog.hosted,
+                probes,
+                max_body=settings.max_body,
+                max_depth=settings.max_depth,
+                debug=settings.debug,
+            )
+            announcing = self._announcing = asyncio.create_task(self._announce(settings, instances), name="announce")
+            try:
+                yield
+            finally:
+                await self.stop()
+                announcing.cancel()
+                await asyncio.wait([announcing])
+                self._asgi = None
+
+    async def stop(self) -> None:
+        """Withdraw, refuse new calls and let those that run end, within the setting `drain`. Safe to call twice."""
+        server, announcing = self._server, self._announcing
+        if server is None or server.draining:
+            return
+        if announcing is not None:
+            self._withdraw.set()
+            if self._announced.is_set():
+                await asyncio.wait([announcing])
+                # Clients hear of it within 0.2 s; until then they may send, and are served.
+                await asyncio.sleep(_PROPAGATION)
+        settings = self._settings or load_settings()
+        left = await server.drain(settings.drain)
+        if left:
+            log.warning("stopped %d calls that did not end within %g s", left, settings.drain)
+
+    async def _announce(self, settings: Settings, instances: list[Any]) -> None:
+        if not instances:
+            self._announced.set()
+            return
+        if settings.verify_advertise:
+            await self._reached(settings.advertise_url)
+        registry = self.mesh.runtime.registry
+        delay = 0.1
+        while True:
+            try:
+                async with AsyncExitStack() as stack:
+                    for instance in instances:
+                        await stack.enter_async_context(registry.announce(instance))
+                    names = ", ".join(instance.component for instance in instances)
+                    log.info("announced %s at %s", names, settings.advertise_url)
+                    self._announced.set()
+                    await self._withdraw.wait()
+                    return
+            except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
+                log.error("announcing failed, trying again in %.1f s: %s", delay, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _reached(self, url: str) -> None:
+        """Return when the advertised URL answers as this very process: then it listens, and clients will find it.
+
+        An address that leads elsewhere is never announced, since calls would be sent to somebody else.
+        """
+        loop = asyncio.get_running_loop()
+        begun, said = loop.time(), ""
+        timeout = aiohttp.ClientTimeout(total=2.0)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                reason = await _ask(session, url, _server_identity())
+                if not reason:
+                    return
+                if reason != said and loop.time() - begun > _SAY_AFTER:
+                    said = reason
+                    log.error(
+                        "not announced: the advertised URL %s %s. Set MESHCORE_ADVERTISE_URL to the URL under which "
+                        "clients reach this server (now from: %s)",
+                        url,
+                        reason,
+                        (self._settings or load_settings()).sources.get("advertise_url", "default"),
+                    )
+                await asyncio.sleep(_PROBE_EVERY if not said else 1.0)
+
+    async def report(self) -> dict[str, Any]:
+        """What this process serves, and in which state it is."""
+        runtime = self.mesh.runtime
+        server = self._server
+        return {
+            "instance": runtime.identity,
+            "ready": self._announced.is_set() and server is not None and not server.draining,
+            "active": server.active if server is not None else 0,
+            "registry": type(runtime.registry).__name__,
+            "channels": sorted(runtime.known),
+            "components": [
+                {
+                    "name": hosted.component.name,
+                    "description": hosted.component.description,
+                    "health": (await runtime.component_health(hosted)).to_plain(),
+                    "services": [
+                        {"name": service.name, "methods": [method.name for method in service.methods]}
+                        for service in hosted.component.services
+                    ],
+                }
+                for hosted in runtime.catalog.hosted
+            ],
+            "instances": msgspec.to_builtins(
+                runtime.instances((self._settings or load_settings()).advertise_url)
+            ),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI callable."""
+        if scope["type"] == "lifespan":
+            await serve_lifespan(self.lifespan, receive, send)
+            return
+        if self._asgi is None:
+            raise LocalError(
+                Code.FAILED_PRECONDITION,
+                "the mesh is not running: pass its lifespan to your application, FastAPI(lifespan=mesh_app.lifespan)",
+            )
+        await self._asgi(scope, receive, send)
+
+
+async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
+    """Run a lifespan context for an ASGI server."""
+    await receive()
+    try:
+        async with lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        log.exception("the mesh failed")
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _server_identity() -> str:
+    """The same for all workers that share one listening socket: any of them may answer for the others."""
+    parent = multiprocessing.parent_process()
+    return f"{os.uname().nodename}:{parent.pid if parent is not None else os.getpid()}"
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, identity: str) -> str:
+    """Why the URL does not lead here, empty if it does."""
+    try:
+        async with session.get(f"{url.rstrip('/')}/livez") as response:
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        return f"cannot be reached ({str(error) or type(error).__name__})"
+    except (aiohttp.ClientError, ValueError):
+        return "leads to another program, which is no mesh"
+    if not isinstance(answer, dict) or "server" not in answer:
+        return "leads to another program, which is no mesh"
+    if answer["server"] != identity:
+        return f"leads to another process ({answer['server']}, this is {identity})"
+    return ""

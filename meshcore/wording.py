@@ -1,0 +1,141 @@
+"""What the codec raises, and the one form its texts have: `$.items[2].price: expected float, got str`.
+
+The libraries underneath each have their own wording, and some of their failures are no errors of theirs at all
+(`UnicodeDecodeError`, `RecursionError`, `TypeError` for an unhashable element). Here all of it becomes a path and a
+reason, on one line and of bounded length: a reason may quote the body, and the body may be hostile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from meshcore.guard import NestingError
+
+_LONGEST_REASON = 300
+_MALFORMED = re.compile(r"^\w+(?: data)? is malformed: (.*) \(byte (\d+)\)$", re.DOTALL)
+_FORMATS = {"json": "JSON", "msgpack": "msgpack"}
+
+
+class _LocatedError(ValueError):
+    """Something is wrong at a place within a value.
+
+    Attributes:
+        path: Where, in msgspec's notation: `$` is the whole value, `$.items[2].price` a part. Empty when it is not
+            about a value at all (malformed or too deep).
+        reason: What, on one line, beginning in lower case.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the place and the reason."""
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """`path: reason`."""
+        return f"{self.path}: {self.reason}" if self.path else self.reason
+
+
+class DecodeError(_LocatedError):
+    """A body is not what its type says. The only exception a decoder raises, for whatever bytes."""
+
+
+class EncodeError(_LocatedError):
+    """A value does not fit its declared type, or cannot be written at all. The only exception an encoder raises."""
+
+
+class TravelError(TypeError):
+    """A type cannot be sent; the text says which part of it, and why."""
+
+
+class ModelError(ValueError):
+    """A pydantic model refused what was decoded for it.
+
+    Attributes:
+        path: Where within the model, without `$`: `.lines[0].amount`.
+        reason: pydantic's message.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the place and the reason."""
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+
+
+def decode_error(error: Exception, codec: str) -> DecodeError:
+    """Whatever a decoder raised, as a `DecodeError`.
+
+    Args:
+        error: The exception.
+        codec: The codec's name, for the text.
+    """
+    match error:
+        case DecodeError():
+            return error
+        case ModelError():
+            return DecodeError(f"${error.path}", sentence(error.reason))
+        case msgspec.ValidationError():
+            path, reason = split(str(error))
+            if isinstance(error.__cause__, ModelError):
+                path += error.__cause__.path
+            return DecodeError(path, reason)
+        case NestingError() | RecursionError():
+            return DecodeError("", str(error) if isinstance(error, NestingError) else "nested too deep")
+        case msgspec.DecodeError() | UnicodeDecodeError():
+            return DecodeError("", _malformed(str(error), _FORMATS[codec]))
+        case _:
+            return DecodeError("$", sentence(str(error)) or type(error).__name__)
+
+
+def encode_error(error: Exception, path: str) -> EncodeError:
+    """Whatever an encoder raised, as an `EncodeError`.
+
+    Args:
+        error: The exception.
+        path: Where in the value it happens.
+    """
+    match error:
+        case EncodeError():
+            return error
+        case RecursionError():
+            return EncodeError(path, "nested too deep, or contains itself")
+        case _:
+            return EncodeError(path, sentence(str(error)) or type(error).__name__)
+
+
+def split(text: str) -> tuple[str, str]:
+    """The path and the reason in a message of msgspec: ``Expected `int`, got `str` - at `$.a` ``.
+
+    The place is at the end, and what comes before may quote the body: hence from the right.
+    """
+    reason, found, place = text.rpartition(" - at `")
+    if not found:
+        return "$", sentence(text)
+    place = place.removesuffix("`")
+    if place.startswith("key` in `"):
+        return place.removeprefix("key` in `"), "key: " + sentence(reason)
+    return place, sentence(reason)
+
+
+def sentence(text: str) -> str:
+    """A reason on one line, of bounded length, without backticks and without a capital at its start."""
+    line = " ".join(text[: 2 * _LONGEST_REASON].split()).replace("`", "")
+    if len(line) > _LONGEST_REASON:
+        line = line[:_LONGEST_REASON] + "..."
+    return line[:1].lower() + line[1:]
+
+
+def steps(location: Sequence[str | int]) -> str:
+    """A pydantic `loc` in msgspec's notation: `("lines", 0)` becomes `.lines[0]`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+
+
+def _malformed(text: str, language: str) -> str:
+    """`malformed JSON at byte 12: invalid character`."""
+    if found := _MALFORMED.match(text):
+        return f"malformed {language} at byte {found[2]}: {sentence(found[1])}"
+    return f"malformed {language}: {sentence(text)}"

@@ -1,0 +1,7 @@
+"""Registries: where instances are announced and watched. Adapters of the port `meshcore.ports.ComponentRegistry`."""
+
+from registry.directory import DirectoryComponentRegistry
+from registry.local import LocalComponentRegistry
+from registry.static import StaticComponentRegistry
+
+__all__ = ["DirectoryComponentRegistry", "LocalComponentRegistry", "StaticComponentRegistry"]

@@ -1,0 +1,111 @@
+"""The text form of fixed addresses: `static:orders=dispatch-json(http://h1:8000),rest(http://h1:8000);stock=...`."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+from meshcore.instances import ChannelAddress
+
+_WORD = re.compile(r"[^\s=(),;]+")
+_URL = re.compile(r"[^\s(),;]+")
+
+_PORTS = {"http": 80, "https": 443}
+_LONGEST_EXCERPT = 24  # characters
+
+
+def parse_addresses(url: str) -> dict[str, list[ChannelAddress]]:
+    """Addresses by component, in the order of the text. White space between the parts is allowed.
+
+    The characters that divide the text, `= ( ) , ;` and white space, are percent-encoded (`%2C`) in names and, but for
+    the equals sign, in URLs. Names are decoded; URLs stay as they are, since there the encoded form means the same.
+
+    Raises:
+        ValueError: the text has another form; it says what was expected at which character.
+    """
+    reader = _Reader(url)
+    components: dict[str, list[ChannelAddress]] = {}
+    while True:
+        name = reader.component()
+        if name in components:
+            reader.fail(f"a component other than {name!r}, which was there before", back=True)
+        components[name] = [reader.address()]
+        while reader.take(","):
+            components[name].append(reader.address())
+        if reader.ended():
+            return components
+        reader.demand(";", "',' and another address, ';' and another component, or the end")
+
+
+class _Reader:
+    """Reads the text from left to right and knows where it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._start = self._word = self._position = text.index(":") + 1
+
+    def component(self) -> str:
+        name = unquote(self._match(_WORD, "a component's name"))
+        self.demand("=", "'=' after the component's name")
+        return name
+
+    def address(self) -> ChannelAddress:
+        channel = unquote(self._match(_WORD, "a channel, as in rest(http://host:8000)"))
+        self.demand("(", f"'(' and the URL of channel {channel}")
+        url = self._match(_URL, f"the URL of channel {channel}")
+        try:
+            origin_of(url)
+        except ValueError as error:
+            self.fail(f"a URL, but {error}", back=True)
+        self.demand(")", f"')' after {url} (within a URL, ( ) , ; are written %28 %29 %2C %3B)")
+        return ChannelAddress(channel, url)
+
+    def take(self, character: str) -> bool:
+        """Read on if this comes next."""
+        self._skip()
+        if not self._text.startswith(character, self._position):
+            return False
+        self._position += 1
+        return True
+
+    def demand(self, character: str, expected: str) -> None:
+        if not self.take(character):
+            self.fail(expected)
+
+    def ended(self) -> bool:
+        self._skip()
+        return self._position == len(self._text)
+
+    def fail(self, expected: str, *, back: bool = False) -> NoReturn:
+        """Complain about what comes next, or (`back`) about the word that was read last."""
+        position = self._word if back else self._position
+        rest = self._text[position:]
+        found = repr(rest if len(rest) <= _LONGEST_EXCERPT else rest[:_LONGEST_EXCERPT] + "...") if rest else "the end"
+        raise ValueError(f"{self._text[: self._start]} at character {position + 1}: expected {expected}; found {found}")
+
+    def _match(self, pattern: re.Pattern[str], expected: str) -> str:
+        self._skip()
+        found = pattern.match(self._text, self._position)
+        if not found:
+            self.fail(expected)
+        self._word, self._position = found.span()
+        return found[0]
+
+    def _skip(self) -> None:
+        while self._text[self._position : self._position + 1].isspace():
+            self._position += 1
+
+
+def origin_of(url: str) -> str:
+    """The host and port of a URL: what tells instances apart.
+
+    Raises:
+        ValueError: it has none; the text says why.
+    """
+    parts = urlsplit(url)
+    if "://" not in url or not parts.hostname:
+        raise ValueError(f"{url!r} has no scheme and host, as http://host:8000 has")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port or _PORTS.get(parts.scheme)
+    return f"{host}:{port}" if port else host
