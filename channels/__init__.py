@@ -1,0 +1,1 @@
+"""The channels that come with meshcore. The mesh finds them, and others, by entry point."""

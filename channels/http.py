@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,8 @@ client must be clearly the first to give up a connection.
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to be made. A host that is gone without a word would otherwise use up the whole deadline,
 and nothing is lost by asking another instance: the call has not left."""
+
+_LARGE = 2**20
 
 
 class HTTPChannel(Channel):
@@ -65,7 +68,9 @@ class HTTPChannel(Channel):
             CommunicationError: no complete answer came.
         """
         if body is not None and len(body) > self.options.max_body:
-            text = f"{call.method}: the request is {len(body)} bytes, more than {self.options.max_body} (setting max_body)"
+            text = (
+                f"{call.method}: the request is {len(body)} bytes, more than {self.options.max_body} (setting max_body)"
+            )
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
         session = self._session
         if session is None:
@@ -74,7 +79,9 @@ class HTTPChannel(Channel):
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
         try:
-            async with session.request(verb, url, data=body, headers=sent, allow_redirects=False) as response:
+            # A large body as a stream: aiohttp would write bytes in one piece, and the loop would wait for that.
+            data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
+            async with session.request(verb, url, data=data, headers=sent, allow_redirects=False) as response:
                 return response, await self._read(call, response)
         except aiohttp.ClientError as error:
             raise _communication_error(call, url, error) from error

@@ -3,11 +3,12 @@
 Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
 """
 
-from meshcore.advice import Invocation, advice, around, methods
+import meshcore.serving  # noqa: F401
+from meshcore.aspects import Invocation, advice, around, methods
 from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
 from meshcore.blocking import BlockingMesh
 from meshcore.call import Call, Handler, Interceptor, compose
-from meshcore.component import AbstractComponent, Component, ComponentStatus
+from meshcore.components import AbstractComponent, Component, ComponentStatus
 from meshcore.declare import (
     Body,
     Content,
@@ -30,7 +31,7 @@ from meshcore.declare import (
     rest,
     service,
 )
-from meshcore.describe import describe
+from meshcore.description import describe
 from meshcore.errors import (
     AuthorizationError,
     Code,
@@ -40,7 +41,8 @@ from meshcore.errors import (
     MeshError,
     RemoteError,
 )
-from meshcore.health import HealthCheckManager, HealthStatus, health_check, health_checks
+from meshcore.healthcheck import HealthCheckManager, HealthStatus, health_check, health_checks
+from meshcore.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
 from meshcore.instances import (
     Absent,
     Bound,
@@ -55,7 +57,6 @@ from meshcore.interface import ComponentDescription, Method, Parameter, ServiceD
 from meshcore.mesh import Mesh
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
 from meshcore.proxies import Interceptors
-from meshcore.recipes import create, inject_service, inject_value, injectable, module, on_destroy, on_init
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings, load_settings
 

@@ -1,4 +1,4 @@
-"""Finds channels and registries by name in the entry points of installed packages. Nothing is loaded before it is used."""
+"""Finds channels and registries by name in the entry points of installed packages; loads what is used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def load_channel(entry: EntryPoint) -> type[Channel]:
     """
     cls = entry.load()
     if not (isinstance(cls, type) and issubclass(cls, Channel)):
-        raise LocalError(Code.FAILED_PRECONDITION, f"entry point {CHANNELS}: {entry.name} = {entry.value} is no channel")
+        raise LocalError(
+            Code.FAILED_PRECONDITION, f"entry point {CHANNELS}: {entry.name} = {entry.value} is no channel"
+        )
     return cls
 
 
@@ -42,5 +44,6 @@ def make_registry(url: str) -> ComponentRegistry:
         raise ValueError(f"no registry {scheme!r} for {url!r}{did_you_mean(scheme, entries)}")
     cls = entry.load()
     if not (isinstance(cls, type) and issubclass(cls, ComponentRegistry)):
-        raise ValueError(f"entry point {REGISTRIES}: {entry.name} = {entry.value} is no registry")
+        text = f"entry point {REGISTRIES}: {entry.name} = {entry.value} is no registry"
+        raise ValueError(text)  # noqa: TRY004 - like any other setting that does not fit
     return cls.from_url(url)

@@ -6,15 +6,18 @@ Nothing is read, imported or built before the server starts the application.
 from __future__ import annotations
 
 import importlib
-import os
+import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from meshcore.body import Receive, Scope, Send
 from meshcore.errors import ConfigurationError
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings, load_settings
 from meshcore.suggest import did_you_mean
+
+log = logging.getLogger("meshcore.app")
 
 
 def load_module(settings: Settings) -> type:
@@ -29,18 +32,19 @@ def load_module(settings: Settings) -> type:
     if not setting:
         raise ConfigurationError(title, ["set MESHCORE_MODULE=package.module:Class, or `module` in [tool.meshcore]"])
     name, _, path = setting.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - as `python -m` has it; console scripts do not
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # as `python -m` has it; console scripts do not
+        sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigurationError(title, [f"no Python module {error.name!r} in {os.getcwd()} or on sys.path"]) from None  # noqa: PTH109
+            raise ConfigurationError(title, [f"no Python module {error.name!r} in {folder} or on sys.path"]) from None
         raise ConfigurationError(title, [f"importing {name} failed: {error}"]) from error
     except Exception as error:
         raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
     for part in path.split("."):
-        members = vars(found)
+        members = cast("dict[str, Any]", vars(found))
         if part not in members:
             classes = [key for key, value in members.items() if isinstance(value, type)]
             raise ConfigurationError(title, [f"{name} has no {part!r}{did_you_mean(part, classes)}"])
@@ -56,17 +60,26 @@ class LazyApp:
     def __init__(self) -> None:
         self._app: MeshApp | None = None
 
+    def _build(self) -> str:
+        """Make the application; else say why not."""
+        try:
+            settings = load_settings()
+            self._app = MeshApp(load_module(settings), settings=settings)
+        except ConfigurationError as error:
+            log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
+            return error.message
+        return ""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
         if self._app is None:
             if scope["type"] != "lifespan":
                 raise RuntimeError("meshcore.app:app needs a server that supports the ASGI lifespan")
-            try:
-                settings = load_settings()
-                self._app = MeshApp(load_module(settings), settings=settings)
-            except ConfigurationError as error:
+            reason = self._build()
+            if self._app is None:
                 await receive()
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                # Outside of the except clause, so that the server's traceback does not show ours as well.
+                await send({"type": "lifespan.startup.failed", "message": reason})
                 return
         await self._app(scope, receive, send)
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from meshcore.body import Receive, Scope, Send
 from meshcore.catalog import Hosted
-from meshcore.health import HealthCheckManager
+from meshcore.healthcheck import HealthCheckManager
 from meshcore.invoke import Invoke
 from meshcore.rest import rest_routes
 from meshcore.server import Server

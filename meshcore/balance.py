@@ -1,4 +1,4 @@
-"""URL selectors: pure choices of an endpoint for one call. They are given snapshots and never keep a cursor into one."""
+"""URL selectors: pure choices of an endpoint for one call, without a cursor into a list that may change."""
 
 from __future__ import annotations
 

@@ -84,5 +84,7 @@ class BlockingMesh:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self._portal is None:
-            raise LocalError(Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`")
+            raise LocalError(
+                Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`"
+            )
         return self._portal.call(function, *arguments)

@@ -27,7 +27,7 @@ class Call(msgspec.Struct, frozen=True):
 
     method: Method
     arguments: tuple[Any, ...] = ()
-    headers: Mapping[str, str] = {}  # noqa: RUF012 - a Struct copies nothing and never mutates it; it is a Mapping
+    headers: Mapping[str, str] = {}
     deadline: float = inf
     attempt: int = 1
     tried: tuple[str, ...] = ()

@@ -10,11 +10,12 @@ import msgspec
 
 from meshcore.conformity import conformity_problems
 from meshcore.declare import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
-from meshcore.describe import describe_component, describe_service
+from meshcore.description import describe_component, describe_service
 from meshcore.errors import ConfigurationError
+from meshcore.injection import ModuleMark
 from meshcore.interface import ComponentDescription, ServiceDescription
 from meshcore.marks import find_mark
-from meshcore.recipes import ModuleMark, modules_of
+from meshcore.recipes import modules_of
 
 RESERVED_PATHS = ("/invoke", "/livez", "/readyz", "/report")
 
@@ -136,7 +137,7 @@ class Catalog:
             components = [base for base in cls.__mro__[1:] if find_mark(base, ComponentMark)]
             if not services and not components:
                 self.problems.append(
-                    f"{cls.__qualname__} is decorated with @implementation, but none of its bases is a @service or @component"
+                    f"{cls.__qualname__} is an @implementation, but none of its bases is a @service or @component"
                 )
             for interface in services:
                 other = self.implementations.setdefault(interface, cls)

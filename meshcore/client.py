@@ -1,6 +1,6 @@
 """The client stack: what a call to another process passes through, outermost first.
 
-    proxy > deadline > the user's interceptors > retry > balance > channel
+proxy > deadline > the user's interceptors > retry > balance > channel
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ async def retry(handler: Handler, call: Call) -> Any:
         except MeshError as error:
             if error.instance is None:  # nobody was asked: no instance is left that was not tried
                 raise (last or error) from error.__cause__
-            if not error.retryable or (error.processed and not (call.method.idempotent and call.attempt < MAX_ATTEMPTS)):
+            if not error.retryable or (
+                error.processed and not (call.method.idempotent and call.attempt < MAX_ATTEMPTS)
+            ):
                 raise
             last = error
             call = msgspec.structs.replace(call, attempt=call.attempt + 1, tried=(*call.tried, error.instance))

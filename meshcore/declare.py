@@ -181,17 +181,17 @@ class ParameterMark(msgspec.Struct, frozen=True):
 
 
 def Query(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802 - reads as a type in Annotated
-    """`Annotated[int, Query(description="...")]`: a query parameter."""
+    """Mark a query parameter, inside `Annotated`."""
     return ParameterMark(Source.QUERY, description, example)
 
 
 def Path(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
-    """`Annotated[str, Path(description="...")]`: a path parameter."""
+    """Mark a path parameter, inside `Annotated`."""
     return ParameterMark(Source.PATH, description, example)
 
 
 def Content(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
-    """`Annotated[Order, Content(description="...")]`: the request's body."""
+    """Mark the request's body, inside `Annotated`."""
     return ParameterMark(Source.BODY, description, example)
 
 

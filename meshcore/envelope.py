@@ -17,6 +17,7 @@ from meshcore.errors import AuthorizationError, Code, CommunicationError, LocalE
 from meshcore.faults import Fault, fault_of
 from meshcore.interface import Method
 
+
 class Request(msgspec.Struct):
     """A call whose arguments are not decoded yet: their types depend on the method."""
 
@@ -101,9 +102,7 @@ class ErrorCodec:
         self._method = method
         self._faults = {cls: fault_of(cls) for cls in method.raises}
         self._by_name = {fault.name: fault for fault in self._faults.values()}
-        self._readers = {
-            fault.name: codec.decoder(fault.carrier, limits) for fault in self._faults.values()
-        }
+        self._readers = {fault.name: codec.decoder(fault.carrier, limits) for fault in self._faults.values()}
         self._dump = codec.encoder(Any)
 
     def body_of(self, error: Exception) -> ErrorBody | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import msgspec
 
@@ -85,10 +85,10 @@ def why_not_exception(cls: Any) -> str | None:
     return None
 
 
-def _fields(cls: type[Exception]) -> tuple[dict[str, Any] | None, frozenset[str]]:
+def _fields(cls: Any) -> tuple[dict[str, Any] | None, frozenset[str]]:
     if dataclasses.is_dataclass(cls):
         entries = [field for field in dataclasses.fields(cls) if field.init]
-        hints = _hints(cls, cls)
+        hints = _hints(cast("type", cls), cls)
         by_name = frozenset(field.name for field in entries if field.kw_only)
         return {field.name: hints[field.name] for field in entries}, by_name
     init: Any = inspect.getattr_static(cls, "__init__")

@@ -24,8 +24,8 @@ _pack = msgspec.msgpack.Encoder(enc_hook=plain).encode
 def find_non_finite(value: Any) -> None:
     """Look for what JSON can only write as null.
 
-    A null is common (`None`), so this must not be slow: packing the value and searching the bytes takes 1.5 us where a
-    walk through the same 7 nodes takes 17.
+    A null is common (`None`), so this must not be slow: packing the value and searching the bytes takes 1.6 us for 7
+    nodes, a walk through them 54.
 
     Raises:
         EncodeError: There is a NaN or an infinity; with its place.
@@ -35,9 +35,14 @@ def find_non_finite(value: Any) -> None:
             return
     except OverflowError:  # an integer of more than 64 bits, which JSON can write
         pass
-    for path, number in _floats(msgspec.to_builtins(value, enc_hook=plain), "$"):
+    for path, number in _floats(msgspec.to_builtins(value, enc_hook=_plain_or_raw), "$"):
         if not isfinite(number):
             raise EncodeError(path, f"{number} does not exist in JSON")
+
+
+def _plain_or_raw(value: Any) -> Any:
+    """As `plain`; what is encoded already cannot contain what JSON cannot write."""
+    return None if isinstance(value, msgspec.Raw) else plain(value)
 
 
 def find_unencodable(value: Any, dump: Callable[[Any], bytes]) -> str:

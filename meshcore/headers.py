@@ -14,7 +14,7 @@ _LONGEST_NUMBER = 10
 
 
 class RequestHeaders(Mapping[str, str]):
-    """The headers of an ASGI request, decoded only when asked for; names are in lower case, the first of a name counts."""
+    """The headers of an ASGI request, decoded when asked for; names are in lower case, the first of a name counts."""
 
     __slots__ = ("_raw",)
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from meshcore.declare import ParameterMark
 
 
-def resolve_hints(interface: type, owner: type, function: Any, place: str, problems: list[str]) -> dict[str, Any] | None:
+def resolve_hints(
+    interface: type, owner: type, function: Any, place: str, problems: list[str]
+) -> dict[str, Any] | None:
     """The annotations of a function that `owner`, a base of `interface`, defines; None after adding a problem."""
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -25,7 +27,9 @@ def resolve_hints(interface: type, owner: type, function: Any, place: str, probl
     for name, hint in resolved.items():
         free = (hint,) if isinstance(hint, TypeVar) else getattr(hint, "__parameters__", ())
         if free and not isinstance(hint, type):
-            problems.append(f"{place}({name}): type variable {free[0]} stands for nothing here; derive from a concrete base")
+            problems.append(
+                f"{place}({name}): type variable {free[0]} stands for nothing here; derive from a concrete base"
+            )
             return None
     return resolved
 
@@ -38,8 +42,12 @@ def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
     marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
     others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
     # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
-    rebuilt: Any = Annotated.__class_getitem__((plain, *others)) if others else plain
+    rebuilt: Any = _annotated[(plain, *others)] if others else plain
     return rebuilt, (marks[-1] if marks else None)
+
+
+# Subscribed with what is only known at run time, which checkers do not follow.
+_annotated: Any = Annotated
 
 
 def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:

@@ -5,25 +5,21 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
-from meshcore.body import ClientLeft, ClientWatch, Receive, Scope, Send, read_body
-
-from meshcore.call import Call
+from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.envelope import ErrorBody, MethodCodec, Request, encode_failure, method_path
-from meshcore.errors import Code, LocalError, MeshError
+from meshcore.errors import Code, LocalError
 from meshcore.headers import RequestHeaders
 from meshcore.interface import ComponentDescription, Method
-from meshcore.scope import CallScope
+from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
 from meshcore.suggest import did_you_mean
 
-log = logging.getLogger("meshcore.invoke")
-
 # The seed's servers and clients compare content types for equality; so these are sent exactly like this.
 _CODECS = {JSON.content_type: JSON, MSGPACK.content_type: MSGPACK}
+_CONTENT_TYPES = {codec: name.encode() for name, codec in _CODECS.items()}
 
 
 class _Operation:
@@ -59,9 +55,7 @@ class Invoke:
         headers = RequestHeaders(scope["headers"])
         codec = _codec(headers.get("content-type", ""))
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
-        seconds = headers.seconds
-        plain = seconds is None
-        call: Call | None = None
+        plain = headers.seconds is None
         operation: _Operation | None = None
         try:
             refusal = self._server.refusal()
@@ -73,22 +67,19 @@ class Invoke:
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]
             arguments = method_codec.decode_arguments(bytes(request.args))
-            deadline = self._server.deadline(seconds)
-            call = Call(operation.method, arguments, headers, deadline, headers.attempt)
-            call_scope = CallScope(deadline)
-            with ClientWatch(receive, call_scope):
-                result = await self._server.run(call, call_scope)
+            result = await serve_call(self._server, operation.method, arguments, headers, receive)
             data = method_codec.encode_result(result)
             status = 200
         except ClientLeft:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             codec = codec or JSON
+            method = operation.method if operation is not None else None
             errors = operation.codecs[codec].errors if operation is not None else None
-            failure = self._server.report(error, call, errors)
+            failure = self._server.report(error, method, errors)
             data = encode_failure(codec, _seed_text(failure) if plain else failure)
             status = 200 if plain and operation is not None else Code(failure.code).http_status
-        await self._answer(send, status, codec, data)
+        await send_answer(self._server, send, status, data, _CONTENT_TYPES[codec])
 
     def _find(self, codec: Codec, body: bytes) -> tuple[Request, _Operation]:
         try:
@@ -100,16 +91,6 @@ class Invoke:
             hint = did_you_mean(request.method, self._operations)
             raise LocalError(Code.UNIMPLEMENTED, f"no method {request.method!r} is offered here{hint}")
         return request, operation
-
-    async def _answer(self, send: Send, status: int, codec: Codec, data: bytes) -> None:
-        headers = [
-            (b"content-type", codec.content_type.encode()),
-            (b"content-length", b"%d" % len(data)),
-        ]
-        if self._server.draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": data})
 
 
 def _codec(content_type: str) -> Codec | None:

@@ -32,7 +32,9 @@ def assign_sources(
     """
     in_path = _PATH_NAME.findall(http.path)
     names = {parameter.name for parameter in parameters}
-    problems += [f"{place}: {{{name}}} in path {http.path!r} is not a parameter" for name in in_path if name not in names]
+    problems += [
+        f"{place}: {{{name}}} in path {http.path!r} is not a parameter" for name in in_path if name not in names
+    ]
     body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
     assigned: list[Parameter] = []
     for parameter in parameters:
@@ -74,5 +76,5 @@ def _is_object(hint: Any) -> bool:
         return _is_object(get_args(hint)[0])
     if origin in {Union, types.UnionType}:
         return any(_is_object(part) for part in get_args(hint))
-    plain = origin or hint
-    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(plain, name) for name in _FIELDS))
+    plain: Any = origin or hint
+    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(hint, name) for name in _FIELDS))

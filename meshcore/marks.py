@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _MARKS = "__meshcore_marks__"
 
@@ -18,7 +18,8 @@ def add_mark(target: C, mark: object) -> C:
 
 def marks_of(target: Any) -> tuple[object, ...]:
     """The marks of the class or function itself, not those of its bases; the outermost decorator's last."""
-    marks: tuple[object, ...] = vars(target).get(_MARKS, ()) if hasattr(target, "__dict__") else ()
+    members = cast("dict[str, Any]", vars(target)) if hasattr(target, "__dict__") else {}
+    marks: tuple[object, ...] = members.get(_MARKS, ())
     return marks
 
 

@@ -6,19 +6,19 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from meshcore.adapters import installed_channels, load_channel, make_registry
+from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
-from meshcore.component import AbstractComponent, Component, ComponentStatus
+from meshcore.components import AbstractComponent, Component, ComponentStatus
 from meshcore.doors import Bridge, Workers
 from meshcore.errors import Code, CommunicationError, ConfigurationError, LocalError
-from meshcore.call import compose
-from meshcore.health import HealthCheckManager, HealthChecksMark, health_problems
+from meshcore.healthcheck import HealthCheckManager, HealthChecksMark, health_problems
 from meshcore.injector import Injector
 from meshcore.instances import Bound, Instance
 from meshcore.interface import ComponentDescription
@@ -266,12 +266,12 @@ class _Runtime:
                 self._dispatch.add(service, await self.injector.instance(recipe))
 
     @asynccontextmanager
-    async def _lend(self, recipe: Recipe) -> Any:
+    async def _lend(self, recipe: Recipe) -> AsyncGenerator[Any]:
         async with self.injector.request() as scope:
             yield await scope.instance(recipe)
 
     @asynccontextmanager
-    async def _running(self, hosted: Hosted) -> Any:
+    async def _running(self, hosted: Hosted) -> AsyncGenerator[None]:
         (recipe,) = self.injector.providers(hosted.implementation)
         component: Component = await self.injector.instance(recipe)
         if isinstance(component, AbstractComponent):

@@ -50,15 +50,17 @@ class ComponentRegistry(ABC):
         """Start what watching and announcing need."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - not every registry has something to stop
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop it."""
 
     @abstractmethod
     def announce(self, instance: Instance) -> AbstractAsyncContextManager[None]:
-        """Announce an instance while the context lasts. It is visible to watchers when the context is entered,
-        withdrawn when it is left, and gone soon after the process died without leaving it.
+        """Announce an instance while the context lasts.
+
+        It is visible to watchers when the context is entered, withdrawn when it is left, and gone soon after the
+        process died without leaving it.
 
         Raises:
             CommunicationError: the registry did not take it.
@@ -110,7 +112,7 @@ class Channel(ABC):
         self.options = options
         self.select_round_robin()
 
-    def customize(self) -> None:
+    def customize(self) -> None:  # noqa: B027 - a hook
         """Called once after `bind`; the place for an around advice that chooses a URL selector."""
 
     def select_first_url(self) -> None:
@@ -137,5 +139,5 @@ class Channel(ABC):
             Exception: one of the method's declared exceptions.
         """
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - not every channel has something to free
         """Free connections. Called once, when the mesh stops."""

@@ -10,10 +10,10 @@ import msgspec
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.catalog import Catalog
 from meshcore.client import client_stack
+from meshcore.declare import ServiceMark
 from meshcore.errors import Code, LocalError
 from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
-from meshcore.declare import ServiceMark
 from meshcore.proxy import Bridge, ProxyClass
 from meshcore.route import Balance, Route
 from meshcore.suggest import did_you_mean
@@ -63,29 +63,29 @@ class Proxies:
         """Whether the type is a service interface."""
         return find_mark(kind, ServiceMark) is not None
 
-    def proxy(self, interface: type, preferred_channel: str = "") -> Any:
+    def proxy(self, kind: type, preferred_channel: str = "") -> Any:
         """The proxy of a service.
 
         Raises:
             ConfigurationError: the interface cannot be called.
             LocalError: no channel of that name.
         """
-        if not self.is_service(interface):
-            name = getattr(interface, "__qualname__", repr(interface))
+        if not self.is_service(kind):
+            name = getattr(kind, "__qualname__", repr(kind))
             raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
-        here = interface in self._local
-        self._check_channel(preferred_channel, interface, here=here)
+        here = kind in self._local
+        self._check_channel(preferred_channel, kind, here=here)
         wanted = LOCAL if here and not preferred_channel else preferred_channel
-        found = self._proxies.get((interface, wanted))
+        found = self._proxies.get((kind, wanted))
         if found is None:
             if wanted != LOCAL:
-                self._catalog.component_of(interface)
-            cls = self._classes.get(interface)
+                self._catalog.component_of(kind)
+            cls = self._classes.get(kind)
             if cls is None:
-                cls = self._classes[interface] = ProxyClass(self._catalog.service(interface))
-            handler = self._build(interface, wanted) if self._build else _starting
+                cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
+            handler = self._build(kind, wanted) if self._build else _starting
             target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
-            found = self._proxies[interface, wanted] = cls.make(handler, self._bridge, target)
+            found = self._proxies[kind, wanted] = cls.make(handler, self._bridge, target)
         return found
 
     def _check_channel(self, name: str, interface: type, *, here: bool) -> None:

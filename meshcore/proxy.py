@@ -69,7 +69,9 @@ def _function(interface: type, method: Method) -> Any:
     if method.is_async:
         source = f"async def {method.name}({', '.join(parameters)}):\n    return await self._mesh_handler({call})\n"
     else:
-        source = f"def {method.name}({', '.join(parameters)}):\n    return self._mesh_bridge(self._mesh_handler, {call})\n"
+        source = (
+            f"def {method.name}({', '.join(parameters)}):\n    return self._mesh_bridge(self._mesh_handler, {call})\n"
+        )
     exec(compile(source, f"<proxy of {method}>", "exec"), names)  # noqa: S102 - identifiers of a checked signature only
     function: Any = names[method.name]
     # Without its __dict__, which says that it is abstract.

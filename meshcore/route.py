@@ -46,7 +46,7 @@ class Route:
                 async with aclosing(self._registry.watch(self.component.name)) as sightings:
                     async for sighting in sightings:
                         self.see(sighting)
-            except Exception as error:  # noqa: BLE001 - a defect of an adapter must not end the following
+            except Exception as error:
                 log.exception("watching %s failed; trying again", self.component.name)
                 self.see(Failed(error))
             await asyncio.sleep(1.0)
@@ -102,7 +102,8 @@ class Route:
         match self.sighting:
             case Bound(instances):
                 offered = sorted({address.channel for instance in instances for address in instance.addresses})
-                text = f"component {name!r} is offered{'' if not over else ', but not' + over}; it offers: {', '.join(offered)}"
+                but = f", but not{over}" if over else ""
+                text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
             case Failed(cause):
                 text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
             case _:

@@ -76,4 +76,6 @@ class CallScope:
 
 def deadline_exceeded(what: str, seconds: float) -> CommunicationError:
     """The error of a call whose deadline passed."""
-    return CommunicationError(Code.DEADLINE_EXCEEDED, f"{what} was not answered within {seconds:.3g} s", retryable=False)
+    return CommunicationError(
+        Code.DEADLINE_EXCEEDED, f"{what} was not answered within {seconds:.3g} s", retryable=False
+    )

@@ -156,7 +156,7 @@ class Server:
                 self._idle.set()
 
     def deadline(self, seconds: float | None) -> float:
-        """The deadline of a call whose caller waits that long, None if it does not say: at most what this server grants."""
+        """The deadline of a call whose caller waits that long (None: it does not say), as far as this one grants it."""
         granted = self._request_timeout
         return time.monotonic() + (granted if seconds is None else min(seconds, granted))
 
@@ -173,20 +173,20 @@ class Server:
             scope.stop(Stop.SHUTDOWN)
         return len(left)
 
-    def report(self, error: Exception, call: Call | None, errors: ErrorCodec | None) -> ErrorBody:
+    def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:
         """What the caller is told of an error. Undeclared ones are logged with an id; only that id goes out."""
         body: ErrorBody | None = None
         if errors is not None:
             try:
                 body = errors.body_of(error)
             except Exception:  # a declared exception that does not keep its fields
-                log.exception("%s declares %s, but it cannot be sent", call and call.method, type(error).__name__)
+                log.exception("%s declares %s, but it cannot be sent", method, type(error).__name__)
         elif isinstance(error, MeshError):
             body = mesh_error_body(error)
         if body is not None:
             return body
         id_ = secrets.token_hex(8)
-        log.error("call %s of %s failed", id_, call.method if call else "an unknown method", exc_info=error)
+        log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error)
         details: dict[str, Any] = {"call": id_}
         if self._debug:
             details["traceback"] = "".join(traceback.format_exception(error))

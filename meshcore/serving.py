@@ -6,7 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from meshcore.asgi import MeshAsgi, Probes
 from meshcore.body import Receive, Scope, Send
-from meshcore.errors import Code, LocalError
+from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.mesh import Mesh
 from meshcore.server import Server
 from meshcore.settings import Settings, load_settings
@@ -55,7 +55,7 @@ class MeshApp:
         self.mesh: Mesh = Mesh(module, settings=settings)
 
     @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:  # noqa: ARG002 - the signature of a lifespan
+    async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:  # noqa: ARG002 - the signature of a lifespan
         """Start the mesh, announce it as soon as it can be reached, and stop it in order.
 
         Raises:
@@ -126,7 +126,11 @@ class MeshApp:
                     await self._withdraw.wait()
                     return
             except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
-                log.error("announcing failed, trying again in %.1f s: %s", delay, error)
+                log.error(  # noqa: TRY400 - it is not ours
+                    "announcing failed, trying again in %.1f s: %s",
+                    delay,
+                    error,
+                )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
@@ -176,9 +180,7 @@ class MeshApp:
                 }
                 for hosted in runtime.catalog.hosted
             ],
-            "instances": msgspec.to_builtins(
-                runtime.instances((self._settings or load_settings()).advertise_url)
-            ),
+            "instances": msgspec.to_builtins(runtime.instances((self._settings or load_settings()).advertise_url)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,15 +199,23 @@ class MeshApp:
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
     """Run a lifespan context for an ASGI server."""
     await receive()
+    started, failure = False, ""
     try:
         async with lifespan():
+            started = True
             await send({"type": "lifespan.startup.complete"})
             await receive()
+    except ConfigurationError as error:
+        log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
+        failure = error.message
     except Exception as error:
-        log.exception("the mesh failed")
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
-        raise
-    await send({"type": "lifespan.shutdown.complete"})
+        log.exception("the mesh failed to %s", "stop" if started else "start")
+        failure = f"{type(error).__name__}: {error}"
+    phase = "shutdown" if started else "startup"
+    if failure:
+        await send({"type": f"lifespan.{phase}.failed", "message": failure})
+    else:
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _server_identity() -> str:

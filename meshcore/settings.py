@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from meshcore.errors import ConfigurationError
-from meshcore.recipes import MISSING
+from meshcore.injection import MISSING
 
 _PREFIX = "MESHCORE_"
 _ARGUMENT = "argument"

@@ -17,7 +17,6 @@ from meshcore.wording import TravelError, sentence
 
 _Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
 _Arrays = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
-_Anything = inspect.AnyType | inspect.RawType
 # What JSON can write as the name of a member. The others (bool, None, tuples, objects) only msgpack could.
 _Keys = (
     inspect.AnyType
@@ -40,7 +39,8 @@ class Shape:
     """What the values of a type can be like.
 
     Attributes:
-        bounded: The type itself bounds how deep a value nests: it neither contains itself nor `Any`.
+        bounded: The type itself bounds how deep a value nests: it neither contains itself nor `Any`. (`msgspec.Raw`,
+            which envelopes use, is bounded: its content is checked when it is decoded.)
         floats: A value may contain floats.
     """
 
@@ -99,9 +99,9 @@ class _Walk:
         reason = _refusal(info)
         if reason is not None:
             raise TravelError(reason if path == "$" else f"{path}: {reason}")
-        if isinstance(info, _Anything | inspect.CustomType):  # a model's content is decoded as Any first
+        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model's content is decoded as Any first
             self.bounded = False
-        self.floats |= isinstance(info, inspect.FloatType | _Anything | inspect.CustomType)
+        self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
         self._active.add(id(info))
         for step, inner in _parts(info):
             self.visit(inner, path + step)

@@ -74,8 +74,6 @@ def decode_error(error: Exception, codec: str) -> DecodeError:
         codec: The codec's name, for the text.
     """
     match error:
-        case DecodeError():
-            return error
         case ModelError():
             return DecodeError(f"${error.path}", sentence(error.reason))
         case msgspec.ValidationError():
@@ -122,11 +120,11 @@ def split(text: str) -> tuple[str, str]:
 
 
 def sentence(text: str) -> str:
-    """A reason on one line, of bounded length, without backticks and without a capital at its start."""
+    """A reason on one line, of bounded length, without backticks and without a capital at its start (but EOF, UUID)."""
     line = " ".join(text[: 2 * _LONGEST_REASON].split()).replace("`", "")
     if len(line) > _LONGEST_REASON:
         line = line[:_LONGEST_REASON] + "..."
-    return line[:1].lower() + line[1:]
+    return line if line[1:2].isupper() else line[:1].lower() + line[1:]
 
 
 def steps(location: Sequence[str | int]) -> str:

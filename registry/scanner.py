@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+# One look costs (CPython 3.13, a virtual machine of two cores, ext4): 10 instances 0.2 ms, 100 instances 1.2 ms, 1000
+# instances 12 ms, most of it system calls; four a second plus the steps take 0.2 %, 0.7 % and 7 % of a core.
+#
 # Milliseconds. A file event is seen after one to two steps; a death after at most one interval (and a scan), which
 # leaves plenty of the second that is promised to a machine under load.
 _STEP = 20

@@ -303,13 +303,13 @@ def test_hostile_bodies_cost_little_memory(codec: Codec, type_):
         (dict[int, int], {"a": 1}, "$: key: expected int, got str"),
         (Annotated[int, msgspec.Meta(ge=10)], 1, "$: expected int >= 10"),
         (Colour, "green", "$: invalid enum value 'green'"),
-        (tuple[int, int], [1], "$: expected array of length 2, got 1"),
+        (tuple[int, int], [1], "$: expected array of length 2"),
         (Cat | Dog, {"type": "Cow"}, "$.type: invalid value 'Cow'"),
         (Invoice, {"number": "", "at": "2026-01-02T03:04:05Z"}, "$.number: value error, a number is needed"),
         (Invoice, {"number": "1"}, "$.at: field required"),
         (
             Envelope,
-            {"invoice": {"number": "1", "at": "2026-01-02", "lines": [{"amount": 1}]}, "others": []},
+            {"invoice": {"number": "1", "at": "2026-01-02T03:04:05Z", "lines": [{"amount": 1}]}, "others": []},
             "$.invoice.lines[0].unitPrice: field required",
         ),
         (
@@ -421,6 +421,7 @@ def test_json_refuses_what_it_would_write_as_null(number):
         JSON.encoder(Invoice)(Invoice(number="1", at=dt.datetime.now(dt.UTC), ratio=number))
     with pytest.raises(EncodeError, match=r"does not exist in JSON"):
         JSON.encoder(dict[float, int | None])({number: None})
+    assert JSON.encoder(Any)([msgspec.Raw(b"[1]"), 2**70, None]) == b"[[1],1180591620717411303424,null]"
     assert repr(MSGPACK.decoder(float)(MSGPACK.encoder(float)(number))) == repr(number)
 
 
@@ -493,6 +494,16 @@ def test_models_travel_by_alias_and_by_their_own_rules(codec: Codec):
 def test_models_are_read_by_field_name_too(codec: Codec):
     """A caller that knows the field but not its alias is understood."""
     assert codec.decoder(Line)(codec.encoder(Any)({"amount": 1, "unit_price": "2"})).unit_price == 2
+
+
+def test_a_model_may_be_read_by_one_of_several_aliases():
+    """Where validation accepts several names, the written one has to be among them."""
+
+    class Choice(pydantic.BaseModel):
+        size: int = pydantic.Field(validation_alias=pydantic.AliasChoices("width", "w"), serialization_alias="w")
+
+    assert why_not(Choice) is None
+    assert JSON.decoder(Choice)(JSON.encoder(Choice)(Choice(width=3))) == Choice(w=3)
 
 
 @CODECS
@@ -591,6 +602,7 @@ def test_a_type_that_cannot_travel_says_why(type_, reason):
         (Tree, False, True),
         (list[Any], False, True),
         (Line, False, True),
+        (list[msgspec.Raw], True, False),
         (Cat | Dog, True, False),
         (tuple[Order, Order], True, True),
     ],

@@ -1,35 +1,36 @@
 import asyncio
-import random
+import inspect
+import sys
 import types
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Optional, TypeVar
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore.declare import Service, implementation
 from meshcore.errors import ConfigurationError, LocalError
-from meshcore.injector import Injector
-from meshcore.recipes import (
+from meshcore.injection import (
     MISSING,
+    SCOPES,
     create,
     inject_service,
     inject_value,
     injectable,
     module,
-    modules_of,
     on_destroy,
     on_init,
-    recipe_of_class,
-    recipe_of_object,
-    recipes_of_module,
 )
+from meshcore.injector import Injector
+from meshcore.recipes import modules_of, recipe_of_class, recipe_of_object, recipes_of_module
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Greeting(Service, ABC):
 
 
 def of(*classes: type, **options: Any) -> Injector:
+    """An injector for some classes."""
     return Injector([recipe_of_class(cls) for cls in classes], **options)
 
 
@@ -226,7 +228,6 @@ async def test_a_module_brings_its_python_module_and_its_imports():
     """Marked classes of the module's file, what it provides by name, @create methods and imports; each once."""
     file = types.ModuleType("shop_for_the_test")
     source = """
-from meshcore.recipes import injectable, module, create
 from elsewhere_for_the_test import Foreign
 
 @injectable()
@@ -247,11 +248,13 @@ class Top:
         return "made"
 """
     elsewhere = types.ModuleType("elsewhere_for_the_test")
-    exec("from meshcore.recipes import injectable\n@injectable()\nclass Foreign: ...", elsewhere.__dict__)  # noqa: S102
+    for each in (file, elsewhere):
+        vars(each).update(injectable=injectable, module=module, create=create)
+    exec("@injectable()\nclass Foreign: ...", elsewhere.__dict__)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(__import__("sys").modules, elsewhere.__name__, elsewhere)
-        patch.setitem(__import__("sys").modules, file.__name__, file)
-        exec(source, file.__dict__)  # noqa: S102
+        patch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+        patch.setitem(sys.modules, file.__name__, file)
+        exec(source, file.__dict__)
         top = file.__dict__["Top"]
         assert [cls.__name__ for cls in modules_of(top)] == ["Base", "Left", "Right", "Top"]
         recipes = recipes_of_module(top)
@@ -405,7 +408,7 @@ async def test_scopes():
 
     @injectable(scope="request")
     class R:
-        def __init__(self, t: T0, single: "S") -> None:  # noqa: F821 - resolved from the namespace below
+        def __init__(self, t: T0, single: "S") -> None:
             self.single = single
 
         @on_destroy
@@ -433,7 +436,7 @@ async def test_scopes():
 async def test_concurrent_callers_share_one_construction_in_a_request():
     """Whoever comes while an object is being made waits for that one, even if what was made is None."""
     made = []
-    go = asyncio.Event()
+    go, begun = asyncio.Event(), asyncio.Event()
 
     class A: ...
 
@@ -442,14 +445,14 @@ async def test_concurrent_callers_share_one_construction_in_a_request():
         @create(scope="request")
         async def a(self) -> A:
             made.append(1)
+            begun.set()
             await go.wait()
             return None  # type: ignore[return-value]
 
     async with Injector(recipes_of_module(Module)) as injector, injector.request() as scope:
         async with asyncio.TaskGroup() as tasks:
             found = [tasks.create_task(scope.get(A)) for _ in range(5)]
-            while not made:
-                await asyncio.sleep(0)
+            await begun.wait()
             go.set()
         assert made == [1]
         assert [each.result() for each in found] == [None] * 5
@@ -458,7 +461,7 @@ async def test_concurrent_callers_share_one_construction_in_a_request():
 async def test_a_caller_that_is_cancelled_leaves_the_construction_to_the_next():
     """Cancelling the task that makes an object does not fail those that wait for it."""
     made = []
-    go = asyncio.Event()
+    go, begun = asyncio.Event(), asyncio.Event()
 
     class A: ...
 
@@ -467,18 +470,20 @@ async def test_a_caller_that_is_cancelled_leaves_the_construction_to_the_next():
         @create(scope="request")
         async def a(self) -> A:
             made.append(1)
+            begun.set()
             await go.wait()
             return A()
 
     async with Injector(recipes_of_module(Module)) as injector, injector.request() as scope:
         first = asyncio.create_task(scope.get(A))
-        while not made:
-            await asyncio.sleep(0)
+        await begun.wait()
         second = asyncio.create_task(scope.get(A))
         first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
         go.set()
         assert type(await second) is A
-        assert first.cancelled()
+        assert len(made) == 2
 
 
 async def test_a_failing_construction_cleans_up_and_says_what_was_made():
@@ -661,7 +666,7 @@ async def test_make_gives_new_instances_until_the_injector_ends():
 async def test_overrides_take_the_place_of_everything_that_provides_their_type():
     """An object, a class or a function stands in; the real one is not made; a service's proxy gives way too."""
 
-    class Stock(ABC): ...
+    class Stock: ...
 
     class RealStock(Stock):
         def __init__(self) -> None:
@@ -702,7 +707,7 @@ async def test_overrides_take_the_place_of_everything_that_provides_their_type()
 async def test_an_object_can_be_a_recipe():
     """The mesh gives out what it made itself, under its own class and under others."""
 
-    class Base(ABC): ...
+    class Base: ...
 
     class Port(Base): ...
 
@@ -741,12 +746,12 @@ def test_every_problem_is_reported_with_its_path():
         @abstractmethod
         def work(self) -> None: ...
 
+    advice = "add @injectable to it, or a @create method to a module"
     assert of(StockClient, Orders, Typo, Abstract, values=Values(port="x")).problems() == [
         "Orders.set_two: has to take exactly one parameter, the one to inject",
         "Orders.begin: is called without arguments, it cannot take any",
         "Orders.set_rate(rate): no setting gives 'absent'; set it, or give inject_value a default",
-        "Orders(stock) > StockClient(session): nothing provides ClientSession; "
-        "add @injectable to it, or a @create method to a module",
+        f"Orders(stock) > StockClient(session): nothing provides ClientSession; {advice}",
         "Orders(stock) > StockClient(port): the setting 'port' does not fit: Expected `int`, got `str`",
         "Orders(untyped): has neither an annotation nor a default",
         'Orders(name): nothing provides str; for a setting write Annotated[str, inject_value("...")]',
@@ -841,7 +846,7 @@ def test_scope_leaks_are_found_through_transients():
         def __init__(self, s: S) -> None: ...
 
     assert of(S, T1, R, Fine).problems() == [
-        "Fine(s) > S(t) > T1(r) > R: lives for one request only, but S is a singleton; give S the scope \"request\"",
+        'Fine(s) > S(t) > T1(r) > R: lives for one request only, but S is a singleton; give S the scope "request"',
     ]
 
 
@@ -870,14 +875,14 @@ def test_create_methods_have_to_say_what_they_make():
     class NoModule: ...
 
     problems = Injector(recipes_of_module(Module, NoModule)).problems()
+    reason = "name 'Unknown' is not defined; import it outside of TYPE_CHECKING"
     form = "as its return annotation, which says what it provides; None is not provided"
     assert sorted(problems) == [
         f"Module.maybe: needs a type {form}",
         f"Module.nothing: needs a type {form}",
         f"Module.one: needs Iterator[T] {form}",
         "Module.static: only a plain method can be decorated so",
-        f"Module.unknown: the annotations of {Module.unknown.__qualname__} cannot be evaluated: "
-        "name 'Unknown' is not defined; import it outside of TYPE_CHECKING",
+        f"Module.unknown: the annotations of {Module.unknown.__qualname__} cannot be evaluated: {reason}",
         "NoModule: is used as a module, but is not decorated with @module",
     ]
 
@@ -930,13 +935,14 @@ async def test_get_says_what_is_missing():
 
 # --- Any graph --------------------------------------------------------------------------------------------------------
 
-SCOPES = ("singleton", "request", "transient")
+Node = tuple[str, list[int], bool]
+"""Scope, the numbers of the nodes it needs, and whether its clean-up fails."""
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> list[tuple[str, list[int], bool]]:
-    """Nodes in an order of their dependencies: scope, dependencies (never on a shorter life), failing clean-up."""
-    nodes: list[tuple[str, list[int], bool]] = []
+def graphs(draw: st.DrawFn) -> list[Node]:
+    """Nodes that need only earlier ones, and no singleton that needs what lives in a request."""
+    nodes: list[Node] = []
     leaks: list[bool] = []
     for number in range(draw(st.integers(1, 12))):
         scope = draw(st.sampled_from(SCOPES))
@@ -947,35 +953,94 @@ def graphs(draw: st.DrawFn) -> list[tuple[str, list[int], bool]]:
     return nodes
 
 
-def classes_of(nodes: list[tuple[str, list[int], bool]], events: list[tuple[str, object]]) -> list[type]:
-    classes: list[type] = []
-    for number, (scope, needs, fails) in enumerate(nodes):
+def classes_of(nodes: list[Node], events: list[tuple[str, object]]) -> list[type]:
+    """A class for each node, that says when it is made, when it is cleaned up, and checks that its needs are there."""
+    classes: list[type] = [type(f"N{number}", (), {}) for number in range(len(nodes))]
+    for cls, (scope, needs, fails) in zip(classes, nodes, strict=True):
 
-        def init(self, **kwargs: object) -> None:
-            assert all(("made", each) in events for each in kwargs.values())
+        def init(self, **needed: object) -> None:
+            assert all(("made", each) in events for each in needed.values())
             events.append(("made", self))
 
-        async def close(self, fails: bool = fails) -> None:  # noqa: FBT001, FBT002
+        def close(self) -> None:
             events.append(("closed", self))
-            if fails:
+            if self.fails:
                 raise ValueError(type(self).__name__)
 
         names = {f"p{need}": classes[need] for need in needs}
-        init.__signature__ = __import__("inspect").signature(  # type: ignore[attr-defined]
-            eval(f"lambda self{''.join(', *, ' if not at else ', ' + '' for at in range(0))}: 0")  # noqa: S307
-        )
-        classes.append(signed(f"N{number}", init, names, close, scope))
+        parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        init.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
+        init.__annotations__ = names
+        cls.__init__ = init  # type: ignore[misc]
+        cls.close = on_destroy(close)  # type: ignore[attr-defined]
+        cls.fails = fails  # type: ignore[attr-defined]
+        injectable(scope)(cls)  # type: ignore[arg-type]
     return classes
 
 
-def signed(name: str, init: Any, needs: dict[str, type], close: Any, scope: str) -> type:
-    """A class whose constructor asks for these types."""
-    import inspect  # noqa: PLC0415
+async def live(classes: list[type], order: list[int], events: list[tuple[str, object]]) -> None:
+    """Start, ask for everything in one request, stop; clean-ups fail exactly where they should."""
+    failed: list[str] = []
+    with collecting(failed):
+        async with of(*(classes[each] for each in order)) as injector:
+            started = len(events)
+            with collecting(failed):
+                async with injector.request() as scope, asyncio.TaskGroup() as tasks:
+                    for cls in classes:
+                        tasks.create_task(scope.get(cls))
+            made_outside = {id(each) for each in injector.get_all(object)}
+            request = [event for event in events[started:] if id(event[1]) not in made_outside]
+            check_reverse(request)
+    check_reverse([event for event in events if event not in request])
+    assert sorted(failed) == sorted(type(each).__name__ for what, each in events if what == "closed" and each.fails)
 
-    kind = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(each, kind, annotation=need) for each, need in needs.items()]
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    init.__signature__ = inspect.Signature([own, *parameters])
-    init.__annotations__ = dict(needs)
-    cls = type(name, (), {"__init__": init, "close": on_destroy(close)})
-    return injectable(scope)(cls)  # type: ignore[arg-type]
+
+@contextmanager
+def collecting(failed: list[str]) -> Iterator[None]:
+    """Collects which clean-ups failed."""
+    try:
+        yield
+    except* ValueError as group:
+        failed += [each.args[0] for each in group.exceptions]
+
+
+def check_reverse(events: list[tuple[str, object]]) -> None:
+    """Whether clean-up is the reverse of construction."""
+    made = [each for what, each in events if what == "made"]
+    assert [each for what, each in events if what == "closed"] == made[::-1]
+
+
+@settings(deadline=None)
+@given(graphs(), st.randoms())
+def test_any_graph_is_made_in_order_and_cleaned_up_in_reverse(nodes, chance):
+    """Every singleton is made once, after what it needs; clean-up is the exact reverse, whatever of it fails."""
+    events: list[tuple[str, object]] = []
+    classes = classes_of(nodes, events)
+    order = list(range(len(nodes)))
+    chance.shuffle(order)
+    asyncio.run(live(classes, order, events))
+    made = [type(each) for what, each in events if what == "made"]
+    closed = [each for what, each in events if what == "closed"]
+    assert len(closed) == len(made)
+    for cls, (scope, _, _) in zip(classes, nodes, strict=True):
+        if scope != "transient":
+            assert made.count(cls) == 1
+
+
+@settings(deadline=None)
+@given(graphs(), st.data())
+def test_any_cycle_is_reported(nodes, data):
+    """One edge back to a node that leads here is a problem that names both ends, and nothing is made."""
+    events: list[tuple[str, object]] = []
+    start = data.draw(st.integers(0, len(nodes) - 1))
+    reached = {start}
+    for number in range(start, -1, -1):
+        if number in reached:
+            reached.update(nodes[number][1])
+    end = data.draw(st.sampled_from(sorted(reached)))
+    nodes[end][1].append(start)
+    problems = of(*classes_of(nodes, events)).problems()
+    cycles = [problem for problem in problems if problem.endswith(": a cycle; nothing in it can be made first")]
+    assert any(f"N{end}(p{start}) > N{start}" in problem for problem in cycles)
+    assert not events

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from meshcore.errors import ConfigurationError
-from meshcore.recipes import MISSING
+from meshcore.injection import MISSING
 from meshcore.settings import Settings, load_settings
 
 

@@ -22,13 +22,14 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from meshcore.injection import InjectableMark
 from meshcore.marks import add_mark, find_mark
-from meshcore.recipes import InjectableMark, marked_methods, takes_one
+from meshcore.recipes import marked_methods, takes_one
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_log = logging.getLogger("meshcore.health")
+_log = logging.getLogger("meshcore.healthcheck")
 
 
 @total_ordering

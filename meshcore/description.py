@@ -1,4 +1,4 @@
-"""Reads interfaces: signatures with resolved types, HTTP mappings, declared exceptions, texts; and all their mistakes."""
+"""Reads interfaces: signatures, types, HTTP mappings, declared exceptions, texts; and finds all their mistakes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from meshcore.mapping import assign_sources, read_mapping
 from meshcore.marks import find_mark, marks_of
 from meshcore.travel import why_not
 
+_POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
 _IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -48,7 +49,9 @@ def describe_component(
         problems.append(f"{interface.__qualname__} is not decorated with @component")
         return ComponentDescription(interface, interface.__name__, "", ())
     if not mark.services:
-        problems.append(f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])")
+        problems.append(
+            f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])"
+        )
     services = tuple(
         describe_one(service) if describe_one else describe_service(service, problems) for service in mark.services
     )
@@ -74,9 +77,9 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
     return ServiceDescription(interface, mark.name, text, tuple(methods))
 
 
-def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[type, Any]]:
+def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[Any, Any]]:
     """The methods that make up the interface: abstract ones, and in a protocol all public ones, bases' first."""
-    found: dict[str, tuple[type, Any]] = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for owner in reversed(interface.__mro__):
         is_protocol = bool(getattr(owner, "_is_protocol", False))
         for name, member in vars(owner).items():
@@ -109,9 +112,7 @@ def _read_method(
     parameters = _read_parameters(function, hints, doc, place, problems)
     returns = _read_returns(function, hints, place, problems)
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
-    for error in raises:
-        if reason := why_not_exception(error):
-            problems.append(f"{place}: @raises: {reason}")
+    problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
     mapping = find_mark(function, HttpMark)
     http = None
     if mapping is not None:
@@ -140,7 +141,10 @@ def _read_parameters(
 ) -> tuple[Parameter, ...]:
     found: list[Parameter] = []
     signature = list(inspect.signature(function).parameters.values())
-    if not signature or signature[0].kind not in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}:
+    if not signature or signature[0].kind not in {
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.POSITIONAL_ONLY,
+    }:
         problems.append(f"{place}: has no self; an interface has instance methods only")
         return ()
     for parameter in signature[1:]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from enum import Enum
 
 from meshcore.declare import ComponentMark, HttpMark
-from meshcore.health import HealthCheckManager
+from meshcore.healthcheck import HealthCheckManager
 from meshcore.instances import ChannelAddress
 from meshcore.marks import find_mark
 

@@ -23,8 +23,9 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from meshcore.injection import InjectableMark
 from meshcore.marks import add_mark, find_mark
-from meshcore.recipes import InjectableMark, marked_methods, takes_one
+from meshcore.recipes import marked_methods, takes_one
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])

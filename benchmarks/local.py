@@ -1,0 +1,42 @@
+"""A call inside the process: what the proxy adds to the plain method call, and what one interceptor adds to that."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from contextlib import AsyncExitStack
+from statistics import median
+
+from benchmarks.contract import Pricing, bundle
+from benchmarks.served import ADDED, PricingImpl, ServedModule, intercepted
+from meshcore import Mesh, load_settings
+
+PLAIN, PROXY, INTERCEPTED = "plain method call", "proxy, local", f"proxy, local, {ADDED} interceptors"
+
+
+async def measure_local(rounds: int, calls: int) -> dict[str, float]:
+    """Seconds per call, the median of the rounds; each begins with a collection of garbage and has none in it."""
+    item = bundle()
+    settings = load_settings({"registry": "local:"}, environ={})
+    async with AsyncExitStack() as stack:
+        meshes = [
+            await stack.enter_async_context(Mesh(module, settings=settings)) for module in (ServedModule, intercepted())
+        ]
+        subjects = {
+            PLAIN: PricingImpl(),
+            PROXY: await meshes[0].get_service(Pricing),
+            INTERCEPTED: await meshes[1].get_service(Pricing),
+        }
+        samples: dict[str, list[float]] = {name: [] for name in subjects}
+        for _ in range(rounds):
+            for name, subject in subjects.items():
+                gc.collect()
+                gc.disable()
+                begin = time.perf_counter()
+                for _ in range(calls):
+                    await subject.quote(item)
+                samples[name].append((time.perf_counter() - begin) / calls)
+                gc.enable()
+                await asyncio.sleep(0)
+    return {name: median(times) for name, times in samples.items()}

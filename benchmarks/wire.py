@@ -1,0 +1,105 @@
+"""A call to another process on this machine, over the mesh's channels and as one would write it by hand."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.contract import ClientModule, Pricing, bundle
+from benchmarks.handwritten import HandwrittenClient
+from benchmarks.load import Calls, Figures, load
+from benchmarks.processes import Process, free_port, hypercorn
+from meshcore import Mesh, MeshError, load_settings
+
+HANDWRITTEN = "hand-written"
+UNBOUNDED = "hand-written, no timeout"
+CHANNELS = ("dispatch-msgpack", "dispatch-json", "rest")
+MANY = 64
+
+
+@dataclass
+class Candidate:
+    """One way to call.
+
+    Attributes:
+        call: one call.
+        server: who answers.
+    """
+
+    call: Calls
+    server: Process
+
+
+@dataclass
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: how often every candidate has its turn, under each load.
+        seconds: how long a turn is.
+        loop: the event loop on both sides, asyncio or uvloop.
+    """
+
+    rounds: int
+    seconds: float
+    loop: str
+
+
+@asynccontextmanager
+async def by_hand(plan: Plan) -> AsyncIterator[dict[str, Candidate]]:
+    """The reference, in a process of its own."""
+    item = bundle()
+    with hypercorn("benchmarks.handwritten:app", plan.loop, {}, free_port(), "/") as server:
+        async with HandwrittenClient(server.url) as client, HandwrittenClient(server.url, None) as unbounded:
+            assert await client.quote(item) == item
+            yield {
+                HANDWRITTEN: Candidate(partial(client.quote, item), server),
+                UNBOUNDED: Candidate(partial(unbounded.quote, item), server),
+            }
+
+
+@asynccontextmanager
+async def by_mesh(plan: Plan, notes: list[str]) -> AsyncIterator[dict[str, Candidate]]:
+    """Every channel that works; for the others, a note says why not."""
+    item, port = bundle(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    registry = f"static:bench={','.join(f'{name}({url})' for name in CHANNELS)}"
+    env = {
+        "MESHCORE_MODULE": "benchmarks.served:ServedModule",
+        "MESHCORE_ADVERTISE_URL": url,
+        "MESHCORE_REGISTRY": registry,
+    }
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, "/readyz"))
+        settings = load_settings({"registry": registry}, environ={})
+        mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
+        candidates: dict[str, Candidate] = {}
+        for name in CHANNELS:
+            pricing = await mesh.get_service(Pricing, name)
+            try:
+                assert await pricing.quote(item) == item
+            except (MeshError, ImportError) as error:
+                notes.append(f"left out: channel {name} does not work yet: {error}")
+            else:
+                candidates[name] = Candidate(partial(pricing.quote, item), server)
+        yield candidates
+
+
+async def measure(candidates: Mapping[str, Candidate], callers: int, plan: Plan) -> dict[str, Figures]:
+    """Let the candidates have their turns, in rounds, each round beginning with another of them."""
+    figures = {name: Figures() for name in candidates}
+    names = list(candidates)
+    for turn in range(-1, plan.rounds):  # the first round warms up, and does not count
+        for at in range(len(names)):
+            name = names[(at + turn) % len(names)]
+            candidate = candidates[name]
+            gc.collect()
+            cpu = candidate.server.cpu()
+            got = await load(candidate.call, callers, plan.seconds)
+            got.server = candidate.server.cpu() - cpu
+            if turn >= 0:
+                figures[name].slices.append(got)
+    return figures

@@ -1,0 +1,1 @@
+"""Examples. In an installed wheel they are `meshcore.examples`."""

@@ -1,0 +1,72 @@
+"""Where orders and stock are kept: a SQLite file, which all processes that are told its path share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Annotated, TypeVar
+
+import anyio.to_thread
+
+from meshcore import inject_value, injectable, on_destroy, on_init
+
+from .prices import PRICES
+
+T = TypeVar("T")
+
+_ON_THE_SHELF = 1_000_000
+_WAIT = 5.0  # seconds for another process's transaction
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, customer TEXT, status TEXT, placed REAL, content TEXT);
+    CREATE TABLE IF NOT EXISTS stock (sku TEXT PRIMARY KEY, available INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS reservations (order_id TEXT, sku TEXT, quantity INTEGER, PRIMARY KEY (order_id, sku));
+    CREATE INDEX IF NOT EXISTS reserved ON reservations (sku, quantity);
+"""
+
+
+@injectable()
+class Database:
+    def __init__(self, path: Annotated[str, inject_value("orders.database", default=":memory:")]) -> None:
+        self._path = path
+        self._lock = Lock()
+
+    @on_init
+    def open(self) -> None:
+        """Connect, and fill the shelves of a new shop."""
+        self._connection = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        # Readers and one writer at the same time; what a killed process has committed is safe.
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        with self.transaction() as connection:
+            for statement in _SCHEMA.strip().split("\n"):
+                connection.execute(statement)
+            connection.executemany(
+                "INSERT OR IGNORE INTO stock VALUES (?, ?)", [(sku, _ON_THE_SHELF) for sku in PRICES]
+            )
+
+    @on_destroy
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing. Blocks: for code that runs in a thread."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in a transaction, in a thread: SQLite blocks, and the event loop must not."""
+        return await anyio.to_thread.run_sync(self._run, work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self.transaction() as connection:
+            return work(connection)

@@ -1,0 +1,6 @@
+"""Conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own."""
+
+from meshcore.testing.registry_kit import check_fixed_registry, check_registry
+from meshcore.testing.watcher import Watcher, watching
+
+__all__ = ["Watcher", "check_fixed_registry", "check_registry", "watching"]

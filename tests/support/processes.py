@@ -1,0 +1,124 @@
+"""Real server processes for tests: started on free ports, stopped by pid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@dataclass
+class ServerProcess:
+    """A running server.
+
+    Attributes:
+        process: the process.
+        url: its address.
+        log: what it printed so far.
+    """
+
+    process: asyncio.subprocess.Process
+    url: str
+    log: Path
+
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.log.read_text()
+
+    async def until_logged(self, text: str, seconds: float = 20.0) -> None:
+        """Return when the text was printed."""
+        async with asyncio.timeout(seconds):
+            while text not in self.output():
+                if self.process.returncode is not None:
+                    raise AssertionError(f"the server ended without printing {text!r}:\n{self.output()}")
+                await asyncio.sleep(0.02)
+
+    async def until_ready(self, seconds: float = 20.0) -> None:
+        """Return when /readyz says so."""
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
+            while True:
+                if self.process.returncode is not None:
+                    raise AssertionError(f"the server ended:\n{self.output()}")
+                try:
+                    async with session.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    async def stop(self, signal: int | None = None) -> int:
+        """End it and return its exit status."""
+        if self.process.returncode is None:
+            self.process.terminate() if signal is None else self.process.send_signal(signal)
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+
+@asynccontextmanager
+async def serve(
+    folder: Path,
+    module: str,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    port: int | None = None,
+    advertise: str | None = None,
+    wait: bool = True,
+) -> AsyncIterator[ServerProcess]:
+    """A hypercorn process that serves meshcore.app:app; killed at the end if it still runs.
+
+    Args:
+        folder: for its log, and the registry's directory unless `env` says otherwise.
+        module: the setting MESHCORE_MODULE.
+        options: for hypercorn.
+        env: further variables.
+        port: to bind; default: a free one.
+        advertise: the setting MESHCORE_ADVERTISE_URL; default: where it is bound.
+        wait: whether to wait until it is ready.
+    """
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = folder / f"server-{port}.log"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MESHCORE_MODULE": module,
+        "MESHCORE_ADVERTISE_URL": advertise or url,
+        "MESHCORE_REGISTRY": f"directory://{folder}/registry",
+        **(env or {}),
+    }
+    with log.open("w") as output:
+        process = await asyncio.create_subprocess_exec(
+            # --workers 0: this very process serves; with 1 it starts another, which outlives its parent's SIGKILL.
+            *(sys.executable, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", "--workers", "0", *options),
+            "meshcore.app:app",
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    server = ServerProcess(process, url, log)
+    try:
+        if wait:
+            await server.until_ready()
+        yield server
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
