@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from benchmarks.contract import Item
+from examples.orders.model import Item
 
 Message = MutableMapping[str, Any]
 

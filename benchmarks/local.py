@@ -8,8 +8,9 @@ import time
 from contextlib import AsyncExitStack
 from statistics import median
 
-from benchmarks.contract import Pricing, bundle
-from benchmarks.served import ADDED, PricingImpl, ServedModule, intercepted
+from benchmarks.contract import bundle
+from benchmarks.served import ADDED, EchoPricing, ServedModule, intercepted
+from examples.orders.api import PricingService
 from meshcore import Mesh, load_settings
 
 PLAIN, PROXY, INTERCEPTED = "plain method call", "proxy, local", f"proxy, local, {ADDED} interceptors"
@@ -24,9 +25,9 @@ async def measure_local(rounds: int, calls: int) -> dict[str, float]:
             await stack.enter_async_context(Mesh(module, settings=settings)) for module in (ServedModule, intercepted())
         ]
         subjects = {
-            PLAIN: PricingImpl(),
-            PROXY: await meshes[0].get_service(Pricing),
-            INTERCEPTED: await meshes[1].get_service(Pricing),
+            PLAIN: EchoPricing(),
+            PROXY: await meshes[0].get_service(PricingService),
+            INTERCEPTED: await meshes[1].get_service(PricingService),
         }
         samples: dict[str, list[float]] = {name: [] for name in subjects}
         for _ in range(rounds):

@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.contract import ClientModule, Pricing, bundle
+from benchmarks.contract import ClientModule, bundle
 from benchmarks.handwritten import HandwrittenClient
-from benchmarks.load import Calls, Figures, load
+from benchmarks.load import Calls, Figures, Slice, load
 from benchmarks.processes import Process, free_port, hypercorn
+from examples.orders.api import PricingService
 from meshcore import Mesh, MeshError, load_settings
 
 HANDWRITTEN = "hand-written"
@@ -78,7 +79,7 @@ async def by_mesh(plan: Plan, notes: list[str]) -> AsyncIterator[dict[str, Candi
         mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
         candidates: dict[str, Candidate] = {}
         for name in CHANNELS:
-            pricing = await mesh.get_service(Pricing, name)
+            pricing = await mesh.get_service(PricingService, name)
             try:
                 assert await pricing.quote(item) == item
             except (MeshError, ImportError) as error:
@@ -92,14 +93,19 @@ async def measure(candidates: Mapping[str, Candidate], callers: int, plan: Plan)
     """Let the candidates have their turns, in rounds, each round beginning with another of them."""
     figures = {name: Figures() for name in candidates}
     names = list(candidates)
-    for turn in range(-1, plan.rounds):  # the first round warms up, and does not count
+    for number in range(-1, plan.rounds):  # the first round warms up, and does not count
         for at in range(len(names)):
-            name = names[(at + turn) % len(names)]
-            candidate = candidates[name]
-            gc.collect()
-            cpu = candidate.server.cpu()
-            got = await load(candidate.call, callers, plan.seconds)
-            got.server = candidate.server.cpu() - cpu
-            if turn >= 0:
+            name = names[(at + number) % len(names)]
+            got = await turn(candidates[name], callers, plan.seconds)
+            if number >= 0:
                 figures[name].slices.append(got)
     return figures
+
+
+async def turn(candidate: Candidate, callers: int, seconds: float) -> Slice:
+    """One candidate's turn."""
+    gc.collect()
+    cpu = candidate.server.cpu()
+    got = await load(candidate.call, callers, seconds)
+    got.server = candidate.server.cpu() - cpu
+    return got

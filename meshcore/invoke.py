@@ -6,6 +6,7 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
@@ -58,11 +59,8 @@ class Invoke:
         plain = headers.seconds is None
         operation: _Operation | None = None
         try:
-            refusal = self._server.refusal()
-            if refusal is not None:
-                raise refusal
-            if codec is None:
-                raise LocalError(Code.INVALID_ARGUMENT, _wrong_media_type(headers))
+            self._server.admit()
+            codec = codec or _no_codec(headers)
             body = await read_body(receive, self._max_body)
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]
@@ -100,9 +98,10 @@ def _codec(content_type: str) -> Codec | None:
     return codec
 
 
-def _wrong_media_type(headers: RequestHeaders) -> str:
+def _no_codec(headers: RequestHeaders) -> NoReturn:
     got = headers.get("content-type", "none")
-    return f"content type must be {JSON.content_type} or {MSGPACK.content_type}, got {got}"
+    text = f"content type must be {JSON.content_type} or {MSGPACK.content_type}, got {got}"
+    raise LocalError(Code.INVALID_ARGUMENT, text)
 
 
 def _seed_text(failure: ErrorBody) -> str:

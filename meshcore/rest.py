@@ -1,17 +1,167 @@
-"""REST routes generated from interfaces."""
+"""REST routes generated from interfaces: plain JSON in path, query and body, problem details (RFC 9457) for errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match, Route
 
-from meshcore.interface import ComponentDescription
+from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
+from meshcore.codec import JSON, Limits
+from meshcore.envelope import ErrorCodec, mesh_error_body
+from meshcore.errors import Code, LocalError
+from meshcore.headers import RequestHeaders
+from meshcore.interface import ComponentDescription, HttpMapping, Method
+from meshcore.mapping import BODY_VERBS
+from meshcore.paths import PathTemplate, request_path
+from meshcore.problem import CONTENT_TYPE, encode_problem
+from meshcore.rest_arguments import RequestReader
+from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
+
+_OK, _UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TOO_LARGE, _WRONG_MEDIA_TYPE = 200, 401, 404, 405, 413, 415
+_JSON_TYPE = JSON.content_type.encode()
+_PROBLEM_TYPE = CONTENT_TYPE.encode()
+_LONGEST_PATH = 200  # characters of it in a message
+
+# Keys in the ASGI scope.
+_PATH = "meshcore.rest.path"
+_VALUES = "meshcore.rest.values"
 
 
 def rest_routes(
     server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
 ) -> list[BaseRoute]:
-    """One route per mapped method."""
-    return []
+    """One route per mapped method, those with the more exact paths first; and one for what is left over.
+
+    Raises:
+        ConfigurationError: a parameter in path or query has no form as text.
+    """
+    limits = Limits(max_depth=max_depth)
+    routes = [
+        RestRoute(method, method.http, _Endpoint(server, method, method.http, max_body, limits))
+        for component in components
+        for service in component.services
+        for method in service.methods
+        if method.http is not None
+    ]
+    routes.sort(key=lambda route: route.template.rank)
+    return [*routes, _Nowhere(server, routes)]
+
+
+class RestRoute(Route):
+    """Leads to one method.
+
+    Attributes:
+        template: its path.
+    """
+
+    def __init__(self, method: Method, http: HttpMapping, endpoint: _Endpoint) -> None:
+        super().__init__(http.path, endpoint, methods=[http.verb], name=str(method))
+        self.template = PathTemplate(http.path)
+        self.verbs = frozenset(self.methods or ())
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Compare the path as it is quoted. Another verb is no partial match: `_Nowhere` answers that."""
+        if scope["type"] == "http" and scope["method"] in self.verbs:
+            values = self.template.match(_path_of(scope))
+            if values is not None:
+                return Match.FULL, {"endpoint": self.endpoint, _VALUES: values}
+        return Match.NONE, {}
+
+
+class _Nowhere(BaseRoute):
+    """Answers requests for no such path, or with a verb that the path does not take.
+
+    It matches everything, but partially, so that Starlette takes it last.
+    """
+
+    def __init__(self, server: Server, routes: Sequence[RestRoute]) -> None:
+        self._server = server
+        self._routes = routes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match every request."""
+        return (Match.PARTIAL if scope["type"] == "http" else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Say what is wrong."""
+        path = _path_of(scope)
+        verbs = {verb for route in self._routes if route.template.match(path) is not None for verb in route.verbs}
+        shown = path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
+        if verbs:
+            allowed = ", ".join(sorted(verbs))
+            status, text, more = _WRONG_VERB, f"{shown} takes {allowed}", [(b"allow", allowed.encode())]
+        else:
+            status, text, more = _NOT_FOUND, f"nothing is offered at {shown}", []
+        status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
+        await send_answer(self._server, send, status, data, _PROBLEM_TYPE, more)
+
+
+class _RequestError(LocalError):
+    """Something is wrong that HTTP has a status of its own for."""
+
+    def __init__(self, status: int, code: Code, text: str) -> None:
+        super().__init__(code, text)
+        self.status = status
+
+
+class _Endpoint:
+    """The ASGI callable that serves one method."""
+
+    def __init__(self, server: Server, method: Method, http: HttpMapping, max_body: int, limits: Limits) -> None:
+        self._server = server
+        self._method = method
+        self._max_body = max_body
+        self._has_body = http.verb in BODY_VERBS  # read also if no parameter takes it: so the connection can be kept
+        self._reader = RequestReader(method, limits)
+        self._write = JSON.encoder(method.returns, validate=True)
+        self._errors = ErrorCodec(JSON, method, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        server, headers = self._server, RequestHeaders(scope["headers"])
+        more: list[tuple[bytes, bytes]] = []
+        try:
+            server.admit()
+            body = await self._body(headers, receive) if self._has_body else b""
+            arguments = self._reader.read(scope[_VALUES], scope["query_string"], body)
+            result = await serve_call(server, self._method, arguments, headers, receive)
+            status, data, content_type = _OK, self._write(result), _JSON_TYPE
+        except ClientLeft:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            failure = server.report(error, self._method, self._errors)
+            status, data = encode_problem(failure, error.status if isinstance(error, _RequestError) else None)
+            content_type = _PROBLEM_TYPE
+            if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
+                more.append((b"www-authenticate", b"Bearer"))
+        await send_answer(server, send, status, data, content_type, more)
+
+    async def _body(self, headers: RequestHeaders, receive: Receive) -> bytes:
+        try:
+            body = await read_body(receive, self._max_body)
+        except LocalError as error:
+            raise _RequestError(_TOO_LARGE, error.code, error.message) from error
+        if body and self._reader.takes_body:
+            content_type = headers.get("content-type", "")
+            if not _is_json(content_type):
+                text = f"{self._method}: content type must be {JSON.content_type}, got {content_type}"
+                raise _RequestError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
+        return body
+
+
+def _path_of(scope: Scope) -> str:
+    """The path for matching; worked out once per request, however many routes ask."""
+    path: str | None = scope.get(_PATH)
+    if path is None:
+        path = scope[_PATH] = request_path(scope)
+    return path
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether it is JSON of some kind (`application/merge-patch+json`); what says nothing is taken for it."""
+    if content_type in {JSON.content_type, ""}:
+        return True
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == JSON.content_type or (media_type.startswith("application/") and media_type.endswith("+json"))

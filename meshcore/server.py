@@ -117,15 +117,18 @@ class Server:
         """How many calls run now."""
         return len(self._scopes)
 
-    def refusal(self) -> MeshError | None:
-        """Why a new call is not taken. Asked before its body is read, so that a refused call costs next to nothing."""
+    def admit(self) -> None:
+        """Refuse a new call if need be. Asked before its body is read, so that a refused call costs next to nothing.
+
+        Raises:
+            MeshError: UNAVAILABLE or RESOURCE_EXHAUSTED, and not processed.
+        """
         if self.draining:
             text = "this instance is stopping"
-            return MeshError(Code.UNAVAILABLE, text, processed=False)
+            raise MeshError(Code.UNAVAILABLE, text, processed=False)
         if len(self._scopes) >= self._max_concurrency:
             text = f"this instance runs {self._max_concurrency} calls already"
-            return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
-        return None
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
 
     async def run(self, call: Call, scope: CallScope) -> Any:
         """Run a call in a scope that its connection made, with the deadline from `deadline`.

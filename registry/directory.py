@@ -53,6 +53,7 @@ class DirectoryComponentRegistry(ComponentRegistry):
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._folder = InstanceFolder(path)
         self._lock = Lock()
+        self._looking = Lock()  # two looks at once might publish the older view last
         self._users = 0
         self._announced: set[LockFile] = set()
         self._sightings = Sightings()
@@ -149,6 +150,8 @@ class DirectoryComponentRegistry(ComponentRegistry):
     def _place(self, file: LockFile) -> None:
         self._folder.prepare()
         file.place()
+        # So that watchers of this object know it before the announcer goes on; others learn it by a file event.
+        self._look()
 
     def _scan(self) -> Snapshot:
         try:
@@ -162,13 +165,14 @@ class DirectoryComponentRegistry(ComponentRegistry):
         return found
 
     def _look(self) -> None:
-        self._restore()
-        try:
-            found = self._scan()
-        except Exception as error:  # noqa: BLE001 - whatever it is, watchers must not take it for "nothing changed"
-            self._sightings.fail(self._unusable(error, "nobody can be found"))
-        else:
-            self._sightings.publish(found)
+        with self._looking:
+            self._restore()
+            try:
+                found = self._scan()
+            except Exception as error:  # noqa: BLE001 - whatever it is, watchers must not take it for "nothing changed"
+                self._sightings.fail(self._unusable(error, "nobody can be found"))
+            else:
+                self._sightings.publish(found)
 
     def _restore(self) -> None:
         """Announce again what somebody deleted."""

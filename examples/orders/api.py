@@ -96,7 +96,7 @@ class StockService(Service):
     @post("/{sku}/deliveries")
     @raises(UnknownProduct)
     @abstractmethod
-    def restock(self, sku: str, quantity: QueryParam[int]) -> Level:
+    def restock(self, sku: str, quantity: QueryParam[Quantity]) -> Level:
         """Add what was delivered; by `def`, for the warehouse's own synchronous tools. Not idempotent."""
 
 

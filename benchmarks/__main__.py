@@ -1,0 +1,55 @@
+"""`python -m benchmarks`: what a call costs, next to what it could cost and to what it costs elsewhere.
+
+Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
+next to aspyx-service. Every figure is a median of rounds in which all candidates have their turns one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.report import Report, machine, render, versions
+from benchmarks.sections import Plan, local_section, seed_section, wire_section
+
+SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}
+
+
+async def run(names: list[str], plan: Plan) -> Report:
+    """Measure these sections, one after the other."""
+    report = Report(machine(), versions(plan.loop), [], [], [])
+    for name in names:
+        print(f"measuring: {name}", file=sys.stderr)
+        await SECTIONS[name](plan, report)
+    return report
+
+
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop of this process."""
+    return importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
+
+
+def main() -> int:
+    """Measure, print, and say by the exit status whether a goal was missed, if that is asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="what a call costs")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, about 20 s: shows that all works")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be given again")
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop on both sides")
+    parser.add_argument("--rounds", type=int, help="how often each candidate has its turn")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 if a goal is missed")
+    options = parser.parse_args()
+    plan = Plan(options.rounds or (3 if options.quick else 15), 0.25 if options.quick else 0.5, options.loop)
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        report = runner.run(run(options.only or list(SECTIONS), plan))
+    print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))
+    return int(options.strict and not all(goal.reached for goal in report.goals))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

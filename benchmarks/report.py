@@ -1,0 +1,133 @@
+"""What the benchmark found, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load import Figures
+
+PACKAGES = ("hypercorn", "h11", "aiohttp", "msgspec", "uvloop")
+
+
+class Row(msgspec.Struct):
+    """One line of the table. Times in microseconds; what was not measured is None.
+
+    Attributes:
+        section: which part of the benchmark.
+        name: what was called, and how.
+        p50: one caller.
+        p99: one caller.
+        rate: calls per second of many callers.
+        client: CPU of the calling process per call, many callers.
+        server: CPU of the serving process per call, many callers.
+        one: time per call over the reference's, one caller.
+        many: the same, many callers.
+    """
+
+    section: str
+    name: str
+    p50: float
+    p99: float | None = None
+    rate: float | None = None
+    client: float | None = None
+    server: float | None = None
+    one: float | None = None
+    many: float | None = None
+
+
+class Goal(msgspec.Struct):
+    """What the project promises, and what was found."""
+
+    text: str
+    limit: float
+    found: float
+    at_least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the promise is kept."""
+        return self.found >= self.limit if self.at_least else self.found <= self.limit
+
+
+class Report(msgspec.Struct):
+    """Everything that is printed."""
+
+    machine: str
+    versions: dict[str, str]
+    rows: list[Row]
+    goals: list[Goal]
+    notes: list[str]
+
+
+def row(section: str, name: str, one: Figures, many: Figures) -> Row:
+    """A row from figures under both loads; the ratios are for the caller to add."""
+    return Row(
+        section,
+        name,
+        p50=one.p50 * 1e6,
+        p99=one.p99 * 1e6,
+        rate=many.rate,
+        client=many.client * 1e6,
+        server=many.server * 1e6,
+    )
+
+
+def machine() -> str:
+    """The processor and the system."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def versions(loop: str) -> dict[str, str]:
+    """Of Python and what the figures depend on."""
+    packages = [name for name in PACKAGES if name != "uvloop" or loop == "uvloop"]
+    return {platform.python_implementation(): platform.python_version()} | {name: version(name) for name in packages}
+
+
+HEAD = ("", "p50", "p99", "calls/s", "client", "server", "x at 1", "x at 64")
+GROUPS = ("one caller, us", "64 callers, CPU us", "time per call to hand-written")
+WIDTH, COLUMN = 34, 9
+
+
+def render(report: Report) -> str:
+    """The table, the goals, the notes."""
+    group = f"{'':{WIDTH}}{GROUPS[0]:>{2 * COLUMN}}{GROUPS[1]:>{3 * COLUMN}}"
+    lines = [report.machine, ", ".join(f"{name} {found}" for name, found in report.versions.items()), ""]
+    lines += [group, f"{HEAD[0]:{WIDTH}}{''.join(f'{name:>{COLUMN}}' for name in HEAD[1:])}"]
+    lines.append("-" * (WIDTH + COLUMN * (len(HEAD) - 1)))
+    section = ""
+    for each in report.rows:
+        if each.section != section:
+            section = each.section
+            lines.append(f"{section}:")
+        lines.append(_line(each))
+    lines += ["", "goals:"] if report.goals else []
+    lines += [_goal(goal) for goal in report.goals]
+    lines += ["", *report.notes] if report.notes else []
+    return "\n".join(lines)
+
+
+def _line(each: Row) -> str:
+    digits = 0 if each.p99 is not None else 2  # a local call takes a microsecond
+    cells = [
+        _cell(each.p50, digits),
+        *(_cell(value, 0) for value in (each.p99, each.rate, each.client, each.server)),
+        *(_cell(value, 2) for value in (each.one, each.many)),
+    ]
+    return f"  {each.name:{WIDTH - 2}}{''.join(cells)}"
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return " " * COLUMN if value is None else f"{value:{COLUMN},.{digits}f}"
+
+
+def _goal(goal: Goal) -> str:
+    sign = ">=" if goal.at_least else "<="
+    return f"  {'reached' if goal.reached else 'MISSED':8}{goal.found:7.2f} {sign} {goal.limit:<6g}{goal.text}"

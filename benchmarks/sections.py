@@ -1,0 +1,87 @@
+"""The sections of the benchmark: each measures, and adds its rows, goals and notes to the report."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+
+from benchmarks.load import Figures, Slice, ratio
+from benchmarks.local import INTERCEPTED, PLAIN, PROXY, measure_local
+from benchmarks.report import Goal, Report, Row, row
+from benchmarks.seed import ASYNC, SYNC, NoSeed, seed
+from benchmarks.served import ADDED
+from benchmarks.wire import HANDWRITTEN, MANY, Plan, by_hand, by_mesh, measure, turn
+
+__all__ = ["Plan", "local_section", "seed_section", "wire_section"]
+
+MSGPACK = "dispatch-msgpack"
+LOCAL_CALLS = 10_000
+SEED_ROUNDS = 5
+"""At most: a turn of aspyx's begins with the start of a process, and its figures spread less than the goals are away."""
+
+
+def _p50(of: Slice) -> float:
+    return of.p50
+
+
+def _per_call(of: Slice) -> float:
+    return of.per_call
+
+
+async def local_section(plan: Plan, report: Report) -> None:
+    """A call inside the process."""
+    found = await measure_local(plan.rounds, LOCAL_CALLS)
+    report.rows += [Row("in one process", name, time * 1e6) for name, time in found.items()]
+    added = (found[INTERCEPTED] - found[PROXY]) / ADDED
+    report.goals += [
+        Goal(
+            "us: a local call through the proxy above the plain method call", 1.5, (found[PROXY] - found[PLAIN]) * 1e6
+        ),
+        Goal("us: an added interceptor", 0.25, added * 1e6),
+    ]
+
+
+async def wire_section(plan: Plan, report: Report) -> None:
+    """A call between two processes."""
+    async with AsyncExitStack() as stack:
+        candidates = await stack.enter_async_context(by_hand(plan))
+        candidates |= await stack.enter_async_context(by_mesh(plan, report.notes))
+        one, many = [await measure(candidates, callers, plan) for callers in (1, MANY)]
+    for name in candidates:
+        entry = row("between two processes", name, one[name], many[name])
+        entry.one = ratio(one[name].slices, one[HANDWRITTEN].slices, _p50)
+        entry.many = ratio(many[name].slices, many[HANDWRITTEN].slices, _per_call)
+        report.rows.append(entry)
+        if name == MSGPACK:
+            report.goals += [
+                Goal(f"{MSGPACK} to hand-written: time per call, one caller", 1.15, entry.one),
+                Goal(f"{MSGPACK} to hand-written: time per call, {MANY} callers", 1.15, entry.many),
+            ]
+
+
+async def seed_section(plan: Plan, report: Report) -> None:
+    """The same next to aspyx-service."""
+    async with AsyncExitStack() as stack:
+        try:
+            aspyx = stack.enter_context(seed())
+        except NoSeed as error:
+            report.notes.append(f"left out: no aspyx-service to compare with: {str(error).splitlines()[0]}")
+            return
+        report.versions["aspyx-service"] = aspyx.version
+        ours = (await stack.enter_async_context(by_mesh(plan, [])))[MSGPACK]
+        figures = {(name, callers): Figures() for name in (ASYNC, SYNC, MSGPACK) for callers in (1, MANY)}
+        for _ in range(min(plan.rounds, SEED_ROUNDS)):
+            for (name, callers), entry in figures.items():
+                run = partial(aspyx.turn, name, callers, 4 * plan.seconds, plan.loop)
+                entry.slices.append(
+                    await turn(ours, callers, plan.seconds) if name == MSGPACK else await asyncio.to_thread(run)
+                )
+    for name in (ASYNC, SYNC, MSGPACK):
+        report.rows.append(row("next to aspyx-service, dispatch-msgpack", name, figures[name, 1], figures[name, MANY]))
+    mine, best = figures[MSGPACK, MANY], min((ASYNC, SYNC), key=lambda name: figures[name, 1].p50)
+    for name, limit in ((ASYNC, 10.0), (SYNC, 3.5)):
+        faster = ratio(figures[name, MANY].slices, mine.slices, _per_call)
+        report.goals.append(Goal(f"calls/s to {name}, {MANY} callers", limit, faster, at_least=True))
+    p50 = ratio(figures[MSGPACK, 1].slices, figures[best, 1].slices, _p50)
+    report.goals.append(Goal(f"p50 to the best of aspyx's ({best}), one caller", 0.65, p50))

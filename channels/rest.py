@@ -1,0 +1,185 @@
+"""The REST channel: each method by its own verb and path, so that servers that are no mesh can be called as well."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ServerDisconnectedError,
+)
+from yarl import URL
+
+from channels.http import HTTPChannel
+from meshcore.call import Call
+from meshcore.codec import JSON, DecodeError, EncodeError, Limits
+from meshcore.declare import Source, channel
+from meshcore.envelope import ErrorCodec
+from meshcore.errors import Code, CommunicationError, LocalError
+from meshcore.instances import Endpoint
+from meshcore.interface import ComponentDescription, HttpMapping, Method
+from meshcore.parameters import TextParameter
+from meshcore.paths import PathTemplate, quote_text
+from meshcore.ports import ChannelOptions
+from meshcore.problem import ProblemReader
+
+_SUCCESS = range(200, 300)
+
+
+@channel("rest")
+class RestChannel(HTTPChannel):
+    """Sends plain JSON to a verb and a path."""
+
+    def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
+        """Prepare all methods that are mapped to HTTP.
+
+        Raises:
+            ConfigurationError: a parameter in path or query has no form as text.
+        """
+        super().bind(component, options)
+        limits = Limits(max_depth=options.max_depth)
+        self._operations: dict[Method, _Operation] = {
+            method: _Operation(method, method.http, limits)
+            for service in component.services
+            for method in service.methods
+            if method.http is not None
+        }
+
+    def make_session(self, **options: Any) -> ClientSession:
+        """Make the session, as `HTTPChannel` does."""
+        options["middlewares"] = (*options.get("middlewares", ()), _send_once)  # innermost
+        return super().make_session(**options)
+
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
+        """Send one call.
+
+        Raises:
+            LocalError: the method is not mapped to HTTP, or an argument has no form in its request.
+        """
+        operation = self._operations.get(call.method)
+        if operation is None:
+            text = (
+                f"{call.method} has no path, so channel 'rest' cannot call it: decorate it with @get, @post, ... "
+                "or prefer another channel, such as 'dispatch-json'"
+            )
+            raise LocalError(Code.UNIMPLEMENTED, text)
+        url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
+        body = operation.body(call.arguments)
+        headers = _NO_BODY if body is None else _JSON_BODY
+        response, data = await self.exchange(call, operation.verb, url, headers, body)
+        return operation.result(response.status, data, endpoint)
+
+
+_NO_BODY: dict[str, str] = {}
+_JSON_BODY = {"content-type": JSON.content_type}
+
+
+class _Operation:
+    """Requests and answers of one method.
+
+    Attributes:
+        verb: of HTTP.
+    """
+
+    def __init__(self, method: Method, http: HttpMapping, limits: Limits) -> None:
+        self.verb = http.verb
+        self._method = method
+        self._template = PathTemplate(http.path)
+        at = {parameter.name: index for index, parameter in enumerate(method.parameters)}
+        texts = {each.name: TextParameter(method, each) for each in method.parameters if each.source is not Source.BODY}
+        self._path = [(at[name], texts.pop(name)) for name in self._template.names]
+        self._query = [(at[name], quote_text(name), text) for name, text in texts.items()]
+        bodies = [each for each in method.parameters if each.source is Source.BODY]
+        self._body = (at[bodies[0].name], JSON.encoder(bodies[0].type)) if bodies else None
+        self._read = JSON.decoder(method.returns, limits)
+        self._problems = ProblemReader(ErrorCodec(JSON, method, limits), limits)
+
+    def target(self, arguments: tuple[Any, ...]) -> str:
+        """Path and query, quoted.
+
+        Raises:
+            LocalError: an argument has no form there.
+        """
+        path = self._template.fill([self._segment(text, arguments[at]) for at, text in self._path])
+        query = "&".join(
+            f"{name}={quote_text(value)}"
+            for at, name, text in self._query
+            for value in self._texts(text, arguments[at])
+        )
+        return f"{path}?{query}" if query else path
+
+    def body(self, arguments: tuple[Any, ...]) -> bytes | None:
+        """The body, None for none.
+
+        Raises:
+            LocalError: the argument cannot be encoded.
+        """
+        if self._body is None:
+            return None
+        at, write = self._body
+        try:
+            return write(arguments[at])
+        except EncodeError as error:
+            raise self._unfit("body", error) from error
+
+    def result(self, status: int, data: bytes, endpoint: Endpoint) -> Any:
+        """The result in an answer; no content is null.
+
+        Raises:
+            RemoteError: the answer is an error. A declared exception is raised as itself.
+            CommunicationError: the result does not fit the interface.
+        """
+        if status not in _SUCCESS:
+            raise self._problems.read(status, data, f"{self._method}: {endpoint.url}")
+        try:
+            return self._read(data or b"null")
+        except DecodeError as error:
+            text = f"the answer to {self._method} does not fit: {error}"
+            raise CommunicationError(Code.INTERNAL, text, retryable=False) from error
+
+    def _texts(self, text: TextParameter, value: Any) -> tuple[str, ...]:
+        try:
+            return text.write(value)
+        except EncodeError as error:
+            raise self._unfit(text.label, error) from error
+
+    def _segment(self, text: TextParameter, value: Any) -> str:
+        texts = self._texts(text, value)
+        if len(texts) != 1 or not texts[0]:
+            raise self._unfit(text.label, EncodeError("$", f"{value!r} has no form in a path"))
+        return texts[0]
+
+    def _unfit(self, label: str, error: EncodeError) -> LocalError:
+        place = f"{label}{error.path.removeprefix('$')}"
+        return LocalError(Code.INVALID_ARGUMENT, f"{self._method}: {place}: {error.reason}")
+
+
+class LostConnectionError(ClientConnectionError):
+    """The connection broke after the request was sent; nobody can tell whether it was processed."""
+
+
+async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from sending a GET, PUT or DELETE again by itself when its connection breaks.
+
+    It would ask the same instance, uncounted. The mesh does so itself, elsewhere and within its bounds. What aiohttp
+    sends again it tells by these two classes; a middleware is the public place to say otherwise.
+    """
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise LostConnectionError(str(error)) from error
+
+
+@lru_cache(1024)
+def _base(url: str) -> str:
+    """The URL without a slash at its end, quoted: the rest of a request's URL is, so all of it is taken as it is."""
+    return str(URL(url)).rstrip("/")

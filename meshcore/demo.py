@@ -1,0 +1,355 @@
+"""The mesh at work: two servers, a client that calls them over every channel, and a server that dies meanwhile.
+
+This process is the client, and tells what happens as it happens. It ends by itself and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import uuid4
+
+from rich.console import Console
+from rich.table import Table
+
+from meshcore.aspects import Invocation, advice, around, methods
+from meshcore.declare import ChannelMark
+from meshcore.errors import MeshError
+from meshcore.injection import injectable, module
+from meshcore.instances import Bound
+from meshcore.marks import find_mark
+from meshcore.mesh import Mesh
+from meshcore.ports import Channel, ComponentRegistry
+from meshcore.settings import load_settings
+
+if TYPE_CHECKING:
+    from examples import orders
+else:
+    try:
+        from meshcore.examples import orders  # in an installed wheel
+    except ModuleNotFoundError:
+        from examples import orders  # in a checkout
+
+T = TypeVar("T")
+
+CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
+
+_CALLERS = 3  # per channel
+_PAUSE = 0.005  # seconds between two calls of one caller: a server that starts needs the processor, too
+_PHASE = 2.0  # seconds of calls: with both servers, with one, and with both again
+_START = 15.0  # seconds for a server to be found, on a machine that is busy
+_NOTICE = 5.0  # seconds for a death to be noticed
+_STOP = 5.0  # seconds for a server to end in order
+_SHOWN = 3  # failures told in full
+
+_SHELF = orders.Item("fixings", 2, parts=(orders.Item("bolt", 8), orders.Item("nut", 8)))
+_DRAFT = orders.Draft("demo", (orders.Item("kit", 2, parts=(orders.Item("shelf"), _SHELF)), orders.Item("lamp")))
+_TOTAL = Decimal("92.96")
+
+
+def run() -> int:
+    """Show it. The exit status is 0 if no call failed, 1 if something did, 128 and the number after a signal."""
+    return asyncio.run(_Demo().run())
+
+
+class _DemoError(Exception):
+    """Something did not go as it should."""
+
+
+@injectable()
+class Tally:
+    """Counts attempts of calls."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[tuple[str, str]] = Counter()  # by channel and URL
+        self.lost: Counter[str] = Counter()  # by channel
+
+
+@advice
+class TallyAdvice:
+    """Stands around `invoke` of the channels, where the mesh has chosen the instance that it asks."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    @around(methods().named("invoke").of_type(Channel))
+    async def count(self, invocation: Invocation) -> Any:
+        """Count one attempt."""
+        mark = find_mark(type(invocation.instance), ChannelMark)
+        name = mark.name if mark else ""
+        try:
+            answer = await invocation.proceed()
+        except MeshError:
+            self._tally.lost[name] += 1
+            raise
+        self._tally.answered[name, invocation.args[2].url] += 1
+        return answer
+
+
+@module(imports=[orders.OrdersClient])
+class ClientModule:
+    """The client: what the orders example offers to clients, and the tally above."""
+
+
+@dataclass(eq=False)
+class _Server:
+    """A server process.
+
+    Attributes:
+        present: set while the registry has it.
+        killed: the instant of its end, on `time.monotonic()`.
+    """
+
+    label: str
+    url: str
+    log: Path
+    process: asyncio.subprocess.Process
+    present: asyncio.Event = field(default_factory=asyncio.Event)
+    absent: asyncio.Event = field(default_factory=asyncio.Event)
+    killed: float = 0.0
+
+
+@dataclass
+class _Outcome:
+    """What became of the calls over one channel."""
+
+    seconds: list[float] = field(default_factory=list[float])
+    failures: list[str] = field(default_factory=list[str])
+
+
+class _Demo:
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._began = time.monotonic()
+        self._servers: dict[str, _Server] = {}  # by URL
+        self._outcomes = {channel: _Outcome() for channel in CHANNELS}
+        self._calling = True
+        self._signal = 0
+
+    async def run(self) -> int:
+        main = cast("asyncio.Task[int]", asyncio.current_task())
+
+        def interrupt(number: int) -> None:
+            if not self._signal:  # what follows the first would only disturb the clean-up
+                self._signal = number
+                main.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+        with tempfile.TemporaryDirectory(prefix="meshcore-demo-") as folder:
+            try:
+                tally = await self._show(Path(folder))
+            except asyncio.CancelledError:
+                if not self._signal:
+                    raise
+                self._tell(f"{signal.Signals(self._signal).name}: everything is stopped and cleaned up")
+                return 128 + self._signal
+            except (_DemoError, MeshError) as error:
+                self._tell(f"[red]failed:[/red] {error}")
+                self._show_logs()
+                return 1
+            return self._close(tally)
+
+    def _tell(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}")
+
+    async def _show(self, folder: Path) -> Tally:
+        """The whole story; when it returns or raises, all servers have ended."""
+        registry = f"directory://{folder}/registry"
+        async with AsyncExitStack() as stack:
+            self._tell(f"two servers start: [bold]hypercorn meshcore.app:app[/bold], hosting {orders.__name__}")
+            first, second = [await stack.enter_async_context(self._server(label, folder)) for label in "AB"]
+            settings = load_settings({"registry": registry}, environ={}, directory=folder)
+            mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
+            tally = await mesh.get(Tally)
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow(mesh))
+                for server in (first, second):
+                    await self._until(server, server.present, "be found")
+                self._tell(
+                    f"the client calls over {', '.join(CHANNELS)}: it places orders, reads them, asks for quotes"
+                )
+                callers = [tasks.create_task(self._call(mesh, name)) for name in CHANNELS for _ in range(_CALLERS)]
+                await asyncio.sleep(_PHASE)
+                await self._kill(second, tally)
+                await asyncio.sleep(_PHASE)
+                self._tell("B is started anew, as B'")
+                third = await stack.enter_async_context(self._server("B'", folder))
+                await self._until(third, third.present, "be found")
+                await asyncio.sleep(_PHASE)
+                self._calling = False
+                await asyncio.wait(callers)
+                for server in (first, third):
+                    server.process.terminate()
+                for server in (first, third):
+                    await self._until(server, server.absent, "withdraw")
+                following.cancel()
+        self._tell("A and B' have ended in order")
+        return tally
+
+    @asynccontextmanager
+    async def _server(self, label: str, folder: Path) -> AsyncGenerator[_Server]:
+        """A server process that has ended when the context is left."""
+        # Bound here and handed over open, so the port cannot be lost to anybody in between.
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            environ = {key: value for key, value in os.environ.items() if not key.startswith("MESHCORE_")}
+            environ |= {
+                "MESHCORE_MODULE": f"{orders.__name__}:OrdersModule",
+                "MESHCORE_REGISTRY": f"directory://{folder}/registry",
+                "MESHCORE_ADVERTISE_URL": url,
+                "ORDERS_DATABASE": f"{folder}/orders.sqlite",
+            }
+            log = folder / f"{label}.log"
+            with log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "hypercorn", "-b", f"fd://{sock.fileno()}", "meshcore.app:app"),
+                    pass_fds=[sock.fileno()],
+                    cwd=folder,  # away from settings that lie in the user's folder
+                    env=environ,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # Ctrl-C is for this process, which ends them in order
+                )
+        server = self._servers[url] = _Server(label, url, log, process)
+        try:
+            yield server
+        finally:
+            try:
+                if process.returncode is None:
+                    process.terminate()
+                    await asyncio.wait_for(process.wait(), _STOP)
+            except TimeoutError:
+                self._tell(f"{label} did not end within {_STOP:g} s and is killed")
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    async def _follow(self, mesh: Mesh) -> None:
+        """Watch the registry, as the mesh itself does, and tell what changes."""
+        registry = await mesh.get(cast("type[Any]", ComponentRegistry))
+        async with aclosing(registry.watch("orders")) as sightings:
+            async for sighting in sightings:
+                instances = sighting.instances if isinstance(sighting, Bound) else ()
+                urls = {instance.addresses[0].url for instance in instances}
+                for url, server in self._servers.items():
+                    if url in urls and not server.present.is_set():
+                        server.present.set()
+                        self._tell(
+                            f"the registry has [bold]{server.label}[/bold], process {server.process.pid}, at {url}"
+                        )
+                    elif url not in urls and server.present.is_set() and not server.absent.is_set():
+                        server.absent.set()
+                        if server.killed:
+                            seconds = time.monotonic() - server.killed
+                            self._tell(f"the registry has dropped {server.label}, {seconds:.2f} s after its death")
+
+    async def _until(self, server: _Server, event: asyncio.Event, what: str) -> None:
+        """Return when the event has happened.
+
+        Raises:
+            _DemoError: the server ended before, or it takes too long.
+        """
+        ended = asyncio.create_task(server.process.wait())
+        happened = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait([ended, happened], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+            if not happened.done() and ended.done():
+                # The registry may be as quick as that, but need not.
+                await asyncio.wait([happened], timeout=_NOTICE)
+            if not happened.done():
+                state = f"ended with status {ended.result()}" if ended.done() else f"waited {_START:g} s"
+                raise _DemoError(f"server {server.label} did not {what}: {state}")
+        finally:
+            ended.cancel()
+            happened.cancel()
+
+    async def _kill(self, server: _Server, tally: Tally) -> None:
+        before = tally.lost.total()
+        self._tell(f"[bold red]SIGKILL[/bold red] to {server.label}, while calls go on")
+        server.killed = time.monotonic()
+        server.process.kill()
+        await self._until(server, server.absent, "disappear")
+        self._tell(f"{tally.lost.total() - before} attempts were lost with it; the mesh made them again elsewhere")
+
+    async def _call(self, mesh: Mesh, channel: str) -> None:
+        """One caller: places an order, reads it (from whichever server), asks for a quote; until told to stop."""
+        shop = await mesh.get_service(orders.OrderService, channel)
+        pricing = await mesh.get_service(orders.PricingService, channel)
+        while self._calling:
+            order_id = uuid4()
+            order = await self._measure(channel, shop.place(order_id, _DRAFT))
+            if order is not None:
+                if (order.id, order.total) != (order_id, _TOTAL):
+                    self._outcomes[channel].failures.append(f"a wrong order: {order}")
+                found = await self._measure(channel, shop.find(order_id))
+                if found not in {order, None}:
+                    self._outcomes[channel].failures.append(f"another order than was placed: {found}")
+            await self._measure(channel, pricing.quote(_DRAFT.lines[0]))
+            await asyncio.sleep(random.uniform(0, 2 * _PAUSE))
+
+    async def _measure(self, channel: str, call: Awaitable[T]) -> T | None:
+        began = time.perf_counter()
+        try:
+            answer = await call
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a call that failed
+            self._outcomes[channel].failures.append(f"{type(error).__name__}: {error}")
+            return None
+        self._outcomes[channel].seconds.append(time.perf_counter() - began)
+        return answer
+
+    def _close(self, tally: Tally) -> int:
+        """Print the table; the exit status."""
+        table = Table(title="calls", title_justify="left", caption_justify="left")
+        for heading in ("channel", "calls", "failed", "sent again", "p50 ms", "p99 ms"):
+            table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
+        for server in self._servers.values():
+            table.add_column(f"by {server.label}", justify="right", no_wrap=True)
+        for channel, outcome in self._outcomes.items():
+            failed = len(outcome.failures)
+            answered = [tally.answered[channel, url] for url in self._servers]
+            figures = [len(outcome.seconds) + failed, failed, tally.lost[channel]]
+            times = [f"{_percentile(outcome.seconds, share) * 1000:.1f}" for share in (0.50, 0.99)]
+            table.add_row(channel, *map(str, figures), *times, *map(str, answered))
+        self._console.print(table)
+        problems = [
+            f"{channel}: {failure}" for channel, outcome in self._outcomes.items() for failure in outcome.failures
+        ]
+        problems += [
+            f"{server.label} answered nothing over {channel}"
+            for channel in CHANNELS
+            for url, server in self._servers.items()
+            if not tally.answered[channel, url]
+        ]
+        if not problems:
+            self._tell("[green]no call failed[/green]")
+            return 0
+        for problem in problems[:_SHOWN]:
+            self._tell(f"[red]{problem}[/red]")
+        self._tell(f"[red]{len(problems)} failures[/red]")
+        self._show_logs()
+        return 1
+
+    def _show_logs(self) -> None:
+        for server in self._servers.values():
+            self._console.rule(f"log of {server.label}")
+            self._console.print(server.log.read_text(errors="replace") or "(empty)", markup=False)
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)] if values else 0.0

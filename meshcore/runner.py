@@ -1,0 +1,250 @@
+"""Serves a module with hypercorn, started by us: then the socket, the signals and the order of the end are ours.
+
+Why not hypercorn's own way: from Python 3.12 on it waits without bound for connections that never end, and of several
+workers it kills the others as soon as the first has stopped, calls and all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import msgspec
+from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType] - its WSGI half
+from hypercorn.config import Config
+
+from meshcore.app import load_module
+from meshcore.body import Receive, Scope, Send
+from meshcore.errors import Code, ConfigurationError, LocalError
+from meshcore.serving import MeshApp
+from meshcore.settings import Settings
+
+log = logging.getLogger("meshcore.runner")
+
+DEFAULT_BIND = "127.0.0.1:8000"
+
+_BACKLOG = 1024
+_CLOSING = 3.0
+"""Seconds for connections to close after the last call; whoever still uploads then is cut off."""
+_LONGEST_STOP = 10.0
+"""Seconds for a worker to end, beyond the setting `drain`, before it is killed."""
+_ENOUGH = 2**31 - 1
+
+
+def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: Callable[[str], None] = print) -> int:
+    """Serve until SIGINT or SIGTERM, then end in order; a second signal ends at once.
+
+    If nobody set `advertise_url`, what is bound is advertised.
+
+    Args:
+        settings: its module is what is served.
+        bind: "host:port"; port 0 takes a free one.
+        workers: processes that serve. One serves in this process; more are started, and share the address.
+        say: is told the address when it is open.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigurationError: the module cannot be served.
+        LocalError: the address cannot be bound.
+    """
+    load_module(settings)  # here, so that what is wrong with it is said once and not by every worker
+    if workers < 1:
+        raise ConfigurationError("cannot serve", [f"workers must be a whole number above 0, got {workers}"])
+    with open_socket(bind) as sock:
+        url = _url_of(sock)
+        if settings.sources.get("advertise_url", "default") == "default":
+            settings = msgspec.structs.replace(settings, advertise_url=url)
+        noun = "process" if workers == 1 else "processes"
+        text = f"serving {settings.module} at {url} ({workers} {noun}, Ctrl-C ends)"
+        if workers > 1:
+            return _supervise(settings, sock, workers, lambda: say(text))
+        try:
+            asyncio.run(_serve(settings, sock, lambda: say(text)))
+        except asyncio.CancelledError:
+            return 1  # calls were cut off
+        return 0
+
+
+def open_socket(bind: str) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigurationError: the address makes no sense.
+        LocalError: it cannot be bound.
+    """
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - the largest port
+        raise ConfigurationError("cannot serve", [f"bind must be host:port, such as {DEFAULT_BIND}, got {bind!r}"])
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - ":8000" is how people ask for it
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last run may linger
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # is passed on to accepted connections
+        sock.bind((host, int(port)))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        text = f"cannot listen at {bind}: {reason[:1].lower()}{reason[1:]}; choose another address with --bind"
+        raise LocalError(Code.UNAVAILABLE, text) from error
+    sock.setblocking(False)  # noqa: FBT003
+    return sock
+
+
+def _url_of(sock: socket.socket) -> str:
+    """The URL under which clients reach the socket. What is bound to all interfaces has the machine's name."""
+    host, port = sock.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve in this process until it is told to end.
+
+    Raises:
+        asyncio.CancelledError: it was told more than once.
+    """
+    stop = asyncio.Event()
+    main = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        loop.add_signal_handler(signal.SIGINT, on_signal)
+    else:  # a worker: Ctrl-C reaches all processes of the terminal, but it is the parent who decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        loop.add_reader(parent.sentinel, stop.set)  # it is gone, and nobody is left who could end this process
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
+
+    app = MeshApp(load_module(settings), settings=settings)
+    closing = asyncio.Event()
+    async with app.lifespan():
+        config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
+        serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
+        try:
+            ready()
+            await _either(serving, stop.wait())
+            # Up to here everything is served. Now: withdraw, refuse, let calls end; and only then close connections.
+            await _either(serving, app.stop())
+            closing.set()
+            await asyncio.wait([serving], timeout=_CLOSING)
+        finally:
+            await _end(serving)
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _either(serving: asyncio.Task[None], other: Coroutine[Any, Any, object]) -> None:
+    """Return when one of them ends. The other is cancelled, unless it is serving."""
+    task = asyncio.create_task(other)
+    try:
+        await asyncio.wait([serving, task], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _end(serving: asyncio.Task[None]) -> None:
+    # More than once: having been cancelled, hypercorn waits for its connections, from Python 3.12 on without bound.
+    while not serving.done():
+        serving.cancel()
+        await asyncio.wait([serving], timeout=0.1)
+
+
+def _config(descriptor: int) -> Config:
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.backlog = _BACKLOG
+    config.loglevel = "WARNING"  # "Running on" is said by us
+    config.include_date_header = False  # nobody reads them, and they cost 16 us per answer
+    config.include_server_header = False
+    config.keep_alive_max_requests = _ENOUGH  # closing a connection in use gains nothing and may cost a call
+    return config
+
+
+def _without_lifespan(app: MeshApp) -> Any:
+    """The application without its lifetime, which outlasts hypercorn's."""
+
+    async def serve_request(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for done in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{done}.complete"})
+
+    return serve_request
+
+
+def _supervise(settings: Settings, sock: socket.socket, workers: int, ready: Callable[[], None]) -> int:
+    """Start workers, pass signals on, and end all when one ends. Returns the status of the first that failed."""
+    # Spawned, not forked: a fork would take over locks of threads that it does not have.
+    context = multiprocessing.get_context("spawn")
+    processes: list[BaseProcess] = [
+        context.Process(target=_work, args=(settings, sock), daemon=True) for _ in range(workers)
+    ]
+    told = False
+
+    def tell(number: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG001 - a signal handler
+        nonlocal told
+        told = True
+        for process in processes:
+            process.terminate()
+
+    # Ignored while they are started, so that they inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for process in processes:
+        process.start()
+    signal.signal(signal.SIGTERM, tell)
+    signal.signal(signal.SIGINT, tell)
+    sock.close()  # theirs are copies; while one of us listens clients are not refused
+    ready()
+    wait([process.sentinel for process in processes])
+    if not told:
+        log.error("a worker ended by itself; stopping the others")
+        tell()
+    for process in processes:
+        process.join(settings.drain + _LONGEST_STOP)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return next((abs(process.exitcode) for process in processes if process.exitcode), 0)
+
+
+def _work(settings: Settings, sock: socket.socket) -> None:
+    """What a worker process does."""
+    log_to_stderr(debug=settings.debug)
+    try:
+        asyncio.run(_serve(settings, sock, lambda: None))
+    except asyncio.CancelledError:
+        sys.exit(1)
+    except LocalError as error:
+        log.error("%s", error.message)  # noqa: TRY400 - the text says it all
+        sys.exit(1)
+
+
+def log_to_stderr(*, debug: bool) -> None:
+    """What a server says, on stderr."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    if not debug:
+        logging.getLogger("asyncio").setLevel(logging.WARNING)
