@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from benchmarks.processes import CLIENT, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
@@ -22,7 +23,8 @@ SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}
 
 async def run(names: list[str], plan: Plan) -> Report:
     """Measure these sections, one after the other."""
-    report = Report(machine(), versions(plan.loop), [], [], [])
+    pinned = "; client and server pinned to a core each" if pin(0, CLIENT) else ""
+    report = Report(machine() + pinned, versions(plan.loop), [], [], [])
     for name in names:
         print(f"measuring: {name}", file=sys.stderr)
         await SECTIONS[name](plan, report)

@@ -44,7 +44,7 @@ def load_module(settings: Settings) -> type:
     except Exception as error:
         raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
     for part in path.split("."):
-        members = cast("dict[str, Any]", vars(found))
+        members = cast("dict[str, Any]", getattr(found, "__dict__", {}))
         if part not in members:
             classes = [key for key, value in members.items() if isinstance(value, type)]
             raise ConfigurationError(title, [f"{name} has no {part!r}{did_you_mean(part, classes)}"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,9 +17,13 @@ from meshcore.errors import ConfigurationError
 from meshcore.injection import ModuleMark
 from meshcore.interface import ComponentDescription, ServiceDescription
 from meshcore.marks import find_mark
+from meshcore.ports import Channel
 from meshcore.recipes import modules_of
 
-RESERVED_PATHS = ("/invoke", "/livez", "/readyz", "/report")
+RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"))
+
+
+_NO_OVERRIDES: Mapping[Any, object] = {}
 
 
 class Hosted(msgspec.Struct, frozen=True, eq=False):
@@ -43,36 +49,44 @@ class Catalog:
         problems: all mistakes.
     """
 
-    def __init__(self, module: type) -> None:
+    def __init__(self, module: type, overrides: Mapping[Any, object] = _NO_OVERRIDES) -> None:
+        """Read the declarations.
+
+        Args:
+            module: a class decorated with `@module`.
+            overrides: what takes the place of implementations, by interface.
+        """
         self.problems: list[str] = []
+        self._mistakes: dict[type, list[str]] = {}  # of services and components, by interface
         self._services: dict[type, ServiceDescription] = {}
         self._components: dict[type, ComponentDescription] = {}
         self.implementations: dict[type, type] = {}
         self.channels: dict[str, type] = {}
         self.hosted: tuple[Hosted, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
-        if find_mark(module, ModuleMark) is None:
-            self.problems.append(f"{module.__qualname__} is not decorated with @module")
         classes = tuple(_classes_of(module))
         self._read_channels(classes)
         self._read_named(module)
         self._read_implementations(classes)
-        self._check_hosted()
+        self._read_overrides(overrides)
+        self._check_hosted(overrides)
         self._check_paths()
+        self.problems = [*(text for texts in self._mistakes.values() for text in texts), *self.problems]
 
     def service(self, interface: type) -> ServiceDescription:
         """The description of an interface; always the same object, so that its methods can be compared by identity."""
         description = self._services.get(interface)
         if description is None:
-            description = self._services[interface] = describe_service(interface, self.problems)
+            mistakes = self._mistakes[interface] = []
+            description = self._services[interface] = describe_service(interface, mistakes)
         return description
 
     def component(self, interface: type) -> ComponentDescription:
         """The description of a component."""
         description = self._components.get(interface)
         if description is None:
-            description = describe_component(interface, self.problems, self.service)
-            self._components[interface] = description
+            mistakes = self._mistakes[interface] = []
+            description = self._components[interface] = describe_component(interface, mistakes, self.service)
         return description
 
     def component_of(self, interface: type) -> ComponentDescription:
@@ -81,13 +95,11 @@ class Catalog:
         Raises:
             ConfigurationError: none does, or several do; the text says what to name.
         """
-        before = len(self.problems)
         found = self._offering(interface)
-        new = self.problems[before:]
-        del self.problems[before:]
         name = interface.__qualname__
-        if new:
-            raise ConfigurationError(f"{name} cannot be called", new)
+        described = [interface, *(component.interface for component in found)]
+        if mistakes := [text for each in described for text in self._mistakes.get(each, ())]:
+            raise ConfigurationError(f"{name} cannot be called", mistakes)
         if not found:
             reason = f"no component offers {name}; name the one that does: @module(components=[...])"
             raise ConfigurationError(f"{name} cannot be called", [reason])
@@ -118,6 +130,9 @@ class Catalog:
             if mark.name in self.channels:
                 other = self.channels[mark.name].__qualname__
                 self.problems.append(f"two channels are called {mark.name!r}: {other} and {cls.__qualname__}")
+            if not issubclass(cls, Channel):
+                self.problems.append(f"{cls.__qualname__} is decorated with @channel, but does not derive from Channel")
+                continue
             self.channels[mark.name] = cls
 
     def _read_named(self, module: type) -> None:
@@ -153,12 +168,20 @@ class Catalog:
                 self._named[interface] = new.component
         self.hosted = tuple(hosted.values())
 
-    def _check_hosted(self) -> None:
+    def _read_overrides(self, overrides: Mapping[Any, object]) -> None:
+        for interface, value in overrides.items():
+            if find_mark(interface, ServiceMark) is not None:
+                description = self.service(interface)
+                if not inspect.isroutine(value):  # what a function makes cannot be known yet
+                    cls = value if isinstance(value, type) else type(value)
+                    self.problems += conformity_problems(description, cls)
+
+    def _check_hosted(self, overrides: Mapping[Any, object]) -> None:
         for hosted in self.hosted:
             missing = [
                 service.interface.__qualname__
                 for service in hosted.component.services
-                if service.interface not in self.implementations and service.methods
+                if service.interface not in {*self.implementations, *overrides} and service.methods
             ]
             self.problems += [
                 f"component {hosted.component.name!r} is implemented by {hosted.implementation.__qualname__}, "
@@ -179,7 +202,7 @@ class Catalog:
                 self.problems.append(f"two components are called {component.name!r}: {first} and {second}")
 
     def _check_paths(self) -> None:
-        taken: dict[tuple[str, str], str] = {("GET", path): "the server itself" for path in RESERVED_PATHS}
+        taken = dict.fromkeys(RESERVED_PATHS, "the server itself")
         for hosted in self.hosted:
             routes = [
                 (method.http.verb, method.http.path, f"{service.interface.__qualname__}.{method.name}")
@@ -189,6 +212,9 @@ class Catalog:
             ]
             if hosted.health_path:
                 routes.append(("GET", hosted.health_path, f"@health of {hosted.implementation.__qualname__}"))
+            if hosted.health_path and not hosted.health_path.startswith("/"):
+                place = f"@health of {hosted.implementation.__qualname__}"
+                self.problems.append(f"{place}: path {hosted.health_path!r} has to begin with a slash")
             for verb, path, owner in routes:
                 pattern = re.sub(r"\{\w+\}", "{}", path)
                 other = taken.setdefault((verb, pattern), owner)

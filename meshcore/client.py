@@ -5,6 +5,8 @@ proxy > deadline > the user's interceptors > retry > balance > channel
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +19,10 @@ from meshcore.scope import CallScope, Stopped, deadline_exceeded
 
 MAX_ATTEMPTS = 3
 """How often a call that may have begun is sent in all: enough for a restart in progress, too few to double the load."""
+
+BACK_OFF = 0.05
+"""Seconds; the longest pause before an instance is asked a second time. Doubled each time, with full jitter, so that
+the callers of a restarting instance do not come back all at once."""
 
 
 def client_stack(balance: Handler, *, timeout: float, interceptors: Sequence[Interceptor]) -> Handler:
@@ -58,21 +64,28 @@ class Deadline:
 
 
 async def retry(handler: Handler, call: Call) -> Any:
-    """Send a call again, to another instance, if that is safe and may help.
+    """Send a call again if that is safe and may help: to an instance that it has not tried yet, if there is one.
 
     What was certainly not processed goes to each instance in turn. What may have been is sent again only if its method
-    is idempotent, and `MAX_ATTEMPTS` times in all.
+    is idempotent, and `MAX_ATTEMPTS` times in all. When every instance was tried, those that were get another chance
+    after a pause, until there were `MAX_ATTEMPTS`: the only instance may have closed an idle connection or be starting.
     """
     last: MeshError | None = None
+    pause = BACK_OFF
     while True:
         try:
             return await handler(call)
         except MeshError as error:
             if error.instance is None:  # nobody was asked: no instance is left that was not tried
-                raise (last or error) from error.__cause__
-            if not error.retryable or (
-                error.processed and not (call.method.idempotent and call.attempt < MAX_ATTEMPTS)
-            ):
-                raise
-            last = error
-            call = msgspec.structs.replace(call, attempt=call.attempt + 1, tried=(*call.tried, error.instance))
+                if last is None or call.attempt > MAX_ATTEMPTS:
+                    raise (last or error) from error.__cause__
+            else:
+                safe = not error.processed or (call.method.idempotent and call.attempt < MAX_ATTEMPTS)
+                if not (error.retryable and safe):
+                    raise
+                last = error
+                call = msgspec.structs.replace(call, attempt=call.attempt + 1, tried=(*call.tried, error.instance))
+                continue
+        await asyncio.sleep(random.uniform(0, pause))
+        pause *= 2
+        call = msgspec.structs.replace(call, tried=())

@@ -44,11 +44,14 @@ def _contradictions(method: Method, function: Any) -> list[str]:
         for parameter in extra
         if parameter.default is inspect.Parameter.empty
     ]
-    names = [parameter.name for parameter in given if parameter not in extra]
-    missing = [name for name in expected if name not in names]
+    missing = [name for name in expected if name not in [parameter.name for parameter in given]]
+    by_position = [parameter.name for parameter in method.parameters if not parameter.keyword_only]
+    taken = [parameter.name for parameter in given if parameter.kind in _POSITIONAL]
     if missing:
         problems.append(f"lacks the parameter {', '.join(map(repr, missing))} of the interface")
-    elif names != expected:
+    elif [name for name in taken if name in by_position] == by_position != taken[: len(by_position)]:
+        problems.append(f"has its own parameters before those of the interface: {', '.join(expected)}")
+    elif set(by_position) <= set(taken) and by_position != taken[: len(by_position)]:
         problems.append(f"has its parameters in another order than the interface: {', '.join(expected)}")
     by_name = {parameter.name: parameter for parameter in given}
     hints = _hints(function)
@@ -65,6 +68,8 @@ def _parameter_contradictions(expected: Parameter, given: inspect.Parameter, hin
     problems: list[str] = []
     if not expected.keyword_only and given.kind not in _POSITIONAL:
         problems.append(f"takes {expected.name!r} by name only, the interface by position too")
+    if expected.keyword_only and given.kind is inspect.Parameter.POSITIONAL_ONLY:
+        problems.append(f"takes {expected.name!r} by position only, the interface by name")
     if not _compatible(expected.type, hint):
         problems.append(f"takes {expected.name!r} as {_show(hint)}, but the interface declares {_show(expected.type)}")
     return problems
@@ -74,7 +79,8 @@ def _compatible(given: Any, wanted: Any) -> bool:
     """Whether a value of the given type may be one of the wanted type. Only plain classes are judged."""
     given, wanted = split_marks(given)[0], split_marks(wanted)[0]
     given, wanted = (type(None) if each is None else each for each in (given, wanted))
-    if given == wanted or not isinstance(given, type) or not isinstance(wanted, type):
+    # Any is a class at run time, and a subclass of nothing.
+    if given == wanted or Any in (given, wanted) or not isinstance(given, type) or not isinstance(wanted, type):
         return True
     numbers = (int, float, complex)
     if given in numbers and wanted in numbers:

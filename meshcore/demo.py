@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -149,19 +150,28 @@ class _Demo:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-        with tempfile.TemporaryDirectory(prefix="meshcore-demo-") as folder:
-            try:
-                tally = await self._show(Path(folder))
-            except asyncio.CancelledError:
-                if not self._signal:
-                    raise
-                self._tell(f"{signal.Signals(self._signal).name}: everything is stopped and cleaned up")
-                return 128 + self._signal
-            except (_DemoError, MeshError) as error:
-                self._tell(f"[red]failed:[/red] {error}")
-                self._show_logs()
+        try:
+            with tempfile.TemporaryDirectory(prefix="meshcore-demo-") as folder:
+                return await self._report(Path(folder))
+        except asyncio.CancelledError:
+            if not self._signal:
+                raise
+            self._tell(f"{signal.Signals(self._signal).name}: the servers have ended, nothing is left")
+            return 128 + self._signal
+
+    async def _report(self, folder: Path) -> int:
+        try:
+            tally = await self._show(folder)
+        except Exception as error:
+            cause = (
+                cast("ExceptionGroup[Exception]", error).exceptions[0] if isinstance(error, ExceptionGroup) else error
+            )
+            self._tell(f"[red]failed:[/red] {cause}")
+            self._show_logs()
+            if isinstance(cause, _DemoError | MeshError):
                 return 1
-            return self._close(tally)
+            raise
+        return self._close(tally)
 
     def _tell(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}")
@@ -216,7 +226,9 @@ class _Demo:
             log = folder / f"{label}.log"
             with log.open("wb") as output:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "hypercorn", "-b", f"fd://{sock.fileno()}", "meshcore.app:app"),
+                    # No workers: the process itself serves, so its death is the server's. A worker would survive it.
+                    *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", f"fd://{sock.fileno()}"),
+                    "meshcore.app:app",
                     pass_fds=[sock.fileno()],
                     cwd=folder,  # away from settings that lie in the user's folder
                     env=environ,
@@ -315,11 +327,12 @@ class _Demo:
 
     def _close(self, tally: Tally) -> int:
         """Print the table; the exit status."""
-        table = Table(title="calls", title_justify="left", caption_justify="left")
-        for heading in ("channel", "calls", "failed", "sent again", "p50 ms", "p99 ms"):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Calls, and which server answered them")
+        table.title_justify = "left"
+        for heading in ("channel", "calls", "failed", "resent", "p50 ms", "p99 ms"):
             table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
         for server in self._servers.values():
-            table.add_column(f"by {server.label}", justify="right", no_wrap=True)
+            table.add_column(server.label, justify="right", no_wrap=True)
         for channel, outcome in self._outcomes.items():
             failed = len(outcome.failures)
             answered = [tally.answered[channel, url] for url in self._servers]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from types import FunctionType
 from typing import Any, Protocol, get_origin
 
 from meshcore.declare import ComponentMark, HttpMark, IdempotentMark, RaisesMark, RestMark, ServiceMark
@@ -17,6 +19,7 @@ from meshcore.marks import find_mark, marks_of
 from meshcore.travel import why_not
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
+_MEMBERS = (FunctionType, property, staticmethod, classmethod)
 _IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -55,8 +58,15 @@ def describe_component(
     services = tuple(
         describe_one(service) if describe_one else describe_service(service, problems) for service in mark.services
     )
+    for name in _repeated(service.name for service in services):
+        problems.append(f"component {mark.name!r}: two of its services are called {name!r}")
     text = mark.description or read_docstring(interface).summary
     return ComponentDescription(interface, mark.name, text, services)
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    """What is there more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def describe_service(interface: type, problems: list[str]) -> ServiceDescription:
@@ -85,7 +95,7 @@ def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple
         for name, member in vars(owner).items():
             abstract = getattr(member, "__isabstractmethod__", False)
             public_protocol = is_protocol and owner is not Protocol and not name.startswith("_")
-            if not (abstract or (public_protocol and (inspect.isfunction(member) or isinstance(member, property)))):
+            if not (abstract or (public_protocol and isinstance(member, _MEMBERS))):
                 if name in found and inspect.isfunction(member):
                     del found[name]  # implemented in the interface itself: no longer something to call remotely
                 continue
@@ -113,6 +123,8 @@ def _read_method(
     returns = _read_returns(function, hints, place, problems)
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
+    names = [error.__name__ for error in raises if isinstance(error, type)]
+    problems += [f"{place}: @raises: two exceptions are called {name}" for name in _repeated(names)]
     mapping = find_mark(function, HttpMark)
     http = None
     if mapping is not None:
@@ -141,10 +153,7 @@ def _read_parameters(
 ) -> tuple[Parameter, ...]:
     found: list[Parameter] = []
     signature = list(inspect.signature(function).parameters.values())
-    if not signature or signature[0].kind not in {
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.POSITIONAL_ONLY,
-    }:
+    if not signature or signature[0].kind not in _POSITIONAL:
         problems.append(f"{place}: has no self; an interface has instance methods only")
         return ()
     for parameter in signature[1:]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -53,7 +54,8 @@ class Workers:
             _visit.reset(token)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, lambda: context.run(function, *arguments, **keywords))
+            run = functools.partial(context.run, _without_stop_iteration, function, *arguments, **keywords)
+            return await loop.run_in_executor(self._executor, run)
         except asyncio.CancelledError:
             visit.close()
             raise
@@ -68,6 +70,14 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def close(self) -> None:
+        """The mesh has stopped: calls that go on fail, so that no thread waits for them, and so do new ones."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
 
     def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call on the mesh's loop and block this thread until it ends.
@@ -81,13 +91,15 @@ class Bridge:
                 f"{call.method} is declared with def and would block this thread's running event loop: "
                 "declare it with async def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)",
             )
+        if self._closed:  # the loop may be neither closed nor running any more, and then would never answer
+            raise _stopped(call)
         visit = _visit.get()
         future: Future[Any] = Future()
         context = contextvars.copy_context()
         try:
             self._loop.call_soon_threadsafe(self._start, handler, call, future, visit, context)
         except RuntimeError as error:
-            raise LocalError(Code.FAILED_PRECONDITION, f"{call.method}: the mesh has stopped") from error
+            raise _stopped(call) from error
         try:
             return future.result()
         except BaseException:
@@ -98,14 +110,18 @@ class Bridge:
     def _start(
         self, handler: Handler, call: Call, future: Future[Any], visit: _Visit | None, context: contextvars.Context
     ) -> None:
+        if self._closed:
+            _fail(future, _stopped(call))
+            return
         if visit is not None and visit.closed:
-            future.set_exception(LocalError(Code.CANCELED, "the call that this call was made for has been cancelled"))
+            text = "the call that this call was made for has been cancelled"
+            _fail(future, LocalError(Code.CANCELED, f"{call.method}: {text}"))
             return
         task = self._loop.create_task(_run(handler, call), context=context)
-        if visit is not None:
-            visit.tasks.add(task)
-            task.add_done_callback(visit.tasks.discard)
-        task.add_done_callback(lambda task: _hand_over(task, future))
+        for tasks in (self._tasks, visit.tasks) if visit is not None else (self._tasks,):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda task: _hand_over(call, task, future))
         future.add_done_callback(lambda future: self._abandon(future, task))
 
     def _abandon(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
@@ -117,13 +133,30 @@ async def _run(handler: Handler, call: Call) -> Any:
     return await handler(call)
 
 
-def _hand_over(task: asyncio.Task[Any], future: Future[Any]) -> None:
-    if future.cancelled():
-        if not task.cancelled():
-            task.exception()  # seen; its caller has left
-    elif task.cancelled():
-        future.set_exception(LocalError(Code.CANCELED, "the call was cancelled: the mesh stops, or its caller left"))
-    elif error := task.exception():
-        future.set_exception(error)
+def _hand_over(call: Call, task: asyncio.Task[Any], future: Future[Any]) -> None:
+    error: BaseException | None
+    if task.cancelled():
+        error = LocalError(Code.CANCELED, f"{call.method} was cancelled: the mesh stops, or its caller left")
     else:
+        error = task.exception()  # now it is seen, also if its caller has left
+    if error is not None:
+        _fail(future, error)
+    elif future.set_running_or_notify_cancel():  # the thread may be leaving at this very moment
         future.set_result(task.result())
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
+
+
+def _stopped(call: Call) -> LocalError:
+    return LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
+
+
+def _without_stop_iteration(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Call it. Python 3.11 waits forever for a thread that raises StopIteration, which no future can carry."""
+    try:
+        return function(*arguments, **keywords)
+    except StopIteration as error:
+        raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error

@@ -43,6 +43,10 @@ class ServiceSource(Protocol):
         """Whether this type is always answered with a proxy."""
         ...
 
+    def why_not(self, kind: type, preferred_channel: str) -> str:
+        """Why there can be no proxy for a service; empty if there can."""
+        ...
+
     def proxy(self, kind: type, preferred_channel: str) -> object:
         """A proxy for a service, which need not be reachable yet."""
         ...
@@ -157,7 +161,10 @@ class Graph:
         key = need.key
         if key not in self._overrides and isinstance(key, type):
             if self.services.is_service(key):
-                return Proxied(key, need.source.preferred_channel if need.source else "")
+                channel = need.source.preferred_channel if need.source else ""
+                if reason := self.services.why_not(key, channel):
+                    raise UnresolvedError(reason)
+                return Proxied(key, channel)
             if isinstance(need.source, InjectService):
                 raise UnresolvedError(f"{name_of(key)} is no service")
         match self.providers(key):

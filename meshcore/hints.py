@@ -12,7 +12,9 @@ def resolve_hints(
 ) -> dict[str, Any] | None:
     """The annotations of a function that `owner`, a base of `interface`, defines; None after adding a problem."""
     try:
-        hints = get_type_hints(function, include_extras=True)
+        # PEP 695 variables of a class are in no namespace that a method's annotations could be evaluated in.
+        variables = {variable.__name__: variable for variable in getattr(owner, "__type_params__", ())}
+        hints = get_type_hints(function, localns=variables, include_extras=True)
     except NameError as error:
         problems.append(
             f"{place}: annotation names {error.name!r}, which is not defined at run time in {function.__module__}; "

@@ -43,6 +43,9 @@ class _Nothing:
     def is_service(self, kind: type) -> bool:  # noqa: ARG002
         return False
 
+    def why_not(self, kind: type, preferred_channel: str) -> str:  # noqa: ARG002
+        return name_of(kind)
+
     def proxy(self, kind: type, preferred_channel: str) -> object:  # noqa: ARG002
         raise LookupError(name_of(kind))
 

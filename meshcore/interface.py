@@ -110,7 +110,6 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         interface: the class that was decorated with `@component`.
-        health_path: where its health is served, from `@health` on the implementation; empty without one.
     """
 
     interface: type

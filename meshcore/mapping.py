@@ -10,6 +10,8 @@ import msgspec
 
 from meshcore.declare import HttpMark, Source
 from meshcore.interface import HttpMapping, Parameter
+from meshcore.text import from_text
+from meshcore.wording import TravelError
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
 _PATH_NAME = re.compile(r"\{(\w+)\}")
@@ -35,6 +37,10 @@ def assign_sources(
     problems += [
         f"{place}: {{{name}}} in path {http.path!r} is not a parameter" for name in in_path if name not in names
     ]
+    if len(set(in_path)) < len(in_path):
+        problems.append(f"{place}: path {http.path!r} has the same name twice")
+    if set("{}") & set(_PATH_NAME.sub("", http.path)):
+        problems.append(f"{place}: path {http.path!r}: a parameter is a name in braces, such as {{order_id}}")
     body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
     assigned: list[Parameter] = []
     for parameter in parameters:
@@ -65,8 +71,18 @@ def _contradiction(
             return f"a request has one body, and that is {body!r}"
         case Source.QUERY | Source.PATH if _is_object(parameter.type):
             return f"an object cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
+        case Source.QUERY | Source.PATH:
+            return _why_no_text(parameter, source)
         case _:
             return None
+
+
+def _why_no_text(parameter: Parameter, source: Source) -> str | None:
+    try:
+        from_text(parameter.type)
+    except TravelError as error:
+        return f"cannot be a {source.value} parameter: {error}; make it the Body[...] of a POST or PUT"
+    return None
 
 
 def _is_object(hint: Any) -> bool:
@@ -77,4 +93,4 @@ def _is_object(hint: Any) -> bool:
     if origin in {Union, types.UnionType}:
         return any(_is_object(part) for part in get_args(hint))
     plain: Any = origin or hint
-    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(hint, name) for name in _FIELDS))
+    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(plain, name) for name in _FIELDS))

@@ -24,13 +24,12 @@ from meshcore.instances import Bound, Instance
 from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
-from meshcore.proxies import LOCAL, Interceptors, Proxies
-from meshcore.recipes import Recipe, recipe_of_object, recipes_of_module
+from meshcore.proxies import Interceptors, Proxies
+from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object, recipes_of_module
 from meshcore.route import Route
 from meshcore.scope import CallScope, Stopped, deadline_exceeded
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings, load_settings
-from meshcore.suggest import did_you_mean
 
 T = TypeVar("T")
 
@@ -147,7 +146,7 @@ class Mesh:
 
     def set_preferred_channel(self, name: str) -> None:
         """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""
-        self.runtime.check_channel(name)
+        self.runtime.proxies.check_channel(name)
         self.runtime.proxies.preferred = name
 
     async def get(self, kind: type[T]) -> T:
@@ -195,7 +194,7 @@ class _Runtime:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings = self.settings
-        self.catalog = Catalog(self._module)
+        self.catalog = Catalog(self._module, self._overrides)
         self._entries = installed_channels()
         self.known = frozenset({*self.catalog.channels, *self._entries})
         workers = Workers(settings.max_threads)
@@ -209,7 +208,7 @@ class _Runtime:
         problems += self.injector.problems()
         if settings.preferred_channel:
             try:
-                self.check_channel(settings.preferred_channel)
+                self.proxies.check_channel(settings.preferred_channel)
             except LocalError as error:
                 problems.append(f"setting preferred_channel: {error.message}")
         if problems:
@@ -224,9 +223,14 @@ class _Runtime:
             if find_mark(type(instance), HealthChecksMark) is not None:
                 self.health.add(instance)
         await self._fill_dispatch()
-        interceptors = await self._interceptors()
+        # Each module may add some; those of imported modules are outermost.
+        found = self.injector.get_all(Interceptors)
+        interceptors = Interceptors(
+            client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
+        )
         self.handler = compose(self._dispatch, *interceptors.server)
         self.proxies.open(self.handler, interceptors, settings.timeout)
+        stack.callback(bridge.close)
         stack.callback(self.proxies.close)
         for hosted in self.catalog.hosted:
             await stack.enter_async_context(self._running(hosted))
@@ -236,6 +240,8 @@ class _Runtime:
             *recipes_of_module(self._module),
             recipe_of_object(self.settings),
             recipe_of_object(self.health),
+            # Made per component, at the first call; here so that what their constructors ask for is checked now.
+            *(recipe_of_class(cls, "transient") for cls in self.catalog.channels.values()),
         ]
         for recipe in recipes:
             if isinstance(recipe.product, type) and find_mark(recipe.product, HealthChecksMark) is not None:
@@ -249,11 +255,6 @@ class _Runtime:
             else:
                 recipes.append(recipe_of_object(registry, ComponentRegistry))
         return Injector(recipes, overrides=self._overrides, values=self.settings, services=self.proxies)
-
-    async def _interceptors(self) -> Interceptors:
-        if not self.injector.providers(Interceptors):
-            return Interceptors()
-        return await self.injector.get(Interceptors)
 
     async def _fill_dispatch(self) -> None:
         local = [interface for interface in self._overrides if self.proxies.is_service(interface)]
@@ -272,7 +273,7 @@ class _Runtime:
 
     @asynccontextmanager
     async def _running(self, hosted: Hosted) -> AsyncGenerator[None]:
-        (recipe,) = self.injector.providers(hosted.implementation)
+        (recipe,) = self.injector.providers(hosted.component.interface)
         component: Component = await self.injector.instance(recipe)
         if isinstance(component, AbstractComponent):
             component.health_checks = self.health
@@ -292,11 +293,6 @@ class _Runtime:
     def is_local(self, interface: type) -> bool:
         """Whether the service is implemented in this process."""
         return interface in self.catalog.implementations or interface in self._overrides
-
-    def check_channel(self, name: str) -> None:
-        """Raise LocalError unless a channel has that name."""
-        if name and name != LOCAL and name not in self.known:
-            raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self.known, LOCAL})}")
 
     def server(self) -> Server:
         """A server over the implementations of this mesh."""
@@ -342,7 +338,7 @@ class _Runtime:
             addresses = tuple(component.get_addresses(base_url))
             for address in addresses:
                 try:
-                    self.check_channel(address.channel)
+                    self.proxies.check_channel(address.channel)
                 except LocalError as error:
                     problems.append(f"{hosted.implementation.__qualname__}.get_addresses: {error.message}")
             settings = self.settings

@@ -11,7 +11,7 @@ from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.catalog import Catalog
 from meshcore.client import client_stack
 from meshcore.declare import ServiceMark
-from meshcore.errors import Code, LocalError
+from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
 from meshcore.proxy import Bridge, ProxyClass
@@ -63,6 +63,16 @@ class Proxies:
         """Whether the type is a service interface."""
         return find_mark(kind, ServiceMark) is not None
 
+    def why_not(self, kind: type, preferred_channel: str) -> str:
+        """Why there can be no proxy for a service; empty if there can."""
+        try:
+            self._check(kind, preferred_channel)
+        except ConfigurationError as error:
+            return "; ".join(error.problems)
+        except LocalError as error:
+            return error.message
+        return ""
+
     def proxy(self, kind: type, preferred_channel: str = "") -> Any:
         """The proxy of a service.
 
@@ -73,13 +83,10 @@ class Proxies:
         if not self.is_service(kind):
             name = getattr(kind, "__qualname__", repr(kind))
             raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
-        here = kind in self._local
-        self._check_channel(preferred_channel, kind, here=here)
-        wanted = LOCAL if here and not preferred_channel else preferred_channel
+        wanted = self._wanted(kind, preferred_channel)
         found = self._proxies.get((kind, wanted))
         if found is None:
-            if wanted != LOCAL:
-                self._catalog.component_of(kind)
+            self._check(kind, wanted)
             cls = self._classes.get(kind)
             if cls is None:
                 cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
@@ -88,11 +95,25 @@ class Proxies:
             found = self._proxies[kind, wanted] = cls.make(handler, self._bridge, target)
         return found
 
-    def _check_channel(self, name: str, interface: type, *, here: bool) -> None:
-        if name == LOCAL and not here:
+    def _wanted(self, interface: type, preferred_channel: str) -> str:
+        return LOCAL if interface in self._local and not preferred_channel else preferred_channel
+
+    def _check(self, interface: type, preferred_channel: str) -> None:
+        wanted = self._wanted(interface, preferred_channel)
+        if wanted != LOCAL:
+            self.check_channel(wanted)
+            self._catalog.component_of(interface)
+        elif interface not in self._local:
             text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
             raise LocalError(Code.UNAVAILABLE, text)
-        if name and name != LOCAL and name not in self._known:
+
+    def check_channel(self, name: str) -> None:
+        """See that a channel has that name; the empty name stands for any.
+
+        Raises:
+            LocalError: none does.
+        """
+        if name and name not in {*self._known, LOCAL}:
             raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self._known, LOCAL})}")
 
     def open(self, served: Handler, interceptors: Interceptors, timeout: float) -> None:

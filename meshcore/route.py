@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from meshcore.call import Call
-from meshcore.errors import Code, CommunicationError, MeshError
+from meshcore.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.instances import Absent, Bound, Failed, Instance, Pending, Sighting
 from meshcore.interface import ComponentDescription
 from meshcore.ports import Channel, ComponentRegistry
@@ -37,6 +37,7 @@ class Route:
         self._offered: tuple[str, ...] = ()
         self.channels: dict[str, Channel] = {}
         self._making = asyncio.Lock()
+        self._closed = False
         self._changed = asyncio.Event()
 
     async def follow(self) -> None:
@@ -72,8 +73,18 @@ class Route:
         changed.set()
 
     async def wait(self) -> None:
-        """Return when the sighting changes."""
+        """Return when the sighting changes.
+
+        Raises:
+            LocalError: the mesh has stopped, so it never will.
+        """
         await self._changed.wait()
+        if self._closed:
+            raise self.stopped()
+
+    def stopped(self) -> LocalError:
+        """Why nothing can be asked any more."""
+        return LocalError(Code.FAILED_PRECONDITION, f"component {self.component.name!r}: the mesh has stopped")
 
     def _push(self, name: str, channel: Channel) -> None:
         endpoints = (instance.endpoint(name) for instance in self._instances)
@@ -84,6 +95,8 @@ class Route:
         async with self._making:
             channel = self.channels.get(name)
             if channel is None:
+                if self._closed:
+                    raise self.stopped()
                 channel = await self._make(name, self.component)
                 self._push(name, channel)
                 self.channels[name] = channel
@@ -102,7 +115,8 @@ class Route:
         match self.sighting:
             case Bound(instances):
                 offered = sorted({address.channel for instance in instances for address in instance.addresses})
-                but = f", but not{over}" if over else ""
+                missing = wanted not in offered if wanted else not self._offered
+                but = f", but not{over or ' over a channel that is known here'}" if missing else ""
                 text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
             case Failed(cause):
                 text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
@@ -111,7 +125,9 @@ class Route:
         return CommunicationError(Code.UNAVAILABLE, text, processed=False)
 
     async def aclose(self) -> None:
-        """Close all channels; one failure does not stop the rest."""
+        """Close all channels; one failure does not stop the rest. Whoever still waits for a sighting is told."""
+        self._closed = True
+        self._changed.set()
         for channel in self.channels.values():
             try:
                 await channel.aclose()

@@ -46,15 +46,15 @@ class CallScope:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call must run in an asyncio task")
+        if self._reason is not None:
+            raise Stopped(self._reason)
         self._task = task
         self._cancelling = task.cancelling()
-        if self._reason is not None:
-            task.cancel()
-        elif self._deadline != inf:
+        if self._deadline != inf:
             self._timer = task.get_loop().call_at(self._deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the work; the first reason counts. What has not begun is cancelled when it begins."""
+        """Cancel the work; the first reason counts. What has not begun will not begin."""
         if self._reason is None:
             self._reason = reason
             if self._task is not None:

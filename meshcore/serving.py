@@ -63,6 +63,7 @@ class MeshApp:
         """
         settings = self._settings or load_settings()
         self.mesh = Mesh(self._module, settings=settings)
+        self._withdraw, self._announced = asyncio.Event(), asyncio.Event()  # an application may be started again
         async with self.mesh as mesh:
             runtime = mesh.runtime
             server = self._server = runtime.server()

@@ -52,10 +52,10 @@ class Database:
         self._connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
         """All or nothing. Blocks: for code that runs in a thread."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield self._connection
             except BaseException:
@@ -63,10 +63,14 @@ class Database:
                 raise
             self._connection.execute("COMMIT")
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in a transaction, in a thread: SQLite blocks, and the event loop must not."""
-        return await anyio.to_thread.run_sync(self._run, work)
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function that only reads, in a thread: SQLite blocks, and the event loop must not."""
+        return await anyio.to_thread.run_sync(self._run, work, False)  # noqa: FBT003 - a thread takes no keywords
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self.transaction() as connection:
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function that may write, likewise."""
+        return await anyio.to_thread.run_sync(self._run, work, True)  # noqa: FBT003
+
+    def _run(self, work: Callable[[sqlite3.Connection], T], write: bool) -> T:  # noqa: FBT001
+        with self.transaction(write=write) as connection:
             return work(connection)

@@ -63,10 +63,10 @@ class OrderServiceImpl(OrderService):
             # Of two calls that place the same order at the same time the second finds the first one's.
             return _find(connection, order_id) or _save(connection, order)
 
-        return await self._database.run(insert)
+        return await self._database.write(insert)
 
     async def find(self, order_id: UUID) -> Order:
-        order = await self._database.run(lambda connection: _find(connection, order_id))
+        order = await self._database.read(lambda connection: _find(connection, order_id))
         if order is None:
             raise OrderNotFound(order_id)
         return order
@@ -79,7 +79,7 @@ class OrderServiceImpl(OrderService):
             "ORDER BY placed DESC LIMIT ?3"
         )
         wanted = (customer, status.value if status else None, max(limit, 0))
-        rows = await self._database.run(lambda connection: connection.execute(select, wanted).fetchall())
+        rows = await self._database.read(lambda connection: connection.execute(select, wanted).fetchall())
         return tuple(msgspec.json.decode(content, type=Order) for (content,) in rows)
 
     async def add_note(self, order_id: UUID, note: Note) -> Order:
@@ -90,7 +90,7 @@ class OrderServiceImpl(OrderService):
             added = note if note.at else replace(note, at=datetime.now(UTC))
             return _save(connection, replace(order, notes=(*order.notes, added)))
 
-        return await self._database.run(add)
+        return await self._database.write(add)
 
     async def cancel(self, order_id: UUID) -> Order:
         def cancel(connection: Connection) -> Order:
@@ -99,7 +99,7 @@ class OrderServiceImpl(OrderService):
                 raise OrderNotFound(order_id)
             return _save(connection, replace(order, status=OrderStatus.CANCELLED))
 
-        order = await self._database.run(cancel)
+        order = await self._database.write(cancel)
         await self._stock.release(order_id)
         return order
 
@@ -124,8 +124,8 @@ class DatabaseCheck:
     # Synchronous, so it runs in a worker thread.
     @health_check(name="database", cache=1.0, fail_if_slower_than=2.0)
     def check_database(self, result: HealthCheckManager.Result) -> None:
-        """See whether a transaction is possible."""
-        with self._database.transaction() as connection:
+        """See whether the database answers."""
+        with self._database.transaction(write=False) as connection:
             (count,) = connection.execute("SELECT COUNT(*) FROM orders").fetchone()
         result.details = f"{count} orders"
 

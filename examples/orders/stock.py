@@ -26,7 +26,7 @@ class StockServiceImpl(StockService):
         self._database = database
 
     async def level(self, sku: str) -> Level:
-        return await self._database.run(lambda connection: _level(connection, sku))
+        return await self._database.read(lambda connection: _level(connection, sku))
 
     async def reserve(self, order_id: UUID, quantities: dict[str, int]) -> None:
         def work(connection: Connection) -> None:
@@ -39,7 +39,7 @@ class StockServiceImpl(StockService):
                 connection.execute("UPDATE stock SET available = available - ? WHERE sku = ?", [quantity, sku])
                 connection.execute("INSERT INTO reservations VALUES (?, ?, ?)", [str(order_id), sku, quantity])
 
-        await self._database.run(work)
+        await self._database.write(work)
 
     async def release(self, order_id: UUID) -> None:
         def work(connection: Connection) -> None:
@@ -47,7 +47,7 @@ class StockServiceImpl(StockService):
             for row in connection.execute(delete, [str(order_id)]).fetchall():
                 connection.execute("UPDATE stock SET available = available + ? WHERE sku = ?", row)
 
-        await self._database.run(work)
+        await self._database.write(work)
 
     # The mesh runs it in a worker thread, so it may block.
     def restock(self, sku: str, quantity: int) -> Level:
@@ -78,7 +78,7 @@ class ShelfCheck:
     @health_check(name="shelves", cache=1.0, fail_if_slower_than=2.0)
     async def check_shelves(self, result: HealthCheckManager.Result) -> None:
         """Warn when something is sold out."""
-        sold_out = await self._database.run(
+        sold_out = await self._database.read(
             lambda connection: connection.execute("SELECT sku FROM stock WHERE available = 0").fetchall()
         )
         if sold_out:

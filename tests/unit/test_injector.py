@@ -49,6 +49,9 @@ class Proxies:
     def is_service(self, kind: type) -> bool:
         return Service in kind.__mro__ and bool(getattr(kind, "__abstractmethods__", ()))
 
+    def why_not(self, kind: type, preferred_channel: str) -> str:
+        return ""
+
     def proxy(self, kind: type, preferred_channel: str) -> object:
         return f"{kind.__name__} by {preferred_channel or 'any'}"
 

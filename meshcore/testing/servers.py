@@ -1,0 +1,100 @@
+"""Servers for tests, in this process and on ports of their own: a mesh's, and one that answers anything."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager, closing
+from typing import Any, TypeAlias, cast
+
+import hypercorn.asyncio
+from hypercorn.config import Config
+
+from meshcore.body import Receive, Scope, Send
+
+_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+
+_STOP = 10.0  # seconds
+
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(make: Callable[[str], Application]) -> AsyncGenerator[str]:
+    """Serve an ASGI application with hypercorn while the context lasts, and give its URL.
+
+    Args:
+        make: makes the application, given its URL.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = Config()
+    # Already bound, so nobody else gets the port, and listening, so clients wait instead of being refused.
+    config.bind = [f"fd://{listener.detach()}"]
+    config.errorlog = None
+    config.graceful_timeout = 1.0
+    app, started, stop = make(url), asyncio.Event(), asyncio.Event()
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: MutableMapping[str, Any]) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                started.set()
+
+        await app(scope, receive, note if scope["type"] == "lifespan" else send)
+
+    serve: Any = cast("Any", hypercorn.asyncio).serve  # its types are those of generated TypedDicts
+    task = asyncio.create_task(serve(noting, config, shutdown_trigger=stop.wait), name="meshcore.testing.served")
+    starting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait([task, starting], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():  # else it failed, and says so below
+            yield url
+    finally:
+        starting.cancel()
+        stop.set()
+        await asyncio.wait([task], timeout=_STOP)
+        if not task.done():
+            task.cancel()
+            raise RuntimeError(f"the server at {url} did not stop: somebody keeps a connection to it open")
+        await task
+
+
+@asynccontextmanager
+async def answering(parts: Sequence[bytes], *, reset: bool = False) -> AsyncGenerator[str]:
+    """Read each request, send these bytes whatever it was, close its connection; gives the URL.
+
+    Args:
+        parts: of the answer.
+        reset: whether the connection is closed with a reset, as by a process that died.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            if reset:
+                await asyncio.sleep(0.05)  # what was written must arrive: a reset overtakes it
+                writer.transport.abort()
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has seen enough
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def refusing() -> AsyncGenerator[str]:
+    """A URL where every connection is refused: the port is taken, but nobody listens."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
