@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,10 @@ from benchmarks.processes import CLIENT, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
+QUICK, THOROUGH = (2, 0.2), (20, 0.5)
+"""Rounds, and seconds of each turn."""
+
+LOOPS = ("asyncio", "uvloop")
 SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}
 
 
@@ -31,6 +36,11 @@ async def run(names: list[str], plan: Plan) -> Report:
     return report
 
 
+def default_loop() -> str:
+    """The faster one, if it is installed; aspyx's server does the same."""
+    return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+
+
 def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes the event loop of this process."""
     return importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
@@ -41,12 +51,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="what a call costs")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about 20 s: shows that all works")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be given again")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop on both sides")
-    parser.add_argument("--rounds", type=int, help="how often each candidate has its turn")
+    parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="exit status 1 if a goal is missed")
     options = parser.parse_args()
-    plan = Plan(options.rounds or (3 if options.quick else 15), 0.25 if options.quick else 0.5, options.loop)
+    plan = Plan(*QUICK, options.loop) if options.quick else Plan(*THOROUGH, options.loop)
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         report = runner.run(run(options.only or list(SECTIONS), plan))
     print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))

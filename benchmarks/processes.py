@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def hypercorn(application: str, loop: str, env: Mapping[str, str], port: int, path: str) -> Iterator[Process]:
+def hypercorn(
+    application: str, loop: str, env: Mapping[str, str], port: int, path: str
+) -> Generator[Process, None, None]:
     """A hypercorn that serves an application, with its own defaults, whatever the application.
 
     Args:
@@ -78,7 +80,7 @@ def hypercorn(application: str, loop: str, env: Mapping[str, str], port: int, pa
 
 
 @contextmanager
-def running(command: Sequence[str], env: Mapping[str, str], url: str, path: str) -> Iterator[Process]:
+def running(command: Sequence[str], env: Mapping[str, str], url: str, path: str) -> Generator[Process, None, None]:
     """A server process, from when it answers until the end of the block.
 
     Raises:

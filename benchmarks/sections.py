@@ -9,16 +9,16 @@ from functools import partial
 from benchmarks.load import Figures, Slice, ratio
 from benchmarks.local import INTERCEPTED, PLAIN, PROXY, measure_local
 from benchmarks.report import Goal, Report, Row, row
-from benchmarks.seed import ASYNC, SYNC, NoSeed, seed
+from benchmarks.seed import ASYNC, SYNC, NoSeedError, seed
 from benchmarks.served import ADDED
 from benchmarks.wire import HANDWRITTEN, MANY, Plan, by_hand, by_mesh, measure, turn
 
 __all__ = ["Plan", "local_section", "seed_section", "wire_section"]
 
 MSGPACK = "dispatch-msgpack"
-LOCAL_CALLS = 10_000
-SEED_ROUNDS = 5
-"""At most: a turn of aspyx's begins with the start of a process, and its figures spread less than the goals are away."""
+LOCAL_ROUNDS, LOCAL_CALLS = 15, 10_000
+LONGER = 4
+"""A turn of aspyx's begins with the start of a process, and is so many times as long; there are fewer of them."""
 
 
 def _p50(of: Slice) -> float:
@@ -29,9 +29,13 @@ def _per_call(of: Slice) -> float:
     return of.per_call
 
 
-async def local_section(plan: Plan, report: Report) -> None:
+def _cpu(of: Slice) -> float:
+    return (of.client + of.server) / len(of.times)
+
+
+async def local_section(plan: Plan, report: Report) -> None:  # noqa: ARG001 - it is over in a second anyway
     """A call inside the process."""
-    found = await measure_local(plan.rounds, LOCAL_CALLS)
+    found = await measure_local(LOCAL_ROUNDS, LOCAL_CALLS)
     report.rows += [Row("in one process", name, time * 1e6) for name, time in found.items()]
     added = (found[INTERCEPTED] - found[PROXY]) / ADDED
     report.goals += [
@@ -52,6 +56,7 @@ async def wire_section(plan: Plan, report: Report) -> None:
         entry = row("between two processes", name, one[name], many[name])
         entry.one = ratio(one[name].slices, one[HANDWRITTEN].slices, _p50)
         entry.many = ratio(many[name].slices, many[HANDWRITTEN].slices, _per_call)
+        entry.cpu = ratio(many[name].slices, many[HANDWRITTEN].slices, _cpu)
         report.rows.append(entry)
         if name == MSGPACK:
             report.goals += [
@@ -65,15 +70,15 @@ async def seed_section(plan: Plan, report: Report) -> None:
     async with AsyncExitStack() as stack:
         try:
             aspyx = stack.enter_context(seed())
-        except NoSeed as error:
+        except NoSeedError as error:
             report.notes.append(f"left out: no aspyx-service to compare with: {str(error).splitlines()[0]}")
             return
         report.versions["aspyx-service"] = aspyx.version
-        ours = (await stack.enter_async_context(by_mesh(plan, [])))[MSGPACK]
+        ours = (await stack.enter_async_context(by_mesh(plan, report.notes)))[MSGPACK]
         figures = {(name, callers): Figures() for name in (ASYNC, SYNC, MSGPACK) for callers in (1, MANY)}
-        for _ in range(min(plan.rounds, SEED_ROUNDS)):
+        for _ in range(max(1, plan.rounds // LONGER)):
             for (name, callers), entry in figures.items():
-                run = partial(aspyx.turn, name, callers, 4 * plan.seconds, plan.loop)
+                run = partial(aspyx.turn, name, callers, LONGER * plan.seconds, plan.loop)
                 entry.slices.append(
                     await turn(ours, callers, plan.seconds) if name == MSGPACK else await asyncio.to_thread(run)
                 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent / "aspyx"
 LIMIT = 120.0
 
 
-class NoSeed(RuntimeError):
+class NoSeedError(RuntimeError):
     """There is no aspyx-service here; the text says why."""
 
 
@@ -61,16 +61,16 @@ class Seed:
 
 
 @contextmanager
-def seed() -> Iterator[Seed]:
+def seed() -> Generator[Seed, None, None]:
     """A running aspyx server.
 
     Raises:
-        NoSeed: the environment cannot be made, most often because there is no network.
+        NoSeedError: the environment cannot be made, most often because there is no network.
     """
     try:
         python = aspyx_python(ROOT / ".cache")
     except (EnvironmentFailed, OSError) as error:
-        raise NoSeed(str(error)) from error
+        raise NoSeedError(str(error)) from error
     port = free_port()
     with running((str(python), str(HERE / "server.py"), str(port)), {}, f"http://127.0.0.1:{port}", "/") as server:
         yield Seed(python, server, _version(python))

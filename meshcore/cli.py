@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
+import importlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -42,7 +43,7 @@ def build() -> "Typer":
     Raises:
         ModuleNotFoundError: the extra `cli` is not installed.
     """
-    import rich  # noqa: F401 - typer does without it, and we do not
+    importlib.import_module("rich")  # typer does without it, and we do not
     from typer import Argument, Context, Option, Typer
 
     app = Typer(
@@ -98,6 +99,7 @@ def build() -> "Typer":
         context: Context,
         method: Annotated[str, Argument(help="service.method")],
         arguments: Annotated[list[str] | None, Argument(help="name=value; a value is JSON or text.")] = None,
+        *,
         module: Annotated[str | None, module_option] = None,
         channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
         registry: Annotated[str | None, registry_option] = None,
@@ -118,7 +120,7 @@ def _settings(debug: bool, **arguments: object) -> "Settings":  # noqa: FBT001
 
 
 @contextmanager
-def _one_line(*, debug: bool) -> Iterator[None]:
+def _one_line(*, debug: bool) -> Generator[None]:
     """Turn an error into one line on stderr and an exit status that tells the family."""
     from meshcore.errors import AuthorizationError, CommunicationError, LocalError, MeshError
 
@@ -183,10 +185,13 @@ async def _call(settings: "Settings", typed: str, texts: Sequence[str], channel:
 
     from meshcore.app import load_module
     from meshcore.codec import JSON
-    from meshcore.errors import Code, RemoteError
+    from meshcore.errors import Code, ConfigurationError, RemoteError
     from meshcore.injection import module
     from meshcore.mesh import Mesh
 
+    if not settings.module:
+        text = "say which module declares the service: --module package.module:Class, or MESHCORE_MODULE"
+        raise ConfigurationError(f"cannot call {typed!r}", [text])
     components = _components(load_module(settings))
     service, method = _find([service for component in components for service in component.services], typed)
     positional, named = _read_arguments(method, texts)

@@ -77,8 +77,10 @@ async def retry(handler: Handler, call: Call) -> Any:
             return await handler(call)
         except MeshError as error:
             if error.instance is None:  # nobody was asked: no instance is left that was not tried
-                if last is None or call.attempt > MAX_ATTEMPTS:
-                    raise (last or error) from error.__cause__
+                if last is None:
+                    raise
+                if not call.tried or call.attempt > MAX_ATTEMPTS:  # not tried: nobody is there at all any more
+                    raise last from last.__cause__
             else:
                 safe = not error.processed or (call.method.idempotent and call.attempt < MAX_ATTEMPTS)
                 if not (error.retryable and safe):

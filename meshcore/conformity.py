@@ -18,7 +18,8 @@ def conformity_problems(service: ServiceDescription, implementation: type) -> li
     for method in service.methods:
         place = f"{implementation.__qualname__}.{method.name}"
         function = inspect.getattr_static(implementation, method.name, None)
-        if getattr(function, "__isabstractmethod__", False) or _is_interface_stub(service, method, function):
+        absent = function is None or getattr(function, "__isabstractmethod__", False)
+        if absent or _is_interface_stub(service, method, function):
             problems.append(f"{place} is missing: {service.interface.__qualname__} declares it")
         elif not inspect.isfunction(function):
             problems.append(f"{place} must be a plain method, it is a {type(function).__name__}")
@@ -96,6 +97,6 @@ def _hints(function: Any) -> dict[str, Any]:
 
 
 def _show(hint: Any) -> str:
-    if hint is None:
+    if hint is None or hint is type(None):
         return "None"
     return hint.__name__ if isinstance(hint, type) else str(hint)

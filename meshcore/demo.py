@@ -110,8 +110,9 @@ class _Server:
     """A server process.
 
     Attributes:
-        present: set while the registry has it.
-        killed: the instant of its end, on `time.monotonic()`.
+        present: set when the registry has it.
+        absent: set when the registry has it no more.
+        killed: when it was, on `time.monotonic()`.
     """
 
     label: str
@@ -188,7 +189,7 @@ class _Demo:
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(self._follow(mesh))
                 for server in (first, second):
-                    await self._until(server, server.present, "be found")
+                    await self._found(server)
                 self._tell(
                     f"the client calls over {', '.join(CHANNELS)}: it places orders, reads them, asks for quotes"
                 )
@@ -198,14 +199,13 @@ class _Demo:
                 await asyncio.sleep(_PHASE)
                 self._tell("B is started anew, as B'")
                 third = await stack.enter_async_context(self._server("B'", folder))
-                await self._until(third, third.present, "be found")
+                await self._found(third)
                 await asyncio.sleep(_PHASE)
                 self._calling = False
                 await asyncio.wait(callers)
                 for server in (first, third):
                     server.process.terminate()
-                for server in (first, third):
-                    await self._until(server, server.absent, "withdraw")
+                    await self._gone(server)
                 following.cancel()
         self._tell("A and B' have ended in order")
         return tally
@@ -244,7 +244,8 @@ class _Demo:
             try:
                 if process.returncode is None:
                     process.terminate()
-                    await asyncio.wait_for(process.wait(), _STOP)
+                    async with asyncio.timeout(_STOP):
+                        await process.wait()
             except TimeoutError:
                 self._tell(f"{label} did not end within {_STOP:g} s and is killed")
             finally:
@@ -271,32 +272,39 @@ class _Demo:
                             seconds = time.monotonic() - server.killed
                             self._tell(f"the registry has dropped {server.label}, {seconds:.2f} s after its death")
 
-    async def _until(self, server: _Server, event: asyncio.Event, what: str) -> None:
-        """Return when the event has happened.
+    async def _found(self, server: _Server) -> None:
+        """Return when the registry has the server.
 
         Raises:
-            _DemoError: the server ended before, or it takes too long.
+            _DemoError: it ended before, or takes too long.
         """
         ended = asyncio.create_task(server.process.wait())
-        happened = asyncio.create_task(event.wait())
+        present = asyncio.create_task(server.present.wait())
         try:
-            await asyncio.wait([ended, happened], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
-            if not happened.done() and ended.done():
-                # The registry may be as quick as that, but need not.
-                await asyncio.wait([happened], timeout=_NOTICE)
-            if not happened.done():
-                state = f"ended with status {ended.result()}" if ended.done() else f"waited {_START:g} s"
-                raise _DemoError(f"server {server.label} did not {what}: {state}")
+            await asyncio.wait([ended, present], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+            if not present.done():
+                state = (
+                    f"ended with status {ended.result()}" if ended.done() else f"is not announced after {_START:g} s"
+                )
+                raise _DemoError(f"server {server.label} {state}")
         finally:
             ended.cancel()
-            happened.cancel()
+            present.cancel()
+
+    async def _gone(self, server: _Server) -> None:
+        try:
+            # Not wait_for: on Python 3.11 it may swallow the cancellation that comes at the same time.
+            async with asyncio.timeout(_NOTICE):
+                await server.absent.wait()
+        except TimeoutError:
+            raise _DemoError(f"the registry still has {server.label} after {_NOTICE:g} s") from None
 
     async def _kill(self, server: _Server, tally: Tally) -> None:
         before = tally.lost.total()
         self._tell(f"[bold red]SIGKILL[/bold red] to {server.label}, while calls go on")
         server.killed = time.monotonic()
         server.process.kill()
-        await self._until(server, server.absent, "disappear")
+        await self._gone(server)
         self._tell(f"{tally.lost.total() - before} attempts were lost with it; the mesh made them again elsewhere")
 
     async def _call(self, mesh: Mesh, channel: str) -> None:
@@ -327,8 +335,9 @@ class _Demo:
 
     def _close(self, tally: Tally) -> int:
         """Print the table; the exit status."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Calls, and which server answered them")
-        table.title_justify = "left"
+        table = Table(
+            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="Calls, and who answered them", title_justify="left"
+        )
         for heading in ("channel", "calls", "failed", "resent", "p50 ms", "p99 ms"):
             table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
         for server in self._servers.values():
@@ -340,15 +349,11 @@ class _Demo:
             times = [f"{_percentile(outcome.seconds, share) * 1000:.1f}" for share in (0.50, 0.99)]
             table.add_row(channel, *map(str, figures), *times, *map(str, answered))
         self._console.print(table)
-        problems = [
-            f"{channel}: {failure}" for channel, outcome in self._outcomes.items() for failure in outcome.failures
-        ]
-        problems += [
-            f"{server.label} answered nothing over {channel}"
-            for channel in CHANNELS
-            for url, server in self._servers.items()
-            if not tally.answered[channel, url]
-        ]
+        problems = [f"{name}: {failure}" for name, outcome in self._outcomes.items() for failure in outcome.failures]
+        for url, server in self._servers.items():
+            problems += [
+                f"{server.label} answered nothing over {name}" for name in CHANNELS if not tally.answered[name, url]
+            ]
         if not problems:
             self._tell("[green]no call failed[/green]")
             return 0

@@ -58,8 +58,8 @@ def describe_component(
     services = tuple(
         describe_one(service) if describe_one else describe_service(service, problems) for service in mark.services
     )
-    for name in _repeated(service.name for service in services):
-        problems.append(f"component {mark.name!r}: two of its services are called {name!r}")
+    twice = _repeated(service.name for service in services)
+    problems += [f"component {mark.name!r}: two of its services are called {name!r}" for name in twice]
     text = mark.description or read_docstring(interface).summary
     return ComponentDescription(interface, mark.name, text, services)
 
@@ -123,8 +123,8 @@ def _read_method(
     returns = _read_returns(function, hints, place, problems)
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
-    names = [error.__name__ for error in raises if isinstance(error, type)]
-    problems += [f"{place}: @raises: two exceptions are called {name}" for name in _repeated(names)]
+    twice = _repeated(getattr(error, "__name__", "") for error in raises)
+    problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
     mapping = find_mark(function, HttpMark)
     http = None
     if mapping is not None:

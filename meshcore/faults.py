@@ -99,7 +99,8 @@ def _fields(cls: Any) -> tuple[dict[str, Any] | None, frozenset[str]]:
     only: set[str] = set()
     for parameter in list(inspect.signature(init).parameters.values())[1:]:
         if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
-            msg = f"{cls.__qualname__}.__init__: cannot travel with {parameter}; name its fields"
+            stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+            msg = f"{cls.__qualname__}.__init__: cannot travel with {stars}{parameter.name}; name its fields"
             raise TypeError(msg)
         if parameter.name not in hints:
             msg = f"{cls.__qualname__}.__init__({parameter.name}): has no type annotation"

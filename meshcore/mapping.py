@@ -69,19 +69,19 @@ def _contradiction(
             return f"a {http.verb} request has no body"
         case Source.BODY if parameter.name != body:
             return f"a request has one body, and that is {body!r}"
-        case Source.QUERY | Source.PATH if _is_object(parameter.type):
-            return f"an object cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
-        case Source.QUERY | Source.PATH:
-            return _why_no_text(parameter, source)
+        case Source.QUERY | Source.PATH if reason := _why_no_text(parameter.type):
+            return f"{reason}, so it cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
         case _:
             return None
 
 
-def _why_no_text(parameter: Parameter, source: Source) -> str | None:
+def _why_no_text(hint: Any) -> str | None:
+    if _is_object(hint):
+        return "is an object"
     try:
-        from_text(parameter.type)
+        from_text(hint)
     except TravelError as error:
-        return f"cannot be a {source.value} parameter: {error}; make it the Body[...] of a POST or PUT"
+        return str(error)
     return None
 
 

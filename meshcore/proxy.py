@@ -51,27 +51,29 @@ def _repr(self: Any) -> str:
 
 def _function(interface: type, method: Method) -> Any:
     """The proxy's function for a method, with the method's signature."""
-    names = {"_Call": Call, "_method": method}
-    parameters = ["self"]
+    # Beside the parameters, which may have any name but these.
+    names = {"__mesh_call": Call, "__mesh_method": method}
+    parameters = ["__mesh_self"]
     for at, parameter in enumerate(method.parameters):
         if parameter.keyword_only and "*" not in parameters:
             parameters.append("*")
         text = parameter.name
         if not parameter.required:
-            names[f"_default_{at}"] = parameter.default
-            text += f"=_default_{at}"
+            names[f"__mesh_default_{at}"] = parameter.default
+            text += f"=__mesh_default_{at}"
         parameters.append(text)
         following = method.parameters[at + 1 :]
         if parameter.positional_only and not (following and following[0].positional_only):
             parameters.append("/")
     arguments = "".join(f"{parameter.name}, " for parameter in method.parameters)
-    call = f"_Call(_method, ({arguments}))"
-    if method.is_async:
-        source = f"async def {method.name}({', '.join(parameters)}):\n    return await self._mesh_handler({call})\n"
-    else:
-        source = (
-            f"def {method.name}({', '.join(parameters)}):\n    return self._mesh_bridge(self._mesh_handler, {call})\n"
-        )
+    call = f"__mesh_call(__mesh_method, ({arguments}))"
+    handler = "__mesh_self._mesh_handler"
+    source = f"def {method.name}({', '.join(parameters)}):\n    return "
+    source = (
+        f"async {source}await {handler}({call})"
+        if method.is_async
+        else f"{source}__mesh_self._mesh_bridge({handler}, {call})"
+    )
     exec(compile(source, f"<proxy of {method}>", "exec"), names)  # noqa: S102 - identifiers of a checked signature only
     function: Any = names[method.name]
     # Without its __dict__, which says that it is abstract.

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -198,46 +198,58 @@ def _supervise(settings: Settings, sock: socket.socket, workers: int, ready: Cal
     """Start workers, pass signals on, and end all when one ends. Returns the status of the first that failed."""
     # Spawned, not forked: a fork would take over locks of threads that it does not have.
     context = multiprocessing.get_context("spawn")
-    processes: list[BaseProcess] = [
-        context.Process(target=_work, args=(settings, sock), daemon=True) for _ in range(workers)
-    ]
+    reader, writer = context.Pipe(duplex=False)
+    started: list[BaseProcess] = []
     told = False
 
     def tell(number: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG001 - a signal handler
         nonlocal told
         told = True
-        for process in processes:
+        for process in started:
             process.terminate()
 
-    # Ignored while they are started, so that they inherit that.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for process in processes:
+    def start() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the worker inherits
+        process = context.Process(target=_work, args=(settings, sock, writer), daemon=True)
         process.start()
+        started.append(process)
+        signal.signal(signal.SIGINT, tell)
+
     signal.signal(signal.SIGTERM, tell)
-    signal.signal(signal.SIGINT, tell)
-    sock.close()  # theirs are copies; while one of us listens clients are not refused
-    ready()
-    wait([process.sentinel for process in processes])
+    start()
+    # The first has to be ready before there are others, so that what cannot work is said once.
+    wait([reader, started[0].sentinel])
+    if reader.poll() and (problem := reader.recv()):
+        started[0].join()
+        raise LocalError(Code.FAILED_PRECONDITION, problem)
+    while len(started) < workers and not told:
+        start()
+    sock.close()  # theirs are copies; as long as one of us listens clients are not refused
+    if not told:
+        ready()
+    wait([process.sentinel for process in started])
     if not told:
         log.error("a worker ended by itself; stopping the others")
         tell()
-    for process in processes:
+    for process in started:
         process.join(settings.drain + _LONGEST_STOP)
         if process.is_alive():
             process.kill()
             process.join()
-    return next((abs(process.exitcode) for process in processes if process.exitcode), 0)
+    # One that was told to end before it could listen to signals is no failure.
+    codes = [process.exitcode or 0 for process in started]
+    return next((abs(code) for code in codes if code not in {0, -signal.SIGTERM}), 0)
 
 
-def _work(settings: Settings, sock: socket.socket) -> None:
-    """What a worker process does."""
+def _work(settings: Settings, sock: socket.socket, writer: Connection[str, Any]) -> None:
+    """What a worker process does. It writes an empty text when it is ready, or else what is wrong."""
     log_to_stderr(debug=settings.debug)
     try:
-        asyncio.run(_serve(settings, sock, lambda: None))
+        asyncio.run(_serve(settings, sock, lambda: writer.send("")))
     except asyncio.CancelledError:
         sys.exit(1)
     except LocalError as error:
-        log.error("%s", error.message)  # noqa: TRY400 - the text says it all
+        writer.send(error.message)
         sys.exit(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Annotated, TypeVar
@@ -52,7 +52,7 @@ class Database:
         self._connection.close()
 
     @contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, write: bool = True) -> Generator[sqlite3.Connection]:
         """All or nothing. Blocks: for code that runs in a thread."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")

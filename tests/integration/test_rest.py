@@ -135,7 +135,7 @@ async def test_fixed_paths_come_before_placeholders() -> None:
     ],
 )
 async def test_path_values_may_contain_everything(target: str, expected: list[str]) -> None:
-    """A path value may contain every character if it is quoted; how what needs no quoting is quoted does not matter."""
+    """A path value may contain every character if it is quoted; quoting more than is necessary does not matter."""
     async with shop() as shopper:
         assert await shopper.ask("GET", target) == (200, expected)
 
@@ -416,7 +416,7 @@ def plain_app(url: str) -> FastAPI:
 
 
 async def test_a_server_that_is_no_mesh() -> None:
-    """The REST channel calls FastAPI: results are typed, 204 is None, errors have the code of their status and a reason."""
+    """The REST channel calls FastAPI: results are typed, 204 is None, an error has its status's code and reason."""
     async with served(plain_app) as url, calling(PlainClient, "plain", url) as mesh:
         plain = await mesh.get_service(Plain)
         assert await plain.read(7) == {"number": 7}

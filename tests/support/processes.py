@@ -80,6 +80,8 @@ async def serve(
     port: int | None = None,
     advertise: str | None = None,
     wait: bool = True,
+    app: str = "meshcore.app:app",
+    prefix: str = "",
 ) -> AsyncIterator[ServerProcess]:
     """A hypercorn process that serves meshcore.app:app; killed at the end if it still runs.
 
@@ -91,9 +93,11 @@ async def serve(
         port: to bind; default: a free one.
         advertise: the setting MESHCORE_ADVERTISE_URL; default: where it is bound.
         wait: whether to wait until it is ready.
+        app: another application than meshcore.app:app.
+        prefix: where that has the mesh mounted.
     """
     port = port or free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{prefix}"
     log = folder / f"server-{port}.log"
     environment = {
         **os.environ,
@@ -107,7 +111,7 @@ async def serve(
         process = await asyncio.create_subprocess_exec(
             # --workers 0: this very process serves; with 1 it starts another, which outlives its parent's SIGKILL.
             *(sys.executable, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", "--workers", "0", *options),
-            "meshcore.app:app",
+            app,
             cwd=folder,
             env=environment,
             stdout=output,

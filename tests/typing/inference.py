@@ -1,0 +1,218 @@
+"""What type checkers infer. Checked by test_typing, never run."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, Generic, Protocol, TypeVar, assert_type
+
+from meshcore import (
+    AbstractComponent,
+    BlockingMesh,
+    Body,
+    Call,
+    Channel,
+    Component,
+    Content,
+    Endpoint,
+    Handler,
+    HealthCheckManager,
+    Interceptor,
+    Interceptors,
+    Invocation,
+    Mesh,
+    Path,
+    PathParam,
+    Query,
+    QueryParam,
+    Service,
+    advice,
+    around,
+    channel,
+    component,
+    compose,
+    create,
+    get,
+    health,
+    health_check,
+    health_checks,
+    idempotent,
+    implementation,
+    inject_service,
+    inject_value,
+    injectable,
+    methods,
+    module,
+    on_destroy,
+    on_init,
+    post,
+    raises,
+    rest,
+    service,
+)
+
+T = TypeVar("T")
+
+
+class Order:
+    """Data."""
+
+
+@service(name="greeting", description="says hello")
+@rest("/api")
+class Greeting(Service):
+    @get("/hello/{message}", summary="Say hello", tags=["greeting"])
+    @raises(ValueError, KeyError)
+    @abstractmethod
+    async def hello(self, message: PathParam[str], limit: QueryParam[int] = 10) -> str: ...
+
+    @post("/orders")
+    @idempotent
+    @abstractmethod
+    def order(
+        self,
+        order: Body[Order],
+        sort: Annotated[str, Query("how", example="id")] = "",
+        at: Annotated[int, Path()] = 0,
+        more: Annotated[bytes, Content()] = b"",
+    ) -> Order: ...
+
+
+@service()
+class Asking(Service, Protocol):
+    async def ask(self, text: str) -> int: ...
+
+
+@service()
+class Plain(Protocol):
+    def ask(self, text: str) -> int: ...
+
+
+class Repo(Service, Generic[T]):
+    @abstractmethod
+    async def load(self, key: str) -> T: ...
+
+
+@service()
+class OrderRepo(Repo[Order]): ...
+
+
+@component(name="greeting", services=[Greeting, Asking, Plain, OrderRepo])
+class GreetingComponent(Component): ...
+
+
+@implementation(scope="request")
+class GreetingImpl(Greeting):
+    async def hello(self, message: str, limit: int = 10) -> str:
+        assert_type(limit, int)
+        return message
+
+    def order(self, order: Order, sort: str = "", at: int = 0, more: bytes = b"") -> Order:
+        return order
+
+
+@implementation()
+@health("/health")
+class GreetingComponentImpl(AbstractComponent, GreetingComponent): ...
+
+
+@injectable()
+class Store:
+    def __init__(self, greeting: Greeting, fast: Annotated[Plain, inject_service("dispatch-msgpack")]) -> None:
+        self.greeting = greeting
+        self.fast = fast
+
+    @inject_value("store.limit", default=3)
+    def set_limit(self, limit: int) -> None: ...
+
+    @on_init
+    def begin(self) -> None: ...
+
+    @on_destroy()
+    async def end(self) -> None: ...
+
+
+@health_checks()
+class Checks:
+    @health_check(name="disk")
+    def disk(self, result: HealthCheckManager.Result) -> None: ...
+
+
+@advice
+class Advice:
+    @around(methods().named("customize").of_type(Channel))
+    def customize(self, invocation: Invocation) -> object:
+        return invocation.proceed()
+
+
+@channel("fancy")
+class Fancy(Channel):
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any: ...
+
+
+async def interceptor(handler: Handler, call: Call) -> Any:
+    """One of the user's."""
+    return await handler(call)
+
+
+@module(components=[GreetingComponent])
+class GreetingModule:
+    @create()
+    def interceptors(self) -> Interceptors:
+        return Interceptors(client=[interceptor])
+
+
+async def asynchronous() -> None:
+    """Proxies are what their interface says, ABC or protocol."""
+    async with Mesh(GreetingModule, overrides={Greeting: GreetingImpl()}) as mesh:
+        assert_type(mesh, Mesh)
+        greeting = await mesh.get_service(Greeting)
+        assert_type(greeting, Greeting)
+        assert_type(await greeting.hello("a"), str)
+        assert_type(await greeting.hello("a", limit=3), str)
+        assert_type(greeting.order(Order()), Order)
+        assert_type(await mesh.get_service(Greeting, preferred_channel="rest"), Greeting)
+        asking = await mesh.get_service(Asking)
+        assert_type(asking, Asking)
+        assert_type(await asking.ask("a"), int)
+        assert_type(await mesh.get_service(Plain), Plain)
+        repo = await mesh.get_service(OrderRepo)
+        assert_type(await repo.load("a"), Order)
+        assert_type(await mesh.get(Store), Store)
+        await mesh.wait_for(Greeting, 3)
+        await mesh.wait_for(Plain)
+
+
+def blocking() -> None:
+    """The same behind the other door."""
+    with BlockingMesh(GreetingModule) as mesh:
+        assert_type(mesh, BlockingMesh)
+        assert_type(mesh.get_service(Greeting), Greeting)
+        assert_type(mesh.get_service(Greeting, "rest").order(Order()), Order)
+        assert_type(mesh.get_service(Asking), Asking)
+        assert_type(mesh.get_service(Plain).ask("a"), int)
+        assert_type(mesh.get(Store), Store)
+        mesh.wait_for(Plain, 1)
+
+
+def decorated() -> None:
+    """Decorators give back the very class or function."""
+    assert_type(GreetingImpl(), GreetingImpl)
+    assert_type(GreetingModule(), GreetingModule)
+    begin: Callable[[Store], None] = Store.begin
+    assert_type(Checks(), Checks)
+    made: type[GreetingComponentImpl] = GreetingComponentImpl
+    composed: Handler = compose(interceptor_of(), interceptor)
+    one: Interceptor = interceptor
+    result: Awaitable[Any] = composed(Call(method=NotImplemented))
+    text: Coroutine[Any, Any, str] = GreetingImpl().hello("a")
+    del made, one, result, begin, text
+
+
+def interceptor_of() -> Handler:
+    """A handler."""
+
+    async def handler(call: Call) -> Any:
+        return call.arguments
+
+    return handler

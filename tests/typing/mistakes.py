@@ -1,0 +1,74 @@
+"""What type checkers refuse. test_typing sees that each line that ends with `# wrong` is an error, and no other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Protocol
+
+from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service
+
+
+class Order:
+    """Data."""
+
+
+@service()
+class Greeting(Service):
+    @get("/hello")
+    @abstractmethod
+    async def hello(self, message: str, limit: QueryParam[int] = 10) -> str: ...
+
+    @post("/orders")
+    @abstractmethod
+    def order(self, order: Body[Order]) -> Order: ...
+
+
+@service()
+class Asking(Protocol):
+    async def ask(self, text: str) -> int: ...
+
+
+@module()
+class Client: ...
+
+
+async def asynchronous(mesh: Mesh) -> None:
+    """Wrong calls through proxies."""
+    greeting = await mesh.get_service(Greeting)
+    await greeting.hello()  # wrong
+    await greeting.hello(3)  # wrong
+    await greeting.hello("a", limit="b")  # wrong
+    await greeting.hello("a", colour=1)  # wrong
+    await greeting.helo("a")  # wrong
+    number: int = await greeting.hello("a")  # wrong
+    greeting.order("a")  # wrong
+    asking = await mesh.get_service(Asking)
+    await asking.ask(1)  # wrong
+    text: str = await asking.ask("a")  # wrong
+    other: Asking = await mesh.get_service(Greeting)  # wrong
+    await mesh.get_service("greeting")  # wrong
+    await mesh.get_service(Greeting, 3)  # wrong
+    await mesh.get_servce(Greeting)  # wrong
+    del number, text, other
+
+
+def blocking(mesh: BlockingMesh) -> None:
+    """The same behind the other door."""
+    mesh.get_service(Greeting).order(3)  # wrong
+    text: str = mesh.get_service(Asking)  # wrong
+    mesh.wait_for(3)  # wrong
+    del text
+    Mesh()  # wrong
+    Mesh(Client, overrides=[Greeting])  # wrong
+
+
+class Impl(Greeting):
+    async def hello(self, message: int, limit: int = 10) -> str:  # wrong
+        return str(message)
+
+    def order(self, order: Order) -> str:  # wrong
+        return str(order)
+
+
+@service(nam="x")  # wrong
+class Misspelt(Service): ...

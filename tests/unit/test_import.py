@@ -1,0 +1,90 @@
+"""Importing anything of the project has no effect but to define it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Run in a fresh interpreter: imports what it is told, one module after the other, and tells what happened meanwhile.
+WATCHED = """
+import atexit, importlib, json, sys, threading, _thread
+
+# What the project depends on is no matter here: some of it registers an atexit of its own.
+import aiohttp, anyio.from_thread, hypercorn, msgspec, ormsgpack, starlette.applications, watchfiles
+import concurrent.futures.thread, multiprocessing.util
+from importlib.metadata import entry_points
+try:
+    import pydantic, rich.console, typer
+except ImportError:
+    pass
+
+seen, importing = [], [""]
+WATCHED = ("socket.", "_thread.start", "subprocess.Popen", "os.fork", "os.posix_spawn", "os.system",
+           "os.remove", "os.mkdir", "os.rename", "os.putenv", "signal.")
+
+def hook(event, arguments):
+    if event.startswith(WATCHED):
+        seen.append([importing[0], event, repr(arguments)])
+    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append([importing[0], event, repr(arguments)])
+
+register = atexit.register
+def noting(function, *arguments, **keywords):
+    seen.append([importing[0], "atexit", repr(function)])
+    return register(function, *arguments, **keywords)
+atexit.register = noting
+
+sys.dont_write_bytecode = True
+sys.addaudithook(hook)
+for name in json.loads(sys.argv[1]):
+    importing[0] = name
+    importlib.import_module(name)
+importing[0] = ""
+found = list(seen)
+threads = [thread.name for thread in threading.enumerate()]
+print(json.dumps({"seen": found, "threads": threads}), file=sys.stderr)
+"""
+
+
+def modules() -> list[str]:
+    """All modules of the three packages, except those that are scripts."""
+    paths = sorted(path for package in ("meshcore", "channels", "registry") for path in (ROOT / package).rglob("*.py"))
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths)
+    return [name for name in names if not name.endswith("__main__")]
+
+
+def test_importing_has_no_effect() -> None:
+    """No socket, thread, process, file, signal handler or atexit function, and nothing is printed."""
+    names = modules()
+    assert len(names) > 50
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WATCHED, json.dumps(names)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert json.loads(lines[0]) == {"seen": [], "threads": ["MainThread"]}
+
+
+def test_importing_meshcore_loads_no_adapter_and_no_command_line() -> None:
+    """Channels, registries, the server and the command line are loaded when they are used."""
+    code = "import sys, meshcore; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"channels", "registry", "hypercorn", "watchfiles", "typer", "rich", "pydantic", "fastapi"}
+
+
+def test_every_public_name_is_there() -> None:
+    """`__all__` names what the package has, sorted and without repetition."""
+    import meshcore  # noqa: PLC0415
+
+    assert meshcore.__all__ == sorted(set(meshcore.__all__))
+    assert all(hasattr(meshcore, name) for name in meshcore.__all__)

@@ -1,0 +1,482 @@
+"""Which instance is asked, how often, and what its caller is told: the client stack over a channel that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from meshcore import (
+    Absent,
+    Bound,
+    Call,
+    Channel,
+    ChannelAddress,
+    ChannelOptions,
+    Code,
+    CommunicationError,
+    Component,
+    Endpoint,
+    Failed,
+    Handler,
+    Instance,
+    LocalError,
+    MeshError,
+    Pending,
+    RemoteError,
+    Service,
+    Sighting,
+    component,
+    idempotent,
+    service,
+)
+from meshcore.client import MAX_ATTEMPTS, client_stack
+from meshcore.description import describe_component
+from meshcore.interface import ComponentDescription
+from meshcore.ports import ComponentRegistry
+from meshcore.route import Balance, Route
+from registry import LocalComponentRegistry
+
+
+@service()
+class Shop(Service):
+    @abstractmethod
+    async def buy(self) -> str: ...
+
+    @abstractmethod
+    @idempotent
+    async def look(self) -> str: ...
+
+
+@component(services=[Shop])
+class ShopComponent(Component): ...
+
+
+SHOP: ComponentDescription = describe_component(ShopComponent, [])
+BUY, LOOK = SHOP.services[0].methods
+
+
+class Refused(CommunicationError):
+    """No connection: certainly not processed."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.UNAVAILABLE, "refused", processed=False)
+
+
+class Lost(CommunicationError):
+    """The connection broke: perhaps processed."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.UNAVAILABLE, "lost")
+
+
+class FailingChannel(Channel):
+    """Answers with the instance's id, unless told to fail there."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.attempts: list[int] = []
+        self.failures: dict[str, Callable[[], Exception]] = {}
+        self.closed = 0
+        self.gate: asyncio.Event | None = None
+
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
+        """Fail or answer."""
+        self.asked.append(endpoint.instance)
+        self.attempts.append(call.attempt)
+        if self.gate is not None:
+            await self.gate.wait()
+        failure = self.failures.get(endpoint.instance)
+        if failure is not None:
+            raise failure() from OSError("the cause")
+        return endpoint.instance
+
+    async def aclose(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+
+class Client:
+    """A route to the shop, and what is needed to call it.
+
+    Attributes:
+        channels: by name, as far as they were made.
+    """
+
+    def __init__(self, registry: ComponentRegistry, known: str = "one two") -> None:
+        self.registry = registry
+        self.channels: dict[str, FailingChannel] = {}
+        self.failures: dict[str, Callable[[], Exception]] = {}
+        self.preferred = ""
+        self.route = Route(SHOP, registry, frozenset(known.split()), self.make)
+        self._stack = AsyncExitStack()
+
+    async def make(self, name: str, component: ComponentDescription) -> Channel:
+        """Make a channel, slowly enough that two calls could both want to."""
+        await asyncio.sleep(0)
+        channel = FailingChannel()
+        channel.failures = self.failures
+        channel.bind(component, ChannelOptions())
+        assert name not in self.channels
+        self.channels[name] = channel
+        return channel
+
+    def handler(self, wanted: str = "", timeout: float = 5.0) -> Handler:
+        """The client stack."""
+        balance = Balance(self.route, wanted, lambda: self.preferred)
+        return client_stack(balance, timeout=timeout, interceptors=())
+
+    async def announce(self, name: str, *channels: str) -> None:
+        """An instance comes; the route knows when this returns."""
+        addresses = tuple(ChannelAddress(each, f"http://{name}") for each in channels or ("one",))
+        waiting = self.changed()
+        await self._stack.enter_async_context(self.registry.announce(Instance(name, "shop-component", addresses)))
+        await waiting
+
+    def changed(self) -> asyncio.Future[None]:
+        """Done when the route has seen something new."""
+        return asyncio.ensure_future(self.route.wait())
+
+
+@asynccontextmanager
+async def following(client: Client) -> AsyncIterator[Client]:
+    """A client whose route follows the registry."""
+    async with client.registry, client._stack:
+        task = asyncio.create_task(client.route.follow())
+        while isinstance(client.route.sighting, Pending) and isinstance(client.registry, LocalComponentRegistry):
+            await client.route.wait()
+        try:
+            yield client
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await client.route.aclose()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    """A client of three instances."""
+    async with following(Client(LocalComponentRegistry())) as made:
+        for name in "abc":
+            await made.announce(name)
+        yield made
+
+
+# --- Who is asked again -----------------------------------------------------------------------------------------------
+
+
+async def test_calls_go_to_the_instances_in_turn(client: Client) -> None:
+    """Three calls reach three instances."""
+    handler = client.handler()
+    assert sorted([await handler(Call(BUY)) for _ in range(3)]) == ["a", "b", "c"]
+
+
+async def test_what_was_refused_goes_to_each_other_instance(client: Client) -> None:
+    """A call that was certainly not processed is sent until somebody takes it, to everybody before anybody twice."""
+    client.failures |= {"a": Refused, "b": Refused}
+    assert await client.handler()(Call(BUY)) == "c"
+    assert client.channels["one"].asked == ["a", "b", "c"]
+    assert client.channels["one"].attempts == [1, 2, 3]
+
+
+async def test_what_may_have_begun_is_not_sent_again(client: Client) -> None:
+    """A call that is not idempotent and may have been processed fails as it is."""
+    client.failures |= {"a": Lost}
+    with pytest.raises(Lost) as lost:
+        await client.handler()(Call(BUY))
+    assert lost.value.instance == "a"
+    assert client.channels["one"].asked == ["a"]
+
+
+async def test_what_may_have_begun_is_sent_again_if_it_is_idempotent(client: Client) -> None:
+    """An idempotent call is tried elsewhere."""
+    client.failures |= {"a": Lost, "b": Lost}
+    assert await client.handler()(Call(LOOK)) == "c"
+
+
+async def test_an_idempotent_call_has_a_bound(client: Client) -> None:
+    """What may have begun is sent three times in all, however many instances are left."""
+    for name in "de":
+        await client.announce(name)
+    client.failures |= dict.fromkeys("abcde", Lost)
+    with pytest.raises(Lost):
+        await client.handler()(Call(LOOK))
+    assert client.channels["one"].asked == ["a", "b", "c"]
+    assert MAX_ATTEMPTS == 3
+
+
+@pytest.mark.parametrize("method", [BUY, LOOK])
+async def test_the_last_real_error_is_raised_when_nobody_is_left(client: Client, method: Any) -> None:
+    """Not that nobody is left, but what the last one said; its own cause stays with it."""
+    client.failures |= {"a": Refused, "b": Refused, "c": lambda: RemoteError(Code.RESOURCE_EXHAUSTED, "c is full",
+                                                                           processed=False)}  # fmt: skip
+    with pytest.raises(RemoteError, match="c is full") as full:
+        await client.handler()(Call(method))
+    assert full.value.instance == "c"
+    assert isinstance(full.value.__cause__, OSError)
+    assert client.channels["one"].asked == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda: RemoteError(Code.NOT_FOUND, "no"),
+        lambda: RemoteError(Code.NOT_FOUND, "no", processed=False),
+        lambda: CommunicationError(Code.INTERNAL, "no", retryable=False),
+        lambda: LocalError(Code.INVALID_ARGUMENT, "no"),
+        lambda: ValueError("no"),
+    ],
+)
+async def test_what_would_fail_again_is_not_sent_again(client: Client, failure: Callable[[], Exception]) -> None:
+    """An answer that no other instance would better, and any exception that is not the mesh's, is final."""
+    client.failures |= dict.fromkeys("abc", failure)
+    with pytest.raises(Exception, match="no"):
+        await client.handler()(Call(LOOK))
+    assert client.channels["one"].asked == ["a"]
+
+
+async def test_an_instance_that_was_tried_over_one_channel_is_not_tried_over_another(client: Client) -> None:
+    """It is the instance that failed, so only instances that were not asked are asked over the next channel."""
+    await client.announce("d", "two", "one")
+    await client.announce("e", "two")
+    client.failures |= dict.fromkeys("abcd", Refused)
+    assert await client.handler()(Call(BUY)) == "e"
+    asked = client.channels["one"].asked + client.channels["two"].asked
+    assert sorted(asked) == ["a", "b", "c", "d", "e"]
+
+
+async def test_a_sole_instance_gets_a_second_chance() -> None:
+    """When all were tried, they are asked again after a pause, three times in all; then its error is the call's."""
+    async with following(Client(LocalComponentRegistry())) as client:
+        await client.announce("a")
+        answers = iter([Refused, Lost])
+
+        def failure() -> Exception:
+            for kind in answers:
+                if kind is Lost:
+                    del client.failures["a"]
+                return kind()
+            raise AssertionError
+
+        client.failures["a"] = failure
+        assert await client.handler()(Call(LOOK)) == "a"
+        client.failures["a"] = Refused
+        with pytest.raises(Refused):
+            await client.handler()(Call(BUY))
+        assert client.channels["one"].attempts == [1, 2, 3, 1, 2, 3]
+        client.failures["a"] = Lost
+        with pytest.raises(Lost):
+            await client.handler()(Call(BUY))
+
+
+async def test_when_the_last_instance_leaves_its_error_is_the_call_s() -> None:
+    """A call whose only instance failed and is then withdrawn fails with that error, without waiting for another."""
+    async with following(Client(Script())) as client:
+        await client.registry.say(client, Bound((A,)))
+
+        def failure() -> Exception:
+            client.route.see(Absent())
+            return Refused()
+
+        client.failures["a"] = failure
+        with pytest.raises(Refused):
+            await client.handler(timeout=60)(Call(BUY))
+        assert client.channels["one"].asked == ["a"]
+
+
+# --- Channels ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_channel_that_is_used(client: Client) -> None:
+    """The one asked for, else the preferred one if it is offered, else the first that an instance offers."""
+    await client.announce("d", "unknown", "two", "one")
+    assert client.route.candidates("") == ("one", "two")
+    assert client.route.candidates("two") == ("two", "one", "two")
+    assert client.route.candidates("unknown") == ("one", "two")
+    assert await client.handler("two")(Call(BUY)) == "d"
+    client.preferred = "two"
+    assert await client.handler()(Call(BUY)) == "d"
+    client.preferred = ""
+    assert await client.handler()(Call(BUY)) == "a"
+
+
+async def test_a_channel_is_made_once(client: Client) -> None:
+    """Calls that are the first at the same time share one channel."""
+    handler = client.handler()
+    answers = await asyncio.gather(*(handler(Call(BUY)) for _ in range(30)))
+    assert sorted(answers) == sorted("abc" * 10)
+
+
+async def test_a_channel_that_is_not_offered(client: Client) -> None:
+    """The text says what is offered instead."""
+    with pytest.raises(CommunicationError) as nobody:
+        await client.handler("two")(Call(BUY))
+    assert (nobody.value.code, nobody.value.processed) == (Code.UNAVAILABLE, False)
+    assert nobody.value.message == (
+        "component 'shop-component' is offered, but not over channel 'two'; its instances offer: one"
+    )
+
+
+async def test_no_channel_that_is_known_here() -> None:
+    """The text says so if all that is offered needs a channel that is not installed."""
+    async with following(Client(LocalComponentRegistry(), "three")) as client:
+        await client.announce("a", "one", "two")
+        with pytest.raises(CommunicationError) as nobody:
+            await client.handler()(Call(BUY))
+        assert nobody.value.message == (
+            "component 'shop-component' is offered, but not over a channel that is known here; "
+            "its instances offer: one, two"
+        )
+
+
+# --- What the registry says -------------------------------------------------------------------------------------------
+
+
+class Script(ComponentRegistry):
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[Sighting | Exception] = asyncio.Queue()
+
+    def announce(self, instance: Instance) -> Any:
+        """Not needed."""
+        raise NotImplementedError
+
+    async def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
+        """What it is told."""
+        while True:
+            said = await self.said.get()
+            if isinstance(said, Exception):
+                raise said
+            yield said
+
+    async def instances(self) -> dict[str, tuple[Instance, ...]]:
+        """Not needed."""
+        raise NotImplementedError
+
+    async def say(self, client: Client, *sightings: Sighting | Exception) -> None:
+        """Say something and return when the route has seen it."""
+        for sighting in sightings:
+            waiting = client.changed()
+            await asyncio.sleep(0)
+            self.said.put_nowait(sighting)
+            await waiting
+
+
+A = Instance("a", "shop-component", (ChannelAddress("one", "http://a"),))
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Client]:
+    """A client whose registry says what it is told to."""
+    async with following(Client(Script())) as made:
+        yield made
+
+
+async def test_while_nothing_is_known_a_call_waits(scripted: Client) -> None:
+    """A call before the first sighting is sent as soon as an instance is there."""
+    call = asyncio.ensure_future(scripted.handler()(Call(BUY)))
+    await asyncio.sleep(0)
+    assert not call.done()
+    await scripted.registry.say(scripted, Bound((A,)))
+    assert await call == "a"
+
+
+async def test_waiting_ends_at_the_deadline(scripted: Client) -> None:
+    """If the registry never says anything the call fails when its time is up."""
+    begun = time.monotonic()
+    with pytest.raises(CommunicationError) as late:
+        await scripted.handler(timeout=0.05)(Call(BUY))
+    assert late.value.code is Code.DEADLINE_EXCEEDED
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("sighting", "wanted", "text"),
+    [
+        (Absent(), "", "component 'shop-component' is offered by nobody, says Script"),
+        (Absent(), "one", "component 'shop-component' is offered by nobody over channel 'one', says Script"),
+        (
+            Failed(OSError("no route to host")),
+            "",
+            "component 'shop-component' cannot be looked up: Script: no route to host",
+        ),
+        (
+            Failed(OSError("no route to host")),
+            "one",
+            "component 'shop-component' cannot be looked up over channel 'one': Script: no route to host",
+        ),
+    ],
+)
+async def test_without_instances_a_call_fails_fast(
+    scripted: Client, sighting: Sighting, wanted: str, text: str
+) -> None:
+    """When the registry says that nobody is there, or that it cannot tell, a call fails at once and says so."""
+    await scripted.registry.say(scripted, sighting)
+    with pytest.raises(CommunicationError) as nobody:
+        await scripted.handler(wanted)(Call(BUY))
+    assert nobody.value.message == text
+    assert (nobody.value.code, nobody.value.processed, nobody.value.instance) == (Code.UNAVAILABLE, False, None)
+
+
+async def test_what_is_known_stays_in_use_when_the_registry_fails(scripted: Client) -> None:
+    """The registry's trouble is not the instances'; only when it says that they are gone they are."""
+    await scripted.registry.say(scripted, Bound((A,)))
+    scripted.registry.said.put_nowait(Failed(OSError("gone")))
+    while not scripted.registry.said.empty():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert scripted.route.sighting == Bound((A,))
+    assert await scripted.handler()(Call(BUY)) == "a"
+    await scripted.registry.say(scripted, Absent())
+    with pytest.raises(MeshError, match="offered by nobody"):
+        await scripted.handler()(Call(BUY))
+    await scripted.registry.say(scripted, Failed(OSError("gone")), Bound((A,)))
+    assert await scripted.handler()(Call(BUY)) == "a"
+
+
+async def test_a_watch_that_breaks_is_a_failed_sighting(scripted: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """An adapter that raises does not end the following: it is logged, and watched again."""
+    await scripted.registry.say(scripted, RuntimeError("a mistake"))
+    assert isinstance(scripted.route.sighting, Failed)
+    assert "watching shop-component failed" in caplog.text
+    await scripted.registry.say(scripted, Bound((A,)))
+    assert await scripted.handler()(Call(BUY)) == "a"
+
+
+# --- The end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_tells_whoever_waits() -> None:
+    """A call that waits for a first sighting fails when the mesh stops, and so does one that would need a channel."""
+    client = Client(Script())
+    handler = client.handler()
+    waiting = asyncio.ensure_future(handler(Call(BUY)))
+    await asyncio.sleep(0)
+    await client.route.aclose()
+    with pytest.raises(LocalError, match="component 'shop-component': the mesh has stopped"):
+        await waiting
+    client.route.see(Bound((A,)))
+    with pytest.raises(LocalError, match="the mesh has stopped"):
+        await handler(Call(BUY))
+    assert client.channels == {}
+
+
+async def test_all_channels_are_closed(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """One that fails to close is logged and keeps none of the others open."""
+    await client.announce("d", "two")
+    assert await client.handler("one")(Call(BUY)) == "a"
+    assert await client.handler("two")(Call(BUY)) == "d"
+
+    async def fail() -> None:
+        raise OSError("cannot close")
+
+    client.channels["one"].aclose = fail  # type: ignore[method-assign]
+    await client.route.aclose()
+    assert client.channels["two"].closed == 1
+    assert "cannot close" in caplog.text
