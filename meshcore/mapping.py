@@ -92,5 +92,6 @@ def _is_object(hint: Any) -> bool:
         return _is_object(get_args(hint)[0])
     if origin in {Union, types.UnionType}:
         return any(_is_object(part) for part in get_args(hint))
-    plain: Any = origin or hint
-    return isinstance(plain, type) and (issubclass(plain, dict) or any(hasattr(plain, name) for name in _FIELDS))
+    plain: Any = origin or hint  # of a generic alias the class: the alias does not show what is in it
+    is_dict = isinstance(plain, type) and issubclass(plain, dict)
+    return is_dict or (inspect.isclass(plain) and any(name in dir(plain) for name in _FIELDS))

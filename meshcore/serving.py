@@ -6,8 +6,9 @@ import asyncio
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
@@ -187,7 +188,8 @@ class MeshApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
         if scope["type"] == "lifespan":
-            await serve_lifespan(self.lifespan, receive, send)
+            with _ended_with_parent():
+                await serve_lifespan(self.lifespan, receive, send)
             return
         if self._asgi is None:
             raise LocalError(
@@ -217,6 +219,25 @@ async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
         await send({"type": f"lifespan.{phase}.failed", "message": failure})
     else:
         await send({"type": "lifespan.shutdown.complete"})
+
+
+@contextmanager
+def _ended_with_parent() -> Generator[None]:
+    """End this process when the one that started it as a worker is gone.
+
+    hypercorn starts a worker also for `--workers 1`, and that goes on, announced and unsupervised, after a SIGKILL of
+    its parent.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGTERM)
+    try:
+        yield
+    finally:
+        loop.remove_reader(parent.sentinel)
 
 
 def _server_identity() -> str:

@@ -231,6 +231,17 @@ async def test_two_workers_and_uvloop(tmp_path: Path) -> None:
         assert await mesh.runtime.registry.instances() == {}
 
 
+async def test_a_worker_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    """SIGKILL of hypercorn's parent process ends its worker too, which would otherwise serve on unsupervised."""
+    async with serve(tmp_path, MODULE, "--workers", "1") as server, client(tmp_path) as mesh:
+        probe = await mesh.get_service(Probe)
+        assert await probe.pid() != server.process.pid
+        server.process.kill()
+        async with asyncio.timeout(10):
+            while await mesh.runtime.registry.instances():
+                await asyncio.sleep(0.02)
+
+
 async def test_an_address_that_leads_nowhere_is_said_and_not_announced(tmp_path: Path) -> None:
     """If the advertised port is not the bound one, the log says so and names the setting; nothing is announced."""
     wrong = f"http://127.0.0.1:{free_port()}"

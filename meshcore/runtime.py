@@ -1,0 +1,265 @@
+"""What runs between the start and the stop of a mesh: its parts, built and torn down in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, cast
+
+from meshcore.adapters import installed_channels, load_channel, make_registry
+from meshcore.call import compose
+from meshcore.catalog import Catalog, Hosted
+from meshcore.components import AbstractComponent, Component, ComponentStatus
+from meshcore.doors import Bridge, Workers
+from meshcore.errors import Code, CommunicationError, ConfigurationError, LocalError
+from meshcore.healthcheck import HealthCheckManager, HealthChecksMark, health_problems
+from meshcore.injector import Injector
+from meshcore.instances import Instance
+from meshcore.interface import ComponentDescription
+from meshcore.marks import find_mark
+from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
+from meshcore.proxies import Interceptors, Proxies
+from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object, recipes_of_module
+from meshcore.route import Route
+from meshcore.server import Dispatch, Server
+from meshcore.settings import Settings
+
+log = logging.getLogger("meshcore.runtime")
+
+
+class Runtime:
+    """The parts of a running mesh, built and torn down in one place."""
+
+    def __init__(self, module: type, settings: Settings, overrides: Mapping[type, object]) -> None:
+        self.settings = settings
+        self.identity = secrets.token_hex(8)
+        self.health = HealthCheckManager()
+        self._module = module
+        self._overrides = overrides
+        self._stack = AsyncExitStack()
+        self._routes: dict[str, Route] = {}
+        self._components: list[tuple[Hosted, Component]] = []
+
+    async def __aenter__(self) -> Self:
+        """Start; what was started is stopped again if something fails."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, in reverse order of the start."""
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings = self.settings
+        self.catalog = Catalog(self._module, self._overrides)
+        self._entries = installed_channels()
+        self.known = frozenset({*self.catalog.channels, *self._entries})
+        workers = Workers(settings.max_threads)
+        stack.callback(workers.close)
+        self._dispatch = Dispatch(workers)
+        bridge = Bridge(asyncio.get_running_loop())
+        local = {*self.catalog.implementations, *self._overrides}
+        self.proxies = Proxies(self.catalog, local, bridge, self.route, self.known)
+        problems = list(self.catalog.problems)
+        self.injector = self._make_injector(problems)
+        problems += self.injector.problems()
+        if settings.preferred_channel:
+            try:
+                self.proxies.check_channel(settings.preferred_channel)
+            except LocalError as error:
+                problems.append(f"setting preferred_channel: {error.message}")
+        if problems:
+            raise ConfigurationError(f"{self._module.__name__} cannot start", dict.fromkeys(problems))
+        self.proxies.preferred = settings.preferred_channel
+        await stack.enter_async_context(self.injector)
+        self.registry: ComponentRegistry = await self.injector.get(cast("type[Any]", ComponentRegistry))
+        await stack.enter_async_context(self.registry)
+        stack.push_async_callback(self._close_routes)
+        self._following = await stack.enter_async_context(_Following())
+        for instance in self.injector.get_all(object):
+            if find_mark(type(instance), HealthChecksMark) is not None:
+                self.health.add(instance)
+        await self._fill_dispatch()
+        # Each module may add some; those of imported modules are outermost.
+        found = self.injector.get_all(Interceptors)
+        interceptors = Interceptors(
+            client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
+        )
+        self.handler = compose(self._dispatch, *interceptors.server)
+        self.proxies.open(self.handler, interceptors, settings.timeout)
+        stack.callback(bridge.close)
+        stack.callback(self.proxies.close)
+        for hosted in self.catalog.hosted:
+            await stack.enter_async_context(self._running(hosted))
+
+    def _make_injector(self, problems: list[str]) -> Injector:
+        recipes: list[Recipe] = [
+            *recipes_of_module(self._module),
+            recipe_of_object(self.settings),
+            recipe_of_object(self.health),
+            # Made per component, at the first call; here so that what their constructors ask for is checked now.
+            *(recipe_of_class(cls, "transient") for cls in self.catalog.channels.values()),
+        ]
+        for recipe in recipes:
+            if isinstance(recipe.product, type) and find_mark(recipe.product, HealthChecksMark) is not None:
+                problems += health_problems(recipe.product)
+        provided = {key for recipe in recipes for key in recipe.keys} | self._overrides.keys()
+        if ComponentRegistry not in provided:
+            try:
+                registry = make_registry(self.settings.registry)
+            except ValueError as error:
+                problems.append(f"setting registry: {error}")
+            else:
+                recipes.append(recipe_of_object(registry, ComponentRegistry))
+        return Injector(recipes, overrides=self._overrides, values=self.settings, services=self.proxies)
+
+    async def _fill_dispatch(self) -> None:
+        local = [interface for interface in self._overrides if self.proxies.is_service(interface)]
+        for interface in dict.fromkeys([*self.catalog.implementations, *local]):
+            service = self.catalog.service(interface)
+            (recipe,) = self.injector.providers(interface)
+            if recipe.scope == "request":
+                self._dispatch.add_scoped(service, recipe.product, partial(self._lend, recipe))
+            else:
+                self._dispatch.add(service, await self.injector.instance(recipe))
+
+    @asynccontextmanager
+    async def _lend(self, recipe: Recipe) -> AsyncGenerator[Any]:
+        async with self.injector.request() as scope:
+            yield await scope.instance(recipe)
+
+    @asynccontextmanager
+    async def _running(self, hosted: Hosted) -> AsyncGenerator[None]:
+        (recipe,) = self.injector.providers(hosted.component.interface)
+        component: Component = await self.injector.instance(recipe)
+        if isinstance(component, AbstractComponent):
+            component.health_checks = self.health
+        await _settled(component.startup())
+        _set_status(component, ComponentStatus.RUNNING)
+        self._components.append((hosted, component))
+        try:
+            yield
+        finally:
+            self._components.remove((hosted, component))
+            try:
+                await _settled(component.shutdown())
+            except Exception:  # one component's failure must not keep the others from stopping
+                log.exception("shutdown of component %r failed", hosted.component.name)
+            _set_status(component, ComponentStatus.STOPPED)
+
+    def is_local(self, interface: type) -> bool:
+        """Whether the service is implemented in this process."""
+        return interface in self.catalog.implementations or interface in self._overrides
+
+    def server(self) -> Server:
+        """A server over the implementations of this mesh."""
+        settings = self.settings
+        return Server(
+            self.handler,
+            max_concurrency=settings.max_concurrency,
+            request_timeout=settings.request_timeout,
+            debug=settings.debug,
+        )
+
+    def route(self, component: ComponentDescription) -> Route:
+        """The route to a component; the first to ask starts following it in the registry."""
+        route = self._routes.get(component.name)
+        if route is None:
+            route = Route(component, self.registry, self.known, self._make_channel)
+            self._routes[component.name] = route
+            self._following.start(route)
+        return route
+
+    async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
+        cls = self.catalog.channels.get(name) or load_channel(self._entries[name])
+        channel = cast("Channel", await self.injector.make(cls))
+        options = ChannelOptions(max_body=self.settings.max_body, max_depth=self.settings.max_depth)
+        channel.bind(component, options)
+        channel.customize()
+        return channel
+
+    async def _close_routes(self) -> None:
+        for route in self._routes.values():
+            await route.aclose()
+
+    def instances(self, base_url: str) -> list[Instance]:
+        """What this process announces if it is reached under the URL: one instance per component.
+
+        Raises:
+            ConfigurationError: a component names a channel that nobody knows.
+        """
+        found: list[Instance] = []
+        problems: list[str] = []
+        for hosted, component in self._components:
+            name = hosted.component.name
+            addresses = tuple(component.get_addresses(base_url))
+            for address in addresses:
+                try:
+                    self.proxies.check_channel(address.channel)
+                except LocalError as error:
+                    problems.append(f"{hosted.implementation.__qualname__}.get_addresses: {error.message}")
+            settings = self.settings
+            found.append(
+                Instance(
+                    f"{name}-{self.identity}",
+                    name,
+                    addresses,
+                    version=settings.version,
+                    zone=settings.zone,
+                    weight=settings.weight,
+                )
+            )
+        if problems:
+            raise ConfigurationError(f"{self._module.__name__} cannot start", problems)
+        return found
+
+    async def component_health(self, hosted: Hosted) -> HealthCheckManager.Health:
+        """The health of a component of this process."""
+        for each, component in self._components:
+            if each is hosted:
+                return await component.get_health()
+        raise CommunicationError(Code.UNAVAILABLE, f"component {hosted.component.name!r} is not running")
+
+
+class _Following:
+    """The tasks that follow routes; they never end by themselves."""
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    def start(self, route: Route) -> None:
+        """Follow a route until the end."""
+        name = f"meshcore.route {route.component.name}"
+        self._tasks.append(self._group.create_task(route.follow(), name=name))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._group.__aexit__(kind, error, traceback)
+
+
+async def _settled(result: Any) -> None:
+    if inspect.isawaitable(result):
+        await result
+
+
+def _set_status(component: Component, status: ComponentStatus) -> None:
+    if isinstance(component, AbstractComponent):
+        component.status = status
