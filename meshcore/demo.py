@@ -13,7 +13,6 @@ import socket
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,15 +25,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.declare import ChannelMark
 from meshcore.errors import MeshError
-from meshcore.injection import injectable, module
+from meshcore.injection import module
 from meshcore.instances import Bound
-from meshcore.marks import find_mark
 from meshcore.mesh import Mesh
-from meshcore.ports import Channel, ComponentRegistry
+from meshcore.ports import ComponentRegistry
 from meshcore.settings import load_settings
+from meshcore.tally import Tally, TallyModule
 
 if TYPE_CHECKING:
     from examples import orders
@@ -70,39 +67,9 @@ class _DemoError(Exception):
     """Something did not go as it should."""
 
 
-@injectable()
-class Tally:
-    """Counts attempts of calls."""
-
-    def __init__(self) -> None:
-        self.answered: Counter[tuple[str, str]] = Counter()  # by channel and URL
-        self.lost: Counter[str] = Counter()  # by channel
-
-
-@advice
-class TallyAdvice:
-    """Stands around `invoke` of the channels, where the mesh has chosen the instance that it asks."""
-
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-
-    @around(methods().named("invoke").of_type(Channel))
-    async def count(self, invocation: Invocation) -> Any:
-        """Count one attempt."""
-        mark = find_mark(type(invocation.instance), ChannelMark)
-        name = mark.name if mark else ""
-        try:
-            answer = await invocation.proceed()
-        except MeshError:
-            self._tally.lost[name] += 1
-            raise
-        self._tally.answered[name, invocation.args[2].url] += 1
-        return answer
-
-
-@module(imports=[orders.OrdersClient])
+@module(imports=[orders.OrdersClient, TallyModule])
 class ClientModule:
-    """The client: what the orders example offers to clients, and the tally above."""
+    """The client: what the orders example offers to clients, and the tally."""
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from meshcore.marks import find_mark, marks_of
 from meshcore.travel import why_not
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
-_MEMBERS = (FunctionType, property, staticmethod, classmethod)
+_MEMBERS: tuple[type, ...] = (FunctionType, property, staticmethod, classmethod)
 _IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -93,5 +93,6 @@ def _is_object(hint: Any) -> bool:
     if origin in {Union, types.UnionType}:
         return any(_is_object(part) for part in get_args(hint))
     plain: Any = origin or hint  # of a generic alias the class: the alias does not show what is in it
-    is_dict = isinstance(plain, type) and issubclass(plain, dict)
-    return is_dict or (inspect.isclass(plain) and any(name in dir(plain) for name in _FIELDS))
+    if not isinstance(plain, type):
+        return False
+    return issubclass(plain, dict) or any(hasattr(cast("object", plain), name) for name in _FIELDS)

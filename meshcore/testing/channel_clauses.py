@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import AbstractAsyncContextManager, contextmanager
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
@@ -31,6 +31,7 @@ from meshcore.testing.contract_server import ACCOUNT, SECRET, ConformanceImpl, o
 from meshcore.testing.servers import answering, refusing
 
 E = TypeVar("E", bound=Exception)
+T = TypeVar("T")
 Clause: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 
 MANY: Final = 100
@@ -233,20 +234,20 @@ async def deadlines(stage: Stage) -> None:
     names = [f"late {number}" for number in range(20)]
     with deadline_in(0.3):
         begun = time.monotonic()
-        errors = await asyncio.gather(*(failing(MeshError, stage.service.hold(name)) for name in names))
+        errors = await together([failing(MeshError, stage.service.hold(name)) for name in names])
     equal({error.code for error in errors}, {Code.DEADLINE_EXCEEDED}, "the codes")
     if time.monotonic() - begun > stage.seconds:
         raise AssertionError(f"calls with a deadline of 0.3 s took {time.monotonic() - begun:.1f} s")
     for name in names:
         if stage.implementation.begun[name].is_set():
             await within(stage, stage.implementation.cancelled[name].wait(), "the server went on")
-    found = await asyncio.gather(*(stage.service.count(number) for number in range(20)))
+    found = await together([stage.service.count(number) for number in range(20)])
     equal(found, [number + 1 for number in range(20)], "the calls afterwards")
 
 
 async def concurrency(stage: Stage) -> None:
     """Many calls run at once, and each gets its own answer."""
-    found = await asyncio.gather(*(stage.service.meet(number, MANY) for number in range(MANY)))
+    found = await together([stage.service.meet(number, MANY) for number in range(MANY)])
     equal(found, list(range(MANY)), "the answers")
 
 
@@ -326,6 +327,15 @@ async def failing(family: type[E], call: Awaitable[object]) -> E:
     except family as error:
         return error
     raise AssertionError(f"expected {family.__name__}, got {_shown(result)}")
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls that run at once; if one fails the others are still waited for."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 def equal(found: object, expected: object, what: str) -> None:

@@ -16,7 +16,8 @@ from tests.support.processes import ROOT, free_port, serve
 
 pytestmark = pytest.mark.timeout(300)  # the first to run makes the environment
 
-ITEM = Item("täble ☃", 3, 12.5, True, ["a", ""], Tag("main", 1.0), [Tag("x", 0.25)], None, Tag("spare", 3.5))
+TAGS = [Tag("x", 0.25)]
+ITEM = Item("täble ☃", 3, 12.5, active=True, labels=["a", ""], main=Tag("m", 1.0), tags=TAGS, note=None, spare=None)
 PERSON = Person(
     name="Zoë",
     age=41,
@@ -47,7 +48,7 @@ async def test_its_client_calls_our_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "rest"])
 async def test_our_client_calls_its_server(tmp_path: Path, channel: str) -> None:
-    """Our client calls aspyx's server, sync and async, with dataclasses and pydantic models; its errors arrive as text."""
+    """Our client calls its server, sync and async, with dataclasses and pydantic models; errors arrive as text."""
     python = await asyncio.to_thread(aspyx_python, ROOT / ".cache")
     port = free_port()
     server = await asyncio.create_subprocess_exec(

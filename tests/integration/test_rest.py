@@ -161,7 +161,8 @@ async def test_all_wrong_parameters_are_named_in_one_answer() -> None:
     async with shop() as shopper:
         problem = await shopper.problem(400, "GET", "/shop/orders/x?lines=abc")
         assert problem["detail"] == (
-            "shop.order: path parameter 'number': expected int, got 'x'; query parameter 'lines': expected int, got 'abc'"
+            "shop.order: path parameter 'number': expected int, got 'x'; "
+            "query parameter 'lines': expected int, got 'abc'"
         )
         assert (problem["title"], problem["code"]) == ("Bad Request", "invalid_argument")
         assert (problem["retryable"], problem["processed"]) == (False, False)
