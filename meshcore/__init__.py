@@ -3,7 +3,6 @@
 Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
 """
 
-import meshcore.serving  # noqa: F401
 from meshcore.aspects import Invocation, advice, around, methods
 from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
 from meshcore.blocking import BlockingMesh

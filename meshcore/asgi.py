@@ -15,7 +15,7 @@ from meshcore.body import Receive, Scope, Send
 from meshcore.catalog import Hosted
 from meshcore.healthcheck import HealthCheckManager
 from meshcore.invoke import Invoke
-from meshcore.rest import rest_routes
+from meshcore.rest_routes import rest_routes
 from meshcore.server import Server
 
 HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]

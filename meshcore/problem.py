@@ -88,7 +88,7 @@ class ProblemReader:
         plain = self._decoded(data)
         if isinstance(plain, dict) and "code" in plain:
             problem = _problem(data)
-            if problem is not None and problem.code:
+            if problem is not None and problem.processed is not None:  # only a mesh says that
                 return self._errors.restore(_body_of(problem))
         reason = _reason(plain)
         text = f"{who} answered with HTTP status {status} ({_phrase(status)}){': ' if reason else ''}{reason}"
@@ -112,7 +112,7 @@ def _body_of(problem: Problem) -> ErrorBody:
         problem.fields,
         problem.details,
         retryable=bool(problem.retryable),
-        processed=problem.processed is not False,
+        processed=bool(problem.processed),
     )
 
 

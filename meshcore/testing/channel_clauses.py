@@ -331,11 +331,9 @@ async def failing(family: type[E], call: Awaitable[object]) -> E:
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
     """The results of calls that run at once; if one fails the others are still waited for."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    await asyncio.wait(tasks)
+    return [task.result() for task in tasks]
 
 
 def equal(found: object, expected: object, what: str) -> None:

@@ -25,8 +25,8 @@ _PROBLEM_TYPE = CONTENT_TYPE.encode()
 _LONGEST_PATH = 200  # characters of it in a message
 
 # Keys in the ASGI scope.
-_PATH = "meshcore.rest.path"
-_VALUES = "meshcore.rest.values"
+_PATH = "meshcore.rest_routes.path"
+_VALUES = "meshcore.rest_routes.values"
 
 
 def rest_routes(
