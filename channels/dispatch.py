@@ -11,8 +11,8 @@ from channels.http import HTTPChannel
 from meshcore.call import Call
 from meshcore.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.declare import channel
-from meshcore.envelope import MethodCodec
-from meshcore.errors import Code, CommunicationError, MeshError, RemoteError
+from meshcore.envelope import MethodCodec, restore_error
+from meshcore.errors import Code, CommunicationError, MeshError
 from meshcore.instances import Endpoint
 from meshcore.interface import ComponentDescription, Method
 from meshcore.ports import ChannelOptions
@@ -71,4 +71,5 @@ def _invoke_url(base: str) -> URL:
 
 def _status_error(call: Call, endpoint: Endpoint, status: int) -> MeshError:
     text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
-    return RemoteError(Code.from_http_status(status), text)
+    code = Code.from_http_status(status)
+    return restore_error(code.value, text, {}, retryable=code is Code.UNAVAILABLE, processed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from io import BytesIO
@@ -34,6 +35,7 @@ class HTTPChannel(Channel):
     """The base of channels over HTTP. It owns an aiohttp session, which `make_session` makes at the first call."""
 
     _session: aiohttp.ClientSession | None = None
+    _closed = False
 
     def make_session(self, **options: Any) -> aiohttp.ClientSession:
         """Make the session. The place for an around advice that adds a token or a connector of one's own.
@@ -74,6 +76,8 @@ class HTTPChannel(Channel):
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
         session = self._session
         if session is None:
+            if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
+                raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
             session = self._session = self.make_session()
         sent = {**call.headers, **headers, TIMEOUT: str(max(1, int((call.deadline - time.monotonic()) * 1000)))}
         if call.attempt > 1:
@@ -105,6 +109,7 @@ class HTTPChannel(Channel):
 
     async def aclose(self) -> None:
         """Close the session."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -119,6 +124,7 @@ def _communication_error(call: Call, url: URL, error: Exception) -> Communicatio
         | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
         | aiohttp.InvalidURL,
     )
-    reason = str(error) or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number).lower() if number else str(error) or type(error).__name__
     text = f"{call.method}: no answer from {url.origin()}: {reason}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)

@@ -3,116 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
-from uuid import UUID
+from typing import Any, Final, TypeAlias, cast
 
-from meshcore.call import ambient_deadline
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError, RemoteError
+from meshcore.testing.channel_stage import Stage, deadline_in, equal, failing, together, within
 from meshcore.testing.contract import (
     Chosen,
     Circle,
-    Colour,
-    Conformance,
-    Everything,
-    Level,
     OutOfStock,
     Overdrawn,
-    Point,
     Scalars,
     Square,
     Tree,
 )
-from meshcore.testing.contract_server import ACCOUNT, SECRET, ConformanceImpl, out_of_stock
+from meshcore.testing.contract_server import ACCOUNT, SECRET, out_of_stock
+from meshcore.testing.samples import EMPTY, EVERYTHING, SCALARS, TEXTS
 from meshcore.testing.servers import answering, refusing
 
-E = TypeVar("E", bound=Exception)
-T = TypeVar("T")
-Clause: TypeAlias = "Callable[[Stage], Awaitable[None]]"
+Clause: TypeAlias = Callable[[Stage], Awaitable[None]]
 
 MANY: Final = 100
 """Calls at once."""
 
-_SHOWN = 200
-_TEXTS = (
-    *("/", "?", "#", "%", "%2F", "%25", "a/b?c#d%e&f=g;h+i", "..", "."),
-    *(" ", "+", "&", "=", ",", '"', "'", "\\", "{text}", "<a>", "\n\t\r", "\x00\x7f"),
-    *("grüße", "日本語", "𝄞 e\u0301", "null", "true", "0"),
-)
-_SCALARS = Scalars(
-    "a/b?c#d%e&f=g h+i grüße 日本語 𝄞",
-    -(2**63),
-    1.7976931348623157e308,
-    True,  # noqa: FBT003
-    Decimal("-12345678901234567890.0123456789"),
-    dt.datetime(1969, 12, 31, 1, 2, 3, 4, tzinfo=dt.timezone(-dt.timedelta(hours=3, minutes=30))),
-    dt.date(1, 1, 1),
-    dt.timedelta(days=-2, seconds=3, microseconds=5),
-    UUID(int=2**128 - 1),
-    Colour.BLUE,
-    Level.HIGH,
-    bytes(range(256)),
-)
-_EVERYTHING = Everything(
-    scalars=_SCALARS,
-    tree=Tree("root", [Tree("a", [Tree("", parent=Tree("p"))]), Tree("b")]),
-    shapes=[Circle(0.1), Square(2), Circle(-1e-9)],
-    maybe=None,
-    anything={"a": [1, 2.5, None, True, "x", {"": []}]},
-    pair=(0, ""),
-    many=(1.0, 2.5, -3.0),
-    distinct={"a", "ä", ""},
-    frozen=frozenset({1, 2}),
-    table={"": [], "ключ": [Decimal("0.10"), Decimal(7)]},
-    by_number={-1: "minus", 2: "two"},
-    by_colour={Colour.RED: Level.LOW},
-    point=Point(1.5, -2.0),
-    labels={"colour": Colour.BLUE},
-)
-_EMPTY = Everything(
-    scalars=Scalars(),
-    tree=Tree(""),
-    shapes=[],
-    maybe=0,
-    anything=None,
-    pair=(0, ""),
-    many=(),
-    distinct=set(),
-    frozen=frozenset(),
-    table={},
-    by_number={},
-    by_colour={},
-    point=Point(0.0, 0.0),
-    labels={},
-)
-
-
-class Stage(NamedTuple):
-    """A server with the service, and a client that calls it over the channel.
-
-    Attributes:
-        service: the proxy.
-        implementation: what runs in the server.
-        calling: gives a proxy that calls a URL of somebody else.
-        max_body: the setting of both sides.
-        seconds: that a call may take.
-    """
-
-    service: Conformance
-    implementation: ConformanceImpl
-    calling: Callable[[str], AbstractAsyncContextManager[Conformance]]
-    max_body: int
-    seconds: float
-
 
 async def types(stage: Stage) -> None:
     """Values of every type that travels arrive as they were sent, in both directions."""
-    equal(await stage.service.everything(_EVERYTHING), _EVERYTHING, "a value of all types")
-    equal(await stage.service.everything(_EMPTY), _EMPTY, "a value of empty values")
+    equal(await stage.service.everything(EVERYTHING), EVERYTHING, "a value of all types")
+    equal(await stage.service.everything(EMPTY), EMPTY, "a value of empty values")
     for shape in (Circle(1.5), Square(3), None):
         equal(await stage.service.shape(shape), shape, "a member of a union")
     for table in ({}, {"a": [1], "": [], "/?#%": [2, 3]}):
@@ -123,10 +43,10 @@ async def types(stage: Stage) -> None:
 
 async def scalars(stage: Stage) -> None:
     """Plain values arrive as they were sent, also where a channel carries them in a URL."""
-    for value in (_SCALARS, Scalars()):
+    for value in (SCALARS, Scalars()):
         arguments: dict[str, Any] = {name: getattr(value, name) for name in Scalars.__struct_fields__}
         equal(await stage.service.scalars(**arguments), value, "arguments of plain types")
-    for number, text in enumerate(_TEXTS):
+    for number, text in enumerate(TEXTS):
         equal(await stage.service.places(text, number, text), [text, str(number), text], "texts")
         equal(await stage.service.text(text), text, "a text")
     equal(await stage.service.places("a", 0, ""), ["a", "0", ""], "an empty text")
@@ -221,12 +141,14 @@ async def large_bodies(stage: Stage) -> None:
 async def cancellation(stage: Stage) -> None:
     """When its caller is cancelled, the call ends as cancelled, and so does the server's work."""
     task = asyncio.ensure_future(stage.service.hold("cancelled"))
-    await within(stage, stage.implementation.begun["cancelled"].wait(), "the call did not begin")
+    await within(stage.seconds, stage.implementation.begun["cancelled"].wait(), "the call did not begin")
     task.cancel()
     await asyncio.wait([task], timeout=stage.seconds)
     if not task.cancelled():
         raise AssertionError(f"the caller was cancelled, but got {task.exception() if task.done() else 'nothing'!r}")
-    await within(stage, stage.implementation.cancelled["cancelled"].wait(), "the server was not cancelled")
+    # Well before the call's deadline, at which the server would stop by itself.
+    seconds = stage.seconds / 2
+    await within(seconds, stage.implementation.cancelled["cancelled"].wait(), "the server was not cancelled")
 
 
 async def deadlines(stage: Stage) -> None:
@@ -240,7 +162,7 @@ async def deadlines(stage: Stage) -> None:
         raise AssertionError(f"calls with a deadline of 0.3 s took {time.monotonic() - begun:.1f} s")
     for name in names:
         if stage.implementation.begun[name].is_set():
-            await within(stage, stage.implementation.cancelled[name].wait(), "the server went on")
+            await within(stage.seconds, stage.implementation.cancelled[name].wait(), "the server went on")
     found = await together([stage.service.count(number) for number in range(20)])
     equal(found, [number + 1 for number in range(20)], "the calls afterwards")
 
@@ -320,51 +242,6 @@ CLAUSES: tuple[Clause, ...] = (
 )
 
 
-async def failing(family: type[E], call: Awaitable[object]) -> E:
-    """The error of that family that the call must end with; others pass."""
-    try:
-        result = await call
-    except family as error:
-        return error
-    raise AssertionError(f"expected {family.__name__}, got {_shown(result)}")
-
-
-async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of calls that run at once; if one fails the others are still waited for."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await asyncio.wait(tasks)
-    return [task.result() for task in tasks]
-
-
-def equal(found: object, expected: object, what: str) -> None:
-    """Raise an AssertionError that tells both, unless they are equal and of one type."""
-    if found != expected or type(found) is not type(expected):
-        raise AssertionError(f"{what}: expected {_shown(expected)}, got {_shown(found)}")
-
-
-async def within(stage: Stage, event: Awaitable[object], otherwise: str) -> None:
-    """Wait for something that happens soon."""
-    try:
-        await asyncio.wait_for(event, stage.seconds)
-    except TimeoutError:
-        raise AssertionError(f"{otherwise} within {stage.seconds} s") from None
-
-
-@contextmanager
-def deadline_in(seconds: float) -> Generator[None]:
-    """Calls made inside have so much time, as if a call with that deadline were being served."""
-    token = ambient_deadline.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        ambient_deadline.reset(token)
-
-
 def _answer(status: int, body: bytes) -> bytes:
     head = f"HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"

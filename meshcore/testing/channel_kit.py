@@ -24,7 +24,8 @@ from meshcore.mesh import Mesh
 from meshcore.proxies import Interceptors
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings
-from meshcore.testing.channel_clauses import CLAUSES, Clause, Stage
+from meshcore.testing.channel_clauses import CLAUSES, Clause
+from meshcore.testing.channel_stage import Stage
 from meshcore.testing.contract import HEADER, Conformance, ConformanceComponent
 from meshcore.testing.contract_server import ConformanceImpl, ConformanceModule
 from meshcore.testing.servers import served
