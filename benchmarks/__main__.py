@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks.processes import CLIENT, pin
+from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
@@ -28,8 +28,8 @@ SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}
 
 async def run(names: list[str], plan: Plan) -> Report:
     """Measure these sections, one after the other."""
-    pinned = "; client and server pinned to a core each" if pin(0, CLIENT) else ""
-    report = Report(machine() + pinned, versions(plan.loop), [], [], [])
+    placed = "client and server pinned to a core each" if pin(0, CLIENT) else "not pinned to cores"
+    report = Report(f"{machine()}; {placed}", versions(plan.loop), [], [], [])
     for name in names:
         print(f"measuring: {name}", file=sys.stderr)
         await SECTIONS[name](plan, report)
@@ -52,9 +52,12 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about 20 s: shows that all works")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be given again")
     parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
+    parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="exit status 1 if a goal is missed")
     options = parser.parse_args()
+    if options.no_pin:
+        leave_alone()
     plan = Plan(*QUICK, options.loop) if options.quick else Plan(*THOROUGH, options.loop)
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         report = runner.run(run(options.only or list(SECTIONS), plan))
