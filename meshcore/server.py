@@ -66,7 +66,12 @@ class Dispatch:
         return await run(*call.arguments)
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:
-        return functools.partial(self._workers.run, function)
+        return functools.partial(self._run_in_thread, function)
+
+    async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        result = await self._workers.run(function, *arguments, **keywords)
+        # A plain decorator hides that a method is async: then the thread has only made the coroutine.
+        return await result if inspect.isawaitable(result) else result
 
     async def _run_lent(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
         async with lend() as implementation:
@@ -74,7 +79,7 @@ class Dispatch:
 
     async def _run_lent_in_thread(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
         async with lend() as implementation:
-            return await self._workers.run(getattr(implementation, name), *arguments, **keywords)
+            return await self._run_in_thread(getattr(implementation, name), *arguments, **keywords)
 
 
 def _keywords_by_name(method: Method, run: Run) -> Run:

@@ -104,17 +104,17 @@ class MeshApp:
                 await asyncio.wait([announcing])
                 # Clients hear of it within 0.2 s; until then they may send, and are served.
                 await asyncio.sleep(_PROPAGATION)
-        settings = self._settings or load_settings()
-        left = await server.drain(settings.drain)
+        seconds = self.mesh.runtime.settings.drain
+        left = await server.drain(seconds)
         if left:
-            log.warning("stopped %d calls that did not end within %g s", left, settings.drain)
+            log.warning("stopped %d calls that did not end within %g s", left, seconds)
 
     async def _announce(self, settings: Settings, instances: list[Any]) -> None:
         if not instances:
             self._announced.set()
             return
         if settings.verify_advertise:
-            await self._reached(settings.advertise_url)
+            await self._reached(settings)
         registry = self.mesh.runtime.registry
         delay = 0.1
         while True:
@@ -136,11 +136,12 @@ class MeshApp:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _reached(self, url: str) -> None:
+    async def _reached(self, settings: Settings) -> None:
         """Return when the advertised URL answers as this very process: then it listens, and clients will find it.
 
         An address that leads elsewhere is never announced, since calls would be sent to somebody else.
         """
+        url = settings.advertise_url
         loop = asyncio.get_running_loop()
         begun, said = loop.time(), ""
         timeout = aiohttp.ClientTimeout(total=2.0)
@@ -156,7 +157,7 @@ class MeshApp:
                         "clients reach this server (now from: %s)",
                         url,
                         reason,
-                        (self._settings or load_settings()).sources.get("advertise_url", "default"),
+                        settings.sources.get("advertise_url", "default"),
                     )
                 await asyncio.sleep(_PROBE_EVERY if not said else 1.0)
 
@@ -182,7 +183,7 @@ class MeshApp:
                 }
                 for hosted in runtime.catalog.hosted
             ],
-            "instances": msgspec.to_builtins(runtime.instances((self._settings or load_settings()).advertise_url)),
+            "instances": msgspec.to_builtins(runtime.instances(runtime.settings.advertise_url)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,7 @@ from meshcore import (
 )
 from registry import LocalComponentRegistry
 from tests.support.client import ProbeClient
+from tests.support.decorated import Decorated, DecoratedModule
 from tests.support.extended import ExtendedClient, Shopper, Wire
 from tests.support.intercepted import Log, Notes, NotesComponent, NotesModule
 from tests.support.intercepted_client import ClientInterceptors
@@ -294,3 +295,24 @@ async def test_an_application_can_be_started_again() -> None:
                 if getattr(sighting, "instances", ()):
                     break
             assert (await app.report())["ready"]
+
+
+async def test_an_async_implementation_behind_a_plain_decorator_is_awaited(tmp_path: Path) -> None:
+    """A decorator that hides `async def` changes nothing for the caller."""
+    settings = load_settings({"registry": "local:"}, environ={}, directory=tmp_path)
+    async with Mesh(DecoratedModule, settings=settings) as mesh:
+        assert await (await mesh.get_service(Decorated)).ask("this") == "answer to this"
+
+
+async def test_an_application_keeps_the_settings_it_started_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A settings file that is broken while an application runs disturbs neither its report nor its end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESHCORE_VERIFY_ADVERTISE", "false")
+    file = tmp_path / "meshcore.toml"
+    file.write_text('registry = "local:"\nadvertise_url = "http://127.0.0.1:1234"\n')
+    app = MeshApp(DecoratedModule)
+    async with app.lifespan():
+        file.write_text("no_such_setting = 1\n")
+        assert (await app.report())["instances"][0]["addresses"][0]["url"] == "http://127.0.0.1:1234"
