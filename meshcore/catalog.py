@@ -18,7 +18,7 @@ from meshcore.injection import ModuleMark
 from meshcore.interface import ComponentDescription, ServiceDescription
 from meshcore.marks import find_mark
 from meshcore.ports import Channel
-from meshcore.recipes import modules_of
+from meshcore.recipes import classes_of, modules_of
 
 RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"))
 
@@ -64,7 +64,7 @@ class Catalog:
         self.channels: dict[str, type] = {}
         self.hosted: tuple[Hosted, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
-        classes = tuple(_classes_of(module))
+        classes = tuple(dict.fromkeys(cls for each in modules_of(module) for cls in classes_of(each)))
         self._read_channels(classes)
         self._read_named(module)
         self._read_implementations(classes)
@@ -220,19 +220,6 @@ class Catalog:
                 other = taken.setdefault((verb, pattern), owner)
                 if other != owner:
                     self.problems.append(f"{owner}: {verb} {path} is taken by {other}")
-
-
-def _classes_of(module: type) -> Iterable[type]:
-    """The classes that belong to the modules: what their Python modules define, and what they provide by name."""
-    found: dict[type, None] = {}
-    for each in modules_of(module):
-        members = vars(sys.modules[each.__module__]).values() if each.__module__ in sys.modules else ()
-        for cls in members:
-            if isinstance(cls, type) and cls.__module__ == each.__module__:
-                found[cls] = None
-        mark = find_mark(each, ModuleMark)
-        found.update(dict.fromkeys(mark.provides if mark else ()))
-    return found
 
 
 def _offers(component: ComponentDescription, interface: type) -> bool:

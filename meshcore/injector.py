@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -53,7 +54,7 @@ class _Nothing:
 _NOTHING: Final = _Nothing()
 
 
-class _Scope:
+class _Scope(ABC):
     """Instances and their clean-up."""
 
     def __init__(self, graph: Graph, name: str, grace: float) -> None:
@@ -105,9 +106,9 @@ class _Scope:
         text = f"{recipe.origin} lives in a request: async with injector.request() as scope, then scope.get"
         raise LocalError(Code.FAILED_PRECONDITION, text)
 
+    @abstractmethod
     def advice_of(self, cls: type) -> object:
         """The instance of an advice class."""
-        raise NotImplementedError
 
     async def _resolve(self, argument: Argument | None) -> Any:
         match argument:

@@ -165,13 +165,19 @@ def recipe_of_function(function: Callable[..., Any], product: Any) -> Recipe:
     )
 
 
+# Marks of what the injector makes.
+_MADE = (InjectableMark, ImplementationMark)
+
+
 def recipes_of_module(*module_classes: type) -> tuple[Recipe, ...]:
     """The recipes of modules and of those they import, which come first; each class once."""
     recipes: dict[Any, Recipe] = {}
     for each in modules_of(*module_classes):
         mark = find_mark(each, ModuleMark)
-        for cls in (*_marked_classes(each), *(mark.provides if mark else ())):
-            recipes.setdefault(cls, recipe_of_class(cls))
+        named = mark.provides if mark else ()
+        for cls in classes_of(each):
+            if cls in named or any(isinstance(each_mark, _MADE) for each_mark in marks_of(cls)):
+                recipes.setdefault(cls, recipe_of_class(cls))
         recipe = recipe_of_class(each)
         problems = () if mark else ("is used as a module, but is not decorated with @module",)
         recipes[each] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
@@ -275,12 +281,13 @@ def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
             return hint, mark, optional
 
 
-def _marked_classes(module_class: type) -> list[type]:
-    """The injectable classes that the module's Python module defines, in the order of their definition."""
+def classes_of(module_class: type) -> tuple[type, ...]:
+    """What belongs to a module: the classes that its Python module defines, in that order, and those it names."""
     name = module_class.__module__
     members = vars(sys.modules[name]).values() if name in sys.modules else ()
-    found = [cls for cls in members if isinstance(cls, type) and cls.__module__ == name]
-    return [cls for cls in found if find_mark(cls, InjectableMark) or find_mark(cls, ImplementationMark)]
+    defined = [cls for cls in members if isinstance(cls, type) and cls.__module__ == name]
+    mark = find_mark(module_class, ModuleMark)
+    return tuple(dict.fromkeys([*defined, *(mark.provides if mark else ())]))
 
 
 def _recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
