@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -150,29 +152,36 @@ async def test_a_refused_call_goes_to_another_instance(tmp_path: Path) -> None:
         slow.cancel()
 
 
+@asynccontextmanager
+async def calling(probe: Probe, *, callers: int, calls: int) -> AsyncIterator[None]:
+    """Calls go on, so many before the block and so many after it; one that fails fails the test."""
+    stop = asyncio.Event()
+    done = 0
+
+    async def call() -> None:
+        nonlocal done
+        while not stop.is_set():
+            await probe.sleep(0.001)
+            done += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(call())
+        while done < calls:
+            await asyncio.sleep(0.01)
+        yield
+        goal = done + calls
+        while done < goal:
+            await asyncio.sleep(0.01)
+        stop.set()
+
+
 async def test_killing_an_instance_fails_no_idempotent_call(tmp_path: Path) -> None:
     """SIGKILL of one of two instances while idempotent calls go on: none fails."""
     async with serve(tmp_path, MODULE) as first, serve(tmp_path, MODULE) as second, client(tmp_path) as mesh:
         probe = await mesh.get_service(Probe, "dispatch-msgpack")
-        stop = asyncio.Event()
-        calls = 0
-
-        async def caller() -> None:
-            nonlocal calls
-            while not stop.is_set():
-                await probe.sleep(0.001)
-                calls += 1
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(16):
-                group.create_task(caller())
-            while calls < 200:
-                await asyncio.sleep(0.01)
+        async with calling(probe, callers=16, calls=500):
             first.process.kill()
-            before = calls
-            while calls < before + 500:
-                await asyncio.sleep(0.01)
-            stop.set()
         assert await probe.pid() == second.process.pid
 
 
@@ -180,25 +189,8 @@ async def test_stopping_an_instance_fails_no_idempotent_call(tmp_path: Path) -> 
     """SIGTERM of one of two instances of plain hypercorn while idempotent calls go on: none fails."""
     async with serve(tmp_path, MODULE) as first, serve(tmp_path, MODULE), client(tmp_path) as mesh:
         probe = await mesh.get_service(Probe)
-        stop = asyncio.Event()
-        calls = 0
-
-        async def caller() -> None:
-            nonlocal calls
-            while not stop.is_set():
-                await probe.sleep(0.001)
-                calls += 1
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(8):
-                group.create_task(caller())
-            while calls < 100:
-                await asyncio.sleep(0.01)
+        async with calling(probe, callers=8, calls=100):
             assert await first.stop() == 0
-            before = calls
-            while calls < before + 100:
-                await asyncio.sleep(0.01)
-            stop.set()
 
 
 async def test_an_idle_connection_costs_no_call(tmp_path: Path) -> None:
