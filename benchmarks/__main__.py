@@ -19,8 +19,8 @@ from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
-QUICK, THOROUGH = (2, 0.2), (20, 0.5)
-"""Rounds, and seconds of each turn."""
+QUICK, THOROUGH = (2, 0.2), (60, 0.15)
+"""Rounds, and seconds of each turn. Many short ones: what disturbs a machine then disturbs a round's candidates alike."""
 
 LOOPS = ("asyncio", "uvloop")
 SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}

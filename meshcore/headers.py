@@ -11,15 +11,34 @@ ATTEMPT = "mesh-attempt"
 """Which attempt of the same call this is, if it is not the first."""
 
 _LONGEST_NUMBER = 10
+_CONTENT_TYPE, _TIMEOUT, _ATTEMPT = b"content-type", TIMEOUT.encode(), ATTEMPT.encode()
 
 
 class RequestHeaders(Mapping[str, str]):
-    """The headers of an ASGI request, decoded when asked for; names are in lower case, the first of a name counts."""
+    """The headers of an ASGI request, decoded when asked for; names are in lower case, the first of a name counts.
 
-    __slots__ = ("_raw",)
+    Attributes:
+        content_type: as it was sent, empty if it was not.
+        seconds: how long the caller waits, None if it does not say.
+        attempt: which attempt of the call this is.
+    """
+
+    __slots__ = ("_raw", "attempt", "content_type", "seconds")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
+        content_type = milliseconds = attempt = b""
+        for name, value in raw:  # once for all that every call is asked for
+            if name == _CONTENT_TYPE:
+                content_type = content_type or value
+            elif name == _TIMEOUT:
+                milliseconds = milliseconds or value
+            elif name == _ATTEMPT:
+                attempt = attempt or value
+        self.content_type = content_type.decode("latin-1")
+        number = _number(milliseconds)
+        self.seconds = None if number is None else number / 1000
+        self.attempt = _number(attempt) or 1
 
     def __getitem__(self, name: str) -> str:
         key = name.encode("latin-1")
@@ -34,20 +53,6 @@ class RequestHeaders(Mapping[str, str]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    @property
-    def seconds(self) -> float | None:
-        """How long the caller waits, None if it does not say."""
-        milliseconds = self._number(TIMEOUT)
-        return None if milliseconds is None else milliseconds / 1000
 
-    @property
-    def attempt(self) -> int:
-        """Which attempt this is."""
-        return self._number(ATTEMPT) or 1
-
-    def _number(self, name: str) -> int | None:
-        key = name.encode()
-        for found, value in self._raw:
-            if found == key:
-                return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else None
-        return None
+def _number(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else None

@@ -54,7 +54,7 @@ class Invoke:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = RequestHeaders(scope["headers"])
-        codec = _codec(headers.get("content-type", ""))
+        codec = _codec(headers.content_type)
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
         plain = headers.seconds is None
         operation: _Operation | None = None
@@ -99,7 +99,7 @@ def _codec(content_type: str) -> Codec | None:
 
 
 def _no_codec(headers: RequestHeaders) -> NoReturn:
-    got = headers.get("content-type", "none")
+    got = headers.content_type or "none"
     text = f"content type must be {JSON.content_type} or {MSGPACK.content_type}, got {got}"
     raise LocalError(Code.INVALID_ARGUMENT, text)
 

@@ -144,7 +144,7 @@ class _Endpoint:
         except LocalError as error:
             raise _RequestError(_TOO_LARGE, error.code, error.message) from error
         if body and self._reader.takes_body:
-            content_type = headers.get("content-type", "")
+            content_type = headers.content_type
             if not _is_json(content_type):
                 text = f"{self._method}: content type must be {JSON.content_type}, got {content_type}"
                 raise _RequestError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)

@@ -50,8 +50,12 @@ class CallScope:
             raise Stopped(self._reason)
         self._task = task
         self._cancelling = task.cancelling()
+        self._arm(task.get_loop())
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that the scope is stopped at its deadline."""
         if self._deadline != inf:
-            self._timer = task.get_loop().call_at(self._deadline, self.stop, Stop.DEADLINE)
+            self._timer = loop.call_at(self._deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work; the first reason counts. What has not begun will not begin."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meshcore.body import ClientWatch, Receive, Send
+from meshcore.body import Receive, Send, ServedScope
 from meshcore.call import Call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method
-from meshcore.scope import CallScope
 from meshcore.server import Server
 
 
@@ -22,9 +21,8 @@ async def serve_call(
         Exception: what `Server.run` raises; `Server.report` knows what the caller is told of it.
     """
     deadline = server.deadline(headers.seconds)
-    scope = CallScope(deadline)
-    with ClientWatch(receive, scope):
-        return await server.run(Call(method, arguments, headers, deadline, headers.attempt), scope)
+    call = Call(method, arguments, headers, deadline, headers.attempt)
+    return await server.run(call, ServedScope(deadline, receive))
 
 
 async def send_answer(
