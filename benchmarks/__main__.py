@@ -20,7 +20,7 @@ from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
-"""Rounds, and seconds of each turn. Many short ones: what disturbs a machine then disturbs a round's candidates alike."""
+"""Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
 
 LOOPS = ("asyncio", "uvloop")
 SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}

@@ -4,7 +4,15 @@ Declare a typed interface, implement it, and call it with `await mesh.get_servic
 """
 
 from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
+from meshcore.attempt import Attempt
+from meshcore.balance import (
+    FirstURLSelector,
+    LeastLoadedURLSelector,
+    PolicyURLSelector,
+    RandomURLSelector,
+    RoundRobinURLSelector,
+    URLSelector,
+)
 from meshcore.blocking import BlockingMesh
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.components import AbstractComponent, Component, ComponentStatus
@@ -16,6 +24,7 @@ from meshcore.declare import (
     Query,
     QueryParam,
     Service,
+    affinity,
     channel,
     component,
     delete,
@@ -54,14 +63,17 @@ from meshcore.instances import (
 )
 from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.mesh import Mesh
+from meshcore.policy import Policy
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
 from meshcore.proxies import Interceptors
+from meshcore.proxy import with_policy
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings, load_settings
 
 __all__ = [
     "Absent",
     "AbstractComponent",
+    "Attempt",
     "AuthorizationError",
     "BlockingMesh",
     "Body",
@@ -88,6 +100,7 @@ __all__ = [
     "Interceptor",
     "Interceptors",
     "Invocation",
+    "LeastLoadedURLSelector",
     "LocalError",
     "Mesh",
     "MeshApp",
@@ -97,8 +110,11 @@ __all__ = [
     "Path",
     "PathParam",
     "Pending",
+    "Policy",
+    "PolicyURLSelector",
     "Query",
     "QueryParam",
+    "RandomURLSelector",
     "RemoteError",
     "RoundRobinURLSelector",
     "Service",
@@ -107,6 +123,7 @@ __all__ = [
     "Sighting",
     "URLSelector",
     "advice",
+    "affinity",
     "around",
     "channel",
     "component",
@@ -134,4 +151,5 @@ __all__ = [
     "raises",
     "rest",
     "service",
+    "with_policy",
 ]

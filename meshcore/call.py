@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from meshcore.attempt import Attempt
 from meshcore.interface import Method
+from meshcore.policy import DEFAULTS, Rules
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -23,6 +25,8 @@ class Call(msgspec.Struct, frozen=True):
         deadline: the instant on `time.monotonic()` at which the caller stops waiting.
         attempt: 1 for the first; what is sent again counts on.
         tried: ids of the instances that earlier attempts asked, so that the next goes elsewhere.
+        rules: the numbers that govern it.
+        trail: its attempts so far, oldest first; shared by all that are sent for one call of a proxy.
     """
 
     method: Method
@@ -31,6 +35,8 @@ class Call(msgspec.Struct, frozen=True):
     deadline: float = inf
     attempt: int = 1
     tried: tuple[str, ...] = ()
+    rules: Rules = DEFAULTS
+    trail: list[Attempt] = []
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
@@ -39,6 +45,9 @@ Interceptor: TypeAlias = Callable[[Handler, Call], Awaitable[Any]]
 # The deadline of the call that this code serves: calls made from there inherit it. Context variables cross tasks
 # and, because both doors copy the context, threads.
 ambient_deadline: ContextVar[float] = ContextVar("ambient_deadline", default=inf)
+
+# Which attempt the call that this code serves is: calls made below a retry are not retried once more.
+ambient_attempt: ContextVar[int] = ContextVar("ambient_attempt", default=1)
 
 
 def compose(handler: Handler, *interceptors: Interceptor) -> Handler:

@@ -89,6 +89,11 @@ class Catalog:
             description = self._components[interface] = describe_component(interface, mistakes, self.service)
         return description
 
+    @property
+    def components(self) -> tuple[ComponentDescription, ...]:
+        """The components that were described so far: those of the modules, at least."""
+        return tuple(self._components.values())
+
     def component_of(self, interface: type) -> ComponentDescription:
         """The component that offers a service.
 

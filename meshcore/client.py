@@ -1,51 +1,66 @@
 """The client stack: what a call to another process passes through, outermost first.
 
-proxy > deadline > the user's interceptors > retry > balance > channel
+proxy > deadline > the user's interceptors > hedge > retry > balance > channel
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from meshcore.attempt import Attempt
 from meshcore.call import Call, Handler, Interceptor, ambient_deadline, compose
 from meshcore.errors import MeshError
+from meshcore.hedge import Hedge
+from meshcore.interface import Method
+from meshcore.policy import Rules
+from meshcore.retry import Retry
 from meshcore.scope import CallScope, Stopped, deadline_exceeded
-
-MAX_ATTEMPTS = 3
-"""How often a call that may have begun is sent in all: enough for a restart in progress, too few to double the load."""
-
-BACK_OFF = 0.05
-"""Seconds; the longest pause before an instance is asked a second time. Doubled each time, with full jitter, so that
-the callers of a restarting instance do not come back all at once."""
+from meshcore.traffic import Traffic
 
 
-def client_stack(balance: Handler, *, timeout: float, interceptors: Sequence[Interceptor]) -> Handler:
+def client_stack(
+    balance: Handler,
+    traffic: Traffic,
+    *,
+    rules: Mapping[Method, Rules],
+    interceptors: Sequence[Interceptor],
+    resilient: bool = True,
+) -> Handler:
     """The handler under a proxy.
 
     Args:
         balance: chooses an instance and sends one attempt there.
-        timeout: seconds that a call may take, unless its caller has less left.
+        traffic: what the component's calls share.
+        rules: the numbers that govern each method.
         interceptors: the user's own.
+        resilient: whether to repeat what failed or is slow.
     """
+    again: list[Interceptor] = []
+    if resilient:
+        again = [
+            Hedge(traffic),  # outside of retry: a slow call is slow with its retries and pauses
+            Retry(traffic),  # outside of balance, so that each attempt chooses anew
+        ]
     return compose(
         balance,
-        Deadline(timeout),  # outermost: its time covers all attempts, and whatever the interceptors wait for
-        *interceptors,  # see a call once, however often it is sent
-        retry,  # outside of balance, so that each attempt chooses anew
+        Deadline(rules, traffic.clock),  # outermost: its time covers all attempts, and what the interceptors wait for
+        *interceptors,  # see a call once, however often it is sent; `call.trail` shows the attempts
+        *again,
     )
 
 
 class Deadline:
-    """Gives a call the least of the caller's deadline, the ambient one and the timeout, and ends it then."""
+    """Gives a call its rules and the least of the caller's deadline, the ambient one and the timeout; ends it then.
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+    Args:
+        rules: by method.
+        clock: monotonic seconds, the event loop's.
+    """
+
+    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
+        self._rules = rules
+        self._clock = clock
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -53,41 +68,26 @@ class Deadline:
         Raises:
             CommunicationError: DEADLINE_EXCEEDED.
         """
-        now = time.monotonic()
-        deadline = min(call.deadline, ambient_deadline.get(), now + self._timeout)
-        call = Call(call.method, call.arguments, call.headers, deadline, call.attempt, call.tried)
+        rules = self._rules[call.method]
+        now = self._clock()
+        deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
+        trail: list[Attempt] = []
+        call = Call(call.method, call.arguments, call.headers, deadline, call.attempt, call.tried, rules, trail)
         try:
             with CallScope(deadline):
                 return await handler(call)
         except Stopped as stopped:
-            raise deadline_exceeded(str(call.method), max(deadline - now, 0.0)) from stopped
-
-
-async def retry(handler: Handler, call: Call) -> Any:
-    """Send a call again if that is safe and may help: to an instance that it has not tried yet, if there is one.
-
-    What was certainly not processed goes to each instance in turn. What may have been is sent again only if its method
-    is idempotent, and `MAX_ATTEMPTS` times in all. When every instance was tried, those that were get another chance
-    after a pause, until there were `MAX_ATTEMPTS`: the only instance may have closed an idle connection or be starting.
-    """
-    last: MeshError | None = None
-    pause = BACK_OFF
-    while True:
-        try:
-            return await handler(call)
+            error = deadline_exceeded(str(call.method), max(deadline - now, 0.0))
+            raise _told(error, trail) from stopped
         except MeshError as error:
-            if error.instance is None:  # nobody was asked: no instance is left that was not tried
-                if last is None:
-                    raise
-                if not call.tried or call.attempt > MAX_ATTEMPTS:  # not tried: nobody is there at all any more
-                    raise last from last.__cause__
-            else:
-                safe = not error.processed or (call.method.idempotent and call.attempt < MAX_ATTEMPTS)
-                if not (error.retryable and safe):
-                    raise
-                last = error
-                call = msgspec.structs.replace(call, attempt=call.attempt + 1, tried=(*call.tried, error.instance))
-                continue
-        await asyncio.sleep(random.uniform(0, pause))
-        pause *= 2
-        call = msgspec.structs.replace(call, tried=())
+            _told(error, trail)
+            raise
+
+
+def _told(error: MeshError, trail: Sequence[Attempt]) -> MeshError:
+    """The error, with what was tried; as a note as well, so that tracebacks tell it."""
+    if trail and not error.attempts:
+        error.attempts = tuple(trail)
+        if len(trail) > 1:
+            error.add_note("tried: " + "; ".join(map(str, trail)))
+    return error

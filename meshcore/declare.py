@@ -80,6 +80,12 @@ class IdempotentMark(msgspec.Struct, frozen=True):
     """Left by `@idempotent`."""
 
 
+class AffinityMark(msgspec.Struct, frozen=True):
+    """Left by `@affinity`."""
+
+    parameter: str
+
+
 class ChannelMark(msgspec.Struct, frozen=True):
     """Left by `@channel`."""
 
@@ -162,6 +168,14 @@ def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
 def idempotent(function: F) -> F:
     """Declare that the method may be executed again for the same call: it may then be retried after it began."""
     return add_mark(function, IdempotentMark())
+
+
+def affinity(parameter: str) -> Callable[[F], F]:
+    """Send calls with the same value of this parameter to the same instance, as long as it is there and can take them.
+
+    For caches and sessions that an instance holds: it makes them fit better, and is no guarantee.
+    """
+    return lambda function: add_mark(function, AffinityMark(parameter))
 
 
 class Source(Enum):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import FunctionType
 from typing import Any, Protocol, get_origin
 
-from meshcore.declare import ComponentMark, HttpMark, IdempotentMark, RaisesMark, RestMark, ServiceMark
+from meshcore.declare import AffinityMark, ComponentMark, HttpMark, IdempotentMark, RaisesMark, RestMark, ServiceMark
 from meshcore.docstring import Docstring, read_docstring
 from meshcore.errors import ConfigurationError
 from meshcore.faults import why_not_exception
@@ -16,6 +16,8 @@ from meshcore.hints import resolve_hints, split_marks
 from meshcore.interface import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.mapping import assign_sources, read_mapping
 from meshcore.marks import find_mark, marks_of
+from meshcore.policy import Policy
+from meshcore.suggest import did_you_mean
 from meshcore.travel import why_not
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
@@ -61,7 +63,7 @@ def describe_component(
     twice = _repeated(service.name for service in services)
     problems += [f"component {mark.name!r}: two of its services are called {name!r}" for name in twice]
     text = mark.description or read_docstring(interface).summary
-    return ComponentDescription(interface, mark.name, text, services)
+    return ComponentDescription(interface, mark.name, text, services, find_mark(interface, Policy))
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -84,7 +86,9 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
     if not methods and not problems:
         problems.append(f"{interface.__qualname__} has no abstract methods, so there is nothing to call")
     text = mark.description or read_docstring(interface).summary
-    return ServiceDescription(interface, mark.name, text, tuple(methods))
+    return ServiceDescription(
+        interface, mark.name, text, tuple(methods), _read_policy(interface, interface.__qualname__, problems)
+    )
 
 
 def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[Any, Any]]:
@@ -131,6 +135,8 @@ def _read_method(
         rest = find_mark(interface, RestMark)
         http = read_mapping(mapping, rest.prefix if rest else "")
         parameters = assign_sources(parameters, http, place, problems)
+    affinity = _read_affinity(function, parameters, place, problems)
+    policy = _read_policy(function, place, problems)
     if len(problems) > before:
         return None
     return Method(
@@ -145,7 +151,28 @@ def _read_method(
         http=http,
         summary=(mapping.summary if mapping else "") or doc.summary,
         description=(mapping.description if mapping else "") or doc.description,
+        affinity=affinity,
+        policy=policy,
     )
+
+
+def _read_affinity(function: Any, parameters: tuple[Parameter, ...], place: str, problems: list[str]) -> int | None:
+    mark = find_mark(function, AffinityMark)
+    if mark is None:
+        return None
+    names = [parameter.name for parameter in parameters]
+    if mark.parameter not in names:
+        problems.append(f"{place}: @affinity: no parameter {mark.parameter!r}{did_you_mean(mark.parameter, names)}")
+        return None
+    return names.index(mark.parameter)
+
+
+def _read_policy(target: Any, place: str, problems: list[str]) -> Policy | None:
+    policy = find_mark(target, Policy)
+    if policy is not None and policy.shared:
+        text = f"{place}: policy: {', '.join(policy.shared)}: shared by all calls to a component, so set it there"
+        problems.append(text)
+    return policy
 
 
 def _read_parameters(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from meshcore.attempt import Attempt
+
 
 class Code(Enum):
     """The sixteen codes of gRPC and Connect; the value is Connect's spelling, which travels on the wire."""
@@ -84,6 +86,7 @@ class MeshError(Exception):
         processed: whether an implementation may have begun with the call. Only a call that was certainly not
             processed, or whose method is idempotent, is ever sent again.
         instance: the id of the instance that was asked, if one was.
+        attempts: what was tried before a caller was told: instances, channels, durations and what came of each.
     """
 
     def __init__(
@@ -101,7 +104,9 @@ class MeshError(Exception):
         self.details: Mapping[str, Any] = details or {}
         self.retryable = code in _RETRYABLE if retryable is None else retryable
         self.processed = processed
+        self.retry_after: float | None = None
         self.instance: str | None = None
+        self.attempts: tuple[Attempt, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from meshcore.declare import Source
+from meshcore.policy import Policy
 
 
 class _Required(msgspec.Struct, frozen=True):
@@ -75,6 +76,8 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         idempotent: whether it may be executed again for the same call.
         raises: the declared exceptions, which travel.
         http: how REST reaches it, None if it does not.
+        affinity: the argument whose value decides which instance is asked, None if none does.
+        policy: what its interface says about its calls.
     """
 
     service: str
@@ -87,6 +90,8 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     http: HttpMapping | None = None
     summary: str = ""
     description: str = ""
+    affinity: int | None = None
+    policy: Policy | None = None
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}"
@@ -99,6 +104,7 @@ class ServiceDescription(msgspec.Struct, frozen=True, eq=False):
     name: str
     description: str
     methods: tuple[Method, ...]
+    policy: Policy | None = None
 
     def method(self, name: str) -> Method | None:
         """The method of that name."""
@@ -116,3 +122,4 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
     name: str
     description: str
     services: tuple[ServiceDescription, ...]
+    policy: Policy | None = None

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from meshcore.balance import FirstURLSelector, RoundRobinURLSelector, URLSelector
+from meshcore.balance import (
+    FirstURLSelector,
+    LeastLoadedURLSelector,
+    PolicyURLSelector,
+    RoundRobinURLSelector,
+    URLSelector,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -89,10 +95,14 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         max_body: bytes of the largest answer that is read.
         max_depth: levels of the deepest answer that is decoded.
+        zone: where this process runs, empty if nobody says.
+        slow_start: seconds in which the share of a new instance grows to its full size.
     """
 
     max_body: int = 4 * 1024 * 1024
     max_depth: int = 128
+    zone: str = ""
+    slow_start: float = 10.0
 
 
 class Channel(ABC):
@@ -110,18 +120,22 @@ class Channel(ABC):
         """Tell the channel whom it will call; prepare what can be prepared, without any I/O."""
         self.component = component
         self.options = options
-        self.select_round_robin()
+        self.selector = PolicyURLSelector(zone=options.zone, slow_start=options.slow_start)
 
     def customize(self) -> None:  # noqa: B027 - a hook
         """Called once after `bind`; the place for an around advice that chooses a URL selector."""
 
     def select_first_url(self) -> None:
-        """Ask the first instance as long as it is there."""
+        """Ask the first instance as long as it is there, whatever the policies of calls say."""
         self.selector = FirstURLSelector()
 
     def select_round_robin(self) -> None:
-        """Ask the instances in turn."""
+        """Ask the instances in turn, whatever the policies of calls say."""
         self.selector = RoundRobinURLSelector()
+
+    def select_least_loaded(self) -> None:
+        """Ask the less loaded of two random instances."""
+        self.selector = LeastLoadedURLSelector(zone=self.options.zone, slow_start=self.options.slow_start)
 
     def select(self, selector: URLSelector) -> None:
         """Use any selector."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
+from meshcore.balancer import Balance
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.catalog import Catalog
-from meshcore.client import client_stack
+from meshcore.client import Deadline, client_stack
 from meshcore.declare import ServiceMark
 from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
+from meshcore.policies import Policies, merged
+from meshcore.policy import Policy
 from meshcore.proxy import Bridge, ProxyClass
-from meshcore.route import Balance, Route
+from meshcore.route import Route
 from meshcore.suggest import did_you_mean
+
+_Key: TypeAlias = tuple[type, str, Policy | None]
+"""Interface, channel, and what a caller says of the numbers."""
 
 LOCAL = "local"
 """The name of the channel that is no channel: the implementation itself."""
@@ -48,15 +55,17 @@ class Proxies:
         bridge: Bridge,
         route: Callable[[ComponentDescription], Route],
         known: frozenset[str],
+        policies: Policies,
     ) -> None:
         self._catalog = catalog
         self._local = local
         self._bridge = bridge
         self._route = route
         self._known = known
+        self._policies = policies
         self._classes: dict[type, ProxyClass] = {}
-        self._proxies: dict[tuple[type, str], Any] = {}
-        self._build: Callable[[type, str], Handler] | None = None
+        self._proxies: dict[_Key, Any] = {}
+        self._build: Callable[[type, str, Policy | None], Handler] | None = None
         self.preferred = ""
 
     def is_service(self, kind: type) -> bool:
@@ -83,16 +92,23 @@ class Proxies:
         if not self.is_service(kind):
             name = getattr(kind, "__qualname__", repr(kind))
             raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
-        wanted = self._wanted(kind, preferred_channel)
-        found = self._proxies.get((kind, wanted))
+        return self._proxy(kind, self._wanted(kind, preferred_channel), None)
+
+    def _proxy(self, kind: type, wanted: str, policy: Policy | None) -> Any:
+        found = self._proxies.get((kind, wanted, policy))
         if found is None:
             self._check(kind, wanted)
             cls = self._classes.get(kind)
             if cls is None:
                 cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
-            handler = self._build(kind, wanted) if self._build else _starting
+            handler = self._build(kind, wanted, policy) if self._build else _starting
             target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
-            found = self._proxies[kind, wanted] = cls.make(handler, self._bridge, target)
+            target += f" with {policy}" if policy else ""
+
+            def variant(other: Policy) -> Any:
+                return self._proxy(kind, wanted, merged(policy, other))
+
+            found = self._proxies[kind, wanted, policy] = cls.make(handler, self._bridge, target, variant)
         return found
 
     def _wanted(self, interface: type, preferred_channel: str) -> str:
@@ -116,24 +132,33 @@ class Proxies:
         if name and name not in {*self._known, LOCAL}:
             raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self._known, LOCAL})}")
 
-    def open(self, served: Handler, interceptors: Interceptors, timeout: float) -> None:
+    def open(self, served: Handler, interceptors: Interceptors) -> None:
         """Give all proxies their handlers."""
         local = compose(served, *interceptors.client)
 
-        def build(interface: type, wanted: str) -> Handler:
+        def build(interface: type, wanted: str, policy: Policy | None) -> Handler:
+            if wanted == LOCAL and policy is None:
+                return local  # a timer for each call would cost more than the call; who wants one says so
+            component = self._catalog.component_of(interface)
+            rules = self._policies.rules(component, self._catalog.service(interface), policy)
             if wanted == LOCAL:
-                return local
-            route = self._route(self._catalog.component_of(interface))
-            balance = Balance(route, wanted, lambda: self.preferred)
-            return client_stack(balance, timeout=timeout, interceptors=interceptors.client)
+                return compose(local, Deadline(rules, time.monotonic))
+            route = self._route(component)
+            return client_stack(
+                Balance(route, wanted, lambda: self.preferred),
+                route.traffic,
+                rules=rules,
+                interceptors=interceptors.client,
+                resilient=self._policies.resilient,
+            )
 
         self._build = build
-        for (interface, wanted), proxy in self._proxies.items():
-            proxy._mesh_handler = build(interface, wanted)  # noqa: SLF001 - a proxy's class is generated here
+        for (interface, wanted, policy), proxy in self._proxies.items():
+            proxy._mesh_handler = build(interface, wanted, policy)  # noqa: SLF001 - a proxy's class is generated here
 
     def close(self) -> None:
         """From here on every call fails, at once and with the reason."""
-        self._build = lambda interface, wanted: _stopped  # noqa: ARG005
+        self._build = lambda interface, wanted, policy: _stopped  # noqa: ARG005
         for proxy in self._proxies.values():
             proxy._mesh_handler = _stopped  # noqa: SLF001
 

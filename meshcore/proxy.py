@@ -9,12 +9,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from meshcore.call import Call, Handler
+from meshcore.errors import Code, LocalError
 from meshcore.interface import Method, ServiceDescription
+from meshcore.policy import Policy
 
 Bridge = Callable[[Handler, Call], Any]
+Variant = Callable[[Policy], Any]
+
+T = TypeVar("T")
 
 
 class ProxyClass:
@@ -28,21 +33,40 @@ class ProxyClass:
         self._name = service.name
         self._cls = type(service.interface)(f"{service.interface.__name__}Proxy", (service.interface,), members)
 
-    def make(self, handler: Handler, bridge: Bridge, target: str) -> Any:
+    def make(self, handler: Handler, bridge: Bridge, target: str, variant: Variant | None = None) -> Any:
         """A proxy over a handler.
 
         Args:
             handler: takes the calls.
             bridge: runs the calls of `def` methods.
             target: what the proxy leads to, for its `repr`.
+            variant: makes the same proxy with a policy, if there can be one.
         """
-        return self._cls(handler, bridge, f"{self._name} {target}")
+        return self._cls(handler, bridge, f"{self._name} {target}", variant)
 
 
-def _init(self: Any, handler: Handler, bridge: Bridge, target: str) -> None:
+def with_policy(service: T, policy: Policy) -> T:
+    """The same service, called with other numbers: `with_policy(greeting, Policy(timeout=0.2))`.
+
+    Args:
+        service: what `get_service` returned, or what was injected for an interface.
+        policy: fields that are not set stay as they are.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, this is no proxy, or the policy sets what is not a call's to set.
+    """
+    variant: Variant | None = getattr(service, "_mesh_variant", None)
+    if variant is None:
+        text = f"{type(service).__name__} is no proxy of a service, so no policy governs calls to it"
+        raise LocalError(Code.INVALID_ARGUMENT, text)
+    return cast("T", variant(policy))
+
+
+def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
     self._mesh_bridge = bridge
     self._mesh_target = target
+    self._mesh_variant = variant
 
 
 def _repr(self: Any) -> str:

@@ -6,15 +6,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
 
 from meshcore.call import Call
-from meshcore.errors import Code, CommunicationError, LocalError, MeshError
-from meshcore.instances import Absent, Bound, Failed, Instance, Pending, Sighting
+from meshcore.errors import Code, CommunicationError, LocalError
+from meshcore.instances import Absent, Bound, Endpoint, Failed, Instance, Pending, Sighting
 from meshcore.interface import ComponentDescription
 from meshcore.ports import Channel, ComponentRegistry
+from meshcore.rendezvous import subset
+from meshcore.traffic import Traffic
 
 log = logging.getLogger("meshcore.route")
+
+_MANY = 100
+"""Instances of a component that one mesh uses."""
 
 MakeChannel = Callable[[str, ComponentDescription], Awaitable[Channel]]
 
@@ -26,9 +30,17 @@ class Route:
     """
 
     def __init__(
-        self, component: ComponentDescription, registry: ComponentRegistry, known: frozenset[str], make: MakeChannel
+        self,
+        component: ComponentDescription,
+        registry: ComponentRegistry,
+        known: frozenset[str],
+        make: MakeChannel,
+        traffic: Traffic,
+        client: str = "",
     ) -> None:
         self.component = component
+        self.traffic = traffic
+        self._client = client
         self.sighting: Sighting = Pending()
         self._registry = registry
         self._known = known
@@ -36,6 +48,7 @@ class Route:
         self._instances: tuple[Instance, ...] = ()
         self._offered: tuple[str, ...] = ()
         self.channels: dict[str, Channel] = {}
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._making = asyncio.Lock()
         self._closed = False
         self._changed = asyncio.Event()
@@ -65,12 +78,20 @@ class Route:
             case Failed() | Pending():
                 pass
         self.sighting = sighting
+        self._subset()
+        self.traffic.update([instance.id for instance in self._instances])
         names = [address.channel for instance in self._instances for address in instance.addresses]
         self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
             self._push(name, channel)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def _subset(self) -> None:
+        """Keep to some of very many instances: connections cost both sides, and load is spread by then."""
+        if len(self._instances) > _MANY:
+            used = subset([instance.id for instance in self._instances], self._client, _MANY)
+            self._instances = tuple(instance for instance in self._instances if instance.id in used)
 
     async def wait(self) -> None:
         """Return when the sighting changes.
@@ -88,7 +109,19 @@ class Route:
 
     def _push(self, name: str, channel: Channel) -> None:
         endpoints = (instance.endpoint(name) for instance in self._instances)
-        channel.selector.update(tuple(endpoint for endpoint in endpoints if endpoint is not None))
+        found = tuple(endpoint for endpoint in endpoints if endpoint is not None)
+        self._endpoints[name] = {endpoint.instance: endpoint for endpoint in found}
+        channel.selector.update(found, self.traffic.clock())
+
+    def to_probe(self, channel: str, call: Call, now: float) -> Endpoint | None:
+        """The endpoint of an ejected instance that it is time to try again, if this call is the one to do it."""
+        peers = self.traffic.peers
+        if not peers.avoided:
+            return None
+        endpoints = self._endpoints[channel]
+        left = [instance for instance in endpoints if instance not in call.tried]
+        due = peers.due(now, left, repeatable=call.method.idempotent and call.attempt < call.rules.attempts)
+        return None if due is None else endpoints[due]
 
     async def open_channel(self, name: str) -> Channel:
         """Make the channel of that name, unless somebody has just done so."""
@@ -108,9 +141,13 @@ class Route:
             return (preferred, *self._offered)
         return self._offered
 
-    def unavailable(self, wanted: str) -> CommunicationError:
+    def unavailable(self, wanted: str, *, full: bool = False) -> CommunicationError:
         """Why no endpoint can be asked."""
         name, registry = self.component.name, type(self._registry).__name__
+        if full:
+            limit = self.traffic.rules.concurrency
+            text = f"component {name!r}: every instance has {limit} calls of this mesh in hand (policy: concurrency)"
+            return CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
         over = f" over channel {wanted!r}" if wanted else ""
         match self.sighting:
             case Bound(instances):
@@ -133,40 +170,3 @@ class Route:
                 await channel.aclose()
             except Exception:
                 log.exception("closing channel %r failed", channel)
-
-
-class Balance:
-    """Sends one attempt to an instance that the call has not tried yet: the innermost part of the client stack."""
-
-    def __init__(self, route: Route, wanted: str, preferred: Callable[[], str]) -> None:
-        """Bind to a route.
-
-        Args:
-            route: the component's.
-            wanted: the channel that must be used, empty for any.
-            preferred: the mesh's preference, used if it is offered.
-        """
-        self._route = route
-        self._wanted = wanted
-        self._preferred = preferred
-
-    async def __call__(self, call: Call) -> Any:
-        """Choose and send.
-
-        Raises:
-            CommunicationError: UNAVAILABLE, `instance` None: there is nobody left to ask.
-        """
-        route = self._route
-        while isinstance(route.sighting, Pending):
-            await route.wait()
-        for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
-            channel = route.channels.get(name) or await route.open_channel(name)
-            endpoint = channel.selector.select(call, call.tried)
-            if endpoint is None:
-                continue
-            try:
-                return await channel.invoke(call, endpoint)
-            except MeshError as error:
-                error.instance = endpoint.instance
-                raise
-        raise route.unavailable(self._wanted)

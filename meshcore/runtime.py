@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import random
 import secrets
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -23,12 +25,14 @@ from meshcore.injector import Injector
 from meshcore.instances import Instance
 from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
+from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
 from meshcore.proxies import Interceptors, Proxies
 from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object, recipes_of_module
 from meshcore.route import Route
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings
+from meshcore.traffic import Traffic
 
 log = logging.getLogger("meshcore.runtime")
 
@@ -69,8 +73,9 @@ class Runtime:
         self._dispatch = Dispatch(workers)
         bridge = Bridge(asyncio.get_running_loop())
         local = {*self.catalog.implementations, *self._overrides}
-        self.proxies = Proxies(self.catalog, local, bridge, self.route, self.known)
-        problems = list(self.catalog.problems)
+        self.policies = Policies(settings)
+        self.proxies = Proxies(self.catalog, local, bridge, self.route, self.known, self.policies)
+        problems = [*self.catalog.problems, *self.policies.problems(self.catalog.components)]
         self.injector = self._make_injector(problems)
         problems += self.injector.problems()
         if settings.preferred_channel:
@@ -96,7 +101,7 @@ class Runtime:
             client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
         )
         self.handler = compose(self._dispatch, *interceptors.server)
-        self.proxies.open(self.handler, interceptors, settings.timeout)
+        self.proxies.open(self.handler, interceptors)
         stack.callback(bridge.close)
         stack.callback(self.proxies.close)
         for hosted in self.catalog.hosted:
@@ -175,7 +180,9 @@ class Runtime:
         """The route to a component; the first to ask starts following it in the registry."""
         route = self._routes.get(component.name)
         if route is None:
-            route = Route(component, self.registry, self.known, self._make_channel)
+            rules = self.policies.of_component(component).rules
+            traffic = Traffic(component.name, rules, time.monotonic, random.Random())
+            route = Route(component, self.registry, self.known, self._make_channel, traffic, self.identity)
             self._routes[component.name] = route
             self._following.start(route)
         return route
@@ -183,7 +190,11 @@ class Runtime:
     async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
         cls = self.catalog.channels.get(name) or load_channel(self._entries[name])
         channel = cast("Channel", await self.injector.make(cls))
-        options = ChannelOptions(max_body=self.settings.max_body, max_depth=self.settings.max_depth)
+        settings = self.settings
+        slow_start = self.policies.of_component(component).rules.slow_start
+        options = ChannelOptions(
+            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
+        )
         channel.bind(component, options)
         channel.customize()
         return channel

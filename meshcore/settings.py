@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, cast, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from meshcore.errors import ConfigurationError
+from meshcore.errors import ConfigurationError, LocalError
 from meshcore.injection import MISSING
+from meshcore.policy import Policy, read_policy
 
 _PREFIX = "MESHCORE_"
 _ARGUMENT = "argument"
@@ -37,7 +38,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         verify_advertise: whether a server asks its advertised URL after the start, and logs if another process answers.
         preferred_channel: over which channel services are called if nobody says otherwise. Empty: the first that the
             instance offers and this process knows.
-        timeout: seconds that a call may take if the caller gives no deadline; `inf` for no bound.
+        timeout: seconds that a call may take if the caller gives no deadline and no policy says otherwise; `inf` for
+            no bound.
+        resilience: whether failed and slow calls are repeated, and failing instances ejected.
+        policies: by the name of a component, of a service, or of a method as `service.method`: the numbers that govern
+            calls to it. They take precedence over what the interface says.
         request_timeout: seconds that a server grants to one request, whatever the caller grants; `inf` for no bound.
         max_body: bytes of the largest request or answer that is read.
         max_depth: levels of the deepest request or answer that is decoded. Decoding recurses, hence the bound.
@@ -64,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     verify_advertise: _Flag = True
     preferred_channel: _Text = ""
     timeout: _Seconds = 10.0
+    resilience: _Flag = True
+    policies: Annotated[dict[str, Policy], Meta(description="a table of tables")] = {}
     request_timeout: _Seconds = 60.0
     max_body: _Bytes = 4 * 1024 * 1024
     # The codecs' own limit is CPython's: 1,000 frames on 3.11, less what the caller uses.
@@ -181,7 +188,9 @@ class _Loading:
             name = variable.removeprefix(_PREFIX).lower()
             if not variable.startswith(_PREFIX) or not environ[variable]:
                 continue
-            if name == "values":
+            if name == "policies":
+                self.problems.append(f"environment {variable}: policies are tables; write them in meshcore.toml")
+            elif name == "values":
                 self.problems.append(
                     f"environment {variable}: values have variables of their own: "
                     'ORDERS_CURRENCY is @inject_value("orders.currency")'
@@ -196,6 +205,9 @@ class _Loading:
         if name not in _NAMES:
             self.problems.append(f"{source}: {name}: no such setting{_hint(name)}")
             return
+        if name == "policies":
+            self._take_policies(value, source)
+            return
         converted = _convert(name, value, strict=strict)
         if converted is MISSING:
             self.problems.append(f"{source}: {name} must be {_expected(name)}, got {_shown(value)}")
@@ -207,6 +219,23 @@ class _Loading:
         else:
             self.fields[name] = converted
             self.sources[name] = source
+
+    def _take_policies(self, value: object, source: str) -> None:
+        if not isinstance(value, dict):
+            self.problems.append(f"{source}: policies must be {_expected('policies')}, got {_shown(value)}")
+            return
+        found = self.fields.setdefault("policies", {})
+        self.sources["policies"] = source
+        for key, table in cast("dict[str, Any]", value).items():
+            if isinstance(table, Policy):
+                found[key] = table
+            elif not isinstance(table, dict):
+                self.problems.append(f"{source}: policies.{key} must be a table, got {_shown(table)}")
+            else:
+                try:
+                    found[key] = read_policy(cast("dict[str, Any]", table))
+                except LocalError as error:
+                    self.problems.append(f"{source}: policies.{key}: {error.message}")
 
 
 def _convert(name: str, value: object, *, strict: bool) -> Any:

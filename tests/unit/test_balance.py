@@ -35,7 +35,7 @@ class Traffic(RuleBasedStateMachine):
 
     def push(self) -> None:
         """Hand over a snapshot, ordered by id as registries do."""
-        self.selector.update(tuple(self.there[name] for name in sorted(self.there)))
+        self.selector.update(tuple(self.there[name] for name in sorted(self.there)), 0.0)
 
     @rule(name=NAMES)
     def join(self, name: str) -> None:
@@ -59,7 +59,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(tried=SETS)
     def select(self, tried: frozenset[str]) -> None:
         """One attempt of a call that has tried some already."""
-        chosen = self.selector.select(CALL, tried)
+        chosen = self.selector.select(CALL, tried, 0.0)
         left = self.there.keys() - tried
         if chosen is None:
             assert not left
@@ -126,22 +126,22 @@ TestRoundRobin = RoundRobinTraffic.TestCase
 @pytest.mark.parametrize("selector", [FirstURLSelector(), RoundRobinURLSelector()], ids=["first", "round robin"])
 def test_nobody_is_there(selector: URLSelector) -> None:
     """Before the first snapshot and after everybody left there is no endpoint."""
-    assert selector.select(CALL, ()) is None
-    selector.update((endpoint("a"),))
-    selector.update(())
-    assert selector.select(CALL, ()) is None
+    assert selector.select(CALL, (), 0.0) is None
+    selector.update((endpoint("a"),), 0.0)
+    selector.update((), 0.0)
+    assert selector.select(CALL, (), 0.0) is None
 
 
 def test_round_robin_in_turn() -> None:
     """Each in turn; a newcomer queues at the end, and one that left is skipped without a gap."""
     selector = RoundRobinURLSelector()
     a, b, c = endpoint("a"), endpoint("b"), endpoint("c")
-    selector.update((a, b))
-    assert [selector.select(CALL, ()) for _ in range(3)] == [a, b, a]
-    selector.update((a, b, c))
-    assert [selector.select(CALL, ()) for _ in range(4)] == [b, a, c, b]
-    selector.update((b, c))
-    assert [selector.select(CALL, ()) for _ in range(3)] == [c, b, c]
+    selector.update((a, b), 0.0)
+    assert [selector.select(CALL, (), 0.0) for _ in range(3)] == [a, b, a]
+    selector.update((a, b, c), 0.0)
+    assert [selector.select(CALL, (), 0.0) for _ in range(4)] == [b, a, c, b]
+    selector.update((b, c), 0.0)
+    assert [selector.select(CALL, (), 0.0) for _ in range(3)] == [c, b, c]
 
 
 def test_a_flapping_instance_gets_no_more_than_others() -> None:
@@ -149,9 +149,9 @@ def test_a_flapping_instance_gets_no_more_than_others() -> None:
     selector = RoundRobinURLSelector()
     names = []
     for _ in range(4):
-        selector.update((endpoint("a"), endpoint("b")))
-        selector.update((endpoint("a"), endpoint("b"), endpoint("flap")))
-        chosen = selector.select(CALL, ())
+        selector.update((endpoint("a"), endpoint("b")), 0.0)
+        selector.update((endpoint("a"), endpoint("b"), endpoint("flap")), 0.0)
+        chosen = selector.select(CALL, (), 0.0)
         assert chosen is not None
         names.append(chosen.instance)
     assert names == ["a", "b", "a", "b"]

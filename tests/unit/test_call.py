@@ -11,6 +11,7 @@ from meshcore import Call, Code, CommunicationError, Handler, Interceptor, compo
 from meshcore.call import ambient_deadline
 from meshcore.client import Deadline
 from meshcore.interface import Method
+from meshcore.policy import Rules
 from meshcore.scope import CallScope, Stop, Stopped
 
 METHOD = Method("shop", "buy", (), None, is_async=True)
@@ -249,6 +250,11 @@ def test_a_scope_needs_a_task() -> None:
 # --- Deadline ---------------------------------------------------------------------------------------------------------
 
 
+def within(seconds: float) -> Deadline:
+    """The interceptor, of a method with this timeout."""
+    return Deadline({METHOD: Rules(timeout=seconds)}, time.monotonic)
+
+
 async def test_the_nearest_deadline_counts() -> None:
     """Of the call's own, the ambient one and the timeout the least is passed on, and the rest of the call stays."""
 
@@ -257,12 +263,12 @@ async def test_the_nearest_deadline_counts() -> None:
 
     now = time.monotonic()
     call = Call(METHOD, (1,), {"a": "b"}, now + 50)
-    bounded: Call = await Deadline(100)(handler, call)
+    bounded: Call = await within(100)(handler, call)
     assert (bounded.deadline, bounded.arguments, bounded.headers) == (now + 50, (1,), {"a": "b"})
     token = ambient_deadline.set(now + 20)
     try:
-        assert (await Deadline(100)(handler, call)).deadline == now + 20
-        assert 0 <= (await Deadline(5)(handler, call)).deadline - now - 5 < 1
+        assert (await within(100)(handler, call)).deadline == now + 20
+        assert 0 <= (await within(5)(handler, call)).deadline - now - 5 < 1
     finally:
         ambient_deadline.reset(token)
 
@@ -274,7 +280,7 @@ async def test_a_call_that_takes_too_long() -> None:
         await forever()
 
     with pytest.raises(CommunicationError) as late:
-        await Deadline(0.01)(handler, Call(METHOD))
+        await within(0.01)(handler, Call(METHOD))
     assert late.value.code is Code.DEADLINE_EXCEEDED
     assert late.value.message == "shop.buy was not answered within 0.01 s"
     assert (late.value.retryable, late.value.processed) == (False, True)

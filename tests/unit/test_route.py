@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore import (
@@ -35,11 +37,14 @@ from meshcore import (
     idempotent,
     service,
 )
-from meshcore.client import MAX_ATTEMPTS, client_stack
+from meshcore.balancer import Balance
+from meshcore.client import client_stack
 from meshcore.description import describe_component
 from meshcore.interface import ComponentDescription
+from meshcore.policy import DEFAULTS, Rules
 from meshcore.ports import ComponentRegistry
-from meshcore.route import Balance, Route
+from meshcore.route import Route
+from meshcore.traffic import Traffic
 from registry import LocalComponentRegistry
 
 
@@ -113,7 +118,9 @@ class Client:
         self.channels: dict[str, FailingChannel] = {}
         self.failures: dict[str, Callable[[], Exception]] = {}
         self.preferred = ""
-        self.route = Route(SHOP, registry, frozenset(known.split()), self.make)
+        self.rules = Rules(balance="round-robin", max_ejected=0.0)
+        traffic = Traffic("shop-component", self.rules, time.monotonic, random.Random(1))
+        self.route = Route(SHOP, registry, frozenset(known.split()), self.make, traffic)
         self._stack = AsyncExitStack()
 
     async def make(self, name: str, component: ComponentDescription) -> Channel:
@@ -129,7 +136,8 @@ class Client:
     def handler(self, wanted: str = "", timeout: float = 5.0) -> Handler:
         """The client stack."""
         balance = Balance(self.route, wanted, lambda: self.preferred)
-        return client_stack(balance, timeout=timeout, interceptors=())
+        rules = msgspec.structs.replace(self.rules, timeout=timeout)
+        return client_stack(balance, self.route.traffic, rules={BUY: rules, LOOK: rules}, interceptors=())
 
     async def announce(self, name: str, *channels: str) -> None:
         """An instance comes; the route knows when this returns."""
@@ -207,7 +215,7 @@ async def test_an_idempotent_call_has_a_bound(client: Client) -> None:
     with pytest.raises(Lost):
         await client.handler()(Call(LOOK))
     assert client.channels["one"].asked == ["a", "b", "c"]
-    assert MAX_ATTEMPTS == 3
+    assert DEFAULTS.attempts == 3
 
 
 @pytest.mark.parametrize("method", [BUY, LOOK])

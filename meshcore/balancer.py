@@ -1,0 +1,88 @@
+"""Sends one attempt of a call to an instance that is worth asking: the innermost part of the client stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from meshcore.attempt import Attempt
+from meshcore.call import Call
+from meshcore.errors import MeshError
+from meshcore.instances import Endpoint, Pending
+from meshcore.outcome import Outcome, outcome_of
+from meshcore.ports import Channel
+from meshcore.route import Route
+
+
+class Balance:
+    """Chooses channel and instance, sends, and learns from what comes of it.
+
+    Args:
+        route: the way to the component.
+        wanted: the channel that must be used, empty for any.
+        preferred: the mesh's preference, used if it is offered.
+    """
+
+    def __init__(self, route: Route, wanted: str, preferred: Callable[[], str]) -> None:
+        self._route = route
+        self._wanted = wanted
+        self._preferred = preferred
+
+    async def __call__(self, call: Call) -> Any:
+        """Choose and send.
+
+        Raises:
+            CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, `instance` None: there is nobody left to ask.
+        """
+        route = self._route
+        while isinstance(route.sighting, Pending):
+            await route.wait()
+        peers = route.traffic.peers
+        avoided = peers.avoided
+        found = await self._choose(call, avoided.union(call.tried) if avoided else call.tried)
+        if found is None and avoided:
+            # Better one that failed than nobody; but what is full stays full.
+            found = await self._choose(call, peers.full.union(call.tried))
+        if found is None:
+            raise route.unavailable(self._wanted, full=bool(peers.full.difference(call.tried)))
+        return await self._send(call, *found)
+
+    async def _choose(self, call: Call, but: Collection[str]) -> tuple[str, Channel, Endpoint] | None:
+        route = self._route
+        for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
+            channel = route.channels.get(name) or await route.open_channel(name)
+            now = route.traffic.clock()
+            endpoint = route.to_probe(name, call, now) or channel.selector.select(call, but, now)
+            if endpoint is not None:
+                return name, channel, endpoint
+        return None
+
+    async def _send(self, call: Call, name: str, channel: Channel, endpoint: Endpoint) -> Any:
+        traffic = self._route.traffic
+        selector, instance = channel.selector, endpoint.instance
+        begin = traffic.clock()
+        attempt = Attempt(instance, name, begin)
+        call.trail.append(attempt)
+        probe = traffic.peers.begin(instance)
+        selector.begin(endpoint)
+        outcome = Outcome.SUCCEEDED
+        attempt.outcome = "ok"
+        try:
+            return await channel.invoke(call, endpoint)
+        except MeshError as error:
+            error.instance = instance
+            outcome, attempt.outcome = outcome_of(error), error.code.value
+            raise
+        except BaseException as error:
+            outcome, attempt.outcome = outcome_of(error), type(error).__name__
+            if outcome is Outcome.IGNORABLE:
+                # Given up because another was faster or the caller left says nothing. Given up at the deadline does:
+                # this instance did not answer in time.
+                late = traffic.clock() >= call.deadline
+                outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
+            raise
+        finally:
+            end = traffic.clock()
+            attempt.seconds = end - begin
+            selector.end(endpoint, outcome, attempt.seconds, end)
+            traffic.end(instance, outcome, end, probe=probe)

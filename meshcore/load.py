@@ -1,0 +1,86 @@
+"""How loaded an instance looks from here: its peak-sensitive average latency times the calls that it has in hand.
+
+The average is Finagle's `PeakEwma`: it jumps up to a latency above it and comes down slowly, so that a slow instance is
+noticed at once and trusted again with time, also when it gets no calls at all.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf
+
+from meshcore.outcome import Outcome
+
+DECAY = 10.0
+"""Seconds in which an old latency loses 63 % of its weight; Finagle's and Linkerd's."""
+
+FAILED_LOOKS = 1.0
+"""Seconds that a failed call counts for at least: an instance that fails fast must not look fast (Linkerd: 5 s)."""
+
+REFUSED_LOOKS = 0.1
+"""Seconds that a refused call counts for at least: it should rest, but all may refuse, and one is still to be asked."""
+
+UNKNOWN = 1e6
+"""The load of an instance that has not answered yet but has a call: it gets the next one when it has answered."""
+
+_LEAST_SHARE = 0.1  # of its calls, at the very start of a new instance; Envoy's
+
+
+class Load:
+    """The load of one instance.
+
+    Args:
+        weight: its capacity, relative to the others'.
+        born: when it came, -inf if it was there from the start.
+        slow_start: seconds in which its share grows to its full size.
+    """
+
+    __slots__ = ("_born", "_cost", "_slow_start", "_stamp", "pending", "weight")
+
+    def __init__(self, weight: int = 1, born: float = -inf, slow_start: float = 0.0) -> None:
+        self.weight = weight
+        self.pending = 0
+        self._born = born
+        self._slow_start = slow_start
+        self._cost = 0.0
+        self._stamp = -inf
+
+    def cost(self, now: float) -> float:
+        """Seconds that a call takes there, 0 if none has ended yet."""
+        age = now - self._stamp
+        return self._cost * exp(-age / DECAY) if age > 0 and self._cost else self._cost
+
+    def value(self, now: float) -> float:
+        """The load. Without calls in hand the weight makes no difference: an idle instance is an idle instance."""
+        cost = self.cost(now)
+        if not cost:
+            value = UNKNOWN + self.pending if self.pending else 0.0
+        else:
+            value = cost * (self.pending / self.weight + 1.0)
+        age = now - self._born
+        return value if age >= self._slow_start else value / self.ramp(now)
+
+    def ramp(self, now: float) -> float:
+        """The part of its full share that a new instance gets."""
+        age = now - self._born
+        return 1.0 if age >= self._slow_start else max(_LEAST_SHARE, age / self._slow_start)
+
+    def end(self, outcome: Outcome, seconds: float, now: float) -> None:
+        """A call has ended after so long."""
+        if self.pending:  # else it began before this instance left and came back
+            self.pending -= 1
+        if outcome is Outcome.SUCCEEDED:
+            self._observe(seconds, now)
+        elif outcome is Outcome.FAILED:
+            self._observe(max(seconds, FAILED_LOOKS), now)
+        elif outcome is Outcome.REFUSED:
+            self._observe(max(seconds, REFUSED_LOOKS), now)
+        elif seconds > self.cost(now):  # given up: it would have taken at least as long
+            self._observe(seconds, now)
+
+    def _observe(self, seconds: float, now: float) -> None:
+        if seconds >= self._cost:
+            self._cost = seconds
+        else:
+            weight = exp(-max(0.0, now - self._stamp) / DECAY)
+            self._cost = seconds + (self._cost - seconds) * weight
+        self._stamp = now

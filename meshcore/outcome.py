@@ -1,0 +1,40 @@
+"""What came of an attempt, as the state machines of the data plane see it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from meshcore.errors import Code, LocalError, MeshError
+
+
+class Outcome(Enum):
+    """What an attempt says about the instance that was asked."""
+
+    SUCCEEDED = "succeeded"
+    """It works; so does one that answers with an exception that its interface declares, or with a client's mistake."""
+
+    REFUSED = "refused"
+    """It works, but has too much to do: no failure in a row, but no success either (so counts Linkerd a 429)."""
+
+    FAILED = "failed"
+    """It does not do its work, or cannot be reached."""
+
+    IGNORABLE = "ignorable"
+    """Nothing can be told: the attempt was given up before it ended."""
+
+
+_FAILURES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """What an attempt that ended with an error says about its instance."""
+    if isinstance(error, MeshError):
+        if isinstance(error, LocalError):
+            return Outcome.IGNORABLE
+        if error.code is Code.RESOURCE_EXHAUSTED:
+            return Outcome.REFUSED
+        return Outcome.FAILED if error.code in _FAILURES else Outcome.SUCCEEDED
+    if isinstance(error, asyncio.CancelledError):
+        return Outcome.IGNORABLE
+    return Outcome.SUCCEEDED if isinstance(error, Exception) else Outcome.IGNORABLE

@@ -1,0 +1,99 @@
+"""Which numbers govern which call: the layers of policies of one mesh, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from meshcore.errors import Code, LocalError
+from meshcore.interface import ComponentDescription, Method, ServiceDescription
+from meshcore.policy import OFF, Policy, Resolved, Rules, resolve
+from meshcore.settings import Settings
+from meshcore.suggest import did_you_mean
+
+Layer = tuple[str, Policy | None]
+
+
+class Policies:
+    """Merges defaults, what interfaces say, settings and what a caller says; what comes later wins.
+
+    The setting `timeout` is a default of one's own: the interface, which knows its methods, overrules it. A table of
+    the setting `policies` names what it is about, and overrules the interface.
+
+    Attributes:
+        resilient: whether what failed or is slow is repeated at all.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.resilient = settings.resilience
+        source = settings.sources.get("timeout", "argument")
+        self._defaults: list[Layer] = []
+        if source != "default":
+            self._defaults.append((f"setting timeout ({source})", Policy(timeout=settings.timeout)))
+        if not settings.resilience:
+            self._defaults.append(("setting resilience", OFF))
+
+    def of_component(self, component: ComponentDescription) -> Resolved:
+        """The rules that all calls to a component share."""
+        return resolve(
+            [*self._defaults, (f"component {component.name}", component.policy), self._named(component.name)]
+        )
+
+    def of_method(
+        self, component: ComponentDescription, service: ServiceDescription, method: Method, caller: Policy | None = None
+    ) -> Resolved:
+        """The rules of one method's calls."""
+        return resolve(
+            [
+                *self._defaults,
+                (f"component {component.name}", component.policy),
+                (f"interface {service.name}", service.policy),
+                (f"method {method}", method.policy),
+                self._named(component.name),
+                self._named(service.name),
+                self._named(str(method)),
+                ("call", caller),
+            ]
+        )
+
+    def rules(
+        self, component: ComponentDescription, service: ServiceDescription, caller: Policy | None = None
+    ) -> Mapping[Method, Rules]:
+        """The rules of all methods of a service."""
+        return {method: self.of_method(component, service, method, caller).rules for method in service.methods}
+
+    def problems(self, components: Iterable[ComponentDescription]) -> list[str]:
+        """What the setting `policies` says that cannot be, as far as these components tell."""
+        found: list[str] = []
+        known: set[str] = set()
+        owners: set[str] = set()
+        for component in components:
+            owners.add(component.name)
+            known.add(component.name)
+            for service in component.services:
+                known.add(service.name)
+                known.update(str(method) for method in service.methods)
+        for name, policy in self._settings.policies.items():
+            owner, dot, _ = name.partition(".")
+            if dot and owner in known and name not in known:
+                found.append(f"setting policies: no method {name!r}{did_you_mean(name, known)}")
+            if policy.shared and name in known - owners:
+                text = ", ".join(policy.shared)
+                found.append(f"setting policies.{name}: {text}: shared by all calls to a component, so set it there")
+        return found
+
+    def _named(self, name: str) -> Layer:
+        return f"setting policies.{name}", self._settings.policies.get(name)
+
+
+def merged(first: Policy | None, second: Policy) -> Policy:
+    """Both policies of a caller, of which the second counts where both say something.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, it says something that is not a call's to say.
+    """
+    if second.shared:
+        text = f"{', '.join(second.shared)}: shared by all calls to a component, so no single call can set it"
+        raise LocalError(Code.INVALID_ARGUMENT, f"policy: {text}")
+    values = {name: getattr(policy, name) for policy in (first, second) if policy for name in policy.given}
+    return Policy(**values)

@@ -1,0 +1,71 @@
+"""What a mesh's calls to one component share: what is known of its instances, and what may be spent on retries."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Collection
+
+from meshcore.budget import Budget
+from meshcore.interface import Method
+from meshcore.latency import Latency
+from meshcore.outcome import Outcome
+from meshcore.peers import Peers
+from meshcore.policy import Rules
+
+log = logging.getLogger("meshcore.traffic")
+
+_HEDGE_RESERVE = 1.0
+"""Hedges per second beyond `max_extra_load`: a caller of few calls would never save up for one."""
+
+
+class Traffic:
+    """The shared state of a component's calls.
+
+    Attributes:
+        rules: of the component, for what is shared.
+        clock: the time of all its machines, monotonic seconds.
+        rng: chance.
+        peers: its instances.
+        retries: the budget of retries, and of hedges too: one for all layers.
+    """
+
+    def __init__(self, component: str, rules: Rules, clock: Callable[[], float], rng: random.Random) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.rng = rng
+        self.peers = Peers(rules, rng)
+        self.retries = Budget(rules.retry_ratio, rules.retry_reserve)
+        self._component = component
+        self._hedges: dict[float, Budget] = {}
+        self._latencies: dict[Method, Latency] = {}
+
+    def latency(self, method: Method) -> Latency:
+        """How long calls of a method take."""
+        latency = self._latencies.get(method)
+        if latency is None:
+            latency = self._latencies[method] = Latency()
+        return latency
+
+    def hedges(self, share: float) -> Budget:
+        """The budget of hedges that come at the time that `max_extra_load` gives."""
+        budget = self._hedges.get(share)
+        if budget is None:
+            budget = self._hedges[share] = Budget(share, _HEDGE_RESERVE)
+        return budget
+
+    def update(self, instances: Collection[str]) -> None:
+        """Take over who is there."""
+        self.peers.update(instances)
+
+    def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool) -> None:
+        """An attempt has ended; say what that changes."""
+        panicking = self.peers.panicking
+        if self.peers.end(instance, outcome, now, probe=probe):
+            seconds = self.peers[instance].until - now
+            log.warning("%s: %s fails and is left alone for %.1f s", self._component, instance, seconds)
+        if self.peers.panicking and not panicking:
+            log.error(
+                "%s: so many of its instances fail that no further one is ejected: it may not be the instances",
+                self._component,
+            )
