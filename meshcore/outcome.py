@@ -15,7 +15,8 @@ class Outcome(Enum):
     """It works; so does one that answers with an exception that its interface declares, or with a client's mistake."""
 
     REFUSED = "refused"
-    """It works, but has too much to do: no failure in a row, but no success either (so counts Linkerd a 429)."""
+    """It works, but has too much to do. It looks slow, so that others are asked, but it is not ejected for that: with
+    half of an overloaded fleet away, the other half would do no better."""
 
     FAILED = "failed"
     """It does not do its work, or cannot be reached."""

@@ -27,6 +27,10 @@ _PATIENCE = 2.0
 """A probe should be a call that can be repeated elsewhere. After so many times the ejection any call will do."""
 
 
+_NEUTRAL = frozenset({Outcome.IGNORABLE, Outcome.REFUSED})
+"""What says nothing for or against an instance: it was not asked to the end, or has enough to do."""
+
+
 class State(Enum):
     """Where an instance stands."""
 
@@ -73,7 +77,7 @@ class Peer:
             self._failures_in_row = 0
             self._good[at % _BUCKETS] += 1
         else:
-            self._failures_in_row += outcome is Outcome.FAILED
+            self._failures_in_row += 1
             self._bad[at % _BUCKETS] += 1
 
     def fails(self, rules: Rules) -> bool:
@@ -217,15 +221,15 @@ class Peers:
                 self._changed()
         if probe and peer.state is State.PROBED:
             return self._end_of_probe(instance, peer, outcome, now)
-        if peer.state is not State.ADMITTED or outcome is Outcome.IGNORABLE:
+        if peer.state is not State.ADMITTED or outcome in _NEUTRAL:
             return False
         return self._counted(instance, peer, outcome, now)
 
     def _end_of_probe(self, instance: str, peer: Peer, outcome: Outcome, now: float) -> bool:
-        if outcome is Outcome.IGNORABLE:
+        if outcome in _NEUTRAL:
             peer.state = State.EJECTED  # its time is over, so it is due again
             return False
-        if outcome is not Outcome.SUCCEEDED:
+        if outcome is Outcome.FAILED:
             peer.eject(self._rules, now, self._rng)
             return True
         peer.admit(now)

@@ -91,8 +91,8 @@ def test_not_given(tmp_path):
 
 
 NAMES = (
-    "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, request_timeout, max_body, "
-    "max_depth, max_concurrency, max_threads, drain, zone, version, weight, debug, values"
+    "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, "
+    "request_timeout, max_body, max_depth, max_concurrency, max_threads, drain, zone, version, weight, debug, values"
 )
 
 
