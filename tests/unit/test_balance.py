@@ -267,7 +267,7 @@ def test_a_slow_instance_gets_few_calls() -> None:
 def test_weights_are_shares_of_the_calls() -> None:
     """Of an idle pair of weights one and three the heavier one gets three of four."""
     counts = answering(
-        least_loaded(Endpoint("a", "http://a"), Endpoint("b", "http://b", weight=3)), {"a": 1, "b": 1}, 4000
+        least_loaded(Endpoint("a", "http://a"), Endpoint("b", "http://b", weight=3)), {"a": 0.01, "b": 0.01}, 4000
     )
     assert 2.5 < counts["b"] / counts["a"] < 3.5
 
