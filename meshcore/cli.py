@@ -6,7 +6,7 @@ import importlib
 import shutil
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ _LOCAL = 2
 _COMMUNICATION = 3
 _REMOTE = 4
 _AUTHORIZATION = 5
+
+
+_LOOK = 2.0
+"""Seconds in which a registry that knows an instance has told it."""
 
 
 def main() -> None:
@@ -110,6 +114,19 @@ def build() -> "Typer":
             settings = _settings(context.obj, module=module, registry=registry, timeout=timeout)
             print(asyncio.run(_call(settings, method, arguments or [], channel)))
 
+    @app.command()
+    def why(
+        context: Context,
+        method: Annotated[str, Argument(help="service.method")],
+        *,
+        module: Annotated[str | None, module_option] = None,
+        channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
+        registry: Annotated[str | None, registry_option] = None,
+    ) -> None:
+        """Tell which numbers govern calls of a method, who set them, and which instances may be asked."""
+        with _one_line(debug=context.obj):
+            asyncio.run(_why(_settings(context.obj, module=module, registry=registry), method, channel))
+
     return app
 
 
@@ -149,6 +166,43 @@ def _fail(text: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+async def _why(settings: "Settings", typed: str, channel: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from meshcore.errors import CommunicationError
+    from meshcore.mesh import Mesh
+
+    client, service, method = _client_of(settings, typed)
+    async with Mesh(client, settings=settings) as mesh:
+        with suppress(CommunicationError):  # the explanation says so
+            await mesh.wait_for(service.interface, timeout=_LOOK)
+        found = mesh.why(service.interface, method.name, channel)
+    console = Console(width=_width(), soft_wrap=True, highlight=False)
+    console.print(f"{found.method} of {found.component}, over {found.channel or 'no channel'}: {found.choice}")
+    rules = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("rule", "value", "from"):
+        rules.add_column(heading, no_wrap=True)
+    for name, (value, source) in found.rules.items():
+        rules.add_row(name, str(value), source)
+    console.print(rules)
+    if found.problem:
+        console.print(found.problem)
+        return
+    instances = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("instance", "url", "zone", "weight", "state"):
+        instances.add_column(heading, no_wrap=True)
+    for each in found.instances:
+        instances.add_row(each.instance, each.url, each.zone, str(each.weight), each.state)
+    console.print(instances)
+
+
+def _width() -> int:
+    """What is piped into another program must not be cut at the width of a terminal that is not there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+
+
 async def _list(settings: "Settings") -> None:
     from rich import box
     from rich.console import Console
@@ -173,9 +227,7 @@ async def _list(settings: "Settings") -> None:
     if not table.row_count:
         print(f"nothing is announced in {settings.registry}", file=sys.stderr)
         return
-    # What is piped into another program must not be cut at the width of a terminal that is not there.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-    Console(width=width, soft_wrap=True).print(table)
+    Console(width=_width(), soft_wrap=True).print(table)
 
 
 async def _call(settings: "Settings", typed: str, texts: Sequence[str], channel: str) -> str:
@@ -183,20 +235,12 @@ async def _call(settings: "Settings", typed: str, texts: Sequence[str], channel:
     import anyio.to_thread
     import msgspec
 
-    from meshcore.app import load_module
     from meshcore.codec import JSON
-    from meshcore.errors import Code, ConfigurationError, RemoteError
-    from meshcore.injection import module
+    from meshcore.errors import Code, RemoteError
     from meshcore.mesh import Mesh
 
-    if not settings.module:
-        text = "say which module declares the service: --module package.module:Class, or MESHCORE_MODULE"
-        raise ConfigurationError(f"cannot call {typed!r}", [text])
-    components = _components(load_module(settings))
-    service, method = _find([service for component in components for service in component.services], typed)
+    client, service, method = _client_of(settings, typed)
     positional, named = _read_arguments(method, texts)
-    # Only what is declared, without the implementations: those run elsewhere.
-    client = module(components=[component.interface for component in components])(type("Client", (), {}))
     async with Mesh(client, settings=settings) as mesh:
         function = getattr(await mesh.get_service(service.interface, channel), method.name)
         try:
@@ -208,6 +252,22 @@ async def _call(settings: "Settings", typed: str, texts: Sequence[str], channel:
             code = getattr(error, "code", Code.FAILED_PRECONDITION)
             raise RemoteError(code, f"{type(error).__name__}: {error}") from error
     return msgspec.json.format(JSON.encoder(method.returns)(result), indent=2).decode()
+
+
+def _client_of(settings: "Settings", typed: str) -> "tuple[type, ServiceDescription, Method]":
+    """A module for a client, and the method that it is to call."""
+    from meshcore.app import load_module
+    from meshcore.errors import ConfigurationError
+    from meshcore.injection import module
+
+    if not settings.module:
+        text = "say which module declares the service: --module package.module:Class, or MESHCORE_MODULE"
+        raise ConfigurationError(f"cannot call {typed!r}", [text])
+    components = _components(load_module(settings))
+    service, method = _find([service for component in components for service in component.services], typed)
+    # Only what is declared, without the implementations: those run elsewhere.
+    client = module(components=[component.interface for component in components])(type("Client", (), {}))
+    return client, service, method
 
 
 def _components(module_class: type) -> "list[ComponentDescription]":

@@ -1,6 +1,6 @@
 """The client stack: what a call to another process passes through, outermost first.
 
-proxy > deadline > the user's interceptors > hedge > retry > balance > channel
+proxy > limit > deadline > the user's interceptors > hedge > retry > balance > channel
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from meshcore.attempt import Attempt
 from meshcore.call import Call, Handler, Interceptor, ambient_deadline, compose
-from meshcore.errors import MeshError
+from meshcore.errors import Code, LocalError, MeshError
 from meshcore.hedge import Hedge
 from meshcore.interface import Method
 from meshcore.policy import Rules
@@ -25,6 +25,7 @@ def client_stack(
     *,
     rules: Mapping[Method, Rules],
     interceptors: Sequence[Interceptor],
+    limit: Limit,
     resilient: bool = True,
 ) -> Handler:
     """The handler under a proxy.
@@ -34,6 +35,7 @@ def client_stack(
         traffic: what the component's calls share.
         rules: the numbers that govern each method.
         interceptors: the user's own.
+        limit: of all calls of the mesh.
         resilient: whether to repeat what failed or is slow.
     """
     again: list[Interceptor] = []
@@ -44,10 +46,38 @@ def client_stack(
         ]
     return compose(
         balance,
-        Deadline(rules, traffic.clock),  # outermost: its time covers all attempts, and what the interceptors wait for
+        limit,  # outermost: what is refused costs nothing
+        Deadline(rules, traffic.clock),  # its time covers all attempts, and whatever the interceptors wait for
         *interceptors,  # see a call once, however often it is sent; `call.trail` shows the attempts
         *again,
     )
+
+
+class Limit:
+    """Refuses calls when the mesh has very many under way: else those that are not answered pile up in memory.
+
+    Args:
+        calls: that may be under way at once.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self._calls = calls
+        self._under_way = 0
+
+    async def __call__(self, handler: Handler, call: Call) -> Any:
+        """Run the call if there is room.
+
+        Raises:
+            LocalError: RESOURCE_EXHAUSTED.
+        """
+        if self._under_way >= self._calls:
+            text = f"{call.method}: {self._calls} calls of this mesh are under way already (setting max_calls)"
+            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
+        self._under_way += 1
+        try:
+            return await handler(call)
+        finally:
+            self._under_way -= 1
 
 
 class Deadline:

@@ -12,6 +12,7 @@ from meshcore.instances import Bound
 from meshcore.runtime import Runtime
 from meshcore.scope import CallScope, Stopped, deadline_exceeded
 from meshcore.settings import Settings, load_settings
+from meshcore.why import Explanation
 
 T = TypeVar("T")
 
@@ -123,6 +124,15 @@ class Mesh:
             error = deadline_exceeded(f"wait_for({cls.__qualname__})", seconds)
             error.message += f": {route.unavailable('').message}"
             raise error from None
+
+    def why(self, interface: Callable[..., object], method: str, preferred_channel: str = "") -> Explanation:
+        """Why a call made now would go where it goes: its numbers, who set them, and how the instances stand.
+
+        Raises:
+            LocalError: the interface has no such method, or there is no channel of that name.
+            ConfigurationError: the interface cannot be called.
+        """
+        return self.runtime.why(cast("type", interface), method, preferred_channel)
 
     def set_preferred_channel(self, name: str) -> None:
         """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""

@@ -11,7 +11,7 @@ import msgspec
 from meshcore.balancer import Balance
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.catalog import Catalog
-from meshcore.client import Deadline, client_stack
+from meshcore.client import Deadline, Limit, client_stack
 from meshcore.declare import ServiceMark
 from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.interface import ComponentDescription
@@ -132,7 +132,7 @@ class Proxies:
         if name and name not in {*self._known, LOCAL}:
             raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self._known, LOCAL})}")
 
-    def open(self, served: Handler, interceptors: Interceptors) -> None:
+    def open(self, served: Handler, interceptors: Interceptors, limit: Limit) -> None:
         """Give all proxies their handlers."""
         local = compose(served, *interceptors.client)
 
@@ -149,6 +149,7 @@ class Proxies:
                 route.traffic,
                 rules=rules,
                 interceptors=interceptors.client,
+                limit=limit,
                 resilient=self._policies.resilient,
             )
 

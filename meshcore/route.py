@@ -27,6 +27,13 @@ class Route:
     """Follows one component in the registry and keeps its channels' selectors up to date.
 
     One per component and mesh, however many proxies there are.
+
+    Attributes:
+        component: the component.
+        traffic: what all calls to it share.
+        sighting: what the registry reported last.
+        instances: the ones in use; last known good, if the registry cannot tell.
+        channels: those that were made so far, by name.
     """
 
     def __init__(
@@ -45,7 +52,7 @@ class Route:
         self._registry = registry
         self._known = known
         self._make = make
-        self._instances: tuple[Instance, ...] = ()
+        self.instances: tuple[Instance, ...] = ()
         self._offered: tuple[str, ...] = ()
         self.channels: dict[str, Channel] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
@@ -69,18 +76,18 @@ class Route:
         """Take over what the registry reports."""
         match sighting:
             case Bound(instances):
-                self._instances = instances
+                self.instances = instances
             case Absent():
-                self._instances = ()
-            case Failed(cause) if self._instances:  # last known good: the registry's trouble is not the instances'
+                self.instances = ()
+            case Failed(cause) if self.instances:  # last known good: the registry's trouble is not the instances'
                 log.warning("registry cannot tell who offers %s, keeping what is known: %s", self.component.name, cause)
                 return
             case Failed() | Pending():
                 pass
         self.sighting = sighting
         self._subset()
-        self.traffic.update([instance.id for instance in self._instances])
-        names = [address.channel for instance in self._instances for address in instance.addresses]
+        self.traffic.update([instance.id for instance in self.instances])
+        names = [address.channel for instance in self.instances for address in instance.addresses]
         self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
             self._push(name, channel)
@@ -89,9 +96,9 @@ class Route:
 
     def _subset(self) -> None:
         """Keep to some of very many instances: connections cost both sides, and load is spread by then."""
-        if len(self._instances) > _MANY:
-            used = subset([instance.id for instance in self._instances], self._client, _MANY)
-            self._instances = tuple(instance for instance in self._instances if instance.id in used)
+        if len(self.instances) > _MANY:
+            used = subset([instance.id for instance in self.instances], self._client, _MANY)
+            self.instances = tuple(instance for instance in self.instances if instance.id in used)
 
     async def wait(self) -> None:
         """Return when the sighting changes.
@@ -108,7 +115,7 @@ class Route:
         return LocalError(Code.FAILED_PRECONDITION, f"component {self.component.name!r}: the mesh has stopped")
 
     def _push(self, name: str, channel: Channel) -> None:
-        endpoints = (instance.endpoint(name) for instance in self._instances)
+        endpoints = (instance.endpoint(name) for instance in self.instances)
         found = tuple(endpoint for endpoint in endpoints if endpoint is not None)
         self._endpoints[name] = {endpoint.instance: endpoint for endpoint in found}
         channel.selector.update(found, self.traffic.clock())

@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 from meshcore.adapters import installed_channels, load_channel, make_registry
 from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
+from meshcore.client import Limit
 from meshcore.components import AbstractComponent, Component, ComponentStatus
 from meshcore.doors import Bridge, Workers
 from meshcore.errors import Code, CommunicationError, ConfigurationError, LocalError
@@ -27,12 +28,14 @@ from meshcore.interface import ComponentDescription
 from meshcore.marks import find_mark
 from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
-from meshcore.proxies import Interceptors, Proxies
+from meshcore.proxies import LOCAL, Interceptors, Proxies
 from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object, recipes_of_module
 from meshcore.route import Route
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings
+from meshcore.suggest import did_you_mean
 from meshcore.traffic import Traffic
+from meshcore.why import Explanation, explain, explain_local
 
 log = logging.getLogger("meshcore.runtime")
 
@@ -101,7 +104,7 @@ class Runtime:
             client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
         )
         self.handler = compose(self._dispatch, *interceptors.server)
-        self.proxies.open(self.handler, interceptors)
+        self.proxies.open(self.handler, interceptors, Limit(settings.max_calls))
         stack.callback(bridge.close)
         stack.callback(self.proxies.close)
         for hosted in self.catalog.hosted:
@@ -186,6 +189,22 @@ class Runtime:
             self._routes[component.name] = route
             self._following.start(route)
         return route
+
+    def why(self, interface: type, name: str, wanted: str) -> Explanation:
+        """Why a call made now would go where it goes."""
+        reason = self.proxies.why_not(interface, wanted)
+        if reason:
+            raise LocalError(Code.INVALID_ARGUMENT, reason)
+        service = self.catalog.service(interface)
+        method = service.method(name)
+        if method is None:
+            hint = did_you_mean(name, [method.name for method in service.methods])
+            raise LocalError(Code.INVALID_ARGUMENT, f"{service.name} has no method {name!r}{hint}")
+        component = self.catalog.component_of(interface)
+        resolved = self.policies.of_method(component, service, method)
+        if self.is_local(interface) and wanted in {"", LOCAL}:
+            return explain_local(component.name, method, resolved)
+        return explain(self.route(component), method, resolved, wanted, self.proxies.preferred)
 
     async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
         cls = self.catalog.channels.get(name) or load_channel(self._entries[name])

@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         resilience: whether failed and slow calls are repeated, and failing instances ejected.
         policies: by the name of a component, of a service, or of a method as `service.method`: the numbers that govern
             calls to it. They take precedence over what the interface says.
+        max_calls: calls to other processes that may be under way at once; beyond that they are refused.
         request_timeout: seconds that a server grants to one request, whatever the caller grants; `inf` for no bound.
         max_body: bytes of the largest request or answer that is read.
         max_depth: levels of the deepest request or answer that is decoded. Decoding recurses, hence the bound.
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout: _Seconds = 10.0
     resilience: _Flag = True
     policies: Annotated[dict[str, Policy], Meta(description="a table of tables")] = {}
+    max_calls: _Count = 10_000
     request_timeout: _Seconds = 60.0
     max_body: _Bytes = 4 * 1024 * 1024
     # The codecs' own limit is CPython's: 1,000 frames on 3.11, less what the caller uses.

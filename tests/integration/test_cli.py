@@ -120,6 +120,22 @@ async def test_run_serves_until_it_is_told_to_end(meshcore: Shell, number: int) 
         assert (await meshcore("ls"))[1] == ""
 
 
+async def test_why_tells_the_numbers_and_the_instances(meshcore: Shell) -> None:
+    """`why` says who set which number and who may be asked; and why nobody may, if nobody is there."""
+    (meshcore.folder / "meshcore.toml").write_text('[policies."greeting.hello"]\nattempts = 7\n')
+    status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
+    assert status == 0
+    assert re.search(r"^ attempts +7 +setting policies.greeting.hello *$", out, re.MULTILINE)
+    assert re.search(r"^ timeout +10.0 +default *$", out, re.MULTILINE)
+    assert "component 'greeting-component' is offered by nobody, says DirectoryComponentRegistry" in out
+    async with meshcore.running(GREETING) as (_, url):
+        status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
+        assert out.startswith("greeting.hello of greeting-component, over dispatch-msgpack: the less loaded of two")
+        assert re.search(rf"^ greeting-component-\w+ +{re.escape(url)} +1 +admitted *$", out, re.MULTILINE)
+    status, _, err = await meshcore("why", "greeting.hallo", "--module", GREETING)
+    assert (status, "did you mean 'hello'?" in err) == (2, True)
+
+
 async def test_run_finishes_calls_in_progress(meshcore: Shell) -> None:
     """A call that was begun before SIGTERM gets its answer."""
     async with meshcore.running(PROBE) as (process, url), aiohttp.ClientSession() as session:

@@ -7,7 +7,7 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -38,13 +38,15 @@ from meshcore import (
     service,
 )
 from meshcore.balancer import Balance
-from meshcore.client import client_stack
+from meshcore.call import ambient_attempt
+from meshcore.client import Limit, client_stack
 from meshcore.description import describe_component
 from meshcore.interface import ComponentDescription
-from meshcore.policy import DEFAULTS, Rules
+from meshcore.policy import DEFAULTS, Policy, Rules, resolve
 from meshcore.ports import ComponentRegistry
 from meshcore.route import Route
 from meshcore.traffic import Traffic
+from meshcore.why import explain
 from registry import LocalComponentRegistry
 
 
@@ -118,6 +120,7 @@ class Client:
         self.channels: dict[str, FailingChannel] = {}
         self.failures: dict[str, Callable[[], Exception]] = {}
         self.preferred = ""
+        self.most = 1000
         self.rules = Rules(balance="round-robin", max_ejected=0.0)
         traffic = Traffic("shop-component", self.rules, time.monotonic, random.Random(1))
         self.route = Route(SHOP, registry, frozenset(known.split()), self.make, traffic)
@@ -137,7 +140,9 @@ class Client:
         """The client stack."""
         balance = Balance(self.route, wanted, lambda: self.preferred)
         rules = msgspec.structs.replace(self.rules, timeout=timeout)
-        return client_stack(balance, self.route.traffic, rules={BUY: rules, LOOK: rules}, interceptors=())
+        return client_stack(
+            balance, self.route.traffic, rules={BUY: rules, LOOK: rules}, interceptors=(), limit=Limit(self.most)
+        )
 
     async def announce(self, name: str, *channels: str) -> None:
         """An instance comes; the route knows when this returns."""
@@ -488,3 +493,134 @@ async def test_all_channels_are_closed(client: Client, caplog: pytest.LogCapture
     await client.route.aclose()
     assert client.channels["two"].closed == 1
     assert "cannot close" in caplog.text
+
+
+# --- What is not asked, and what is told ------------------------------------------------------------------------------
+
+
+async def test_an_instance_that_fails_is_left_alone(client: Client) -> None:
+    """Five failures in a row, and it is not asked any more; `why` says so, and when it will be."""
+    client.route.traffic = Traffic("shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1))
+    client.route.see(client.route.sighting)
+    handler = client.handler()
+    client.failures["b"] = Lost
+    for _ in range(15):
+        with suppress(MeshError):
+            await handler(Call(BUY))
+    asked = client.channels["one"].asked
+    assert asked.count("b") == 5
+    del asked[:]
+    for _ in range(9):
+        await handler(Call(BUY))
+    assert set(asked) == {"a", "c"}
+    resolved = resolve([("call", Policy(balance="round-robin"))])
+    found = explain(client.route, BUY, resolved, "", "")
+    assert (found.channel, found.choice) == ("one", "the instance that was chosen longest ago")
+    assert found.rules["balance"] == ("round-robin", "call")
+    assert [(each.instance, each.state) for each in found.instances] == [
+        ("a", "admitted"),
+        ("b", "ejected"),
+        ("c", "admitted"),
+    ]
+    assert found.instances[1].remark.startswith("is probed in ")
+
+
+async def test_all_instances_are_full(client: Client) -> None:
+    """With as many calls in hand as they may have the next is refused here, and was not processed."""
+    rules = Rules(balance="round-robin", concurrency=2)
+    client.route.traffic = Traffic("shop-component", rules, time.monotonic, random.Random(1))
+    client.route.see(client.route.sighting)
+    handler = client.handler()
+    await handler(Call(BUY))
+    gate = client.channels["one"].gate = asyncio.Event()
+    calls = [asyncio.ensure_future(handler(Call(BUY))) for _ in range(6)]
+    await asyncio.sleep(0)
+    with pytest.raises(CommunicationError) as full:
+        await handler(Call(BUY))
+    assert (full.value.code, full.value.processed) == (Code.RESOURCE_EXHAUSTED, False)
+    assert "has 2 calls of this mesh in hand" in full.value.message
+    gate.set()
+    assert sorted(await asyncio.gather(*calls)) == ["a", "a", "b", "b", "c", "c"]
+    await handler(Call(BUY))
+
+
+async def test_a_mesh_has_so_many_calls_under_way(client: Client) -> None:
+    """Beyond that a call is refused before anything is done, and there is room again when one has ended."""
+    client.most = 1
+    rules = {BUY: client.rules, LOOK: client.rules}
+    limit = Limit(1)
+    balance = Balance(client.route, "", lambda: "")
+    handler = client_stack(balance, client.route.traffic, rules=rules, interceptors=(), limit=limit)
+    await handler(Call(BUY))
+    gate = client.channels["one"].gate = asyncio.Event()
+    first = asyncio.ensure_future(handler(Call(BUY)))
+    await asyncio.sleep(0)
+    with pytest.raises(LocalError, match="1 calls of this mesh are under way already"):
+        await handler(Call(BUY))
+    gate.set()
+    await first
+    await handler(Call(BUY))
+
+
+async def test_an_error_tells_what_was_tried(client: Client) -> None:
+    """Instances, channel and outcome of each attempt, on the error and in its traceback."""
+    handler = client.handler()
+    client.failures = dict.fromkeys("abc", Lost)
+    with pytest.raises(MeshError) as lost:
+        await handler(Call(LOOK))
+    attempts = lost.value.attempts
+    assert [(each.instance, each.channel, each.outcome) for each in attempts] == [
+        (name, "one", "unavailable") for name in "abc"
+    ]
+    assert all(each.seconds is not None for each in attempts)
+    assert "".join(lost.value.__notes__).startswith("tried: a over one: unavailable after ")
+
+
+async def test_a_call_below_a_retry_is_not_retried(client: Client) -> None:
+    """What may have begun is not sent again by a call that serves a second attempt; what was refused still is."""
+    handler = client.handler()
+    token = ambient_attempt.set(2)
+    try:
+        client.failures = {"a": Lost}
+        with pytest.raises(Lost):
+            await handler(Call(LOOK))
+        client.failures.update(b=Refused)
+        assert await handler(Call(LOOK)) == "c"
+    finally:
+        ambient_attempt.reset(token)
+
+
+async def test_retries_are_bounded_by_a_budget(client: Client) -> None:
+    """When everything fails, a thousand calls are not three thousand: a fifth more, and what the reserve grants."""
+    client.failures = dict.fromkeys("abc", Lost)
+    handler = client.handler()
+    for _ in range(1000):
+        with pytest.raises(Lost):
+            await handler(Call(LOOK))
+    assert 1000 + 200 <= len(client.channels["one"].asked) <= 1000 + 200 + 100 + 1
+
+
+class Busy(RemoteError):
+    """Too much to do."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, "busy", processed=False)
+        self.retry_after = 0.2
+
+
+async def test_who_asks_for_time_gets_it(client: Client) -> None:
+    """The others are asked at once; the same ones only after the time that they asked for."""
+    client.failures = dict.fromkeys("abc", Busy)
+    client.rules = msgspec.structs.replace(client.rules, attempts=4)
+    handler = client.handler()
+    begin = time.monotonic()
+    with pytest.raises(Busy) as busy:
+        await handler(Call(LOOK))
+    asked = [attempt.began - begin for attempt in busy.value.attempts]
+    assert len(asked) == 4
+    assert asked[2] < 0.2 <= asked[3]
+    handler = client.handler(timeout=0.15)
+    begin = time.monotonic()
+    with pytest.raises(Busy):  # and nobody waits for a time that will not come
+        await handler(Call(LOOK))
+    assert time.monotonic() - begin < 0.15
