@@ -14,6 +14,10 @@ from meshcore.ports import Channel
 from meshcore.route import Route
 
 
+_LONGEST_REST = 300.0
+"""Seconds; an instance that asks for time looks that slow, so that others are asked, but no slower (Linkerd's bound)."""
+
+
 class Balance:
     """Chooses channel and instance, sends, and learns from what comes of it.
 
@@ -66,12 +70,14 @@ class Balance:
         probe = traffic.peers.begin(instance)
         selector.begin(endpoint)
         outcome = Outcome.SUCCEEDED
+        rest = 0.0
         attempt.outcome = "ok"
         try:
             return await channel.invoke(call, endpoint)
         except MeshError as error:
             error.instance = instance
             outcome, attempt.outcome = outcome_of(error), error.code.value
+            rest = min(error.retry_after or 0.0, _LONGEST_REST)
             raise
         except BaseException as error:
             outcome, attempt.outcome = outcome_of(error), type(error).__name__
@@ -84,5 +90,5 @@ class Balance:
         finally:
             end = traffic.clock()
             attempt.seconds = end - begin
-            selector.end(endpoint, outcome, attempt.seconds, end)
+            selector.end(endpoint, outcome, max(attempt.seconds, rest), end)
             traffic.end(instance, outcome, end, probe=probe)

@@ -10,7 +10,7 @@ from typing import Any
 
 from meshcore.attempt import Attempt
 from meshcore.call import Call, Handler, Interceptor, ambient_deadline, compose
-from meshcore.errors import Code, LocalError, MeshError
+from meshcore.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.hedge import Hedge
 from meshcore.interface import Method
 from meshcore.policy import Rules
@@ -101,6 +101,9 @@ class Deadline:
         rules = self._rules[call.method]
         now = self._clock()
         deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
+        if deadline <= now:  # the call that this is made for has no time left: it must cost nothing any more
+            text = f"{call.method} was not sent: its caller's deadline had passed"
+            raise CommunicationError(Code.DEADLINE_EXCEEDED, text, retryable=False, processed=False)
         trail: list[Attempt] = []
         call = Call(call.method, call.arguments, call.headers, deadline, call.attempt, call.tried, rules, trail)
         try:

@@ -273,6 +273,22 @@ async def test_the_nearest_deadline_counts() -> None:
         ambient_deadline.reset(token)
 
 
+async def test_a_call_without_any_time_left_is_not_made() -> None:
+    """When the deadline of the call that is being served has passed, nothing is sent for it any more."""
+    sent: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        sent.append(call)
+
+    token = ambient_deadline.set(time.monotonic() - 0.1)
+    try:
+        with pytest.raises(CommunicationError) as late:
+            await within(10)(handler, Call(METHOD))
+    finally:
+        ambient_deadline.reset(token)
+    assert (late.value.code, late.value.processed, sent) == (Code.DEADLINE_EXCEEDED, False, [])
+
+
 async def test_a_call_that_takes_too_long() -> None:
     """The error says how long was waited, and that the call may have been processed."""
 
