@@ -13,9 +13,8 @@ from meshcore.outcome import Outcome, outcome_of
 from meshcore.ports import Channel
 from meshcore.route import Route
 
-
 _LONGEST_REST = 300.0
-"""Seconds; an instance that asks for time looks that slow, so that others are asked, but no slower (Linkerd's bound)."""
+"""Seconds; an instance that asks for time looks that slow, so that others are asked, but no slower; Linkerd's."""
 
 
 class Balance:
