@@ -25,6 +25,7 @@ from meshcore.healthcheck import HealthCheckManager, HealthChecksMark, health_pr
 from meshcore.injector import Injector
 from meshcore.instances import Instance
 from meshcore.interface import ComponentDescription
+from meshcore.limit import AdaptiveLimit
 from meshcore.marks import find_mark
 from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
@@ -177,6 +178,7 @@ class Runtime:
             max_concurrency=settings.max_concurrency,
             request_timeout=settings.request_timeout,
             debug=settings.debug,
+            limit=AdaptiveLimit(settings.max_concurrency) if settings.adaptive_limit else None,
         )
 
     def route(self, component: ComponentDescription) -> Route:

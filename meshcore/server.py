@@ -1,6 +1,6 @@
 """The server stack: what a served call passes through, outermost first.
 
-    decode > refuse > scope (deadline, disconnect) > the user's interceptors > dispatch > implementation
+    decode > refuse (stopping, limits) > scope (deadline, disconnect) > your interceptors > dispatch > implementation
 
 A local call uses the same handler from the user's interceptors on.
 """
@@ -23,6 +23,7 @@ from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError, MeshError
 from meshcore.interface import Method, ServiceDescription
+from meshcore.limit import AdaptiveLimit
 from meshcore.scope import CallScope, Stop, Stopped
 
 log = logging.getLogger("meshcore.server")
@@ -105,13 +106,24 @@ class Server:
     Attributes:
         draining: new calls are refused as not processed, so that their callers send them elsewhere.
         active: how many calls run.
+        limit: what adapts how many calls are admitted below `max_concurrency`, None for nothing. It wants to be told
+            how late the event loop is.
     """
 
-    def __init__(self, handler: Handler, *, max_concurrency: int, request_timeout: float, debug: bool) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        max_concurrency: int,
+        request_timeout: float,
+        debug: bool,
+        limit: AdaptiveLimit | None = None,
+    ) -> None:
         self._handler = handler
         self._max_concurrency = max_concurrency
         self._request_timeout = request_timeout
         self._debug = debug
+        self.limit = limit
         self._scopes: set[CallScope] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -134,6 +146,9 @@ class Server:
         if len(self._scopes) >= self._max_concurrency:
             text = f"this instance runs {self._max_concurrency} calls already"
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+        if self.limit is not None and not self.limit.admit(len(self._scopes)):
+            text = "this instance is overloaded"
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
 
     async def run(self, call: Call, scope: CallScope) -> Any:
         """Run a call in a scope that its connection made, with the deadline from `deadline`.
@@ -145,10 +160,13 @@ class Server:
         token = ambient_deadline.set(call.deadline)
         self._scopes.add(scope)
         self._idle.clear()
+        begun = time.monotonic()
         try:
             with scope:
-                return await self._handler(call)
+                result = await self._handler(call)
         except Stopped as stopped:
+            if stopped.reason is not Stop.SHUTDOWN:
+                self._observe(call, begun, whole=False)
             text = f"{call.method} was stopped: {stopped.reason.name.lower().replace('_', ' ')}"
             raise MeshError(stopped.reason.value, text) from None
         except LocalError as error:
@@ -157,11 +175,20 @@ class Server:
         except MeshError as error:
             error.processed = True
             raise
+        else:
+            # Only what succeeded: an implementation that fails at once would make slow successes look like an overload.
+            self._observe(call, begun)
+            return result
         finally:
             ambient_deadline.reset(token)
             self._scopes.discard(scope)
             if not self._scopes:
                 self._idle.set()
+
+    def _observe(self, call: Call, begun: float, *, whole: bool = True) -> None:
+        if self.limit is not None:
+            now = time.monotonic()
+            self.limit.observe(call.method, now - begun, len(self._scopes), now, whole=whole)
 
     def deadline(self, seconds: float | None) -> float:
         """The deadline of a call whose caller waits that long (None: it does not say), as far as this one grants it."""

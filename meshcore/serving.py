@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ import msgspec
 from meshcore.asgi import MeshAsgi, Probes
 from meshcore.body import Receive, Scope, Send
 from meshcore.errors import Code, ConfigurationError, LocalError
+from meshcore.lag import lag_reported
 from meshcore.mesh import Mesh
 from meshcore.server import Server
 from meshcore.settings import Settings, load_settings
@@ -86,7 +87,8 @@ class MeshApp:
             )
             announcing = self._announcing = asyncio.create_task(self._announce(settings, instances), name="announce")
             try:
-                yield
+                with lag_reported(server.limit.lagged) if server.limit is not None else nullcontext():
+                    yield
             finally:
                 await self.stop()
                 announcing.cancel()

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_body: bytes of the largest request or answer that is read.
         max_depth: levels of the deepest request or answer that is decoded. Decoding recurses, hence the bound.
         max_concurrency: calls that a server process executes at once; beyond that it refuses them as not processed.
+        adaptive_limit: whether a server also refuses calls when latencies and the event loop say that it is overloaded.
         max_threads: worker threads for implementations that are `def`.
         drain: seconds that calls in progress are granted when a server stops; what then still runs is cancelled.
         zone: where this process runs, free text.
@@ -78,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The codecs' own limit is CPython's: 1,000 frames on 3.11, less what the caller uses.
     max_depth: Annotated[int, Meta(ge=1, le=500, description="a whole number from 1 to 500")] = 128
     max_concurrency: _Count = 1000
+    adaptive_limit: _Flag = True
     max_threads: _Count = 40
     drain: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 20.0
     zone: _Text = ""
