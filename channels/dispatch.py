@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from aiohttp import ClientResponse
 from yarl import URL
 
 from channels.http import HTTPChannel
@@ -13,6 +14,7 @@ from meshcore.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.declare import channel
 from meshcore.envelope import MethodCodec, restore_error
 from meshcore.errors import Code, CommunicationError, MeshError
+from meshcore.headers import RETRY_AFTER, read_retry_after
 from meshcore.instances import Endpoint
 from meshcore.interface import ComponentDescription, Method
 from meshcore.ports import ChannelOptions
@@ -45,7 +47,7 @@ class DispatchChannel(HTTPChannel):
             return codec.decode_answer(data)
         except CommunicationError as error:
             if response.status != _OK:  # not our server's answer, but a proxy's, or nobody's
-                raise _status_error(call, endpoint, response.status) from error
+                raise _status_error(call, endpoint, response) from error
             raise
 
 
@@ -69,7 +71,8 @@ def _invoke_url(base: str) -> URL:
     return URL(base.rstrip("/") + "/invoke")
 
 
-def _status_error(call: Call, endpoint: Endpoint, status: int) -> MeshError:
-    text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
-    code = Code.from_http_status(status)
-    return restore_error(code.value, text, {}, retryable=code is Code.UNAVAILABLE, processed=True)
+def _status_error(call: Call, endpoint: Endpoint, response: ClientResponse) -> MeshError:
+    text = f"{call.method}: {endpoint.url} answered with HTTP status {response.status} and no answer of a mesh"
+    code = Code.from_http_status(response.status)
+    pause = read_retry_after(response.headers.get(RETRY_AFTER))
+    return restore_error(code.value, text, {}, retryable=code is Code.UNAVAILABLE, processed=True, retry_after=pause)

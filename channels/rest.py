@@ -23,6 +23,7 @@ from meshcore.codec import JSON, DecodeError, EncodeError, Limits
 from meshcore.declare import Source, channel
 from meshcore.envelope import ErrorCodec
 from meshcore.errors import Code, CommunicationError, LocalError
+from meshcore.headers import RETRY_AFTER, read_retry_after
 from meshcore.instances import Endpoint
 from meshcore.interface import ComponentDescription, HttpMapping, Method
 from meshcore.parameters import TextParameter
@@ -74,7 +75,7 @@ class RestChannel(HTTPChannel):
         body = operation.body(call.arguments)
         headers = _NO_BODY if body is None else _JSON_BODY
         response, data = await self.exchange(call, operation.verb, url, headers, body)
-        return operation.result(response.status, data, endpoint)
+        return operation.result(response, data, endpoint)
 
 
 _NO_BODY: dict[str, str] = {}
@@ -129,15 +130,16 @@ class _Operation:
         except EncodeError as error:
             raise self._unfit("body", error) from error
 
-    def result(self, status: int, data: bytes, endpoint: Endpoint) -> Any:
+    def result(self, response: ClientResponse, data: bytes, endpoint: Endpoint) -> Any:
         """The result in an answer; no content is null.
 
         Raises:
             RemoteError: the answer is an error. A declared exception is raised as itself.
             CommunicationError: the result does not fit the interface.
         """
-        if status not in _SUCCESS:
-            raise self._problems.read(status, data, f"{self._method}: {endpoint.url}")
+        if response.status not in _SUCCESS:
+            pause = read_retry_after(response.headers.get(RETRY_AFTER))
+            raise self._problems.read(response.status, data, f"{self._method}: {endpoint.url}", pause)
         try:
             return self._read(data or b"null")
         except DecodeError as error:

@@ -17,6 +17,8 @@ from meshcore.errors import AuthorizationError, Code, CommunicationError, LocalE
 from meshcore.faults import Fault, fault_of
 from meshcore.interface import Method
 
+_LONGEST_PAUSE = 86_400.0  # seconds
+
 
 class Request(msgspec.Struct):
     """A call whose arguments are not decoded yet: their types depend on the method."""
@@ -31,6 +33,7 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
     Attributes:
         type: the name of a declared exception, empty for any other error.
         fields: of the declared exception.
+        retry_after: seconds, None if the server does not ask for a pause.
     """
 
     code: str
@@ -40,6 +43,7 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
     details: dict[str, Any] = {}
     retryable: bool = False
     processed: bool = True
+    retry_after: float | None = None
 
 
 class _Failure(msgspec.Struct):
@@ -81,12 +85,15 @@ def arguments_type(method: Method) -> type[msgspec.Struct]:
 
 def mesh_error_body(error: MeshError) -> ErrorBody:
     """The wire form of a mesh error."""
+    pause = error.retry_after
     return ErrorBody(
         error.code.value,
         error.message,
         details=dict(error.details),
         retryable=error.retryable,
         processed=error.processed,
+        # An implementation may have raised it with anything; not every format has a form for infinity.
+        retry_after=pause if pause is not None and 0 <= pause <= _LONGEST_PAUSE else None,
     )
 
 
@@ -130,11 +137,24 @@ class ErrorCodec:
             except (DecodeError, TypeError) as error:
                 text = f"{self._method} raised {body.type}, but its fields do not fit: {error}"
                 return CommunicationError(Code.INTERNAL, text, retryable=False)
-        return restore_error(body.code, body.message, body.details, retryable=body.retryable, processed=body.processed)
+        return restore_error(
+            body.code,
+            body.message,
+            body.details,
+            retryable=body.retryable,
+            processed=body.processed,
+            retry_after=body.retry_after,
+        )
 
 
 def restore_error(
-    code: str, message: str, details: Mapping[str, Any], *, retryable: bool, processed: bool
+    code: str,
+    message: str,
+    details: Mapping[str, Any],
+    *,
+    retryable: bool,
+    processed: bool,
+    retry_after: float | None = None,
 ) -> MeshError:
     """The mesh error that a server answered with."""
     try:
@@ -143,7 +163,7 @@ def restore_error(
         known, message = Code.UNKNOWN, f"{code}: {message}"
     authorization = known in {Code.UNAUTHENTICATED, Code.PERMISSION_DENIED}
     family = AuthorizationError if authorization else RemoteError
-    return family(known, message, details=details, retryable=retryable, processed=processed)
+    return family(known, message, details=details, retryable=retryable, processed=processed, retry_after=retry_after)
 
 
 class MethodCodec:

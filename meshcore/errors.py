@@ -85,6 +85,7 @@ class MeshError(Exception):
         retryable: whether the same call may succeed if it is sent again (to another instance).
         processed: whether an implementation may have begun with the call. Only a call that was certainly not
             processed, or whose method is idempotent, is ever sent again.
+        retry_after: seconds after which the call may come back to that server (gRPC's push-back), None if it says none.
         instance: the id of the instance that was asked, if one was.
         attempts: what was tried before a caller was told: instances, channels, durations and what came of each.
     """
@@ -97,6 +98,7 @@ class MeshError(Exception):
         details: Mapping[str, Any] | None = None,
         retryable: bool | None = None,
         processed: bool = True,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -104,7 +106,7 @@ class MeshError(Exception):
         self.details: Mapping[str, Any] = details or {}
         self.retryable = code in _RETRYABLE if retryable is None else retryable
         self.processed = processed
-        self.retry_after: float | None = None
+        self.retry_after = retry_after
         self.instance: str | None = None
         self.attempts: tuple[Attempt, ...] = ()
 

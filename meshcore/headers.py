@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 
 TIMEOUT = "mesh-timeout-ms"
 """What is left of the caller's time, in whole milliseconds. Its presence says that the caller speaks this wire."""
 
 ATTEMPT = "mesh-attempt"
 """Which attempt of the same call this is, if it is not the first."""
+
+RETRY_AFTER = "retry-after"
+"""On answers that are errors: whole seconds after which the call may come again (RFC 9110, 10.2.3)."""
 
 _LONGEST_NUMBER = 10
 _CONTENT_TYPE, _TIMEOUT, _ATTEMPT = b"content-type", TIMEOUT.encode(), ATTEMPT.encode()
@@ -52,6 +56,17 @@ class RequestHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def write_retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:
+    """The header for so many seconds, rounded up; none for None."""
+    return [] if seconds is None else [(RETRY_AFTER.encode(), b"%d" % ceil(seconds))]
+
+
+def read_retry_after(value: str | None) -> float | None:
+    """The seconds that a header says; None if there is none, or if it says a date."""
+    number = _number(value.strip().encode("utf-8", "replace")) if value else None
+    return None if number is None else float(number)
 
 
 def _number(value: bytes) -> int | None:

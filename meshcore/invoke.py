@@ -5,14 +5,14 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.envelope import ErrorBody, MethodCodec, Request, encode_failure, method_path
 from meshcore.errors import Code, LocalError
-from meshcore.headers import RequestHeaders
+from meshcore.headers import RequestHeaders, write_retry_after
 from meshcore.interface import ComponentDescription, Method
 from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
@@ -58,6 +58,7 @@ class Invoke:
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
         plain = headers.seconds is None
         operation: _Operation | None = None
+        more: Sequence[tuple[bytes, bytes]] = ()
         try:
             self._server.admit()
             codec = codec or _no_codec(headers)
@@ -75,9 +76,10 @@ class Invoke:
             method = operation.method if operation is not None else None
             errors = operation.codecs[codec].errors if operation is not None else None
             failure = self._server.report(error, method, errors)
+            more = write_retry_after(failure.retry_after)
             data = encode_failure(codec, _seed_text(failure) if plain else failure)
             status = 200 if plain and operation is not None else Code(failure.code).http_status
-        await send_answer(self._server, send, status, data, _CONTENT_TYPES[codec])
+        await send_answer(self._server, send, status, data, _CONTENT_TYPES[codec], more)
 
     def _find(self, codec: Codec, body: bytes) -> tuple[Request, _Operation]:
         try:

@@ -29,6 +29,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
         detail: the error's message.
         exception: the name of a declared exception, empty for any other error.
         fields: of the declared exception.
+        retry_after: seconds; the header of that name has only whole ones.
     """
 
     type: str = ""
@@ -41,6 +42,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     exception: str = ""
     fields: msgspec.Raw = msgspec.Raw()
     details: dict[str, Any] = {}
+    retry_after: float | None = None
 
 
 _write = msgspec.json.Encoder().encode
@@ -64,6 +66,7 @@ def encode_problem(body: ErrorBody, status: int | None = None) -> tuple[int, byt
         retryable=body.retryable,
         processed=body.processed,
         details=body.details,
+        retry_after=body.retry_after,
     )
     if body.type:
         problem.exception, problem.fields = body.type, body.fields
@@ -77,13 +80,14 @@ class ProblemReader:
         self._errors = errors
         self._plain = JSON.decoder(Any, limits)
 
-    def read(self, status: int, data: bytes, who: str) -> Exception:
+    def read(self, status: int, data: bytes, who: str, retry_after: float | None = None) -> Exception:
         """The error that an answer stands for.
 
         Args:
             status: of HTTP.
             data: the body: a mesh's, another server's, a proxy's, or none.
             who: answered, for the text.
+            retry_after: what the header says, in seconds.
         """
         plain = self._decoded(data)
         if isinstance(plain, dict) and "code" in plain:
@@ -93,7 +97,9 @@ class ProblemReader:
         reason = _reason(plain)
         text = f"{who} answered with HTTP status {status} ({_phrase(status)}){': ' if reason else ''}{reason}"
         code = Code.from_http_status(status)
-        return restore_error(code.value, text, {}, retryable=status in _RETRYABLE, processed=True)
+        return restore_error(
+            code.value, text, {}, retryable=status in _RETRYABLE, processed=True, retry_after=retry_after
+        )
 
     def _decoded(self, data: bytes) -> Any:
         """JSON if it is, else the text if it is one for people."""
@@ -113,6 +119,7 @@ def _body_of(problem: Problem) -> ErrorBody:
         problem.details,
         retryable=bool(problem.retryable),
         processed=bool(problem.processed),
+        retry_after=problem.retry_after,
     )
 
 

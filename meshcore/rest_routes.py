@@ -10,7 +10,7 @@ from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, Limits
 from meshcore.envelope import ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError
-from meshcore.headers import RequestHeaders
+from meshcore.headers import RequestHeaders, write_retry_after
 from meshcore.interface import ComponentDescription, HttpMapping, Method
 from meshcore.mapping import BODY_VERBS
 from meshcore.paths import PathTemplate, request_path
@@ -134,6 +134,7 @@ class _Endpoint:
             failure = server.report(error, self._method, self._errors)
             status, data = encode_problem(failure, error.status if isinstance(error, _RequestError) else None)
             content_type = _PROBLEM_TYPE
+            more += write_retry_after(failure.retry_after)
             if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
                 more.append((b"www-authenticate", b"Bearer"))
         await send_answer(server, send, status, data, content_type, more)

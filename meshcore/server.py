@@ -23,7 +23,7 @@ from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError, MeshError
 from meshcore.interface import Method, ServiceDescription
-from meshcore.limit import AdaptiveLimit
+from meshcore.limit import WINDOW, AdaptiveLimit
 from meshcore.scope import CallScope, Stop, Stopped
 
 log = logging.getLogger("meshcore.server")
@@ -138,17 +138,17 @@ class Server:
         """Refuse a new call if need be. Asked before its body is read, so that a refused call costs next to nothing.
 
         Raises:
-            MeshError: UNAVAILABLE or RESOURCE_EXHAUSTED, and not processed.
+            MeshError: not processed; UNAVAILABLE, or RESOURCE_EXHAUSTED with a pause to keep.
         """
         if self.draining:
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
         if len(self._scopes) >= self._max_concurrency:
             text = f"this instance runs {self._max_concurrency} calls already"
-            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=WINDOW)
         if self.limit is not None and not self.limit.admit(len(self._scopes)):
-            text = "this instance is overloaded"
-            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+            text, pause = "this instance is overloaded", self.limit.retry_after
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=pause)
 
     async def run(self, call: Call, scope: CallScope) -> Any:
         """Run a call in a scope that its connection made, with the deadline from `deadline`.

@@ -95,6 +95,7 @@ async def mesh_errors(stage: Stage) -> None:
     expected = (Code.NOT_FOUND, "nothing has the key 7", {"key": 7, "near": [6]}, False, True)
     found = (error.code, error.message, dict(error.details), error.retryable, error.processed)
     equal(found, expected, "code, message, details, retryable and processed")
+    equal(error.retry_after, 0.5, "the pause that the server asks for")
     denied = await failing(AuthorizationError, stage.service.forbidden())
     equal(denied.code, Code.PERMISSION_DENIED, "the code")
 

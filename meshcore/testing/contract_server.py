@@ -147,7 +147,9 @@ class ConformanceImpl(Conformance):
 
     async def missing(self, key: int) -> str:
         """Raise a NOT_FOUND with details."""
-        raise MeshError(Code.NOT_FOUND, f"nothing has the key {key}", details={"key": key, "near": [key - 1]})
+        raise MeshError(
+            Code.NOT_FOUND, f"nothing has the key {key}", details={"key": key, "near": [key - 1]}, retry_after=0.5
+        )
 
     async def forbidden(self) -> None:
         """Raise a PERMISSION_DENIED."""

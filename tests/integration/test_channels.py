@@ -30,6 +30,7 @@ from meshcore import (
 from meshcore.codec import JSON, Limits
 from meshcore.envelope import MethodCodec
 from meshcore.testing import check_channel
+from meshcore.testing.servers import answering
 
 
 @pytest.mark.parametrize("name", ["dispatch-json", "dispatch-msgpack", "rest"])
@@ -183,6 +184,18 @@ async def test_the_kit_notices(broken: type, clause: str) -> None:
 
 @module(components=[GreetingComponent])
 class GreetingClient: ...
+
+
+@pytest.mark.parametrize("name", ["dispatch-json", "dispatch-msgpack"])
+async def test_a_pause_that_a_proxy_asks_for(name: str) -> None:
+    """An answer that is no mesh's may say in its header when to come again."""
+    parts = [b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 7\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"]
+    async with answering(parts) as url:
+        settings = load_settings({"registry": f"static:greeting-component={name}({url})"})
+        async with Mesh(GreetingClient, settings=settings) as mesh:
+            with pytest.raises(MeshError) as busy:
+                await (await mesh.get_service(Greeting)).hello("you")
+            assert (busy.value.code, busy.value.retry_after) == (Code.UNAVAILABLE, 7.0)
 
 
 async def test_a_request_carries_no_header_that_nobody_reads() -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -23,7 +24,7 @@ class Outcome:
     """What came of many calls."""
 
     good: list[float] = field(default_factory=list)
-    refused: list[dict[str, object]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
 
@@ -92,4 +93,5 @@ async def test_an_overloaded_server_does_what_it_can_and_refuses_the_rest(tmp_pa
     assert len(unlimited.good) < len(limited.good) / 2
     assert len(limited.refused) > len(limited.good)
     for refused in limited.refused:
+        assert refused["retry_after"] >= 0.1
         assert (refused["code"], refused["retryable"], refused["processed"]) == ("resource_exhausted", True, False)

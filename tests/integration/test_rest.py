@@ -287,13 +287,15 @@ async def test_the_callers_time_is_kept() -> None:
 
 
 async def test_too_many_calls_are_refused_as_not_processed() -> None:
-    """Beyond `max_concurrency` a request is 429, not processed and retryable."""
+    """Beyond `max_concurrency` a request is 429, not processed and retryable after a pause."""
     async with shop(max_concurrency=1) as shopper:
         long = asyncio.create_task(shopper.ask("GET", "/shop/sleep?seconds=30"))
         while (await shopper.ask("GET", "/report"))[1]["active"] == 0:
             await asyncio.sleep(0.01)
         problem = await shopper.problem(429, "POST", "/shop/ping")
         assert (problem["code"], problem["processed"], problem["retryable"]) == ("resource_exhausted", False, True)
+        _, headers, _ = await shopper.exchange("POST", "/shop/ping")
+        assert (problem["retry_after"], headers["retry-after"]) == (0.1, "1")
         long.cancel()
         await asyncio.wait([long])
 
@@ -375,6 +377,10 @@ class Plain(Service):
     async def remove(self, number: int) -> None: ...
 
     @abstractmethod
+    @get("/busy")
+    async def busy(self, when: str) -> str: ...
+
+    @abstractmethod
     @get("/conflict")
     async def conflict(self) -> str: ...
 
@@ -414,6 +420,10 @@ def plain_app(url: str) -> FastAPI:
     def teapot() -> None:
         raise HTTPException(418, {"message": "Short and stout"})
 
+    @app.get("/busy")
+    def busy(when: str) -> Response:
+        return Response(status_code=503, headers={"retry-after": when})
+
     @app.get("/conflict")
     def conflict() -> JSONResponse:
         return JSONResponse({"code": "E-17", "message": "Taken"}, 409)
@@ -443,6 +453,10 @@ async def test_a_server_that_is_no_mesh() -> None:
         assert gone.value.code is Code.from_http_status(404)
         with pytest.raises(RemoteError, match=r"418 .*: short and stout"):
             await plain.teapot()
+        for when, pause in (("120", 120.0), ("Fri, 31 Dec 1999 23:59:59 GMT", None)):
+            with pytest.raises(RemoteError, match=r"503") as busy:
+                await plain.busy(when)
+            assert (busy.value.retry_after, busy.value.retryable) == (pause, True)
         with pytest.raises(RemoteError, match=r"409 \(Conflict\): taken"):
             await plain.conflict()
         with pytest.raises(RemoteError, match=r"307 \(Temporary Redirect\)"):
