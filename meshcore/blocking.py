@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -77,6 +77,11 @@ class BlockingMesh:
     def set_preferred_channel(self, name: str) -> None:
         """Prefer a channel; see `Mesh.set_preferred_channel`."""
         self._call(self._mesh.set_preferred_channel, name)
+
+    @staticmethod
+    def detached() -> AbstractContextManager[None]:
+        """Work that outlives its caller; see `Mesh.detached`."""
+        return Mesh.detached()
 
     def get(self, kind: type[T]) -> T:
         """An object of the injector."""

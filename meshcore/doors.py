@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
-from meshcore.call import Call, Handler
+from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.errors import Code, LocalError
 
 
@@ -33,6 +35,18 @@ class _Visit:
 
 
 _visit: ContextVar[_Visit | None] = ContextVar("_visit", default=None)
+
+
+@contextmanager
+def detached() -> Generator[None]:
+    """Inside, calls do not belong to the call that this code serves: see `Mesh.detached`."""
+    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _visit.set(None)
+    try:
+        yield
+    finally:
+        ambient_deadline.reset(tokens[0])
+        ambient_attempt.reset(tokens[1])
+        _visit.reset(tokens[2])
 
 
 class Workers:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+from meshcore.doors import detached
 from meshcore.errors import Code, LocalError
 from meshcore.instances import Bound
 from meshcore.runtime import Runtime
@@ -138,6 +140,19 @@ class Mesh:
         """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""
         self.runtime.proxies.check_channel(name)
         self.runtime.proxies.preferred = name
+
+    @staticmethod
+    def detached() -> AbstractContextManager[None]:
+        """Work that outlives its caller: what is called and started inside belongs to no served call.
+
+            with mesh.detached():
+                self.tasks.add(asyncio.create_task(self.send_receipt(order)))
+
+        It does not inherit the deadline of the call that this code serves, nor that this was an attempt after the
+        first, nor, in a worker thread, that it must not call on when its caller leaves. Each call still has the
+        setting `timeout`. Whoever starts a task keeps it, and ends it when the mesh stops.
+        """
+        return detached()
 
     async def get(self, kind: type[T]) -> T:
         """An object of the injector."""

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from meshcore.call import Call, Handler, ambient_deadline
+from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError, MeshError
@@ -158,6 +158,7 @@ class Server:
             Exception: whatever the implementation raised.
         """
         token = ambient_deadline.set(call.deadline)
+        attempt_token = ambient_attempt.set(call.attempt) if call.attempt > 1 else None
         self._scopes.add(scope)
         self._idle.clear()
         begun = time.monotonic()
@@ -181,6 +182,8 @@ class Server:
             return result
         finally:
             ambient_deadline.reset(token)
+            if attempt_token is not None:
+                ambient_attempt.reset(attempt_token)
             self._scopes.discard(scope)
             if not self._scopes:
                 self._idle.set()
