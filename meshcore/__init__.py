@@ -38,6 +38,7 @@ from meshcore.declare import (
     raises,
     rest,
     service,
+    shielded,
 )
 from meshcore.description import describe
 from meshcore.errors import (
@@ -151,5 +152,6 @@ __all__ = [
     "raises",
     "rest",
     "service",
+    "shielded",
     "with_policy",
 ]

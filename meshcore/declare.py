@@ -86,6 +86,10 @@ class AffinityMark(msgspec.Struct, frozen=True):
     parameter: str
 
 
+class ShieldedMark(msgspec.Struct, frozen=True):
+    """Left by `@shielded`."""
+
+
 class ChannelMark(msgspec.Struct, frozen=True):
     """Left by `@channel`."""
 
@@ -176,6 +180,15 @@ def affinity(parameter: str) -> Callable[[F], F]:
     For caches and sessions that an instance holds: it makes them fit better, and is no guarantee.
     """
     return lambda function: add_mark(function, AffinityMark(parameter))
+
+
+def shielded(function: F) -> F:
+    """Declare that the method's work, once begun on a server, is not cancelled when its caller gives up or leaves.
+
+    The server keeps its own bounds: the setting `request_timeout`, which is then also the deadline of what it calls in
+    turn, and the setting `drain`. A call within one process runs in its caller's task, and ends with it.
+    """
+    return add_mark(function, ShieldedMark())
 
 
 class Source(Enum):

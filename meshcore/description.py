@@ -8,7 +8,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import FunctionType
 from typing import Any, Protocol, get_origin
 
-from meshcore.declare import AffinityMark, ComponentMark, HttpMark, IdempotentMark, RaisesMark, RestMark, ServiceMark
+from meshcore.declare import (
+    AffinityMark,
+    ComponentMark,
+    HttpMark,
+    IdempotentMark,
+    RaisesMark,
+    RestMark,
+    ServiceMark,
+    ShieldedMark,
+)
 from meshcore.docstring import Docstring, read_docstring
 from meshcore.errors import ConfigurationError
 from meshcore.faults import why_not_exception
@@ -147,6 +156,7 @@ def _read_method(
         is_async=inspect.iscoroutinefunction(function),
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
+        shielded=find_mark(function, ShieldedMark) is not None,
         raises=raises,
         http=http,
         summary=(mapping.summary if mapping else "") or doc.summary,

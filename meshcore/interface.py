@@ -74,6 +74,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         returns: the resolved return type, `None` for nothing.
         is_async: whether the interface declares it `async def`.
         idempotent: whether it may be executed again for the same call.
+        shielded: whether its work goes on when the caller has left.
         raises: the declared exceptions, which travel.
         http: how REST reaches it, None if it does not.
         affinity: the argument whose value decides which instance is asked, None if none does.
@@ -86,6 +87,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     returns: Any
     is_async: bool
     idempotent: bool = False
+    shielded: bool = False
     raises: tuple[type[Exception], ...] = ()
     http: HttpMapping | None = None
     summary: str = ""

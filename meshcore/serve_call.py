@@ -9,20 +9,23 @@ from meshcore.body import Receive, Send, ServedScope
 from meshcore.call import Call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method
+from meshcore.scope import CallScope
 from meshcore.server import Server
 
 
 async def serve_call(
     server: Server, method: Method, arguments: tuple[Any, ...], headers: RequestHeaders, receive: Receive
 ) -> Any:
-    """Run a decoded call for as long as its caller waits and is there.
+    """Run a decoded call for as long as its caller waits and is there, unless its method is shielded from that.
 
     Raises:
         Exception: what `Server.run` raises; `Server.report` knows what the caller is told of it.
     """
-    deadline = server.deadline(headers.seconds)
+    # What is shielded has all the time that the server grants, and nobody listens for its caller to leave.
+    shielded = method.shielded
+    deadline = server.deadline(None if shielded else headers.seconds)
     call = Call(method, arguments, headers, deadline, headers.attempt)
-    return await server.run(call, ServedScope(deadline, receive))
+    return await server.run(call, CallScope(deadline) if shielded else ServedScope(deadline, receive))
 
 
 async def send_answer(

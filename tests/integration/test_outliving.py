@@ -55,3 +55,41 @@ async def test_a_repeated_attempt_is_known_below(tmp_path: Path) -> None:
         for headers, expected in (({"mesh-attempt": "2"}, [2, 1]), ({}, [1, 1])):
             async with session.post(f"{server.url}/invoke", json=call, headers=headers) as response:
                 assert (await response.json())["result"] == expected
+
+
+@pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack"])
+async def test_what_is_shielded_is_finished(tmp_path: Path, channel: str) -> None:
+    """Its caller's deadline passes, or its caller leaves: the work goes on and calls on, and the server is well."""
+    settings = Settings(registry=f"directory://{tmp_path}/registry")
+    async with serve(tmp_path, MODULE) as server, Mesh(Client, settings=settings) as mesh:
+        outliving = await mesh.get_service(Outliving, channel)
+        notes = await mesh.get_service(Notes)
+        await notes.all()
+        with deadline_in(0.5), pytest.raises(MeshError) as late:
+            await outliving.finish("late", 1.0)
+        assert late.value.code is Code.DEADLINE_EXCEEDED
+        leaving = asyncio.create_task(outliving.finish("left", 1.0))
+        await asyncio.sleep(0.5)  # it has begun, and its server would have begun to listen for its caller
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        async with asyncio.timeout(10):
+            while len(await notes.all()) < 2:
+                await asyncio.sleep(0.02)
+        assert sorted(await notes.all()) == ["late finished", "left finished"]
+        assert "Traceback" not in server.output()
+
+
+async def test_what_is_shielded_is_still_bounded(tmp_path: Path) -> None:
+    """The server's own `request_timeout` ends it."""
+    settings = Settings(registry=f"directory://{tmp_path}/registry")
+    bounds = {"MESHCORE_REQUEST_TIMEOUT": "0.5"}
+    async with serve(tmp_path, MODULE, env=bounds), Mesh(Client, settings=settings) as mesh:
+        outliving = await mesh.get_service(Outliving)
+        notes = await mesh.get_service(Notes)
+        with pytest.raises(MeshError) as late:
+            await outliving.finish("long", 30.0)
+        assert late.value.code is Code.DEADLINE_EXCEEDED
+        async with asyncio.timeout(10):
+            while not await notes.all():
+                await asyncio.sleep(0.02)
+        assert await notes.all() == ["long cancelled"]

@@ -19,6 +19,7 @@ from meshcore import (
     module,
     on_destroy,
     service,
+    shielded,
 )
 from meshcore.call import ambient_attempt
 
@@ -42,6 +43,10 @@ class Writing(Service):
 class Outliving(Service):
     @abstractmethod
     async def start(self, text: str, seconds: float, detached: bool) -> None: ...  # noqa: FBT001
+
+    @abstractmethod
+    @shielded
+    async def finish(self, text: str, seconds: float) -> None: ...
 
     @abstractmethod
     async def attempts(self) -> tuple[int, int]: ...
@@ -99,6 +104,15 @@ class OutlivingImpl(Outliving):
         except MeshError as error:
             with Mesh.detached():
                 await self.notes.note(f"{text}: {error.code.value}")
+
+    async def finish(self, text: str, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+            await self.notes.note(f"{text} finished")
+        except asyncio.CancelledError:
+            with Mesh.detached():
+                self.tasks.add(asyncio.create_task(self.notes.note(f"{text} cancelled")))
+            raise
 
     async def attempts(self) -> tuple[int, int]:
         outside = ambient_attempt.get()
