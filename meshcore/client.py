@@ -5,12 +5,14 @@ proxy > limit > deadline > the user's interceptors > hedge > retry > balance > c
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshcore.attempt import Attempt
 from meshcore.call import Call, Handler, Interceptor, ambient_deadline, compose
 from meshcore.errors import Code, CommunicationError, LocalError, MeshError
+from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.hedge import Hedge
 from meshcore.interface import Method
 from meshcore.policy import Rules
@@ -105,7 +107,10 @@ class Deadline:
             text = f"{call.method} was not sent: its caller's deadline had passed"
             raise CommunicationError(Code.DEADLINE_EXCEEDED, text, retryable=False, processed=False)
         trail: list[Attempt] = []
-        call = Call(call.method, call.arguments, call.headers, deadline, call.attempt, call.tried, rules, trail)
+        headers = call.headers
+        if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers:
+            headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # here, so that all attempts have the same
+        call = Call(call.method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
         try:
             with CallScope(deadline):
                 return await handler(call)

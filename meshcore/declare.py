@@ -90,6 +90,12 @@ class ShieldedMark(msgspec.Struct, frozen=True):
     """Left by `@shielded`."""
 
 
+class IdempotencyKeyMark(msgspec.Struct, frozen=True):
+    """Left by `@idempotency_key`."""
+
+    seconds: float
+
+
 class ChannelMark(msgspec.Struct, frozen=True):
     """Left by `@channel`."""
 
@@ -189,6 +195,17 @@ def shielded(function: F) -> F:
     turn, and the setting `drain`. A call within one process runs in its caller's task, and ends with it.
     """
     return add_mark(function, ShieldedMark())
+
+
+def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
+    """Declare that a server executes each call once, however often it is sent to it: for writes.
+
+    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it.
+
+    Args:
+        seconds: how long the outcome is kept, if the setting `idempotency_memory` suffices.
+    """
+    return lambda function: add_mark(function, IdempotencyKeyMark(seconds))
 
 
 class Source(Enum):

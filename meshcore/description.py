@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from math import inf
 from types import FunctionType
 from typing import Any, Protocol, get_origin
 
@@ -12,6 +13,7 @@ from meshcore.declare import (
     AffinityMark,
     ComponentMark,
     HttpMark,
+    IdempotencyKeyMark,
     IdempotentMark,
     RaisesMark,
     RestMark,
@@ -138,6 +140,9 @@ def _read_method(
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
     twice = _repeated(getattr(error, "__name__", "") for error in raises)
     problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
+    keyed = find_mark(function, IdempotencyKeyMark)
+    if keyed is not None and not 0 < keyed.seconds < inf:
+        problems.append(f"{place}: @idempotency_key(seconds={keyed.seconds!r}): must be a number of seconds above 0")
     mapping = find_mark(function, HttpMark)
     http = None
     if mapping is not None:
@@ -157,6 +162,7 @@ def _read_method(
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
         shielded=find_mark(function, ShieldedMark) is not None,
+        idempotency_key=keyed.seconds if keyed else None,
         raises=raises,
         http=http,
         summary=(mapping.summary if mapping else "") or doc.summary,

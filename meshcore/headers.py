@@ -11,6 +11,9 @@ TIMEOUT = "mesh-timeout-ms"
 ATTEMPT = "mesh-attempt"
 """Which attempt of the same call this is, if it is not the first."""
 
+IDEMPOTENCY_KEY = "mesh-idempotency-key"
+"""What all attempts of one call have in common, for methods whose calls are executed once."""
+
 RETRY_AFTER = "retry-after"
 """On answers that are errors: whole seconds after which the call may come again (RFC 9110, 10.2.3)."""
 

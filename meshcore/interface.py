@@ -75,6 +75,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         is_async: whether the interface declares it `async def`.
         idempotent: whether it may be executed again for the same call.
         shielded: whether its work goes on when the caller has left.
+        idempotency_key: seconds for which a server keeps a call's outcome for its repetitions, None if it does not.
         raises: the declared exceptions, which travel.
         http: how REST reaches it, None if it does not.
         affinity: the argument whose value decides which instance is asked, None if none does.
@@ -88,6 +89,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     is_async: bool
     idempotent: bool = False
     shielded: bool = False
+    idempotency_key: float | None = None
     raises: tuple[type[Exception], ...] = ()
     http: HttpMapping | None = None
     summary: str = ""

@@ -27,6 +27,7 @@ from meshcore.instances import Instance
 from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
 from meshcore.marks import find_mark
+from meshcore.once import Once
 from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
 from meshcore.proxies import LOCAL, Interceptors, Proxies
@@ -104,7 +105,10 @@ class Runtime:
         interceptors = Interceptors(
             client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
         )
-        self.handler = compose(self._dispatch, *interceptors.server)
+        services = [service for hosted in self.catalog.hosted for service in hosted.component.services]
+        keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
+        once = [Once(settings.idempotency_memory, settings.max_depth)] if keyed else []
+        self.handler = compose(self._dispatch, *interceptors.server, *once)
         self.proxies.open(self.handler, interceptors, Limit(settings.max_calls))
         stack.callback(bridge.close)
         stack.callback(self.proxies.close)

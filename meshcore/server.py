@@ -1,6 +1,7 @@
 """The server stack: what a served call passes through, outermost first.
 
-    decode > refuse (stopping, limits) > scope (deadline, disconnect) > your interceptors > dispatch > implementation
+    decode > refuse (stopping, limits) > scope (deadline, disconnect) > the user's interceptors
+        > once (repetitions of calls with a key) > dispatch > implementation
 
 A local call uses the same handler from the user's interceptors on.
 """

@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_depth: levels of the deepest request or answer that is decoded. Decoding recurses, hence the bound.
         max_concurrency: calls that a server process executes at once; beyond that it refuses them as not processed.
         adaptive_limit: whether a server also refuses calls when latencies and the event loop say that it is overloaded.
+        idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key.
         max_threads: worker threads for implementations that are `def`.
         drain: seconds that calls in progress are granted when a server stops; what then still runs is cancelled.
         zone: where this process runs, free text.
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: Annotated[int, Meta(ge=1, le=500, description="a whole number from 1 to 500")] = 128
     max_concurrency: _Count = 1000
     adaptive_limit: _Flag = True
+    idempotency_memory: _Bytes = 16 * 1024 * 1024
     max_threads: _Count = 40
     drain: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 20.0
     zone: _Text = ""

@@ -21,6 +21,7 @@ from meshcore import (
     delete,
     describe,
     get,
+    idempotency_key,
     idempotent,
     patch,
     post,
@@ -28,6 +29,7 @@ from meshcore import (
     raises,
     rest,
     service,
+    shielded,
 )
 from meshcore.declare import ParameterMark, Source, kebab_case
 from meshcore.interface import REQUIRED, HttpMapping, Method, Parameter
@@ -437,6 +439,36 @@ def test_idempotent_by_verb_or_by_mark() -> None:
     found = {each.name: each.idempotent for each in describe(Mapped).methods if each.http}
     assert found == expected
     assert [each.idempotent for each in describe(Verbs).methods] == [True, True, False]
+
+
+def test_what_a_server_does_with_repetitions_and_leaving_callers() -> None:
+    """Marks on a method say it; by default nothing."""
+
+    @service()
+    class Writes(Service):
+        @abstractmethod
+        @shielded
+        @idempotency_key(seconds=5)
+        async def both(self) -> None: ...
+
+        @abstractmethod
+        @idempotency_key()
+        async def keyed(self) -> None: ...
+
+        @abstractmethod
+        async def neither(self) -> None: ...
+
+    found = [(each.shielded, each.idempotency_key, each.idempotent) for each in describe(Writes).methods]
+    assert found == [(True, 5, False), (False, 600.0, False), (False, None, False)]
+
+    @service()
+    class Never(Service):
+        @abstractmethod
+        @idempotency_key(seconds=0)
+        async def buy(self) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"Never\.buy: @idempotency_key\(seconds=0\): must be a number"):
+        describe(Never)
 
 
 # --- Exceptions and texts ---------------------------------------------------------------------------------------------

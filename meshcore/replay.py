@@ -1,0 +1,60 @@
+"""Outcomes of calls that are kept for a while, so that a repetition is answered and not executed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import msgspec
+
+OVERHEAD = 500
+"""Bytes that are counted for each outcome beside its own: the key, the entry and its place in the table."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    data: bytes
+    until: float
+
+
+class Replay:
+    """A store with a bound in bytes and a time for each entry; what was kept first goes first. Pure: reads no clock.
+
+    Attributes:
+        size: bytes in use.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._kept: dict[Hashable, _Kept] = {}  # in the order in which they were kept
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, now: float) -> bytes | None:
+        """What was kept under the key, None if nothing was or its time is over."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        if now < kept.until:
+            return kept.data
+        self._drop(key)
+        return None
+
+    def keep(self, key: Hashable, data: bytes, seconds: float, now: float) -> bool:
+        """Keep an outcome for so many seconds; False if it is too large for that."""
+        size = len(data) + OVERHEAD
+        if size > self._memory:
+            return False
+        if key in self._kept:
+            self._drop(key)
+        self._kept[key] = _Kept(data, now + seconds)
+        self.size += size
+        while self._kept and (self.size > self._memory or self._oldest().until <= now):
+            self._drop(next(iter(self._kept)))
+        return True
+
+    def _oldest(self) -> _Kept:
+        return next(iter(self._kept.values()))
+
+    def _drop(self, key: Hashable) -> None:
+        self.size -= len(self._kept.pop(key).data) + OVERHEAD
