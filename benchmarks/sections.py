@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
+from statistics import median
 
 from benchmarks.load import Figures, Slice, ratio
 from benchmarks.local import INTERCEPTED, PLAIN, PROXY, measure_local
 from benchmarks.report import Goal, Report, Row, row
 from benchmarks.seed import ASYNC, SYNC, NoSeedError, seed
 from benchmarks.served import ADDED
-from benchmarks.wire import HANDWRITTEN, MANY, Plan, by_hand, by_mesh, measure, turn
+from benchmarks.wire import HANDWRITTEN, MANY, WITHOUT, Plan, by_hand, by_mesh, measure, turn, without_data_plane
 
 __all__ = ["Plan", "local_section", "seed_section", "wire_section"]
 
@@ -51,6 +52,7 @@ async def wire_section(plan: Plan, report: Report) -> None:
     async with AsyncExitStack() as stack:
         candidates = await stack.enter_async_context(by_hand(plan))
         candidates |= await stack.enter_async_context(by_mesh(plan, report.notes))
+        candidates |= await stack.enter_async_context(without_data_plane(plan, report.notes))
         one, many = [await measure(candidates, callers, plan) for callers in (1, MANY)]
     for name in candidates:
         entry = row("between two processes", name, one[name], many[name])
@@ -63,6 +65,15 @@ async def wire_section(plan: Plan, report: Report) -> None:
                 Goal(f"{MSGPACK} to hand-written: time per call, one caller", 1.15, entry.one),
                 Goal(f"{MSGPACK} to hand-written: time per call, {MANY} callers", 1.15, entry.many),
             ]
+    if WITHOUT in candidates and MSGPACK in candidates:
+        slices, bare = one[MSGPACK].slices, one[WITHOUT].slices
+        added = median(above.p50 - below.p50 for above, below in zip(slices, bare, strict=True))
+        times = ratio(many[MSGPACK].slices, many[WITHOUT].slices, _per_call)
+        report.goals += [
+            Goal("us: what the data plane adds to a call, one caller", 15.0, added * 1e6),
+            Goal("with the data plane to without: time per call, one caller", 1.08, ratio(slices, bare, _p50)),
+            Goal(f"with the data plane to without: time per call, {MANY} callers", 1.08, times),
+        ]
 
 
 async def seed_section(plan: Plan, report: Report) -> None:
@@ -74,15 +85,17 @@ async def seed_section(plan: Plan, report: Report) -> None:
             report.notes.append(f"left out: no aspyx-service to compare with: {str(error).splitlines()[0]}")
             return
         report.versions["aspyx-service"] = aspyx.version
-        ours = (await stack.enter_async_context(by_mesh(plan, report.notes)))[MSGPACK]
-        figures = {(name, callers): Figures() for name in (ASYNC, SYNC, MSGPACK) for callers in (1, MANY)}
+        here = await stack.enter_async_context(by_mesh(plan, report.notes, (MSGPACK,)))
+        here |= await stack.enter_async_context(by_hand(plan))  # what no mesh over the same libraries can surpass
+        names = (ASYNC, SYNC, MSGPACK, HANDWRITTEN)
+        figures = {(name, callers): Figures() for name in names for callers in (1, MANY)}
         for _ in range(max(1, plan.rounds // LONGER)):
             for (name, callers), entry in figures.items():
                 run = partial(aspyx.turn, name, callers, LONGER * plan.seconds, plan.loop)
                 entry.slices.append(
-                    await turn(ours, callers, plan.seconds) if name == MSGPACK else await asyncio.to_thread(run)
+                    await turn(here[name], callers, plan.seconds) if name in here else await asyncio.to_thread(run)
                 )
-    for name in (ASYNC, SYNC, MSGPACK):
+    for name in names:
         report.rows.append(row("next to aspyx-service, dispatch-msgpack", name, figures[name, 1], figures[name, MANY]))
     mine, best = figures[MSGPACK, MANY], min((ASYNC, SYNC), key=lambda name: figures[name, 1].p50)
     for name, limit in ((ASYNC, 10.0), (SYNC, 3.5)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from benchmarks.contract import ClientModule, bundle
 from benchmarks.handwritten import HandwrittenClient
@@ -18,6 +19,10 @@ from meshcore import Mesh, MeshError, load_settings
 HANDWRITTEN = "hand-written"
 UNBOUNDED = "hand-written, no timeout"
 CHANNELS = ("dispatch-msgpack", "dispatch-json", "rest")
+WITHOUT = "dispatch-msgpack, data plane off"
+"""Deadlines and round robin only: no retries, hedges, ejection, loads, adaptive limit."""
+
+_OFF = {"resilience": "false", "adaptive_limit": "false"}
 MANY = 64
 
 
@@ -63,22 +68,41 @@ async def by_hand(plan: Plan) -> AsyncGenerator[dict[str, Candidate], None]:
 
 
 @asynccontextmanager
-async def by_mesh(plan: Plan, notes: list[str]) -> AsyncGenerator[dict[str, Candidate], None]:
-    """Every channel that works; for the others, a note says why not."""
+async def without_data_plane(plan: Plan, notes: list[str]) -> AsyncGenerator[dict[str, Candidate], None]:
+    """The fastest channel with everything off that can be, on both sides."""
+    async with by_mesh(plan, notes, CHANNELS[:1], _OFF) as candidates:
+        for candidate in candidates.values():
+            yield {WITHOUT: candidate}
+
+
+@asynccontextmanager
+async def by_mesh(
+    plan: Plan, notes: list[str], channels: Sequence[str] = CHANNELS, options: Mapping[str, str] = MappingProxyType({})
+) -> AsyncGenerator[dict[str, Candidate], None]:
+    """Every channel that works; for the others, a note says why not.
+
+    Args:
+        plan: how much is measured.
+        notes: gets what does not work.
+        channels: by name.
+        options: settings of both sides.
+    """
     item, port = bundle(), free_port()
     url = f"http://127.0.0.1:{port}"
-    registry = f"static:bench={','.join(f'{name}({url})' for name in CHANNELS)}"
+    registry = f"static:bench={','.join(f'{name}({url})' for name in channels)}"
+    options = {f"MESHCORE_{name.upper()}": value for name, value in options.items()}
     env = {
+        **options,
         "MESHCORE_MODULE": "benchmarks.served:ServedModule",
         "MESHCORE_ADVERTISE_URL": url,
         "MESHCORE_REGISTRY": registry,
     }
     async with AsyncExitStack() as stack:
         server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, "/readyz"))
-        settings = load_settings({"registry": registry}, environ={})
+        settings = load_settings({"registry": registry}, environ=options)
         mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
         candidates: dict[str, Candidate] = {}
-        for name in CHANNELS:
+        for name in channels:
             pricing = await mesh.get_service(PricingService, name)
             try:
                 assert await pricing.quote(item) == item
