@@ -39,6 +39,8 @@ _CLOSING = 3.0
 _LONGEST_STOP = 10.0
 """Seconds for a worker to end, beyond the setting `drain`, before it is killed."""
 _ENOUGH = 2**31 - 1
+_AT_ONCE = 2
+"""How often a server is told to end until it does so at once."""
 
 
 def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: Callable[[str], None] = print) -> int:
@@ -71,10 +73,9 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         if workers > 1:
             return _supervise(settings, sock, workers, lambda: say(text))
         try:
-            asyncio.run(_serve(settings, sock, lambda: say(text)))
+            return asyncio.run(_serve(settings, sock, lambda: say(text)))
         except asyncio.CancelledError:
-            return 1  # calls were cut off
-        return 0
+            return 1
 
 
 def open_socket(bind: str) -> socket.socket:
@@ -111,19 +112,25 @@ def _url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve in this process until it is told to end.
+async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], None]) -> int:
+    """Serve in this process until it is told to end; the exit status, 1 if there was no time for its calls.
 
     Raises:
-        asyncio.CancelledError: it was told more than once.
+        asyncio.CancelledError: it was told a third time, since not even the end at once came to its end.
     """
     stop = asyncio.Event()
     main = asyncio.current_task()
+    app = MeshApp(load_module(settings), settings=settings)
+    told = 0
 
     def on_signal() -> None:
-        if stop.is_set() and main is not None:
-            main.cancel()
+        nonlocal told
+        told += 1
         stop.set()
+        if told == _AT_ONCE:
+            app.hurry()
+        elif told > _AT_ONCE and main is not None:
+            main.cancel()
 
     loop = asyncio.get_running_loop()
     parent = multiprocessing.parent_process()
@@ -131,12 +138,17 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], No
         loop.add_signal_handler(signal.SIGINT, on_signal)
     else:  # a worker: Ctrl-C reaches all processes of the terminal, but it is the parent who decides
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        loop.add_reader(parent.sentinel, stop.set)  # it is gone, and nobody is left who could end this process
+        sentinel = parent.sentinel
+
+        def on_orphaned() -> None:  # nobody is left who could end this process
+            loop.remove_reader(sentinel)
+            stop.set()
+
+        loop.add_reader(sentinel, on_orphaned)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
 
-    app = MeshApp(load_module(settings), settings=settings)
     closing = asyncio.Event()
-    async with app.lifespan():
+    async with app.running():
         config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
         serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
         try:
@@ -150,6 +162,7 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], No
             await _end(serving)
     if not serving.cancelled():
         serving.result()
+    return 1 if told >= _AT_ONCE else 0
 
 
 async def _either(serving: asyncio.Task[None], other: Coroutine[Any, Any, object]) -> None:
@@ -245,7 +258,7 @@ def _work(settings: Settings, sock: socket.socket, writer: Connection[str, Any])
     """What a worker process does. It writes an empty text when it is ready, or else what is wrong."""
     log_to_stderr(debug=settings.debug)
     try:
-        asyncio.run(_serve(settings, sock, lambda: writer.send("")))
+        sys.exit(asyncio.run(_serve(settings, sock, lambda: writer.send(""))))
     except asyncio.CancelledError:
         sys.exit(1)
     except LocalError as error:

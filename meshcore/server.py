@@ -199,14 +199,20 @@ class Server:
         granted = self._request_timeout
         return time.monotonic() + (granted if seconds is None else min(seconds, granted))
 
-    async def drain(self, seconds: float) -> int:
-        """Refuse new calls, wait for those that run, and stop what is left; how many that were."""
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> int:
+        """Refuse new calls, wait for those that run, and stop what is left; how many that were.
+
+        Args:
+            seconds: how long calls may take.
+            hurry: when it is set they may not take any longer.
+        """
         self.draining = True
+        waiting = [asyncio.create_task(event.wait()) for event in (self._idle, hurry)]
         try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            pass
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
         left = list(self._scopes)
         for scope in left:
             scope.stop(Stop.SHUTDOWN)

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import multiprocessing
 import os
-import signal
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import aiohttp
@@ -21,12 +20,18 @@ from meshcore.lag import lag_reported
 from meshcore.mesh import Mesh
 from meshcore.server import Server
 from meshcore.settings import Settings, load_settings
+from meshcore.stop_gate import held
 
 log = logging.getLogger("meshcore.serving")
 
 _PROBE_EVERY = 0.05
 _SAY_AFTER = 3.0
 _PROPAGATION = 0.3
+"""Seconds until clients have heard of a withdrawal, for which the registries need 0.2 s."""
+_CLOSING = 3.0
+"""Seconds, after the last call, for requests that are still read or answered; then they are cut off."""
+_CLOSING_NOW = 0.2
+"""The same, when there is no time."""
 
 
 class MeshApp:
@@ -54,18 +59,36 @@ class MeshApp:
         self._announcing: asyncio.Task[None] | None = None
         self._withdraw = asyncio.Event()
         self._announced = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._stopping = asyncio.Lock()
+        self._requests: set[asyncio.Task[Any]] = set()
         self.mesh: Mesh = Mesh(module, settings=settings)
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:  # noqa: ARG002 - the signature of a lifespan
         """Start the mesh, announce it as soon as it can be reached, and stop it in order.
 
+        The server hears of SIGINT and SIGTERM when that has been done: what it does then may cost calls.
+
+        Raises:
+            ConfigurationError: with everything that cannot work.
+        """
+        with held(self.stop, self.hurry):
+            async with self.running():
+                yield
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """The lifespan for an owner that knows when it ends: it calls `stop` first, and then ends the server.
+
         Raises:
             ConfigurationError: with everything that cannot work.
         """
         settings = self._settings or load_settings()
         self.mesh = Mesh(self._module, settings=settings)
-        self._withdraw, self._announced = asyncio.Event(), asyncio.Event()  # an application may be started again
+        # An application may be started again.
+        self._withdraw, self._announced, self._hurried = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._stopping = asyncio.Lock()
         async with self.mesh as mesh:
             runtime = mesh.runtime
             server = self._server = runtime.server()
@@ -73,7 +96,7 @@ class MeshApp:
             identity = {"instance": runtime.identity, "server": _server_identity()}
             probes = Probes(
                 identity=identity,
-                ready=lambda: self._announced.is_set() and not server.draining,
+                ready=self._ready,
                 health=runtime.component_health,
                 report=self.report,
             )
@@ -96,20 +119,47 @@ class MeshApp:
                 self._asgi = None
 
     async def stop(self) -> None:
-        """Withdraw, refuse new calls and let those that run end, within the setting `drain`. Safe to call twice."""
-        server, announcing = self._server, self._announcing
-        if server is None or server.draining:
-            return
-        if announcing is not None:
+        """Withdraw, refuse new calls and let those that run end, within the setting `drain`.
+
+        Safe to call twice: whoever is second waits for the first.
+        """
+        async with self._stopping:
+            server, announcing = self._server, self._announcing
+            if server is None or server.draining:
+                return
             self._withdraw.set()
-            if self._announced.is_set():
+            if announcing is not None and self._announced.is_set():
                 await asyncio.wait([announcing])
-                # Clients hear of it within 0.2 s; until then they may send, and are served.
-                await asyncio.sleep(_PROPAGATION)
-        seconds = self.mesh.runtime.settings.drain
-        left = await server.drain(seconds)
-        if left:
-            log.warning("stopped %d calls that did not end within %g s", left, seconds)
+                # Until clients have heard of it they may send, and are served.
+                await self._pause(_PROPAGATION)
+            seconds = self.mesh.runtime.settings.drain
+            left = await server.drain(seconds, self._hurried)
+            if left:
+                when = "at once, as asked" if self._hurried.is_set() else f"within {seconds:g} s"
+                log.warning("stopped %d calls that did not end %s", left, when)
+            await self._close()
+
+    def hurry(self) -> None:
+        """Make `stop` end at once: calls that run are stopped."""
+        self._hurried.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Return after so many seconds, or when there is a hurry."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+
+    async def _close(self) -> None:
+        """Let answers go that are on their way, and cut off who never ends its request.
+
+        From Python 3.12 on hypercorn would wait for that without bound.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while self._requests and loop.time() - begun < (_CLOSING_NOW if self._hurried.is_set() else _CLOSING):
+            await asyncio.wait(self._requests, timeout=_CLOSING_NOW)
+        for request in self._requests:
+            request.cancel()
 
     async def _announce(self, settings: Settings, instances: list[Any]) -> None:
         if not instances:
@@ -163,13 +213,16 @@ class MeshApp:
                     )
                 await asyncio.sleep(_PROBE_EVERY if not said else 1.0)
 
+    def _ready(self) -> bool:
+        return self._announced.is_set() and not self._withdraw.is_set()
+
     async def report(self) -> dict[str, Any]:
         """What this process serves, and in which state it is."""
         runtime = self.mesh.runtime
         server = self._server
         return {
             "instance": runtime.identity,
-            "ready": self._announced.is_set() and server is not None and not server.draining,
+            "ready": self._ready(),
             "active": server.active if server is not None else 0,
             "registry": type(runtime.registry).__name__,
             "channels": sorted(runtime.known),
@@ -191,15 +244,21 @@ class MeshApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
         if scope["type"] == "lifespan":
-            with _ended_with_parent():
-                await serve_lifespan(self.lifespan, receive, send)
+            await serve_lifespan(self.lifespan, receive, send)
             return
         if self._asgi is None:
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 "the mesh is not running: pass its lifespan to your application, FastAPI(lifespan=mesh_app.lifespan)",
             )
-        await self._asgi(scope, receive, send)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an ASGI server runs an application in a task")
+        self._requests.add(task)
+        try:
+            await self._asgi(scope, receive, send)
+        finally:
+            self._requests.discard(task)
 
 
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
@@ -222,25 +281,6 @@ async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
         await send({"type": f"lifespan.{phase}.failed", "message": failure})
     else:
         await send({"type": "lifespan.shutdown.complete"})
-
-
-@contextmanager
-def _ended_with_parent() -> Generator[None]:
-    """End this process when the one that started it as a worker is gone.
-
-    hypercorn starts a worker also for `--workers 1`, and that goes on, announced and unsupervised, after a SIGKILL of
-    its parent.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGTERM)
-    try:
-        yield
-    finally:
-        loop.remove_reader(parent.sentinel)
 
 
 def _server_identity() -> str:
