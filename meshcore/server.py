@@ -106,6 +106,7 @@ class Server:
 
     Attributes:
         draining: new calls are refused as not processed, so that their callers send them elsewhere.
+        refused_at: when that happened last, or could have begun to, on the monotonic clock.
         active: how many calls run.
         limit: what adapts how many calls are admitted below `max_concurrency`, None for nothing. It wants to be told
             how late the event loop is.
@@ -129,6 +130,7 @@ class Server:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self.refused_at = 0.0
 
     @property
     def active(self) -> int:
@@ -142,6 +144,7 @@ class Server:
             MeshError: not processed; UNAVAILABLE, or RESOURCE_EXHAUSTED with a pause to keep.
         """
         if self.draining:
+            self.refused_at = time.monotonic()
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
         if len(self._scopes) >= self._max_concurrency:
@@ -207,6 +210,7 @@ class Server:
             hurry: when it is set they may not take any longer.
         """
         self.draining = True
+        self.refused_at = time.monotonic()
         waiting = [asyncio.create_task(event.wait()) for event in (self._idle, hurry)]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
@@ -28,6 +29,12 @@ _PROBE_EVERY = 0.05
 _SAY_AFTER = 3.0
 _PROPAGATION = 0.3
 """Seconds until clients have heard of a withdrawal, for which the registries need 0.2 s."""
+_QUIET = 0.25
+"""Seconds without a call after which no client seems to be left. Until then calls are refused: one that is on its way
+when its connection closes is lost. Clients with fixed addresses (`static:`) hear of no withdrawal; each learns of it by
+being refused, and after some refusals leaves the instance alone for longer than this."""
+_UNTIL_QUIET = 5.0
+"""The longest wait for that."""
 _CLOSING = 3.0
 """Seconds, after the last call, for requests that are still read or answered; then they are cut off."""
 _CLOSING_NOW = 0.2
@@ -137,6 +144,7 @@ class MeshApp:
             if left:
                 when = "at once, as asked" if self._hurried.is_set() else f"within {seconds:g} s"
                 log.warning("stopped %d calls that did not end %s", left, when)
+            await self._until_quiet(server)
             await self._close()
 
     def hurry(self) -> None:
@@ -148,6 +156,15 @@ class MeshApp:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurried.wait()
+
+    async def _until_quiet(self, server: Server) -> None:
+        """Refuse calls until none come any more."""
+        longest = time.monotonic() + _UNTIL_QUIET
+        while not self._hurried.is_set():
+            seconds = min(longest, server.refused_at + _QUIET) - time.monotonic()
+            if seconds <= 0:
+                return
+            await self._pause(seconds)
 
     async def _close(self) -> None:
         """Let answers go that are on their way, and cut off who never ends its request.

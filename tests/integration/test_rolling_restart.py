@@ -39,7 +39,12 @@ WAYS = {
     "hypercorn": HYPERCORN,
     "hypercorn, 2 workers": (*HYPERCORN[:-1], "--workers", "2", "--bind"),
 }
-every_way = pytest.mark.parametrize("way", [pytest.param(words, id=name) for name, words in WAYS.items()])
+MOUNTED = {"hypercorn, mounted": ("-m", "hypercorn", "tests.support.mounted:ledger_app", "--bind")}
+
+
+def each(ways: dict[str, tuple[str, ...]]) -> pytest.MarkDecorator:
+    """A test for each of the ways."""
+    return pytest.mark.parametrize("way", [pytest.param(words, id=name) for name, words in ways.items()])
 
 
 @asynccontextmanager
@@ -150,7 +155,7 @@ class Held:
     call: asyncio.Task[int]
 
 
-@every_way
+@each(WAYS)
 @pytest.mark.timeout(60 + 60 * ROUNDS)
 async def test_a_rolling_restart_fails_no_call(tmp_path: Path, way: tuple[str, ...]) -> None:
     """Three servers are restarted one after the other under load: no call fails, and no write is lost or done twice."""
@@ -219,7 +224,7 @@ async def until_refused(server: ServerProcess) -> aiohttp.ClientResponse:
                     return response
 
 
-@every_way
+@each(WAYS | MOUNTED)
 async def test_a_call_in_progress_is_waited_for(tmp_path: Path, way: tuple[str, ...]) -> None:
     """After SIGTERM a call ends as if nothing were; new ones are served, then refused unprocessed, all the while."""
     async with with_a_long_call(tmp_path, way, 2.0) as held:
@@ -235,7 +240,20 @@ async def test_a_call_in_progress_is_waited_for(tmp_path: Path, way: tuple[str, 
         assert stopped_in_order(tmp_path)
 
 
-@every_way
+@pytest.mark.parametrize("name", ["run", "hypercorn, no worker", "hypercorn"])
+async def test_who_has_not_heard_of_the_stop_is_refused(tmp_path: Path, name: str) -> None:
+    """As long as calls come a stopping server refuses them, rather than close connections on which they are sent."""
+    async with serving(tmp_path, WAYS[name], free_port()) as server, aiohttp.ClientSession() as session:
+        server.process.send_signal(signal.SIGTERM)
+        await until_refused(server)
+        for _ in range(20):
+            async with session.post(f"{server.url}/ledger/entries/7") as response:
+                assert response.status == 503
+            await asyncio.sleep(0.05)  # less than what passes for quiet
+        assert await asyncio.wait_for(server.process.wait(), 10) == 0
+
+
+@each(WAYS)
 async def test_a_second_sigterm_means_now(tmp_path: Path, way: tuple[str, ...]) -> None:
     """Asked twice, a server stops its calls, says so to their callers, and still cleans up."""
     async with with_a_long_call(tmp_path, way, 50.0) as held:

@@ -1,4 +1,4 @@
-"""A mesh inside of applications that are more than a mesh: one of Starlette, one of FastAPI."""
+"""A mesh inside of applications that are more than a mesh: one of Starlette, two of FastAPI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 
 from meshcore import MeshApp
 from meshcore.body import Receive, Scope, Send
+from tests.support.ledger import LedgerModule
 from tests.support.probe import Probe, ProbeModule
 
 
@@ -46,3 +47,8 @@ async def own_fast(name: str) -> str:
     """A route beside the mesh, which calls into it."""
     probe = await mesh_app.mesh.get_service(Probe)
     return await probe.echo(f"hello {name}")
+
+
+ledger = MeshApp(LedgerModule)
+ledger_app = FastAPI(lifespan=ledger.lifespan)
+ledger_app.mount("/", ledger)
