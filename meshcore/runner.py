@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -38,6 +39,8 @@ _CLOSING = 3.0
 """Seconds for connections to close after the last call; whoever still uploads then is cut off."""
 _LONGEST_STOP = 10.0
 """Seconds for a worker to end, beyond the setting `drain`, before it is killed."""
+_THREADS = 2.0
+"""Seconds for threads to end, after everything else has."""
 _ENOUGH = 2**31 - 1
 _AT_ONCE = 2
 """How often a server is told to end until it does so at once."""
@@ -46,7 +49,8 @@ _AT_ONCE = 2
 def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: Callable[[str], None] = print) -> int:
     """Serve until SIGINT or SIGTERM, then end in order; a second signal ends at once.
 
-    If nobody set `advertise_url`, what is bound is advertised.
+    If nobody set `advertise_url`, what is bound is advertised. The process should end when this returns: it is ended
+    soon after if there are threads that do not.
 
     Args:
         settings: its module is what is served.
@@ -72,10 +76,7 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         text = f"serving {settings.module} at {url} ({workers} {noun}, Ctrl-C ends)"
         if workers > 1:
             return _supervise(settings, sock, workers, lambda: say(text))
-        try:
-            return asyncio.run(_serve(settings, sock, lambda: say(text)))
-        except asyncio.CancelledError:
-            return 1
+        return _to_the_end(_serve(settings, sock, lambda: say(text)))
 
 
 def open_socket(bind: str) -> socket.socket:
@@ -110,6 +111,23 @@ def _url_of(sock: socket.socket) -> str:
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared
         host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _to_the_end(serving: Coroutine[Any, Any, int]) -> int:
+    """Run it as the last thing that this process does; the exit status.
+
+    A thread cannot be stopped, and the interpreter waits for all of them without bound. When everything is cleaned up,
+    one that hangs in a call that was given up long ago must not hold the process.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            status = runner.run(serving)
+        except asyncio.CancelledError:
+            status = 1  # not even the end at once came to its end
+        timer = threading.Timer(_THREADS, os._exit, (status or 1,))
+        timer.daemon = True
+        timer.start()
+    return status
 
 
 async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], None]) -> int:
@@ -258,9 +276,7 @@ def _work(settings: Settings, sock: socket.socket, writer: Connection[str, Any])
     """What a worker process does. It writes an empty text when it is ready, or else what is wrong."""
     log_to_stderr(debug=settings.debug)
     try:
-        sys.exit(asyncio.run(_serve(settings, sock, lambda: writer.send(""))))
-    except asyncio.CancelledError:
-        sys.exit(1)
+        sys.exit(_to_the_end(_serve(settings, sock, lambda: writer.send(""))))
     except LocalError as error:
         writer.send(error.message)
         sys.exit(1)

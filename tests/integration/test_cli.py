@@ -159,6 +159,18 @@ async def test_a_second_signal_ends_at_once(meshcore: Shell) -> None:
         await asyncio.gather(call, return_exceptions=True)
 
 
+async def test_a_thread_that_hangs_does_not_hold_the_server(meshcore: Shell) -> None:
+    """A `def` implementation that was given up keeps its thread, but not the process."""
+    meshcore.environ["MESHCORE_DRAIN"] = "0.1"
+    async with meshcore.running(PROBE) as (process, url), aiohttp.ClientSession() as session:
+        body = {"method": "probe:blocking:work", "args": [50.0]}
+        call = asyncio.create_task(session.post(f"{url}/invoke", json=body))
+        await until_active(url)
+        status, _ = await end(process, signal.SIGTERM)
+        assert status == 1
+        await asyncio.gather(call, return_exceptions=True)
+
+
 async def test_a_client_that_never_ends_its_request_does_not_hold_the_server(meshcore: Shell) -> None:
     """An upload that hangs is cut off: hypercorn alone would wait for it without bound."""
     async with meshcore.running(GREETING) as (process, url):
