@@ -20,6 +20,10 @@ from meshcore.interface import ComponentDescription, Method
 from meshcore.ports import ChannelOptions
 
 _OK = 200
+_CLIENT_ERRORS = range(400, 500)
+_OF_INSTANCE = frozenset({404, 405, 408, 421, 425, 429})
+"""The client errors that say something of who was asked and when: not found, method not allowed, request timeout,
+misdirected request, too early, too many requests. The others say something of the request, wherever it is sent."""
 
 
 class DispatchChannel(HTTPChannel):
@@ -72,7 +76,10 @@ def _invoke_url(base: str) -> URL:
 
 
 def _status_error(call: Call, endpoint: Endpoint, response: ClientResponse) -> MeshError:
-    text = f"{call.method}: {endpoint.url} answered with HTTP status {response.status} and no answer of a mesh"
-    code = Code.from_http_status(response.status)
+    """The error of an answer from nobody of ours: a proxy's, or that of who got the address of an old instance."""
+    status = response.status
+    text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
+    of_request = status in _CLIENT_ERRORS and status not in _OF_INSTANCE
+    code = Code.from_http_status(status) if of_request else Code.UNAVAILABLE
     pause = read_retry_after(response.headers.get(RETRY_AFTER))
-    return restore_error(code.value, text, {}, retryable=code is Code.UNAVAILABLE, processed=True, retry_after=pause)
+    return restore_error(code.value, text, {}, retryable=not of_request, processed=True, retry_after=pause)

@@ -25,8 +25,11 @@ client must be clearly the first to give up a connection.
 """
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds for a connection to be made. A host that is gone without a word would otherwise use up the whole deadline,
-and nothing is lost by asking another instance: the call has not left."""
+"""Seconds for a connection to be made, and never more than half of what is left of the call's time.
+
+A host that is gone without a word would otherwise use up the whole deadline, and nothing is lost by asking another
+instance: the call has not left. Two seconds are enough for one packet to be lost: Linux sends SYN again after one.
+"""
 
 _LARGE = 2**20
 
@@ -89,13 +92,18 @@ class HTTPChannel(Channel):
             if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
                 raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
             session = self._session = self.make_session()
-        sent = {**call.headers, **headers, TIMEOUT: str(max(1, int((call.deadline - time.monotonic()) * 1000)))}
+        left = call.deadline - time.monotonic()
+        sent = {**call.headers, **headers, TIMEOUT: str(max(1, int(left * 1000)))}
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
+        # The session's own costs nothing; one of the call's own 2 us.
+        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _in_haste(session.timeout, left)
         try:
             # A large body as a stream: aiohttp would write bytes in one piece, and the loop would wait for that.
             data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
-            async with session.request(verb, url, data=data, headers=sent, allow_redirects=False) as response:
+            async with session.request(
+                verb, url, data=data, headers=sent, allow_redirects=False, timeout=timeout
+            ) as response:
                 return response, await self._read(call, response)
         except aiohttp.ClientError as error:
             raise _communication_error(call, url, error) from error
@@ -123,6 +131,16 @@ class HTTPChannel(Channel):
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _in_haste(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTimeout:
+    """With so few seconds left, a connection that is not made must leave some of them to another instance."""
+    connect = max(left / 2, 0.001)
+    if timeout.sock_connect is not None:
+        connect = min(connect, timeout.sock_connect)
+    return aiohttp.ClientTimeout(
+        total=timeout.total, connect=timeout.connect, sock_read=timeout.sock_read, sock_connect=connect
+    )
 
 
 def _communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:

@@ -21,8 +21,8 @@ from channels.http import HTTPChannel
 from meshcore.call import Call
 from meshcore.codec import JSON, DecodeError, EncodeError, Limits
 from meshcore.declare import Source, channel
-from meshcore.envelope import ErrorCodec
-from meshcore.errors import Code, CommunicationError, LocalError
+from meshcore.envelope import ErrorCodec, unfit_answer
+from meshcore.errors import Code, LocalError
 from meshcore.headers import RETRY_AFTER, read_retry_after
 from meshcore.instances import Endpoint
 from meshcore.interface import ComponentDescription, HttpMapping, Method
@@ -100,6 +100,7 @@ class _Operation:
         bodies = [each for each in method.parameters if each.source is Source.BODY]
         self._body = (at[bodies[0].name], JSON.encoder(bodies[0].type)) if bodies else None
         self._read = JSON.decoder(method.returns, limits)
+        self._read_any = JSON.decoder(Any, limits)
         self._problems = ProblemReader(ErrorCodec(JSON, method, limits), limits)
 
     def target(self, arguments: tuple[Any, ...]) -> str:
@@ -143,8 +144,14 @@ class _Operation:
         try:
             return self._read(data or b"null")
         except DecodeError as error:
-            text = f"the answer to {self._method} does not fit: {error}"
-            raise CommunicationError(Code.INTERNAL, text, retryable=False) from error
+            raise unfit_answer(self._method, error, readable=self._readable(data)) from error
+
+    def _readable(self, data: bytes) -> bool:
+        try:
+            self._read_any(data)
+        except DecodeError:
+            return False
+        return True
 
     def _texts(self, text: TextParameter, value: Any) -> tuple[str, ...]:
         try:

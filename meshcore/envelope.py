@@ -166,6 +166,19 @@ def restore_error(
     return family(known, message, details=details, retryable=retryable, processed=processed, retry_after=retry_after)
 
 
+def unfit_answer(method: Method, failure: DecodeError, *, readable: bool) -> CommunicationError:
+    """The error of an answer without a result of the method's type.
+
+    Args:
+        method: that was called.
+        failure: what is wrong.
+        readable: whether it is an answer at all. Then it is one to another version of the interface, and every instance
+            of that version would give the same. Else its instance is broken, or not the one that was meant, or somebody
+            on the way answers for it: another instance may do better.
+    """
+    return CommunicationError(Code.INTERNAL, f"the answer to {method} does not fit: {failure}", retryable=not readable)
+
+
 class MethodCodec:
     """Everything that one method needs in one format, on both sides; built once."""
 
@@ -216,12 +229,10 @@ class MethodCodec:
         try:
             exception = self._read_failure(data).exception
         except DecodeError:
-            exception = None
+            raise unfit_answer(self._method, failure, readable=False) from failure
         if exception is not None:
             raise self.errors.restore(exception)
-        raise CommunicationError(
-            Code.INTERNAL, f"the answer to {self._method} does not fit: {failure}", retryable=False
-        ) from failure
+        raise unfit_answer(self._method, failure, readable=True) from failure
 
     def decode_arguments(self, data: bytes) -> tuple[Any, ...]:
         """The arguments in a call.

@@ -195,11 +195,13 @@ async def broken_connections(stage: Stage) -> None:
 
 
 async def strange_answers(stage: Stage) -> None:
-    """An answer that is none of a mesh is a CommunicationError, or the code of its status if that is no success."""
-    for body in (b"", b"garbage", b"\xff\xfe\x00", b"<html></html>", b"{}", b"[[[[", b'{"result":'):
+    """An answer that no mesh gives has its status's code; if that is success, it may be sent again if not readable."""
+    for body in (b"", b"garbage", b"\xff\xfe\x00", b"<html></html>", b"[[[[", b'{"result":'):
         async with answering([_answer(200, body)]) as url, stage.calling(url) as service:
             error = await failing(CommunicationError, service.text("a"))
-            equal(error.retryable, expected=False, what=f"retryable of {error}")
+            equal((error.retryable, error.processed), (True, True), f"retryable and processed of {error}")
+    async with answering([_answer(200, b"{}")]) as url, stage.calling(url) as service:
+        await failing(CommunicationError, service.text("a"))
     for bytes_ in (b"garbage\r\n\r\n", b"\x00" * 100, b"HTTP/1.1 nonsense\r\n\r\n"):
         async with answering([bytes_]) as url, stage.calling(url) as service:
             await failing(CommunicationError, service.text("a"))
