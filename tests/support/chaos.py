@@ -81,7 +81,7 @@ class LoopWatch:
 
 
 class Chaos:
-    """Three instances, of which the first is behind a proxy, and two meshes that call them.
+    """Three instances, each behind a proxy, and two meshes that call them. The first instance is the one to be sick.
 
     Attributes:
         servers: the processes.
@@ -102,9 +102,9 @@ class Chaos:
         self._stop = asyncio.Event()
 
     @property
-    def sick(self) -> int:
-        """The process id of the instance behind the proxy."""
-        return self.servers[0].process.pid
+    def sick(self) -> asyncio.subprocess.Process:
+        """The process of the first instance."""
+        return self.servers[0].process
 
     async def load(self, look_mesh: Mesh, sell_mesh: Mesh) -> None:
         """Call until `stop`: over each channel two that repeat calls and two that must not."""
@@ -144,17 +144,19 @@ class Chaos:
             while min(Counter(each.channel for each in self.looks[goal:]).get(name, 0) for name in CHANNELS) < number:
                 await asyncio.sleep(_PAUSE)
 
-    async def share(self, pid: int, least: float, of: int = 60, seconds: float = 10.0) -> None:
-        """Return when that process answered at least such a share of the latest repeatable calls."""
-        async with asyncio.timeout(seconds):
-            goal = len(self.looks) + of
-            while len(self.looks) < goal or sum(each.pid == pid for each in self.looks[-of:]) < least * of:
-                await asyncio.sleep(_PAUSE)
+    async def avoided(self, number: int, share: float) -> None:
+        """Return when so many more calls have been answered, of which the sick instance got less than that share."""
+        requests, calls = self.proxy.requests, len(self.looks) + len(self.sells)
+        await self.calls(number)
+        requests, calls = self.proxy.requests - requests, len(self.looks) + len(self.sells) - calls
+        assert requests < share * calls, f"{self.proxy.fault}: {requests} of {calls} calls went to the sick instance"
 
-    def share_since(self, pid: int, began: float) -> float:
-        """The share of the repeatable calls since then that this process answered."""
-        calls = [each for each in self.looks if each.began >= began]
-        return sum(each.pid == pid for each in calls) / max(1, len(calls))
+    async def recovered(self, share: float, of: int = 60, seconds: float = 10.0) -> None:
+        """Return when the instance that was sick answered at least such a share of the latest repeatable calls."""
+        goal = len(self.looks) + of
+        async with asyncio.timeout(seconds):
+            while len(self.looks) < goal or sum(each.pid == self.sick.pid for each in self.looks[-of:]) < share * of:
+                await asyncio.sleep(_PAUSE)
 
     def check(self) -> None:
         """What holds in every scenario: of calls that repeat none fails, the others at most once each, all in time."""
@@ -187,16 +189,16 @@ async def chaos(folder: Path) -> AsyncIterator[Chaos]:
         starting = [serve(folder, "tests.support.till:TillModule", env=env, wait=False) for _ in range(3)]
         servers = [await stack.enter_async_context(each) for each in starting]
         await asyncio.gather(*(each.until_ready() for each in servers))
-        proxy = await stack.enter_async_context(faulty(servers[0].url))
-        scene = Chaos(servers, proxy, journal)
-        urls = [proxy.url, servers[1].url, servers[2].url]
+        proxies = [await stack.enter_async_context(faulty(each.url)) for each in servers]
+        urls = [each.url for each in proxies]
+        scene = Chaos(servers, proxies[0], journal)
         async with (
             calling(folder, *urls, timeout=LOOK_TIMEOUT) as looking,
             calling(folder, *urls, timeout=SELL_TIMEOUT) as selling,
         ):
             load = asyncio.create_task(scene.load(looking, selling))
             try:
-                await scene.calls(30)
+                await scene.calls(20)
                 yield scene
                 await scene.calls(10)
             finally:
