@@ -92,3 +92,12 @@ async def test_garbage(tmp_path: Path) -> None:
     """An instance that answers what is no answer of a mesh fails no repeatable call."""
     async with chaos(tmp_path) as scene:
         await suffer(scene, Fault.NOT_HTTP, Fault.NOT_OURS, Fault.TRUNCATED, Fault.EMPTY)
+
+
+async def test_two_of_three(tmp_path: Path) -> None:
+    """With two of three instances sick, in different ways, the third answers all repeatable calls."""
+    async with chaos(tmp_path) as scene:
+        for fault, other in ((Fault.RESET_AFTER_REQUEST, Fault.NOT_OURS), (Fault.CLOSE_AT_ONCE, Fault.RESET_AT_ONCE)):
+            scene.proxy.suffer(fault)
+            scene.proxies[1].suffer(other)
+            await scene.calls(25)

@@ -85,15 +85,15 @@ class Chaos:
 
     Attributes:
         servers: the processes.
-        proxy: before the first of them.
+        proxies: before each of them.
         looks: repeatable calls that have ended.
         sells: the others.
         watch: on the event loop.
     """
 
-    def __init__(self, servers: list[ServerProcess], proxy: FaultyProxy, journal: Path) -> None:
+    def __init__(self, servers: list[ServerProcess], proxies: list[FaultyProxy], journal: Path) -> None:
         self.servers = servers
-        self.proxy = proxy
+        self.proxies = proxies
         self.looks: list[Done] = []
         self.sells: list[Done] = []
         self.watch = LoopWatch()
@@ -105,6 +105,11 @@ class Chaos:
     def sick(self) -> asyncio.subprocess.Process:
         """The process of the first instance."""
         return self.servers[0].process
+
+    @property
+    def proxy(self) -> FaultyProxy:
+        """Before the first instance."""
+        return self.proxies[0]
 
     async def load(self, look_mesh: Mesh, sell_mesh: Mesh) -> None:
         """Call until `stop`: over each channel two that repeat calls and two that must not."""
@@ -191,7 +196,7 @@ async def chaos(folder: Path) -> AsyncIterator[Chaos]:
         await asyncio.gather(*(each.until_ready() for each in servers))
         proxies = [await stack.enter_async_context(faulty(each.url)) for each in servers]
         urls = [each.url for each in proxies]
-        scene = Chaos(servers, proxies[0], journal)
+        scene = Chaos(servers, proxies, journal)
         async with (
             calling(folder, *urls, timeout=LOOK_TIMEOUT) as looking,
             calling(folder, *urls, timeout=SELL_TIMEOUT) as selling,
