@@ -200,7 +200,8 @@ def shielded(function: F) -> F:
 def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
     """Declare that a server executes each call once, however often it is sent to it: for writes.
 
-    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it.
+    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it;
+    so a call whose connection broke is sent again, to the same instance. The work is shielded, see `shielded`.
 
     Args:
         seconds: how long the outcome is kept, if the setting `idempotency_memory` suffices.

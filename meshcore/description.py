@@ -161,7 +161,8 @@ def _read_method(
         is_async=inspect.iscoroutinefunction(function),
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
-        shielded=find_mark(function, ShieldedMark) is not None,
+        # Work with a key goes on for the repetition that will ask for its outcome.
+        shielded=find_mark(function, ShieldedMark) is not None or keyed is not None,
         idempotency_key=keyed.seconds if keyed else None,
         raises=raises,
         http=http,

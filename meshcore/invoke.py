@@ -61,12 +61,14 @@ class Invoke:
         more: Sequence[tuple[bytes, bytes]] = ()
         try:
             self._server.admit()
+            deadline = self._server.deadline(headers.seconds)
             codec = codec or _no_codec(headers)
             body = await read_body(receive, self._max_body)
+            self._server.check(deadline)
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]
             arguments = method_codec.decode_arguments(bytes(request.args))
-            result = await serve_call(self._server, operation.method, arguments, headers, receive)
+            result = await serve_call(self._server, operation.method, arguments, headers, deadline, receive)
             data = method_codec.encode_result(result)
             status = 200
         except ClientLeft:

@@ -163,6 +163,10 @@ class Peers:
         """Whether there is an instance to ask beside those."""
         return any(instance not in asked and instance not in self._avoided for instance in self._peers)
 
+    def but(self, instance: str) -> tuple[str, ...]:
+        """The ids of all other instances."""
+        return tuple(each for each in self._peers if each != instance)
+
     def due(self, now: float, candidates: Iterable[str], *, repeatable: bool) -> str | None:
         """The instance that this call should probe, if there is one.
 

@@ -124,9 +124,11 @@ class _Endpoint:
         more: list[tuple[bytes, bytes]] = []
         try:
             server.admit()
+            deadline = server.deadline(headers.seconds)
             body = await self._body(headers, receive) if self._has_body else b""
+            server.check(deadline)
             arguments = self._reader.read(scope[_VALUES], scope["query_string"], body)
-            result = await serve_call(server, self._method, arguments, headers, receive)
+            result = await serve_call(server, self._method, arguments, headers, deadline, receive)
             status, data, content_type = _OK, self._write(result), _JSON_TYPE
         except ClientLeft:
             return

@@ -14,18 +14,31 @@ from meshcore.server import Server
 
 
 async def serve_call(
-    server: Server, method: Method, arguments: tuple[Any, ...], headers: RequestHeaders, receive: Receive
+    server: Server,
+    method: Method,
+    arguments: tuple[Any, ...],
+    headers: RequestHeaders,
+    deadline: float,
+    receive: Receive,
 ) -> Any:
     """Run a decoded call for as long as its caller waits and is there, unless its method is shielded from that.
+
+    Args:
+        server: runs it.
+        method: what is called.
+        arguments: of the call.
+        headers: of the request.
+        deadline: from when the request came: its body and its turn have taken their part.
+        receive: tells that the client leaves.
 
     Raises:
         Exception: what `Server.run` raises; `Server.report` knows what the caller is told of it.
     """
-    # What is shielded has all the time that the server grants, and nobody listens for its caller to leave.
-    shielded = method.shielded
-    deadline = server.deadline(None if shielded else headers.seconds)
+    if method.shielded:  # has all the time that the server grants, and nobody listens for its caller to leave
+        deadline = server.deadline(None)
+        return await server.run(Call(method, arguments, headers, deadline, headers.attempt), CallScope(deadline))
     call = Call(method, arguments, headers, deadline, headers.attempt)
-    return await server.run(call, CallScope(deadline) if shielded else ServedScope(deadline, receive))
+    return await server.run(call, ServedScope(deadline, receive))
 
 
 async def send_answer(

@@ -197,6 +197,16 @@ class Server:
             now = time.monotonic()
             self.limit.observe(call.method, now - begun, len(self._scopes), now, whole=whole)
 
+    def check(self, deadline: float) -> None:
+        """Refuse a call whose caller has stopped waiting while its body arrived, before it is even decoded.
+
+        Raises:
+            MeshError: DEADLINE_EXCEEDED, and not processed.
+        """
+        if deadline <= time.monotonic():
+            text = "the deadline had passed when the call was complete"
+            raise MeshError(Code.DEADLINE_EXCEEDED, text, processed=False)
+
     def deadline(self, seconds: float | None) -> float:
         """The deadline of a call whose caller waits that long (None: it does not say), as far as this one grants it."""
         granted = self._request_timeout

@@ -459,7 +459,7 @@ def test_what_a_server_does_with_repetitions_and_leaving_callers() -> None:
         async def neither(self) -> None: ...
 
     found = [(each.shielded, each.idempotency_key, each.idempotent) for each in describe(Writes).methods]
-    assert found == [(True, 5, False), (False, 600.0, False), (False, None, False)]
+    assert found == [(True, 5, False), (True, 600.0, False), (False, None, False)]
 
     @service()
     class Never(Service):

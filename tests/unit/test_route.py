@@ -34,6 +34,7 @@ from meshcore import (
     Service,
     Sighting,
     component,
+    idempotency_key,
     idempotent,
     service,
 )
@@ -41,6 +42,7 @@ from meshcore.balancer import Balance
 from meshcore.call import ambient_attempt
 from meshcore.client import Limit, client_stack
 from meshcore.description import describe_component
+from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import ComponentDescription
 from meshcore.policy import DEFAULTS, Policy, Rules, resolve
 from meshcore.ports import ComponentRegistry
@@ -59,13 +61,17 @@ class Shop(Service):
     @idempotent
     async def look(self) -> str: ...
 
+    @abstractmethod
+    @idempotency_key()
+    async def order(self) -> str: ...
+
 
 @component(services=[Shop])
 class ShopComponent(Component): ...
 
 
 SHOP: ComponentDescription = describe_component(ShopComponent, [])
-BUY, LOOK = SHOP.services[0].methods
+BUY, LOOK, ORDER = SHOP.services[0].methods
 
 
 class Refused(CommunicationError):
@@ -88,6 +94,7 @@ class FailingChannel(Channel):
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.attempts: list[int] = []
+        self.keys: list[str] = []
         self.failures: dict[str, Callable[[], Exception]] = {}
         self.closed = 0
         self.gate: asyncio.Event | None = None
@@ -96,6 +103,7 @@ class FailingChannel(Channel):
         """Fail or answer."""
         self.asked.append(endpoint.instance)
         self.attempts.append(call.attempt)
+        self.keys.append(call.headers.get(IDEMPOTENCY_KEY, ""))
         if self.gate is not None:
             await self.gate.wait()
         failure = self.failures.get(endpoint.instance)
@@ -141,7 +149,11 @@ class Client:
         balance = Balance(self.route, wanted, lambda: self.preferred)
         rules = msgspec.structs.replace(self.rules, timeout=timeout)
         return client_stack(
-            balance, self.route.traffic, rules={BUY: rules, LOOK: rules}, interceptors=(), limit=Limit(self.most)
+            balance,
+            self.route.traffic,
+            rules={BUY: rules, LOOK: rules, ORDER: rules},
+            interceptors=(),
+            limit=Limit(self.most),
         )
 
     async def announce(self, name: str, *channels: str) -> None:
@@ -624,3 +636,24 @@ async def test_who_asks_for_time_gets_it(client: Client) -> None:
     with pytest.raises(Busy):  # and nobody waits for a time that will not come
         await handler(Call(LOOK))
     assert time.monotonic() - begin < 0.15
+
+
+async def test_a_write_with_a_key_is_sent_again_to_where_it_may_have_begun(client: Client) -> None:
+    """To no other instance, and with the same key; what certainly did not begin may go anywhere."""
+    client.failures["a"] = Lost
+    handler = client.handler()
+    with pytest.raises(Lost) as error:
+        await handler(Call(ORDER))
+    assert [attempt.instance for attempt in error.value.attempts] == ["a", "a", "a"]
+    client.failures["b"] = iter([Lost(), Refused(), Refused()]).__next__
+    with pytest.raises(Lost) as error:  # not `Refused`: it may have begun
+        await handler(Call(ORDER))
+    assert [attempt.instance for attempt in error.value.attempts] == ["b", "b", "b"]
+    client.failures.clear()
+    client.failures["c"] = Refused
+    assert await handler(Call(ORDER)) == "a"
+    assert client.channels["one"].asked[-2:] == ["c", "a"]
+    keys = client.channels["one"].keys
+    assert len(keys) == 8
+    assert len({*keys[:3]}) == len({*keys[3:6]}) == len({*keys[6:]}) == 1
+    assert len(set(keys)) == 3
