@@ -25,6 +25,7 @@ WINDOW = 0.1
 TARGET_LAG = 0.05
 """Seconds that the event loop may be late: three to ten times what garbage collection and neighbours cause."""
 
+_BURST = 0.5  # seconds that the loop may be late before that counts: 200 calls at once are no overload
 _SHORTEST = 1e-6  # seconds; of a usual latency, which is divided by
 _SAMPLES = 20  # of a window at least, and of a method before its latency counts; Envoy takes 50
 _TOLERANCE = 2.0  # times the usual latency; Gradient2's 1.5 sheds at the noise of a small machine
@@ -72,7 +73,7 @@ class AdaptiveLimit:
         # The turn.
         self._admitted = 0
         self._turn_peak = 0
-        self._lags = (0.0, 0.0)
+        self._late_since = inf
         self._turned = -inf
         self._grown = -inf
 
@@ -129,12 +130,12 @@ class AdaptiveLimit:
     def lagged(self, seconds: float, now: float) -> None:
         """Take note of how late the event loop is; to be called every few hundredths of a second.
 
-        One late report is a pause, of garbage collection or of the machine; two of three are an overload, which goes on
-        with each that follows until the quota has grown back.
+        Late reports for a moment are a pause, of garbage collection or of the machine, or a burst that is soon worked
+        off; then they are an overload, which goes on with each that follows until the quota has grown back.
         """
         elapsed = now - self._turned
-        self.lag = seconds if self.quota < inf else min(seconds, max(self._lags))
-        self._lags = (self._lags[1], seconds)
+        self._late_since = min(self._late_since, now) if seconds > TARGET_LAG else inf
+        self.lag = seconds if self.quota < inf or now - self._late_since >= _BURST else 0.0
         if self.lag > TARGET_LAG:
             # A turn consists of the pause between two reports and of the lag: so much of its work fits the target.
             share = (elapsed - seconds + TARGET_LAG) / elapsed if seconds < elapsed < inf else TARGET_LAG / self.lag

@@ -16,7 +16,7 @@ from tests.support.processes import serve
 
 MODULE = "tests.support.burning:BurningModule"
 BURN = 0.01  # seconds of the processor per call
-PATIENCE = 0.6  # seconds that a caller waits
+PATIENCE = 1.5  # seconds that a caller waits
 
 
 @dataclass

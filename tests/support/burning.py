@@ -21,8 +21,8 @@ class BurningComponent(Component): ...
 @implementation()
 class BurningImpl(Burning):
     async def burn(self, seconds: float) -> None:
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
             pass
 
 

@@ -186,13 +186,15 @@ def test_one_pause_of_the_loop_is_no_overload() -> None:
     limit = AdaptiveLimit(1000)
     late(limit, 0.5, 1, calls=100)
     late(limit, 0.001, 5, calls=100, now=1)
+    late(limit, 0.1, 3, calls=100, now=2)  # nor is a burst that is soon worked off
+    late(limit, 0.001, 5, calls=100, now=3)
     assert (limit.limit, limit.quota) == (1000, inf)
 
 
 def test_a_late_loop_lowers_the_limit_by_itself() -> None:
     """Of calls that wait in between fewer may be in flight, whatever their latencies say."""
     limit = AdaptiveLimit(1000)
-    now = late(limit, 0.2, 3, calls=20, in_flight=100)
+    now = late(limit, 0.2, 4, calls=20, in_flight=100)
     assert limit.limit < 100
     assert limit.quota == inf
     late(limit, 0.0, 80, calls=20, in_flight=20, now=now)
