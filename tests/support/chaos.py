@@ -177,7 +177,8 @@ class Chaos:
     def check(self) -> None:
         """What holds in every scenario: of calls that repeat none fails, the others at most once each, all in time."""
         failed = [each for each in self.looks if each.error is not None]
-        assert not failed, f"{len(failed)} of {len(self.looks)} repeatable calls failed: {failed[:3]}"
+        tried = [(each, getattr(each.error, "attempts", ())) for each in failed[:3]]
+        assert not failed, f"{len(failed)} of {len(self.looks)} repeatable calls failed: {tried}"
         for each in self.sells:
             assert each.error is None or isinstance(each.error, MeshError), each
             assert each.error is None or each.error.message, each
