@@ -14,7 +14,9 @@ class Attempt(msgspec.Struct):
         began: when, on the clock of the mesh.
         seconds: how long it took, None while it is under way.
         outcome: "ok", the code of the error that it ended with or the name of the declared exception, "given up" if
-            nobody waited for it any more, empty while it is under way.
+            nobody waited for it any more, "hung" if it was overtaken because it took too long, empty while it is under
+            way.
+        hangs: whether it takes so long that another instance was asked: then it is a failure, unless it succeeds.
     """
 
     instance: str
@@ -22,6 +24,7 @@ class Attempt(msgspec.Struct):
     began: float
     seconds: float | None = None
     outcome: str = ""
+    hangs: bool = False
 
     def __str__(self) -> str:
         took = "under way" if self.seconds is None else f"{self.outcome} after {self.seconds:.3g} s"

@@ -82,9 +82,13 @@ class Balance:
             outcome, attempt.outcome = outcome_of(error), type(error).__name__
             if outcome is Outcome.IGNORABLE:
                 # Given up because another was faster or the caller left says nothing. Given up at the deadline does:
-                # this instance did not answer in time.
+                # this instance did not answer in time. So does one that hung: else nobody would ever eject an instance
+                # that hangs, as its calls are overtaken long before their deadline.
                 late = traffic.clock() >= call.deadline
-                outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
+                if late or attempt.hangs:
+                    outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
+                else:
+                    attempt.outcome = "given up"
             raise
         finally:
             end = traffic.clock()

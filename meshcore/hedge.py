@@ -99,6 +99,11 @@ class _Race:
     def _overtake(self) -> None:
         """Send a copy, since the call seems to hang; and so on until there are as many attempts as there may be."""
         loop = self._task.get_loop()
+        now = self._traffic.clock()
+        for attempt in self._call.trail:
+            # A call with little time is overtaken early, which says nothing of the instance.
+            if attempt.seconds is None and now - attempt.began >= _HANGS_AT_LEAST:
+                attempt.hangs = True
         if len(self._copies) + 1 < self._call.rules.attempts:
             self._timer = loop.call_at(loop.time() + self._late, self._overtake)
             self._send(self._traffic.retries.withdraw)

@@ -29,6 +29,7 @@ class Fleet:
     Attributes:
         asked: the ids, in order.
         cancelled: the ids of those whose attempt was cancelled.
+        attempts: the record of each, in order.
     """
 
     def __init__(self, **answers: Answer) -> None:
@@ -36,6 +37,7 @@ class Fleet:
         self._rules = Rules()
         self.asked: list[str] = []
         self.cancelled: list[str] = []
+        self.attempts: list[Attempt] = []
         loop = asyncio.get_running_loop()
         self.traffic = Traffic("shop", self._rules, loop.time, random.Random(1))
         self.traffic.update(list(answers))
@@ -45,7 +47,8 @@ class Fleet:
         """Ask the first that was not tried, as a balancer does."""
         name = next(name for name in self._answers if name not in call.tried)
         self.asked.append(name)
-        call.trail.append(Attempt(name, "test", 0.0))
+        self.attempts.append(Attempt(name, "test", asyncio.get_running_loop().time()))
+        call.trail.append(self.attempts[-1])
         try:
             return await self._answers[name]()
         except asyncio.CancelledError:
@@ -178,6 +181,18 @@ async def test_a_hanging_call_is_overtaken_without_any_experience() -> None:
     assert now() == 8.0
     assert fleet.asked == ["a", "b", "c"]
     assert sorted(fleet.cancelled) == ["b", "c"]
+
+
+@virtual
+async def test_who_hangs_is_told_from_who_is_slow() -> None:
+    """An attempt that is overtaken since it seems to hang is marked; one that a hedge overtakes is not."""
+    hung = Fleet(a=answer("a", 8.0), b=answer("b", 0.1))
+    assert await hung.call() == "b"
+    assert [attempt.hangs for attempt in hung.attempts] == [True, False]
+    slow = Fleet(a=answer("a", 8.0), b=answer("b", 0.1))
+    slow.usually(0.01)
+    assert await slow.call() == "b"
+    assert [attempt.hangs for attempt in slow.attempts] == [False, False]
 
 
 @virtual
