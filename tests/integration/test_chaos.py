@@ -15,6 +15,9 @@ from tests.support.faulty import Fault
 SICK = 0.15
 """The share of the calls that an instance may get while it is sick; a third would be its fair one."""
 
+FAIR = 0.2
+"""The share that it gets again, within chance, when it has recovered."""
+
 
 @pytest.fixture(autouse=True)
 async def nothing_stays(request: pytest.FixtureRequest) -> AsyncIterator[None]:
@@ -36,32 +39,32 @@ async def test_a_killed_instance(tmp_path: Path) -> None:
 
 
 async def test_a_frozen_instance(tmp_path: Path) -> None:
-    """SIGSTOP of one instance fails no repeatable call."""
+    """SIGSTOP of one instance fails no repeatable call; after SIGCONT it gets its share again."""
     async with chaos(tmp_path) as scene:
         scene.sick.send_signal(signal.SIGSTOP)
         try:
             await scene.avoided(SICK)
         finally:
             scene.sick.send_signal(signal.SIGCONT)
-        await scene.calls(10)
+        await scene.recovered(FAIR)
 
 
 async def test_a_slow_instance(tmp_path: Path) -> None:
-    """An instance that answers 300 ms late gets few calls."""
+    """An instance that answers 300 ms late gets few calls, and its share again when it is as fast as the others."""
     async with chaos(tmp_path) as scene:
         scene.proxy.suffer(delay=0.3)
         await scene.avoided(SICK)
         scene.proxy.recover()
-        await scene.calls(10)
+        await scene.recovered(FAIR)
 
 
 async def suffer(scene: Chaos, *faults: Fault) -> None:
-    """The first instance suffers from one fault after the other, then it is well."""
+    """The first instance suffers from one fault after the other, then it is well and gets its share again."""
     for fault in faults:
         scene.proxy.suffer(fault)
         await scene.avoided(SICK)
     scene.proxy.recover()
-    await scene.calls(10)
+    await scene.recovered(FAIR)
 
 
 async def test_resets(tmp_path: Path) -> None:
@@ -94,6 +97,7 @@ async def test_garbage(tmp_path: Path) -> None:
     [
         (Fault.RESET_AFTER_REQUEST, Fault.NOT_OURS),
         (Fault.CLOSE_AT_ONCE, Fault.RESET_AT_ONCE),
+        (Fault.SILENT, Fault.SILENT),
     ],
 )
 async def test_two_of_three(tmp_path: Path, fault: Fault, other: Fault) -> None:
