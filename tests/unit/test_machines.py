@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshcore import Endpoint
 from meshcore.budget import Budget
 from meshcore.latency import Latency
-from meshcore.load import DECAY, FAILED_LOOKS, UNKNOWN, Load
+from meshcore.load import DECAY, FAILED_LOOKS, GIVEN_UP_LOOKS, RISE, UNKNOWN, Load
 from meshcore.outcome import Outcome
 from meshcore.rendezvous import key_of, ranked, subset
 
@@ -67,7 +67,7 @@ def test_the_reserve_is_there_without_any_deposit() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(1e-6, 10)), min_size=1, max_size=50))
 def test_a_cost_stays_within_what_was_seen(seen: list[tuple[float, float]]) -> None:
-    """A peak counts at once; afterwards the cost lies between the least and the greatest latency, and decays."""
+    """The cost lies between the least and the greatest latency, and decays."""
     load, now = Load(), 0.0
     for seconds, latency in seen:
         now += seconds
@@ -86,10 +86,23 @@ def test_failing_fast_looks_slow_and_giving_up_tells_only_so_much() -> None:
     load.end(Outcome.SUCCEEDED, 0.01, 0.0)
     load.end(Outcome.IGNORABLE, 0.001, 0.0)
     assert load.cost(0.0) == 0.01
-    load.end(Outcome.IGNORABLE, 0.5, 0.0)
-    assert load.cost(0.0) == 0.5
+    load.end(Outcome.IGNORABLE, 0.1, 0.0)
+    assert load.cost(0.0) == pytest.approx(0.01 + RISE * (GIVEN_UP_LOOKS * 0.1 - 0.01))
     load.end(Outcome.FAILED, 0.001, 0.0)
     assert load.cost(0.0) == FAILED_LOOKS
+
+
+def test_slowness_shows_within_a_few_calls_and_one_slow_call_is_chance() -> None:
+    """The cost rises by a part of what a call took longer, and comes down slowly."""
+    load = Load()
+    load.end(Outcome.SUCCEEDED, 0.01, 0.0)
+    load.end(Outcome.SUCCEEDED, 0.1, 0.0)
+    assert load.cost(0.0) == pytest.approx(0.01 + RISE * 0.09)
+    for _ in range(5):
+        load.end(Outcome.SUCCEEDED, 0.1, 0.0)
+    assert load.cost(0.0) > 0.08
+    load.end(Outcome.SUCCEEDED, 0.01, 0.1)
+    assert load.cost(0.1) > 0.08
 
 
 def test_an_unknown_instance_gets_one_call_at_a_time() -> None:
