@@ -111,7 +111,7 @@ def render(report: Report) -> str:
             lines.append(f"{section}:")
         lines.append(_line(each))
     lines += ["", "goals:"] if report.goals else []
-    lines += [_goal(goal) for goal in report.goals]
+    lines += [goal_line(goal) for goal in report.goals]
     lines += ["", *report.notes] if report.notes else []
     return "\n".join(lines)
 
@@ -130,6 +130,8 @@ def _cell(value: float | None, digits: int) -> str:
     return " " * COLUMN if value is None else f"{value:{COLUMN},.{digits}f}"
 
 
-def _goal(goal: Goal) -> str:
+def goal_line(goal: Goal, digits: int = 2) -> str:
+    """The line about a goal."""
     sign = ">=" if goal.at_least else "<="
-    return f"  {'reached' if goal.reached else 'MISSED':8}{goal.found:7.2f} {sign} {goal.limit:<6g}{goal.text}"
+    verdict = "reached" if goal.reached else "MISSED"
+    return f"  {verdict:8}{goal.found:7.{digits}f} {sign} {goal.limit:<6g}{goal.text}"

@@ -1,4 +1,4 @@
-"""Virtual time: an event loop that never waits, but goes to the instant of its next timer when nothing else is to do."""
+"""Virtual time: an event loop that never waits, but goes to its next timer when nothing else is to do."""
 
 from __future__ import annotations
 

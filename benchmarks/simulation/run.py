@@ -20,7 +20,7 @@ class Found(msgspec.Struct, frozen=True):
     """What came of a run, of the calls that began after the warm-up.
 
     Attributes:
-        p50: seconds, of the calls that succeeded; so are the next two.
+        p50: seconds, of all calls, those that failed too: so long did their callers wait. So are the next two.
         p99: as above.
         p999: as above.
         success: share of the calls that succeeded.
@@ -55,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
         """What they amount to."""
         measured = [each for each in self.samples if each.begun >= WARM_UP]
         end = WARM_UP + self.seconds
-        took = sorted(each.seconds for each in measured if each.succeeded) or [float("nan")]
+        took = sorted(each.seconds for each in measured)
         good = sum(each.succeeded and each.begun + each.seconds <= end for each in measured)
         return Found(
             quantile(took, 0.5),

@@ -57,6 +57,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
             rules = msgspec.structs.replace(rules, max_ejected=0.0)
         if not self.hedging:
             rules = msgspec.structs.replace(rules, max_extra_load=0.0)
+        if not self.retries:
+            rules = msgspec.structs.replace(rules, attempts=1)
         return rules
 
     def __str__(self) -> str:
@@ -64,7 +66,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         if off == ["ejection", "retries", "hedging", "shedding"]:
             off = ["everything else"]
         elif off == ["ejection", "retries", "hedging"]:
-            off = ["but shedding all"]
+            off = ["everything but shedding"]
         text = f"{self.balance}, {' and '.join(off)} off" if off else self.balance
         return text if self.repeatable else f"{text}, not idempotent"
 
