@@ -26,8 +26,8 @@ def notes(seconds: float, seed: int) -> list[str]:
     )
     return [
         fleet,
-        "Calls are idempotent but where it says otherwise. Percentiles: of all calls, those that failed and those that",
-        "began before anybody knew what was the matter too. Goodput: calls that succeeded, to what a healthy fleet can.",
+        "Calls are idempotent but where it says otherwise. Percentiles: of all calls, the failed ones and those that",
+        "began before anybody knew what was the matter. Goodput: calls that succeeded, to what a healthy fleet can.",
     ]
 
 

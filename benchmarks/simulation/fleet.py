@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ from meshcore import (
 )
 from meshcore.balance import PolicyURLSelector
 from meshcore.balancer import Balance
-from meshcore.client import client_stack
+from meshcore.client import Limit, client_stack
 from meshcore.description import describe_component
 from meshcore.interface import ComponentDescription
 from meshcore.policy import Rules
@@ -151,7 +152,9 @@ class Client:
         self.route = Route(SHOP, LocalComponentRegistry(), frozenset({CHANNEL}), self._make, traffic)
         balance = Balance(self.route, "", lambda: "")
         by_method = {LOOK: rules, BUY: rules}
-        self._handler = client_stack(balance, traffic, rules=by_method, interceptors=(), resilient=resilient)
+        self._handler = client_stack(
+            balance, traffic, rules=by_method, interceptors=(), limit=Limit(sys.maxsize), resilient=resilient
+        )
         self._call = Call(LOOK if repeatable else BUY)
         self._running: set[asyncio.Task[None]] = set()
 

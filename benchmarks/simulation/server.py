@@ -14,7 +14,7 @@ from collections.abc import Callable
 from meshcore.call import Call
 from meshcore.errors import Code, RemoteError
 from meshcore.lag import EVERY
-from meshcore.limit import Limit
+from meshcore.limit import AdaptiveLimit
 
 WORKERS = 4
 """Calls that a server works on at once; the others queue. So works a Python process with a pool of connections."""
@@ -47,7 +47,7 @@ class Server:
         self.failing = False
         self._rng = rng
         self._clock = clock
-        self._limit = Limit(MAX_CONCURRENCY) if shedding else None
+        self._limit = AdaptiveLimit(MAX_CONCURRENCY) if shedding else None
         self._workers = asyncio.Semaphore(WORKERS)  # first come, first served
         self._in_flight = 0
 
