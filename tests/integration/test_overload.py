@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.support.processes import serve
 
@@ -80,6 +81,7 @@ async def capacity(url: str) -> float:
     return 90 / (time.monotonic() - begun)
 
 
+@pytest.mark.alone
 async def test_an_overloaded_server_does_what_it_can_and_refuses_the_rest(tmp_path: Path) -> None:
     """At three times its capacity a server is about as useful as at its capacity; without the limit it is of no use."""
     seconds = 4.0
