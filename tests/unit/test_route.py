@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -657,3 +658,74 @@ async def test_a_write_with_a_key_is_sent_again_to_where_it_may_have_begun(clien
     assert len(keys) == 8
     assert len({*keys[:3]}) == len({*keys[3:6]}) == len({*keys[6:]}) == 1
     assert len(set(keys)) == 3
+
+
+async def test_interceptors_see_the_attempts(client: Client) -> None:
+    """A user's interceptor stands outside of retries: it sees a call once, and afterwards what was tried."""
+    seen: list[list[str]] = []
+
+    async def watch(handler: Handler, call: Call) -> Any:
+        try:
+            return await handler(call)
+        finally:
+            seen.append([f"{attempt.instance} {attempt.outcome}" for attempt in call.trail])
+
+    client.failures["a"] = Refused
+    balance = Balance(client.route, "", lambda: "")
+    rules = {BUY: client.rules}
+    handler = client_stack(balance, client.route.traffic, rules=rules, interceptors=[watch], limit=Limit(9))
+    assert await handler(Call(BUY)) == "b"
+    assert seen == [["a unavailable", "b ok"]]
+
+
+async def test_a_cancelled_attempt_says_nothing_and_frees_what_it_held(client: Client) -> None:
+    """However many are cancelled: no failure is counted, and nothing stays in hand."""
+    client.route.traffic = Traffic("shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1))
+    client.route.see(client.route.sighting)
+    handler = client.handler()
+    await handler(Call(BUY))
+    client.channels["one"].gate = asyncio.Event()
+    calls = [asyncio.ensure_future(handler(Call(BUY))) for _ in range(60)]
+    await asyncio.sleep(0)
+    peers = client.route.traffic.peers
+    assert [peers[name].pending for name in "abc"] == [20, 20, 20]
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    assert all(call.cancelled() for call in calls)
+    assert [peers[name].pending for name in "abc"] == [0, 0, 0]
+    assert not peers.avoided
+
+
+async def test_the_log_says_who_is_left_alone_and_when_that_stops_helping(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An ejection is a warning; more failing instances than may be ejected are an error, said once."""
+    client.route.traffic = Traffic("shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1))
+    client.route.see(client.route.sighting)
+    client.failures = dict.fromkeys("abc", Lost)
+    handler = client.handler()
+    for _ in range(40):
+        with pytest.raises(Lost):
+            await handler(Call(BUY))
+    said = [record.getMessage() for record in caplog.records if record.name == "meshcore.traffic"]
+    assert re.fullmatch(r"shop-component: [abc] fails and is left alone for [\d.]+ s", said[0])
+    assert said[1:] == [
+        "shop-component: so many of its instances fail that no further one is ejected: it may not be the instances"
+    ]
+
+
+async def test_of_very_many_instances_a_hundred_are_used() -> None:
+    """The same ones by the same client each time, others by another."""
+    instances = tuple(
+        Instance(f"i{number:03}", "shop-component", (ChannelAddress("one", f"http://h{number}"),))
+        for number in range(250)
+    )
+    used = []
+    for name in ("one", "one", "other"):
+        client = Client(LocalComponentRegistry())
+        client.route = Route(SHOP, client.registry, frozenset({"one"}), client.make, client.route.traffic, name)
+        client.route.see(Bound(instances))
+        used.append({instance.id for instance in client.route.instances})
+    assert [len(each) for each in used] == [100, 100, 100]
+    assert used[0] == used[1] != used[2]
