@@ -1,19 +1,17 @@
-"""A mesh that serves: the ASGI application together with its lifetime, its announcement and its orderly end."""
+"""A mesh that serves: the ASGI application together with its lifetime and its orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
-import aiohttp
 import msgspec
 
+from meshcore.announcement import Announcement, server_identity
 from meshcore.asgi import MeshAsgi, Probes
 from meshcore.body import Receive, Scope, Send
 from meshcore.errors import Code, ConfigurationError, LocalError
@@ -25,8 +23,6 @@ from meshcore.stop_gate import held
 
 log = logging.getLogger("meshcore.serving")
 
-_PROBE_EVERY = 0.05
-_SAY_AFTER = 3.0
 _PROPAGATION = 0.3
 """Seconds until clients have heard of a withdrawal, for which the registries need 0.2 s."""
 _QUIET = 0.25
@@ -63,9 +59,7 @@ class MeshApp:
         self._settings = settings
         self._asgi: MeshAsgi | None = None
         self._server: Server | None = None
-        self._announcing: asyncio.Task[None] | None = None
-        self._withdraw = asyncio.Event()
-        self._announced = asyncio.Event()
+        self._announcement: Announcement | None = None
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
@@ -94,13 +88,13 @@ class MeshApp:
         settings = self._settings or load_settings()
         self.mesh = Mesh(self._module, settings=settings)
         # An application may be started again.
-        self._withdraw, self._announced, self._hurried = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         async with self.mesh as mesh:
             runtime = mesh.runtime
             server = self._server = runtime.server()
             instances = runtime.instances(settings.advertise_url)
-            identity = {"instance": runtime.identity, "server": _server_identity()}
+            identity = {"instance": runtime.identity, "server": server_identity()}
             probes = Probes(
                 identity=identity,
                 ready=self._ready,
@@ -115,15 +109,14 @@ class MeshApp:
                 max_depth=settings.max_depth,
                 debug=settings.debug,
             )
-            announcing = self._announcing = asyncio.create_task(self._announce(settings, instances), name="announce")
-            try:
-                with lag_reported(server.limit.lagged) if server.limit is not None else nullcontext():
-                    yield
-            finally:
-                await self.stop()
-                announcing.cancel()
-                await asyncio.wait([announcing])
-                self._asgi = None
+            self._announcement = Announcement(runtime.registry, instances, settings)
+            async with self._announcement:
+                try:
+                    with lag_reported(server.limit.lagged) if server.limit is not None else nullcontext():
+                        yield
+                finally:
+                    await self.stop()
+                    self._asgi = None
 
     async def stop(self) -> None:
         """Withdraw, refuse new calls and let those that run end, within the setting `drain`.
@@ -131,12 +124,10 @@ class MeshApp:
         Safe to call twice: whoever is second waits for the first.
         """
         async with self._stopping:
-            server, announcing = self._server, self._announcing
-            if server is None or server.draining:
+            server, announcement = self._server, self._announcement
+            if server is None or announcement is None or server.draining:
                 return
-            self._withdraw.set()
-            if announcing is not None and self._announced.is_set():
-                await asyncio.wait([announcing])
+            if await announcement.withdraw():
                 # Until clients have heard of it they may send, and are served.
                 await self._pause(_PROPAGATION)
             seconds = self.mesh.runtime.settings.drain
@@ -178,60 +169,8 @@ class MeshApp:
         for request in self._requests:
             request.cancel()
 
-    async def _announce(self, settings: Settings, instances: list[Any]) -> None:
-        if not instances:
-            self._announced.set()
-            return
-        if settings.verify_advertise:
-            await self._reached(settings)
-        registry = self.mesh.runtime.registry
-        delay = 0.1
-        while True:
-            try:
-                async with AsyncExitStack() as stack:
-                    for instance in instances:
-                        await stack.enter_async_context(registry.announce(instance))
-                    names = ", ".join(instance.component for instance in instances)
-                    log.info("announced %s at %s", names, settings.advertise_url)
-                    self._announced.set()
-                    await self._withdraw.wait()
-                    return
-            except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
-                log.error(  # noqa: TRY400 - it is not ours
-                    "announcing failed, trying again in %.1f s: %s",
-                    delay,
-                    error,
-                )
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-
-    async def _reached(self, settings: Settings) -> None:
-        """Return when the advertised URL answers as this very process: then it listens, and clients will find it.
-
-        An address that leads elsewhere is never announced, since calls would be sent to somebody else.
-        """
-        url = settings.advertise_url
-        loop = asyncio.get_running_loop()
-        begun, said = loop.time(), ""
-        timeout = aiohttp.ClientTimeout(total=2.0)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                reason = await _ask(session, url, _server_identity())
-                if not reason:
-                    return
-                if reason != said and loop.time() - begun > _SAY_AFTER:
-                    said = reason
-                    log.error(
-                        "not announced: the advertised URL %s %s. Set MESHCORE_ADVERTISE_URL to the URL under which "
-                        "clients reach this server (now from: %s)",
-                        url,
-                        reason,
-                        settings.sources.get("advertise_url", "default"),
-                    )
-                await asyncio.sleep(_PROBE_EVERY if not said else 1.0)
-
     def _ready(self) -> bool:
-        return self._announced.is_set() and not self._withdraw.is_set()
+        return self._announcement is not None and self._announcement.holds
 
     async def report(self) -> dict[str, Any]:
         """What this process serves, and in which state it is."""
@@ -298,25 +237,3 @@ async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
         await send({"type": f"lifespan.{phase}.failed", "message": failure})
     else:
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _server_identity() -> str:
-    """The same for all workers that share one listening socket: any of them may answer for the others."""
-    parent = multiprocessing.parent_process()
-    return f"{os.uname().nodename}:{parent.pid if parent is not None else os.getpid()}"
-
-
-async def _ask(session: aiohttp.ClientSession, url: str, identity: str) -> str:
-    """Why the URL does not lead here, empty if it does."""
-    try:
-        async with session.get(f"{url.rstrip('/')}/livez") as response:
-            answer = await response.json(content_type=None)
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        return f"cannot be reached ({str(error) or type(error).__name__})"
-    except (aiohttp.ClientError, ValueError):
-        return "leads to another program, which is no mesh"
-    if not isinstance(answer, dict) or "server" not in answer:
-        return "leads to another program, which is no mesh"
-    if answer["server"] != identity:
-        return f"leads to another process ({answer['server']}, this is {identity})"
-    return ""

@@ -1,0 +1,134 @@
+"""The announcement of a served process: made as soon as its address leads to it, kept up, and withdrawn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from meshcore.instances import Instance
+from meshcore.ports import ComponentRegistry
+from meshcore.settings import Settings
+
+log = logging.getLogger("meshcore.announcement")
+
+_PROBE_EVERY = 0.05
+_SAY_AFTER = 3.0
+_LONGEST_PAUSE = 5.0
+
+
+class Announcement:
+    """While the context lasts, announces instances, and again if the registry fails.
+
+    Args:
+        registry: where.
+        instances: what; there may be none.
+        settings: the address, and whether to see first that it leads here.
+    """
+
+    def __init__(self, registry: ComponentRegistry, instances: Sequence[Instance], settings: Settings) -> None:
+        self._registry = registry
+        self._instances = instances
+        self._settings = settings
+        self._made = asyncio.Event()
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="meshcore.announcement")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is made and not withdrawn; also if there is nothing to announce."""
+        return self._made.is_set() and not self._over.is_set()
+
+    async def withdraw(self) -> bool:
+        """Take it back; whether it had been made, so that somebody may know of it."""
+        self._over.set()
+        if self._task is None or not self._made.is_set():
+            return False
+        await asyncio.wait([self._task])
+        return True
+
+    async def _run(self) -> None:
+        if not self._instances:
+            self._made.set()
+            return
+        if self._settings.verify_advertise:
+            await self._reached()
+        delay = 0.1
+        while not self._over.is_set():
+            try:
+                async with AsyncExitStack() as stack:
+                    for instance in self._instances:
+                        await stack.enter_async_context(self._registry.announce(instance))
+                    names = ", ".join(instance.component for instance in self._instances)
+                    log.info("announced %s at %s", names, self._settings.advertise_url)
+                    self._made.set()
+                    await self._over.wait()
+            except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
+                log.error("announcing failed, trying again in %.1f s: %s", delay, error)  # noqa: TRY400 - not ours
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LONGEST_PAUSE)
+
+    async def _reached(self) -> None:
+        """Return when the advertised URL answers as this very process: then it listens, and clients will find it.
+
+        An address that leads elsewhere is never announced, since calls would be sent to somebody else.
+        """
+        url = self._settings.advertise_url
+        loop = asyncio.get_running_loop()
+        begun, said = loop.time(), ""
+        timeout = aiohttp.ClientTimeout(total=2.0)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                reason = await _ask(session, url, server_identity())
+                if not reason:
+                    return
+                if reason != said and loop.time() - begun > _SAY_AFTER:
+                    said = reason
+                    log.error(
+                        "not announced: the advertised URL %s %s. Set MESHCORE_ADVERTISE_URL to the URL under which "
+                        "clients reach this server (now from: %s)",
+                        url,
+                        reason,
+                        self._settings.sources.get("advertise_url", "default"),
+                    )
+                await asyncio.sleep(_PROBE_EVERY if not said else 1.0)
+
+
+def server_identity() -> str:
+    """The same for all workers that share one listening socket: any of them may answer for the others."""
+    parent = multiprocessing.parent_process()
+    return f"{os.uname().nodename}:{parent.pid if parent is not None else os.getpid()}"
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, identity: str) -> str:
+    """Why the URL does not lead here, empty if it does."""
+    try:
+        async with session.get(f"{url.rstrip('/')}/livez") as response:
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        return f"cannot be reached ({str(error) or type(error).__name__})"
+    except (aiohttp.ClientError, ValueError):
+        return "leads to another program, which is no mesh"
+    if not isinstance(answer, dict) or "server" not in answer:
+        return "leads to another program, which is no mesh"
+    if answer["server"] != identity:
+        return f"leads to another process ({answer['server']}, this is {identity})"
+    return ""
