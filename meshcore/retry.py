@@ -23,8 +23,8 @@ class Retry:
     instance: no other knows the key.
 
     When every instance was tried, those that were get another chance after a pause, until there were `attempts`: the
-    only instance may have closed an idle connection or be starting. An instance that said how long to wait
-    (`Retry-After`) is not asked before.
+    only instance may have closed an idle connection or be starting. Refusals for too much load do not count as such. An
+    instance that said how long to wait (`Retry-After`) is not asked before.
     """
 
     def __init__(self, traffic: Traffic) -> None:
@@ -40,7 +40,7 @@ class Retry:
             try:
                 return await handler(call)
             except MeshError as error:
-                course = course or _Course(traffic)
+                course = course or _Course(traffic, call.attempt - 1)
                 last, following = course.after(error, call)
             if following is not None:
                 call = following
@@ -60,11 +60,11 @@ class _Course:
         wait: seconds that an instance asked for.
     """
 
-    def __init__(self, traffic: Traffic) -> None:
+    def __init__(self, traffic: Traffic, attempts: int) -> None:
         self._traffic = traffic
         self._last: MeshError | None = None
         self._home: str | None = None  # where a write with a key may have begun
-        self._attempts = 0
+        self._attempts = attempts  # without refusals for too much load: those are bounded by the budget alone
         self.wait = 0.0
 
     def after(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:
@@ -80,11 +80,11 @@ class _Course:
         if error.instance is None:  # nobody was asked: no instance is left that was not tried
             if last is None:
                 raise error
-            # Not tried: nobody is there at all any more.
-            if self._home is not None or not call.tried or self._attempts >= call.rules.attempts:
+            spent = self._attempts >= call.rules.attempts and not _overload(last)
+            if self._home is not None or not call.tried or spent:  # not tried: nobody is there at all any more
                 raise last from last.__cause__
             return last, None
-        self._attempts = call.attempt
+        self._attempts += not _overload(error)
         if not self._may_repeat(call, error):
             if self._home is not None and not error.processed and last is not None:
                 raise last from last.__cause__  # it may have begun before: that it was refused now says nothing
@@ -110,12 +110,16 @@ class _Course:
     def _may_repeat(self, call: Call, error: MeshError) -> bool:
         if not error.retryable:
             return False
-        overload = error.code is Code.RESOURCE_EXHAUSTED
+        overload, method = _overload(error), call.method
         if not (error.processed or overload or self._home):
             return True
-        method = call.method
         if error.processed and not (method.idempotent or method.idempotency_key):
             return False
-        if call.attempt >= call.rules.attempts or ambient_attempt.get() > 1:
+        if ambient_attempt.get() > 1 or (self._attempts >= call.rules.attempts and not overload):
             return False
         return self._traffic.retries.withdraw(self._traffic.clock())
+
+
+def _overload(error: MeshError) -> bool:
+    """Whether an instance refused the call since it has too much to do."""
+    return error.code is Code.RESOURCE_EXHAUSTED and not error.processed

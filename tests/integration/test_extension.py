@@ -131,7 +131,7 @@ async def two_instances(mesh: Mesh) -> None:
     """Return when the mesh's route knows both."""
     await mesh.wait_for(Probe)
     (route,) = mesh.runtime._routes.values()
-    while len(route._instances) < 2:
+    while len(route.instances) < 2:
         await route.wait()
 
 
