@@ -202,9 +202,14 @@ class FaultyProxy:
 
     async def aclose(self) -> None:
         """End all connections."""
+        for writer in self._clients.values():
+            writer.transport.abort()
+        if self._clients:  # they see it by themselves, unless a frozen server keeps them waiting
+            await asyncio.wait(self._clients, timeout=0.5)
         for task in list(self._clients):
             task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        if self._clients:
+            await asyncio.wait(self._clients)
 
 
 @asynccontextmanager
