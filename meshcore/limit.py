@@ -23,7 +23,8 @@ WINDOW = 0.1
 """Seconds between two looks at the latencies (Envoy's), and the shortest time in which an overload may pass."""
 
 TARGET_LAG = 0.05
-"""Seconds that the event loop may be late: three to ten times what garbage collection and neighbours cause."""
+"""Seconds that the event loop may be late, or calls on the average: three to ten times what garbage collection and
+neighbours cause. Calls of a millisecond that take five are no reason to refuse any (Envoy's headroom)."""
 
 _BURST = 0.5  # seconds that the loop may be late before that counts: 200 calls at once are no overload
 _SHORTEST = 1e-6  # seconds; of a usual latency, which is divided by
@@ -65,7 +66,7 @@ class AdaptiveLimit:
         self._latencies: dict[Hashable, _Latency] = {}
         # The window.
         self._begun = -inf
-        self._ratios = self._slowness = 0.0
+        self._ratios = self._slowness = self._late = 0.0
         self._count = 0
         self._peak = 0
         self._episode: tuple[int, float] | None = None  # calls in flight, and how slow, after the first cut
@@ -119,6 +120,7 @@ class AdaptiveLimit:
                 latency.total, latency.count = 0.0, 0
             return
         ratio = seconds / usual
+        self._late += seconds - usual
         self._slowness += ratio
         self._ratios += ratio if ratio < _OUTLIER else _OUTLIER  # noqa: FURB136 - as above
         self._count += 1
@@ -153,7 +155,7 @@ class AdaptiveLimit:
     def _look(self, now: float) -> None:
         """Draw the conclusion from a window."""
         ratio, slowness = self._ratios / self._count, self._slowness / self._count
-        if ratio <= _TOLERANCE:
+        if ratio <= _TOLERANCE or self._late <= TARGET_LAG * self._count:
             self._episode = None
             self._learn(1 - exp((self._begun - now) / _LEARNING) if ratio <= _USUAL else 0.0)
             self._grow(now)
@@ -169,7 +171,7 @@ class AdaptiveLimit:
                 self._learn(0.0)
                 self._cut(self._peak, max(_STEEPEST, _TOLERANCE / ratio))
         self._begun = now
-        self._ratios = self._slowness = 0.0
+        self._ratios = self._slowness = self._late = 0.0
         self._count = self._peak = 0
 
     def _grow(self, now: float) -> None:

@@ -204,8 +204,6 @@ async def chaos(folder: Path) -> AsyncIterator[Chaos]:
     env = {
         "TILL_JOURNAL": str(journal),
         "MESHCORE_VERIFY_ADVERTISE": "false",
-        # Beside other tests their event loops lag, and they would refuse calls, rightly; here the fault is the point.
-        "MESHCORE_ADAPTIVE_LIMIT": "false",
     }
     async with AsyncExitStack() as stack:
         starting = [serve(folder, "tests.support.till:TillModule", env=env, wait=False) for _ in range(3)]

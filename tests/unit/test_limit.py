@@ -210,3 +210,21 @@ def test_a_late_loop_takes_on_fewer_calls_that_never_wait() -> None:
     assert [limit.admit(0) for _ in range(50)].count(True) == int(limit.quota) + (limit.quota % 1 > 0)
     late(limit, 0.0, 200, calls=3, now=now)
     assert limit.quota == inf
+
+
+def test_short_calls_may_take_many_times_as_long() -> None:
+    """Calls of a millisecond that take thirty are slow, but nobody is helped by refusing them; three tenths are."""
+    limit = AdaptiveLimit(1000)
+
+    def run(seconds: float, rounds: int, now: float) -> float:
+        for _ in range(rounds):
+            now += 0.01
+            for _ in range(20):
+                limit.observe("a", seconds, 50, now)
+        return now
+
+    now = run(0.001, 100, 0.0)
+    now = run(0.03, 100, now)
+    assert limit.limit == 1000
+    run(0.3, 100, now)
+    assert limit.limit < 50
