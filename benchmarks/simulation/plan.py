@@ -96,5 +96,5 @@ def goals(found: Mapping[Key, Found]) -> Iterator[Goal]:
     yield Goal(f"attempts per call with {FAILING}", _AMPLIFICATION, failing.amplification)
     without = found[OVERLOAD, NO_SHEDDING]
     text = f"goodput to capacity at load {OVERLOAD.load:.0%} (without limit: {without.goodput:.2f},"
-    text += f" and half of its answers take more than {without.p50 * 1e3:.0f} ms)"
+    text += f" and half of the calls take {without.p50 * 1e3:.0f} ms or more)"
     yield Goal(text, _GOODPUT, found[OVERLOAD, DEFAULT].goodput, at_least=True)
