@@ -7,10 +7,10 @@ from math import ceil
 
 import msgspec
 
-from benchmarks.simulation.clock import VirtualLoop
 from benchmarks.simulation.fleet import Client, Fleet, Sample
 from benchmarks.simulation.scenario import CLIENTS, INSTANCES, Scenario, Variant, befall, names
 from benchmarks.simulation.server import CAPACITY
+from meshcore.testing import run_virtually
 
 WARM_UP, WARM = 4.0, 0.5
 """Seconds, and load, before anything is the matter: latencies and limits are known by then, as in a running system."""
@@ -75,8 +75,7 @@ def quantile(ordered: list[float], share: float) -> float:
 
 def simulate(scenario: Scenario, variant: Variant, seconds: float, seed: int) -> Run:
     """Run it. The same arguments give the same calls."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_simulate(scenario, variant, seconds, seed))
+    return run_virtually(_simulate(scenario, variant, seconds, seed))
 
 
 async def _simulate(scenario: Scenario, variant: Variant, seconds: float, seed: int) -> Run:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 
 import pytest
 
-from benchmarks.simulation.clock import VirtualLoop
 from benchmarks.simulation.plan import DEFAULT, WRITES
 from benchmarks.simulation.run import simulate
 from benchmarks.simulation.scenario import Fault, Scenario
@@ -61,39 +59,3 @@ def test_what_must_not_be_repeated_is_not() -> None:
     writes, reads = (simulate(scenario, variant, 1.0, 1).found() for variant in (WRITES, DEFAULT))
     assert writes.amplification == pytest.approx(1.0, abs=0.005)
     assert writes.success < reads.success == 1.0
-
-
-def test_virtual_time_takes_no_time() -> None:
-    """An hour is over at once, and everything in it happened in its order."""
-    happened: list[tuple[float, str]] = []
-
-    async def nap(name: str, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        happened.append((asyncio.get_running_loop().time(), name))
-
-    async def hour() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(nap("long", 3600.0))
-            group.create_task(nap("short", 0.5))
-
-    begun = time.perf_counter()
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(hour())
-    assert time.perf_counter() - begun < 5.0
-    assert happened == [(0.5, "short"), (3600.0, "long")]
-
-
-def test_waiting_for_nothing_is_an_error() -> None:
-    """A simulation that could only hang says so."""
-
-    async def hang() -> None:
-        await asyncio.Event().wait()
-
-    loop = VirtualLoop()
-    waiting = loop.create_task(hang())
-    with pytest.raises(RuntimeError, match="never happen"):
-        loop.run_until_complete(waiting)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(waiting)
-    loop.close()

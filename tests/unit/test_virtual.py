@@ -1,0 +1,39 @@
+"""The event loop of virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from meshcore.testing import run_virtually
+
+
+def test_virtual_time_takes_no_time() -> None:
+    """An hour is over at once, and everything in it happened in its order."""
+    happened: list[tuple[float, str]] = []
+
+    async def nap(name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        happened.append((asyncio.get_running_loop().time(), name))
+
+    async def hour() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(nap("long", 3600.0))
+            group.create_task(nap("short", 0.5))
+
+    begun = time.perf_counter()
+    run_virtually(hour())
+    assert time.perf_counter() - begun < 5.0
+    assert happened == [(0.5, "short"), (3600.0, "long")]
+
+
+def test_waiting_for_nothing_is_an_error() -> None:
+    """A simulation that could only hang says so."""
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="this would hang for ever"):
+        run_virtually(hang())
