@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Collection
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from meshcore.declare import HttpMark, Source
 from meshcore.interface import HttpMapping, Parameter
 from meshcore.text import from_text
-from meshcore.wording import TravelError
+from meshcore.wording import DecodeError, TravelError
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
 _PATH_NAME = re.compile(r"\{(\w+)\}")
@@ -72,7 +73,16 @@ def _contradiction(
         case Source.QUERY | Source.PATH if reason := _why_no_text(parameter.type):
             return f"{reason}, so it cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
         case _:
-            return None
+            several = source is Source.PATH and _is_list(parameter.type)
+            return "is a list, and a path has one value in its place; take it from the query" if several else None
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether values may be of several texts: no other type takes no text at all."""
+    try:
+        return isinstance(from_text(hint)([]), Collection)
+    except DecodeError:
+        return False
 
 
 def _why_no_text(hint: Any) -> str | None:

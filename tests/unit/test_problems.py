@@ -227,6 +227,12 @@ class ObjectsInQuery:
     async def run(self, orders: list[dict[str, int]]) -> None: ...
 
 
+class ListInPath:
+    @get("/orders/{ids}")
+    @abstractmethod
+    async def run(self, ids: list[int]) -> None: ...
+
+
 INTERFACES: list[tuple[type, list[str]]] = [
     (NoAnnotation, [".run(amount): has no type annotation"]),
     (NoResult, [".run: has no return annotation; write -> None if it returns nothing"]),
@@ -289,6 +295,7 @@ INTERFACES: list[tuple[type, list[str]]] = [
     (TwiceInPath, [".run: path '/{id}/{id}' has the same name twice"]),
     (Converter, [".run: path '/{path:path}': a parameter is a name in braces, such as {order_id}"]),
     (PathOutside, [".run(order_id): is a path parameter, but path '/orders' has no {order_id}"]),
+    (ListInPath, [".run(ids): is a list, and a path has one value in its place; take it from the query"]),
     (BodyInPath, [".run(order_id): is in path '/orders/{order_id}', but marked as body"]),
     (TwoBodies, [".run(second): a request has one body, and that is 'first'"]),
     (BodyOnGet, [".run(order): a GET request has no body"]),
