@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from meshcore.call import Call, Handler, ambient_attempt
+from meshcore.outcome import Outcome, outcome_of
 from meshcore.traffic import Traffic
 
 _SHORTEST = 0.001
@@ -52,6 +53,17 @@ class Hedge:
         return result
 
 
+_FINAL = frozenset({Outcome.SUCCEEDED, Outcome.IGNORABLE})
+
+
+def _answered(copy: asyncio.Task[Any]) -> bool:
+    """Whether an instance did its work; an exception that the interface declares is an answer as well."""
+    if copy.cancelled():
+        return False
+    error = copy.exception()
+    return error is None or outcome_of(error) is Outcome.SUCCEEDED
+
+
 class _Race:
     """A call and its copies. The call runs in its caller's task, so that a healthy one pays for a timer and no task."""
 
@@ -66,7 +78,7 @@ class _Race:
         self._over = False
 
     async def run(self, begin: float) -> Any:
-        """The first result, or the first error if there is none."""
+        """The first answer, or the first error if there is none."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that asyncio runs
         self._task = task
@@ -121,8 +133,8 @@ class _Race:
         return await self._handler(call)
 
     def _ended(self, copy: asyncio.Task[Any]) -> None:
-        """A copy has ended. If it succeeded, the call need not."""
-        if copy.cancelled() or copy.exception() is not None or self._over or self._won is not None:
+        """A copy has ended. If it was answered, the call need not be."""
+        if not _answered(copy) or self._over or self._won is not None:
             return
         self._won = copy
         self._task.cancel()
@@ -134,14 +146,14 @@ class _Race:
             if self._task.uncancel() <= self._cancelling:
                 return won.result()
             raise error  # its caller does not want it any more, either
-        if not isinstance(error, Exception):
+        if outcome_of(error) in _FINAL:  # an answer, or its caller left
             raise error
         left = {copy for copy in self._copies if not copy.done()}
         self._over = True  # from here on a copy that ends cancels nobody
         while left:
             done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
             for copy in done:
-                if not copy.cancelled() and copy.exception() is None:
+                if _answered(copy):
                     return copy.result()
         raise error
 

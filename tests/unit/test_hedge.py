@@ -245,3 +245,34 @@ async def test_no_hedge_but_against_hanging() -> None:
     fleet.usually(0.01)
     assert await fleet.call(rules=Rules(max_extra_load=0.0)) == "b"
     assert now() == pytest.approx(0.35)
+
+
+class SoldOut(Exception):
+    """What the interface declares."""
+
+
+def sold_out(seconds: float) -> Answer:
+    """Answers so after so long."""
+
+    async def wait() -> str:
+        await asyncio.sleep(seconds)
+        raise SoldOut
+
+    return wait
+
+
+@virtual
+async def test_a_declared_exception_is_an_answer() -> None:
+    """Of a copy it ends the call as a result does; of the first, nobody waits for a copy."""
+    fleet = Fleet(a=answer("a", 8.0), b=sold_out(0.1))
+    fleet.usually(0.01)
+    with pytest.raises(SoldOut):
+        await fleet.call()
+    assert now() < 0.2
+    assert fleet.cancelled == ["a"]
+    fleet = Fleet(a=sold_out(0.1), b=answer("b", 8.0))
+    fleet.usually(0.01)
+    with pytest.raises(SoldOut):
+        await fleet.call()
+    assert now() < 0.4
+    assert fleet.cancelled == ["b"]
