@@ -8,7 +8,7 @@ from meshcore.errors import Code, LocalError
 from meshcore.interface import ComponentDescription, Method, ServiceDescription
 from meshcore.policy import OFF, Policy, Resolved, Rules, resolve
 from meshcore.settings import Settings
-from meshcore.suggest import did_you_mean
+from meshcore.suggest import closest, did_you_mean
 
 Layer = tuple[str, Policy | None]
 
@@ -62,17 +62,19 @@ class Policies:
         """The rules of all methods of a service."""
         return {method: self.of_method(component, service, method, caller).rules for method in service.methods}
 
+    def doubts(self, components: Iterable[ComponentDescription]) -> list[str]:
+        """Names in the setting `policies` that nobody has here, but nearly. Other processes may share the settings."""
+        _, known = _names(components)
+        return [
+            f"setting policies: nothing here is called {name!r}{did_you_mean(name, known)}"
+            for name in self._settings.policies
+            if name not in known and closest(name, known) is not None
+        ]
+
     def problems(self, components: Iterable[ComponentDescription]) -> list[str]:
         """What the setting `policies` says that cannot be, as far as these components tell."""
         found: list[str] = []
-        known: set[str] = set()
-        owners: set[str] = set()
-        for component in components:
-            owners.add(component.name)
-            known.add(component.name)
-            for service in component.services:
-                known.add(service.name)
-                known.update(str(method) for method in service.methods)
+        owners, known = _names(components)
         for name, policy in self._settings.policies.items():
             owner, dot, _ = name.partition(".")
             if dot and owner in known and name not in known:
@@ -84,6 +86,18 @@ class Policies:
 
     def _named(self, name: str) -> Layer:
         return f"setting policies.{name}", self._settings.policies.get(name)
+
+
+def _names(components: Iterable[ComponentDescription]) -> tuple[set[str], set[str]]:
+    """The names of components; and those of services and methods as well."""
+    owners: set[str] = set()
+    known: set[str] = set()
+    for component in components:
+        owners.add(component.name)
+        for service in component.services:
+            known.add(service.name)
+            known.update(str(method) for method in service.methods)
+    return owners, owners | known
 
 
 def merged(first: Policy | None, second: Policy) -> Policy:

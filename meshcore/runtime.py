@@ -91,6 +91,8 @@ class Runtime:
         if problems:
             raise ConfigurationError(f"{self._module.__name__} cannot start", dict.fromkeys(problems))
         self.proxies.preferred = settings.preferred_channel
+        for doubt in self.policies.doubts(self.catalog.components):
+            log.warning(doubt)
         await stack.enter_async_context(self.injector)
         self.registry: ComponentRegistry = await self.injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(self.registry)

@@ -149,6 +149,14 @@ def test_names_in_settings_that_nobody_has() -> None:
     ]
 
 
+def test_names_in_settings_that_are_nearly_known() -> None:
+    """A name that resembles one of this process is doubted; it may be another process's, so it is no error."""
+    settings = load_settings({"policies": {"shopp": {"timeout": 1.0}, "billing": {"timeout": 1.0}}}, environ={})
+    policies = Policies(settings)
+    assert policies.problems([SHOP]) == []
+    assert policies.doubts([SHOP]) == ["setting policies: nothing here is called 'shopp'; did you mean 'shop'?"]
+
+
 def test_declarations_that_cannot_be() -> None:
     """An affinity to no parameter, and what is shared on a method or an interface."""
 
