@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from meshcore.attempt import Attempt
@@ -42,28 +42,21 @@ class Balance:
             await route.wait()
         peers = route.traffic.peers
         avoided = peers.avoided
-        found = await self._choose(call, avoided.union(call.tried) if avoided else call.tried)
-        if found is None and avoided:
-            # Better one that failed than nobody; but what is full stays full.
-            found = await self._choose(call, peers.full.union(call.tried))
-        if found is None:
-            raise route.unavailable(self._wanted, full=bool(peers.full.difference(call.tried)))
-        return await self._send(call, *found)
+        # Better one that failed than nobody, if nobody else is left; but what is full stays full.
+        passes = (avoided.union(call.tried), peers.full.union(call.tried)) if avoided else (call.tried,)
+        for but in passes:
+            for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
+                channel = route.channels.get(name) or await route.open_channel(name)
+                now = route.traffic.clock()
+                endpoint = route.to_probe(name, call, now) if avoided else None
+                endpoint = endpoint or channel.selector.select(call, but, now)
+                if endpoint is not None:
+                    return await self._send(call, name, channel, endpoint, now)
+        raise route.unavailable(self._wanted, full=bool(peers.full.difference(call.tried)))
 
-    async def _choose(self, call: Call, but: Collection[str]) -> tuple[str, Channel, Endpoint] | None:
-        route = self._route
-        for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
-            channel = route.channels.get(name) or await route.open_channel(name)
-            now = route.traffic.clock()
-            endpoint = route.to_probe(name, call, now) or channel.selector.select(call, but, now)
-            if endpoint is not None:
-                return name, channel, endpoint
-        return None
-
-    async def _send(self, call: Call, name: str, channel: Channel, endpoint: Endpoint) -> Any:
+    async def _send(self, call: Call, name: str, channel: Channel, endpoint: Endpoint, begin: float) -> Any:
         traffic = self._route.traffic
         selector, instance = channel.selector, endpoint.instance
-        begin = traffic.clock()
         attempt = Attempt(instance, name, begin)
         call.trail.append(attempt)
         probe = traffic.peers.begin(instance)

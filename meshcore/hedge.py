@@ -22,9 +22,10 @@ _SHORTEST = 0.001
 
 _HANGS = 10.0
 _HANGS_AT_LEAST = 0.25
-"""A call that takes ten times what 99 % of its method take, and a quarter of a second, probably hangs."""
+"""A call that takes ten times what nearly all of its method take, and a quarter of a second, probably hangs."""
 
 _USUAL = 0.99
+"""The share of the calls that tells what is usual, where `max_extra_load` does not say it."""
 
 
 class Hedge:
@@ -40,14 +41,15 @@ class Hedge:
             return await handler(call)
         latency = traffic.latency(call.method)
         begin = traffic.clock()
-        usual = latency.quantile(_USUAL, begin)
+        share = rules.max_extra_load
+        usual = latency.quantile(1.0 - share if share else _USUAL, begin)
         late = (call.deadline - begin) / rules.attempts
         if usual is not None:
             late = min(late, max(_HANGS_AT_LEAST, _HANGS * usual))
         soon = None
-        if rules.max_extra_load:
-            traffic.hedges(rules.max_extra_load).deposit(begin)
-            soon = latency.quantile(1.0 - rules.max_extra_load, begin)
+        if share:
+            traffic.hedges(share).deposit(begin)
+            soon = usual
         result = await _Race(traffic, handler, call, soon, late).run(begin)
         latency.observe(traffic.clock() - begin)
         return result

@@ -123,8 +123,6 @@ class Route:
     def to_probe(self, channel: str, call: Call, now: float) -> Endpoint | None:
         """The endpoint of an ejected instance that it is time to try again, if this call is the one to do it."""
         peers = self.traffic.peers
-        if not peers.avoided:
-            return None
         endpoints = self._endpoints[channel]
         left = [instance for instance in endpoints if instance not in call.tried]
         due = peers.due(now, left, repeatable=call.method.idempotent and call.attempt < call.rules.attempts)
