@@ -1,19 +1,22 @@
 """Conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
 
-And virtual time, for tests of what waits.
+And virtual time, for tests of what waits, and a real Consul agent.
 """
 
 from meshcore.testing.channel_kit import check_channel
+from meshcore.testing.consul import ConsulAgent, consul_agent
 from meshcore.testing.registry_kit import check_fixed_registry, check_registry
 from meshcore.testing.virtual import VirtualLoop, run_virtually
 from meshcore.testing.watcher import Watcher, watching
 
 __all__ = [
+    "ConsulAgent",
     "VirtualLoop",
     "Watcher",
     "check_channel",
     "check_fixed_registry",
     "check_registry",
+    "consul_agent",
     "run_virtually",
     "watching",
 ]
