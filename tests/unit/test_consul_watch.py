@@ -1,0 +1,186 @@
+"""The machine of a Consul watch, over answers, errors, falling indexes and time."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcore.instances import ChannelAddress, Instance
+from registry.consul_watch import BACKOFF_MAX, GAP, HOLD, REFUSED, WAIT, ConsulWatch, Entry, Level, Lost, Seen, State
+
+NAMES = "abcd"
+
+ANSWERS = st.tuples(
+    st.just("answer"),
+    st.integers(-3, 12),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(Level), max_size=4),
+    st.booleans(),
+)
+ERRORS = st.tuples(st.just("error"), st.booleans())
+STEPS = st.lists(st.tuples(st.floats(0, 20), st.one_of(ANSWERS, ERRORS)), max_size=40)
+
+
+def entry(name: str, level: Level = Level.PASSING) -> Entry:
+    """The registration of an instance."""
+    return Entry(f"node/{name}", level, Instance(name, "orders", (ChannelAddress("rest", f"http://{name}:1"),)))
+
+
+def ids(news: object) -> list[str]:
+    """Of the instances that are published."""
+    assert isinstance(news, Seen)
+    return [instance.id for instance in news.instances]
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+def test_the_index_never_goes_back_without_a_reset(steps, rng):
+    """From one query to the next it grows, stays, or is 0; never negative, and 0 whenever something went wrong."""
+    watch, now, last = ConsulWatch(rng), 0.0, 0
+    for seconds, step in steps:
+        query = watch.query(now)
+        assert query.index == 0 or query.index >= last
+        last, now = query.index, query.at + seconds
+        if step[0] == "answer":
+            watch.answered(now, step[1], [entry(*each) for each in step[2].items()], leader=step[3])
+            assert watch.index == (0 if step[1] < query.index else max(1, step[1]))
+        else:
+            watch.failed(now, "gone", refused=step[1])
+            assert watch.index == 0
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+def test_queries_keep_their_distance(steps, rng):
+    """Two queries are at least 50 ms apart; pauses and waits stay within their bounds, and each query has an end."""
+    watch, now, before = ConsulWatch(rng), 0.0, float("-inf")
+    refused = False
+    for seconds, step in steps:
+        query = watch.query(now)
+        assert query.at >= before + GAP
+        assert query.at - max(now, before + 2 * GAP) <= (REFUSED if refused else BACKOFF_MAX)
+        if query.index:
+            assert 1.0 <= query.wait <= WAIT
+        assert query.wait * 17 / 16 < query.timeout <= WAIT * 17 / 16 + 10
+        before, now = query.at, query.at + seconds
+        refused = step[0] == "error" and step[1]
+        if step[0] == "answer":
+            watch.answered(now, step[1], [entry(*each) for each in step[2].items()], leader=step[3])
+        else:
+            watch.failed(now, "gone", refused=step[1])
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+def test_only_changes_are_published(steps, rng):
+    """No two publications in a row are equal, and an error never publishes instances."""
+    watch, now, published = ConsulWatch(rng), 0.0, None
+    for seconds, step in steps:
+        now = watch.query(now).at + seconds
+        if step[0] == "answer":
+            news = watch.answered(now, step[1], [entry(*each) for each in step[2].items()], leader=step[3])
+        else:
+            news = watch.failed(now, "gone", refused=step[1])
+            assert not isinstance(news, Seen)
+        if news is not None:
+            assert news != published
+            published = news
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+def test_who_is_left_out_is_no_better_than_who_is_not(steps, rng):
+    """Of a believed answer nobody who passes is left out, and nobody critical is taken while others are there."""
+    watch, now, seen = ConsulWatch(rng), 0.0, Seen(())
+    for seconds, step in steps:
+        query = watch.query(now)
+        now = query.at + seconds
+        if step[0] == "error":
+            watch.failed(now, "gone")
+            continue
+        levels = step[2]
+        news = watch.answered(now, step[1], [entry(*each) for each in levels.items()])
+        if isinstance(news, Seen):
+            seen = news
+        if step[1] >= query.index:
+            assert {name for name, level in levels.items() if level is Level.PASSING} <= set(ids(seen))
+            if Level.PASSING in levels.values():
+                critical = {name for name, level in levels.items() if level is Level.CRITICAL}
+                assert not critical & set(ids(seen))
+
+
+@given(
+    st.sets(st.sampled_from(NAMES), min_size=1),
+    st.sets(st.sampled_from(NAMES)),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_what_vanished_over_a_restart_is_kept_for_a_while(before, after, falls, rng):
+    """After an error or a fallen index nobody is dropped for ten seconds, and everybody who is gone after fifteen."""
+    watch = ConsulWatch(rng)
+    watch.answered(0.0, 7, [entry(name) for name in before])
+    if falls:
+        assert watch.answered(1.0, 3, []) is None
+    else:
+        assert isinstance(watch.failed(1.0, "gone"), Lost)
+    found = [entry(name) for name in after]
+    watch.answered(2.0, 3, found)
+    for now in (3.0, 2.0 + HOLD[0] - 0.01):
+        watch.answered(now, 3, found)
+        assert {each.instance.id for each in watch._good.values()} == before | after
+    watch.query(11.9)
+    watch.answered(2.0 + HOLD[1], 3, found)
+    assert {each.instance.id for each in watch._good.values()} == after
+
+
+def test_what_vanished_otherwise_is_gone_at_once():
+    """An emptied list is believed if nothing restarted, and also for who was seen again after a restart."""
+    watch = ConsulWatch(random.Random(1))
+    assert ids(watch.answered(0.0, 5, [entry("a"), entry("b")])) == ["a", "b"]
+    assert ids(watch.answered(1.0, 6, [entry("a")])) == ["a"]
+    watch.failed(2.0, "gone")
+    assert ids(watch.answered(3.0, 2, [])) == ["a"]
+    assert watch.answered(4.0, 3, [entry("a")]) is None
+    assert ids(watch.answered(5.0, 4, [])) == []
+
+
+def test_a_held_query_ends_when_there_is_something_to_forget():
+    """While somebody is kept, the wait is no longer than that."""
+    watch = ConsulWatch(random.Random(1))
+    watch.answered(0.0, 5, [entry("a")])
+    assert watch.query(0.1).wait == WAIT
+    watch.failed(1.0, "gone")
+    watch.answered(2.0, 5, [])
+    assert 7 < watch.query(2.5).wait < HOLD[1]
+
+
+def test_an_answer_without_a_leader_hides_nobody():
+    """What is missing while no leader is known is kept for a while; the flag alone does not stop a new one."""
+    watch = ConsulWatch(random.Random(1))
+    watch.answered(0.0, 5, [entry("a")])
+    assert ids(watch.answered(1.0, 6, [entry("b")], leader=False)) == ["a", "b"]
+    assert ids(watch.answered(17.0, 6, [entry("b")], leader=False)) == ["b"]
+
+
+def test_trouble_is_told_once():
+    """The first error is published, further ones are not, and the same instances are again when it is over."""
+    watch = ConsulWatch(random.Random(1))
+    assert ids(watch.answered(0.0, 5, [entry("a")])) == ["a"]
+    assert watch.failed(1.0, "refused") == Lost("refused")
+    assert watch.failed(2.0, "reset") is None
+    assert watch.state is State.STALE
+    assert watch.failed(3.0, "403", refused=True) == Lost("403", refused=True)
+    assert ids(watch.answered(4.0, 5, [entry("a")])) == ["a"]
+    assert watch.state is State.LIVE
+
+
+def test_critical_ones_are_asked_when_nobody_else_is_there():
+    """Critical ones only if all are, and it is said; those with a warning as well if fewer pass."""
+    watch = ConsulWatch(random.Random(1))
+    assert watch.answered(0, 1, [entry("a", Level.CRITICAL)]) == Seen((entry("a").instance,), desperate=True)
+    assert ids(watch.answered(1, 2, [entry("a", Level.CRITICAL), entry("b", Level.WARNING)])) == ["b"]
+    assert ids(watch.answered(2, 3, [entry("a"), entry("b", Level.WARNING)])) == ["a"]
+    assert ids(watch.answered(3, 4, [entry("a"), entry("b", Level.WARNING), entry("c", Level.WARNING)])) == [*"abc"]
+
+
+def test_one_process_at_two_agents_is_one_instance():
+    """The same instance under two keys is published once."""
+    watch = ConsulWatch(random.Random(1))
+    assert ids(watch.answered(0, 1, [Entry("n1/a", Level.PASSING, entry("a").instance), entry("a")])) == ["a"]
