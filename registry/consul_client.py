@@ -1,0 +1,262 @@
+"""The ten calls of Consul's HTTP API that the registry needs. Nothing else speaks HTTP to Consul.
+
+Written on aiohttp, since the living client library gets in a watcher's way: it drops the leader flag, knows no timeout
+of a single query, gives up idle watches before the agent ends them, and lets pending watches hold up registrations.
+
+Watches and everything else have a session each, so neither waits for the other's connections. And aiohttp sends GET,
+PUT and DELETE again without a word when a connection breaks: with the index of an agent that has restarted since, that
+would block the whole wait and miss all changes. A middleware gives such errors a class of its own, which it lets pass.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
+from registry.consul_types import AgentSelf, Health, HealthEntry, Pair, Registration, ServiceEntry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+    from typing import Self
+
+    from registry.consul_config import ConsulConfig
+
+T = TypeVar("T")
+
+_CONNECT = 3.0
+_CONTROL = 5.0  # seconds for everything but watches
+_POOL = 8
+_LARGEST = 64 * 1024 * 1024  # bytes of an answer; 500 instances are one megabyte
+_SHOWN = 200  # characters of what Consul says of an error
+
+_UNKNOWN = ("does not have associated TTL", "Unknown check", "Unknown service")
+
+_OK, _BAD, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 200, 400, 401, 403, 404, 429, 500
+
+
+class ConsulClient:
+    """One agent. Used within `async with`, on one event loop.
+
+    Every call raises:
+        CommunicationError: the agent cannot be reached, does not answer in time, or answers what cannot be understood.
+            `NOT_FOUND` if it says so, `INVALID_ARGUMENT` if the request is wrong.
+        AuthorizationError: the token is unknown or does not allow it.
+    """
+
+    def __init__(self, config: ConsulConfig) -> None:
+        self._config = config
+        self._watches: aiohttp.ClientSession | None = None
+        self._control: aiohttp.ClientSession | None = None
+
+    def start(self) -> None:
+        """Make the sessions; nothing is sent yet.
+
+        Raises:
+            CommunicationError: a file for TLS cannot be used.
+        """
+        try:
+            tls = self._config.tls()
+        except OSError as error:
+            raise CommunicationError(Code.FAILED_PRECONDITION, f"the TLS files for Consul: {error}") from error
+        headers = {"X-Consul-Token": self._config.token} if self._config.token else {}
+        tls_option: Any = True if tls is None else tls
+        self._watches = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls_option),
+            headers=headers,
+            middlewares=(_never_again,),
+        )
+        self._control = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_POOL, ssl=tls_option), headers=headers, middlewares=(_never_again,)
+        )
+
+    async def close(self) -> None:
+        """Close them, and whatever is under way."""
+        for session in (self._watches, self._control):
+            if session is not None:
+                await session.close()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def register(self, service: Registration) -> None:
+        """Tell the agent of a service; checks that it had and no longer has are removed."""
+        await self._put("agent/service/register?replace-existing-checks=true", msgspec.json.encode(service))
+
+    async def deregister(self, service: str) -> None:
+        """Take a service back; that it is not there is no error."""
+        try:
+            await self._put(f"agent/service/deregister/{_quoted(service)}")
+        except CommunicationError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+
+    async def maintain(self, service: str, *, enable: bool, reason: str = "") -> None:
+        """Make a service critical, or end that."""
+        await self._put(
+            f"agent/service/maintenance/{_quoted(service)}?enable={str(enable).lower()}&reason={_quoted(reason)}"
+        )
+
+    async def update_check(self, check: str, status: str, output: str = "") -> None:
+        """The heartbeat of a check with a time to live: "passing", "warning" or "critical"."""
+        await self._put(
+            f"agent/check/update/{_quoted(check)}", msgspec.json.encode({"Status": status, "Output": output})
+        )
+
+    async def service(self, service: str) -> ServiceEntry | None:
+        """What this very agent knows of a service, None if nothing."""
+        try:
+            return await self._get(f"agent/service/{_quoted(service)}", ServiceEntry)
+        except CommunicationError as error:
+            if error.code is Code.NOT_FOUND:
+                return None
+            raise
+
+    async def agent(self) -> AgentSelf:
+        """Who the agent is; it needs a token that may read it."""
+        return await self._get("agent/self", AgentSelf)
+
+    async def health(self, name: str, *, index: int = 0, wait: float = 0.0, timeout: float = _CONTROL) -> Health:  # noqa: ASYNC109 - aiohttp's own ends the connection as well
+        """All registrations of a service, from any server, leader or not.
+
+        Args:
+            name: of the service.
+            index: 0, or that of the last answer: then it comes when something is newer, or after the wait.
+            wait: seconds.
+            timeout: seconds after which nobody will answer any more.
+        """
+        query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
+        path = f"health/service/{_quoted(name)}{query}{self._datacenter}"
+        async with self._asked("GET", path, seconds=timeout, watch=True) as (answer, body):
+            try:
+                # A negative index, or none, is no index; see Consul's page on blocking queries.
+                newest = int(answer.headers["X-Consul-Index"])
+            except (KeyError, ValueError) as error:
+                raise _garbage(path, "no index") from error
+            leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
+            return Health(newest, leader, _decoded(path, body, list[HealthEntry]))
+
+    async def services(self) -> dict[str, list[str]]:
+        """The tags of all services, by name."""
+        return await self._get(f"catalog/services?stale{self._datacenter}", dict[str, list[str]])
+
+    async def leader(self) -> str:
+        """The address of the leader, empty if there is none."""
+        return await self._get("status/leader", str)
+
+    async def read(self, key: str) -> bytes | None:
+        """The value of a key, None if it is not there."""
+        try:
+            pairs = await self._get(f"kv/{quote(key)}?stale{self._datacenter}", list[Pair])
+        except CommunicationError as error:
+            if error.code is Code.NOT_FOUND:
+                return None
+            raise
+        return (pairs[0].value or b"") if pairs else None
+
+    async def write(self, key: str, value: bytes) -> None:
+        """Set the value of a key."""
+        await self._put(f"kv/{quote(key)}", value)
+
+    @property
+    def _datacenter(self) -> str:
+        return f"&dc={_quoted(self._config.datacenter)}" if self._config.datacenter else ""
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        async with self._asked("GET", path) as (_, body):
+            return _decoded(path, body, kind)
+
+    async def _put(self, path: str, data: bytes = b"") -> None:
+        async with self._asked("PUT", path, data=data):
+            pass
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, path: str, *, data: bytes | None = None, seconds: float = _CONTROL, watch: bool = False
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytes], None]:
+        session = self._watches if watch else self._control
+        if session is None:
+            raise CommunicationError(Code.FAILED_PRECONDITION, "the client of Consul was not entered")
+        url = URL(f"{self._config.url}/v1/{path}", encoded=True)
+        try:
+            async with session.request(
+                method,
+                url,
+                data=data,
+                allow_redirects=False,
+                server_hostname=self._config.server_name or None,
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT),
+            ) as answer:
+                body = await _read(answer, path)
+                # Before anything else: an error may carry an index, which means nothing.
+                if answer.status != _OK:
+                    raise _error(answer.status, path, body)
+                yield answer, body
+        except (aiohttp.ClientError, _BrokenError, OSError, TimeoutError) as error:
+            text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+            raise CommunicationError(Code.UNAVAILABLE, f"Consul at {self._config.url}: {text}") from error
+
+
+class _BrokenError(Exception):
+    """The connection broke; unlike the error it stands for, aiohttp does not take it for a reason to send again."""
+
+
+async def _never_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+        raise  # nothing was sent, or nobody sends again
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _BrokenError(str(error) or "the connection broke") from error
+
+
+async def _read(answer: aiohttp.ClientResponse, path: str) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise _garbage(path, f"more than {_LARGEST} bytes")
+    return bytes(body)
+
+
+def _decoded(path: str, body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise _garbage(path, str(error)) from error
+
+
+def _garbage(path: str, reason: str) -> CommunicationError:
+    return CommunicationError(
+        Code.UNAVAILABLE, f"Consul's answer to {path.partition('?')[0]} cannot be understood: {reason}"
+    )
+
+
+def _error(status: int, path: str, body: bytes) -> MeshError:
+    said = body[:_SHOWN].decode(errors="replace").strip()
+    text = f"Consul answers {path.partition('?')[0]} with {status}: {said}"
+    if status in {_UNAUTHENTICATED, _FORBIDDEN}:
+        code = Code.PERMISSION_DENIED if status == _FORBIDDEN else Code.UNAUTHENTICATED
+        return AuthorizationError(code, text)
+    # What an agent does not know is a 404 for newer ones, and a 500 with a text for older ones.
+    if status == _NOT_FOUND or any(each in said for each in _UNKNOWN):
+        return CommunicationError(Code.NOT_FOUND, text)
+    if _BAD <= status < _SERVER and status != _TOO_MANY:
+        return CommunicationError(Code.INVALID_ARGUMENT, text)
+    return CommunicationError(Code.UNAVAILABLE, text)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
