@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from meshcore.testing import consul_agent
+from meshcore.testing import check_registry, consul_agent
 from meshcore.testing.consul_binary import find_consul
+from registry import ConsulComponentRegistry
 
 CACHE = Path(__file__).parents[2] / ".cache"
 
@@ -33,3 +34,9 @@ async def test_an_agent_that_cannot_start_says_why():
     with pytest.raises(RuntimeError, match="no_such_key"):
         async with asyncio.timeout(20), consul_agent(cache=CACHE, config={"no_such_key": 1}):
             pass
+
+
+async def test_the_consul_registry_conforms():
+    """The Consul registry passes the kit with two objects on one agent."""
+    async with consul_agent(cache=CACHE) as agent:
+        await check_registry(lambda: ConsulComponentRegistry(agent.url))

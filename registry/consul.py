@@ -1,0 +1,199 @@
+"""The registry on Consul: for processes of more than one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
+
+import anyio
+
+from meshcore.errors import Code, LocalError
+from meshcore.ports import ComponentRegistry
+from registry.consul_client import ConsulClient
+from registry.consul_config import parse_config, read_config
+from registry.consul_entries import entry_of, is_component
+from registry.consul_feed import Feed
+from registry.consul_heartbeat import Heartbeat
+from registry.snapshot import Snapshot, snapshot_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+    from typing import Self
+
+    from meshcore.instances import Instance, Sighting
+    from registry.consul_config import ConsulConfig
+    from registry.consul_types import Health
+
+_logger = logging.getLogger(__name__)
+
+_MANY = 50  # watches; an agent allows 200 connections for all processes of a machine
+_READS = 8  # of `instances`, at once
+
+
+class ConsulComponentRegistry(ComponentRegistry):
+    """Announces to, and watches through, the Consul agent of this machine.
+
+    An instance is registered with a time to live of 3 s that is refreshed every second from its event loop; it is
+    registered again within a second or so when its agent comes back without its data. A component is watched by one
+    blocking query, however many watch it. While Consul is away, what is known stays in use. Instances whose checks
+    pass come before those with a warning; critical ones are asked only when there is nobody else.
+
+    One object may serve several meshes. Those on the same event loop share connections and queries.
+
+    Args:
+        address: as in `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
+        token: the ACL token. None: CONSUL_HTTP_TOKEN, or what CONSUL_HTTP_TOKEN_FILE names.
+        datacenter: where components are looked for. None: the agent's own.
+        ca: a file with the authorities that are trusted for https. None: CONSUL_CACERT, else the system's.
+        certificate: the client's. None: CONSUL_CLIENT_CERT.
+        key: its key. None: CONSUL_CLIENT_KEY.
+
+    Raises:
+        ValueError: something of it, or of the environment, does not fit.
+    """
+
+    scheme: ClassVar[str] = "consul"
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        datacenter: str | None = None,
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        given = {"token": token, "datacenter": datacenter, "ca": ca, "certificate": certificate, "key": key}
+        self._use(read_config(address, given))
+
+    def _use(self, config: ConsulConfig) -> None:
+        self._config = config
+        self._hubs: dict[asyncio.AbstractEventLoop, _Hub] = {}
+        self._lock = Lock()  # meshes may run on other threads
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`consul://host:8500?token=...&datacenter=...&tls=true&ca=FILE&certificate=FILE&key=FILE`, all optional."""
+        registry = cls.__new__(cls)
+        registry._use(parse_config(url))  # noqa: SLF001 - our own
+        return registry
+
+    async def __aenter__(self) -> Self:
+        """Open the sessions, unless another user on this event loop has."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            hub = self._hubs.get(loop)
+            if hub is None:
+                hub = _Hub(self._config)
+                hub.start()
+                self._hubs[loop] = hub
+            hub.users += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close them, if this was the last user."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            hub = self._hubs[loop]
+            hub.users -= 1
+            if hub.users:
+                return
+            del self._hubs[loop]
+        with anyio.CancelScope(shield=True):
+            await hub.stop(f"{self} was left")
+
+    @asynccontextmanager
+    async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
+        """Announce an instance while the context lasts."""
+        heartbeat = Heartbeat(self._hub().client, instance)
+        beating: asyncio.Task[None] | None = None
+        try:
+            await heartbeat.begin()
+            beating = asyncio.create_task(heartbeat.beat(), name=f"registry.consul heartbeat of {instance.component}")
+            yield
+        finally:
+            if beating is not None:
+                beating.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([beating])
+            await heartbeat.end()
+
+    def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
+        """Full snapshots of a component's instances."""
+        return self._hub().feed(component).follow()
+
+    async def instances(self) -> Snapshot:
+        """All that is announced at the moment, by component; also outside of `async with`."""
+        async with ConsulClient(self._config) as client:
+            names = [name for name, tags in (await client.services()).items() if is_component(tags)]
+            limiter = asyncio.Semaphore(_READS)
+
+            async def read(name: str) -> Health:
+                async with limiter:
+                    return await client.health(name)
+
+            read_all = await asyncio.gather(*map(read, names), return_exceptions=True)
+        found: list[Instance] = []
+        for each in read_all:
+            if isinstance(each, BaseException):
+                raise each
+            found += (entry.instance for one in each.entries if (entry := entry_of(one)) is not None)
+        return snapshot_of(found)
+
+    def _hub(self) -> _Hub:
+        hub = self._hubs.get(asyncio.get_running_loop())
+        if hub is None or not hub.open:
+            raise LocalError(
+                Code.FAILED_PRECONDITION,
+                f"{self} is not running on this event loop; enter it with `async with` first",
+            )
+        return hub
+
+    def __repr__(self) -> str:
+        return f"ConsulComponentRegistry({self._config.url!r})"
+
+
+class _Hub:
+    """What the users on one event loop share."""
+
+    def __init__(self, config: ConsulConfig) -> None:
+        self.client = ConsulClient(config)
+        self.users = 0
+        self.open = False
+        self._feeds: dict[str, Feed] = {}
+        self._said = False
+
+    def start(self) -> None:
+        self.client.start()
+        self.open = True
+
+    async def stop(self, cause: str) -> None:
+        self.open = False
+        tasks = [feed.task for feed in self._feeds.values() if feed.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for feed in self._feeds.values():
+            feed.fail(cause)  # who still watches, by mistake, must not take silence for "nothing changed"
+        await self.client.close()
+
+    def feed(self, component: str) -> Feed:
+        feed = self._feeds.get(component)
+        if feed is None:
+            feed = self._feeds[component] = Feed(self.client, component)
+            if len(self._feeds) >= _MANY and not self._said:
+                self._said = True
+                _logger.warning(
+                    "this process watches %d components, each over a connection of its own; Consul agents allow 200 "
+                    "for all processes of a machine unless limits.http_max_conns_per_client says otherwise",
+                    len(self._feeds),
+                )
+        return feed
