@@ -89,7 +89,7 @@ class Feed:
                     _logger.warning("all %d instances of %s are critical; asking them", len(instances), self._component)
                 self._sightings.publish({self._component: instances})
             case Lost(cause):
-                _logger.warning("%s: the last that is known stays in use: %s", self._component, cause)
+                _logger.info("%s: the last that is known stays in use: %s", self._component, cause)
                 self.fail(cause)
             case None:
                 pass

@@ -32,10 +32,11 @@ class ConsulAgent:
         process: the running agent, or the last one.
     """
 
-    def __init__(self, binary: Path, folder: Path, *, keeps_data: bool, config: Mapping[str, Any]) -> None:
+    def __init__(self, binary: Path, folder: Path, *, keeps_data: bool, token: str, config: Mapping[str, Any]) -> None:
         self._binary = binary
         self._folder = folder
         self._keeps_data = keeps_data
+        self._token = token
         self._more = config
         self._ports: dict[str, int] = {}
         self.url = ""
@@ -107,6 +108,12 @@ class ConsulAgent:
                 "data_dir": str(self._folder / "data"),
                 "performance": {"raft_multiplier": 1},
             }
+        if self._token:
+            config["acl"] = {
+                "enabled": True,
+                "default_policy": "deny",
+                "tokens": {"master": self._token, "agent": self._token},
+            }
         return {**config, **self._more}
 
     async def _spawn(self) -> None:
@@ -136,9 +143,8 @@ class ConsulAgent:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._ports["http"])
             try:
-                writer.write(
-                    b"GET /v1/health/service/consul?passing=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                )
+                headers = f"Host: localhost\r\nX-Consul-Token: {self._token}\r\nConnection: close\r\n"
+                writer.write(f"GET /v1/health/service/consul?passing=1 HTTP/1.1\r\n{headers}\r\n".encode())
                 answer = await reader.read()
             finally:
                 writer.close()
@@ -167,7 +173,7 @@ class ConsulAgent:
 
 @asynccontextmanager
 async def consul_agent(
-    *, keeps_data: bool = False, cache: Path | None = None, config: Mapping[str, Any] | None = None
+    *, keeps_data: bool = False, cache: Path | None = None, token: str = "", config: Mapping[str, Any] | None = None
 ) -> AsyncGenerator[ConsulAgent, None]:
     """A running agent while the context lasts; any number of them may run at once.
 
@@ -175,6 +181,7 @@ async def consul_agent(
         keeps_data: whether it has its data again after a stop and a start. That takes it two seconds instead of half
             a second.
         cache: the folder for the program if it has to be fetched; default: `.cache` in the current folder.
+        token: the one that may do everything, a UUID; without it nothing is allowed then. Default: all is allowed.
         config: of the agent, beside what the kit sets.
 
     Raises:
@@ -182,7 +189,7 @@ async def consul_agent(
     """
     binary = await asyncio.to_thread(find_consul, cache or Path(".cache"))
     with TemporaryDirectory(prefix="meshcore-consul-") as folder:
-        agent = ConsulAgent(binary, Path(folder), keeps_data=keeps_data, config=config or {})
+        agent = ConsulAgent(binary, Path(folder), keeps_data=keeps_data, token=token, config=config or {})
         try:
             await agent.start()
             yield agent

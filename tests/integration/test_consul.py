@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from meshcore.testing import check_registry, consul_agent
+from meshcore import Mesh, load_settings
+from meshcore.errors import AuthorizationError, Code, CommunicationError, LocalError
+from meshcore.instances import Absent, Bound, ChannelAddress, Failed, Instance
+from meshcore.testing import ConsulAgent, check_registry, consul_agent, watching
 from meshcore.testing.consul_binary import find_consul
 from registry import ConsulComponentRegistry
+from registry.consul_client import ConsulClient
+from registry.consul_config import read_config
+from registry.consul_entries import service_id
+from registry.consul_types import Check, Registration
+from tests.support.faulty import Fault, faulty
+from tests.support.ledger import Ledger
+from tests.support.ledger_client import LedgerClient
+from tests.support.processes import ServerProcess, serve
 
 CACHE = Path(__file__).parents[2] / ".cache"
 
@@ -36,7 +53,317 @@ async def test_an_agent_that_cannot_start_says_why():
             pass
 
 
+def instance_of(name: str, component: str = "orders") -> Instance:
+    """An instance that nobody calls."""
+    return Instance(name, component, (ChannelAddress("rest", f"http://{name}:8000"),))
+
+
+def to(agent: ConsulAgent) -> ConsulClient:
+    """A client of one's own."""
+    return ConsulClient(read_config(agent.url))
+
+
+@asynccontextmanager
+async def server(folder: Path, agent: ConsulAgent) -> AsyncIterator[ServerProcess]:
+    """A process that serves the ledger and announces it."""
+    env = {"MESHCORE_REGISTRY": f"consul://{agent.url.removeprefix('http://')}", "LEDGER_FOLDER": str(folder)}
+    async with serve(folder, "tests.support.ledger:LedgerModule", env=env) as process:
+        yield process
+
+
+class Load:
+    """Callers that read without a pause."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self.running = True
+
+    async def call(self, ledger: Ledger) -> None:
+        while self.running:
+            try:
+                await ledger.read(self.answered)
+                self.answered += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+                self.failures.append(repr(error))
+            await asyncio.sleep(0.005)
+
+    async def more(self, calls: int = 50) -> None:
+        """Return when so many more were answered."""
+        goal = self.answered + calls
+        async with asyncio.timeout(20):
+            while self.answered < goal:
+                await asyncio.sleep(0.01)
+
+
+@dataclass
+class Scene:
+    """Two servers, a client that calls them all the time, and what they meet in.
+
+    Attributes:
+        agent: all use it.
+        servers: the two.
+        mesh: the client's.
+        load: its calls.
+        registry: one to look with.
+    """
+
+    agent: ConsulAgent
+    servers: list[ServerProcess]
+    mesh: Mesh
+    load: Load
+    registry: ConsulComponentRegistry
+
+    async def until_passing(self, count: int, seconds: float = 10.0) -> float:
+        """Return when Consul lists so many as passing, and how long that took."""
+        begun = time.monotonic()
+        async with asyncio.timeout(seconds), to(self.agent) as client:
+            while True:
+                found = await client.health("ledger")
+                if sum({check.status for check in each.checks} == {"passing"} for each in found.entries) == count:
+                    return time.monotonic() - begun
+                await asyncio.sleep(0.02)
+
+    async def until_known(self, count: int, seconds: float = 10.0) -> float:
+        """Return when the client knows of so many, and how long that took."""
+        begun = time.monotonic()
+        async with asyncio.timeout(seconds):
+            while len(self.mesh.runtime._routes["ledger"].instances) != count:
+                await asyncio.sleep(0.005)
+        return time.monotonic() - begun
+
+
+@asynccontextmanager
+async def scene(folder: Path, *, keeps_data: bool = False) -> AsyncIterator[Scene]:
+    """Calls go on during the block, and none of them may fail."""
+    async with AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(consul_agent(cache=CACHE, keeps_data=keeps_data))
+        servers = await asyncio.gather(*(stack.enter_async_context(server(folder, agent)) for _ in range(2)))
+        registry = await stack.enter_async_context(ConsulComponentRegistry(agent.url))
+        url = f"consul://{agent.url.removeprefix('http://')}"
+        settings = load_settings({"registry": url}, environ={}, directory=folder)
+        mesh = await stack.enter_async_context(Mesh(LedgerClient, settings=settings))
+        await mesh.wait_for(Ledger)
+        load = Load()
+        tasks = [asyncio.create_task(load.call(await mesh.get_service(Ledger, "rest"))) for _ in range(3)]
+        try:
+            acted = Scene(agent, servers, mesh, load, registry)
+            await acted.until_known(2)
+            await load.more()
+            yield acted
+            await load.more()
+        finally:
+            load.running = False
+            await asyncio.gather(*tasks)
+        assert not load.failures, load.failures[:5]
+
+
+@pytest.mark.parametrize("keeps_data", [True, False], ids=["with its data", "without its data"])
+async def test_an_agent_is_restarted(tmp_path, keeps_data, record_property):
+    """No call fails; the servers are registered again by themselves, and who starts then is found."""
+    async with scene(tmp_path, keeps_data=keeps_data) as acted:
+        await acted.agent.stop()
+        await acted.load.more()
+        await acted.agent.start()
+        record_property("registered_seconds", again := await acted.until_passing(2))
+        assert again < 5
+        async with server(tmp_path, acted.agent) as third:
+            await acted.until_known(3)
+            await acted.load.more()
+            stopping = asyncio.create_task(third.stop())
+            await acted.until_known(2)
+            await stopping
+
+
+@pytest.mark.parametrize(("way", "seconds"), [("killed", 2.0), ("frozen", 3.5)])
+async def test_an_agent_is_gone_for_a_while(tmp_path, way, seconds, record_property):
+    """No call fails, and all are found when it is back, also if heartbeats were missed for longer than they may be."""
+    async with scene(tmp_path) as acted:
+        if way == "killed":
+            await acted.agent.kill()
+        else:
+            acted.agent.freeze()
+        await asyncio.sleep(seconds)
+        await acted.load.more()
+        assert len(acted.mesh.runtime._routes["ledger"].instances) == 2
+        if way == "killed":
+            await acted.agent.start()
+        else:
+            acted.agent.thaw()
+        record_property("registered_seconds", await acted.until_passing(2))
+        await acted.until_known(2)
+
+
+async def test_an_instance_is_killed(tmp_path, record_property):
+    """No call fails; the client forgets it when its heartbeat has been missed for three seconds."""
+    async with scene(tmp_path) as acted:
+        acted.servers[0].process.kill()
+        record_property("forgotten_seconds", took := await acted.until_known(1))
+        assert took < 4
+
+
+async def test_an_instance_hangs_and_goes_on(tmp_path):
+    """No call fails; a process that hangs is left out when its heartbeat is missed, and taken back."""
+    async with scene(tmp_path) as acted:
+        acted.servers[0].process.send_signal(signal.SIGSTOP)
+        try:
+            await acted.until_known(1)
+        finally:
+            acted.servers[0].process.send_signal(signal.SIGCONT)
+        await acted.until_known(2)
+
+
+async def test_an_instance_is_stopped(tmp_path):
+    """No call fails, and the client knows at once, not by a missed heartbeat."""
+    async with scene(tmp_path) as acted:
+        stopping = asyncio.create_task(acted.servers[0].stop())
+        assert await acted.until_known(1) < 1.5
+        assert await stopping == 0
+
+
 async def test_the_consul_registry_conforms():
     """The Consul registry passes the kit with two objects on one agent."""
     async with consul_agent(cache=CACHE) as agent:
         await check_registry(lambda: ConsulComponentRegistry(agent.url))
+
+
+async def test_one_object_of_the_consul_registry_conforms():
+    """It passes the kit when announcer and watcher share one object."""
+    async with consul_agent(cache=CACHE) as agent:
+        registry = ConsulComponentRegistry(agent.url)
+        await check_registry(lambda: registry)
+
+
+async def test_watchers_share_one_query():
+    """However many watch a component, one task asks; when all have left it ends with its query."""
+
+    def asking() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "registry.consul orders"]
+
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        ConsulComponentRegistry(agent.url) as registry,
+        AsyncExitStack() as all_,
+    ):
+        for _ in range(5):
+            watcher = await all_.enter_async_context(watching(registry, "orders", seconds=5))
+            await watcher.until(Absent())
+        assert len(asking()) == 1
+        await all_.aclose()
+        assert len(asking()) == 1
+        async with registry.announce(instance_of("one")):  # the query ends
+            async with asyncio.timeout(5):
+                while asking():
+                    await asyncio.sleep(0.01)
+            async with watching(registry, "orders", seconds=5) as watcher:
+                await watcher.until(Bound((instance_of("one"),)))
+
+
+async def test_a_hand_that_deregisters_is_corrected():
+    """An instance that somebody took out of the agent is registered again."""
+    instance = instance_of("one")
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        ConsulComponentRegistry(agent.url) as registry,
+        registry.announce(instance),
+        to(agent) as client,
+        watching(registry, "orders", seconds=5) as watcher,
+    ):
+        await watcher.until(Bound((instance,)))
+        await client.deregister(service_id(instance))
+        await watcher.until(Absent())
+        await watcher.until(Bound((instance,)))
+
+
+async def test_what_aspyx_service_registers_is_found():
+    """Its `channels` are read; what is no component under the same name is left out; ours can be read by it."""
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        ConsulComponentRegistry(agent.url) as registry,
+        to(agent) as client,
+        watching(registry, "orders", seconds=5) as watcher,
+    ):
+        await client.register(Registration(id="x", name="orders", check=Check("x", ttl="60s")))
+        meta = {"channels": "dispatch-json(http://h:1),rest(http://h:1)"}
+        await client.register(
+            Registration(id="theirs", name="orders", tags=("component",), meta=meta, check=Check("c", ttl="60s"))
+        )
+        (node,) = {each.node.node for each in (await client.health("orders")).entries}
+        addresses = (ChannelAddress("dispatch-json", "http://h:1"), ChannelAddress("rest", "http://h:1"))
+        await watcher.until(Bound((Instance(f"theirs@{node}", "orders", addresses),)))
+        async with registry.announce(Instance("ours", "stock", addresses)):
+            (ours,) = (await client.health("stock")).entries
+            assert ours.service.meta is not None
+            assert ours.service.meta["channels"] == meta["channels"]
+
+
+async def test_a_spoilt_connection_to_consul():
+    """Resets, garbage, silence: what is known stays in use, and what changed meanwhile is seen afterwards."""
+    one, two = instance_of("one"), instance_of("two")
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        faulty(agent.url) as proxy,
+        ConsulComponentRegistry(agent.url) as announcer,
+        ConsulComponentRegistry(proxy.url) as registry,
+        announcer.announce(one),
+        watching(registry, "orders", seconds=10) as watcher,
+    ):
+        await watcher.until(Bound((one,)))
+        for fault in (
+            Fault.RESET_IN_ANSWER,
+            Fault.CLOSE_AT_ONCE,
+            Fault.NOT_HTTP,
+            Fault.NOT_OURS,
+            Fault.TRUNCATED,
+            Fault.EMPTY,
+        ):
+            seen = len(watcher.seen)
+            proxy.suffer(fault)
+            async with announcer.announce(two):  # ends the query that was under way
+                async with asyncio.timeout(5):
+                    while not any(isinstance(each, Failed) for each in watcher.seen[seen:]):
+                        await asyncio.sleep(0.01)
+                proxy.recover()
+                await watcher.until(Bound((one, two)))
+            await watcher.until(Bound((one,)))
+        assert Absent() not in watcher.seen
+
+
+async def test_nobody_there():
+    """Without an agent a watch says so and goes on, an announcement fails, and the text says where it was tried."""
+    registry = ConsulComponentRegistry("127.0.0.1:9")
+    async with registry, watching(registry, "orders", seconds=5) as watcher:
+        async with asyncio.timeout(5):
+            while not watcher.seen:
+                await asyncio.sleep(0.01)
+        (failed,) = watcher.seen
+        assert isinstance(failed, Failed)
+        assert "127.0.0.1:9" in str(failed.cause)
+        with pytest.raises(CommunicationError, match=r"127\.0\.0\.1:9") as caught:
+            async with registry.announce(instance_of("one")):
+                pass
+        assert caught.value.code is Code.UNAVAILABLE
+    with pytest.raises(CommunicationError):
+        await registry.instances()
+    with pytest.raises(LocalError, match="enter it with"):
+        registry.watch("orders")
+
+
+async def test_a_token_is_needed(monkeypatch):
+    """A wrong token is an error that says so, the right one works, also from the environment."""
+    token, one = str(uuid4()), instance_of("one")
+    async with consul_agent(cache=CACHE, token=token) as agent:
+        async with ConsulComponentRegistry(agent.url, token=str(uuid4())) as registry:
+            with pytest.raises(AuthorizationError) as caught:
+                async with registry.announce(one):
+                    pass
+            assert caught.value.code is Code.PERMISSION_DENIED
+            async with watching(registry, "orders", seconds=5) as watcher, asyncio.timeout(5):
+                while not watcher.seen:
+                    await asyncio.sleep(0.01)
+            assert isinstance(watcher.seen[0], Failed)
+        monkeypatch.setenv("CONSUL_HTTP_ADDR", agent.url)
+        monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
+        for registry in (ConsulComponentRegistry(), ConsulComponentRegistry.from_url("consul:")):
+            async with registry, registry.announce(one), watching(registry, "orders", seconds=5) as watcher:
+                await watcher.until(Bound((one,)))

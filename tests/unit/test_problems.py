@@ -940,7 +940,7 @@ async def test_everything_is_told_at_once_and_nothing_is_started() -> None:
             "service Careless"
         ),
         "Careless.livez: GET /livez is taken by the server itself",
-        "setting registry: no registry 'nowhere' for 'nowhere:'; there is 'directory', 'local', 'static'",
+        "setting registry: no registry 'nowhere' for 'nowhere:'; there is 'consul', 'directory', 'local', 'static'",
         "Store(opaque): nothing provides Opaque; add @injectable to it, or a @create method to a module",
         "M.broken: needs a type as its return annotation, which says what it provides; None is not provided",
         "setting preferred_channel: no channel 'rst'; did you mean 'rest'?",
