@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 WAIT = 30.0
 """How long a query is held. Not Consul's five minutes: an index above the server's blocks for the whole wait."""
 
+WAIT_FIRST = 2.0
+"""How long the first query after news is held; each quiet one doubles it. An agent that restarts between two queries
+breaks no connection, and if its index is near the old one nothing shows it: then this is how long a watch is blind."""
+
 GAP = 0.05
 """Between the starts of two queries, and up to as much again by chance: a storm of changes is read in few answers."""
 
@@ -107,6 +111,8 @@ class ConsulWatch:
         self._begun = float("-inf")  # the last query
         self._not_before = float("-inf")
         self._errors = 0  # in a row
+        self._asked = 0  # the index of the last query
+        self._wait = WAIT_FIRST
         self._reset = False  # the next answer is the first of a Consul that may have forgotten
         self._good: dict[str, Entry] = {}
         self._held: dict[str, float] = {}  # until when what vanished is believed in
@@ -116,10 +122,11 @@ class ConsulWatch:
         """What to ask next."""
         gap = self._begun + GAP + self._rng.uniform(0.0, GAP)
         self._begun = at = max(now, gap, self._not_before)
+        self._asked = self.index
         if not self.index:
             return Query(at, 0, 0.0, 10.0)
         # It ends when there is something to stop believing in; to the second is good enough.
-        wait = min([WAIT, *(max(1.0, until - at) for until in self._held.values())])
+        wait = min([self._wait, *(max(1.0, until - at) for until in self._held.values())])
         # Consul itself adds up to a sixteenth. A frozen agent never answers: only this ends the query then.
         return Query(at, self.index, wait, wait * 17 / 16 + 5.0)
 
@@ -140,7 +147,11 @@ class ConsulWatch:
         self.index = max(index, 1)
         self._errors, self._not_before = 0, float("-inf")
         found = {entry.key: entry for entry in entries}
-        self._hold(found, now, suspicious=self._reset or not leader)
+        same = found.keys() | self._held.keys() == self._good.keys()
+        # Without a change the index stays. If only the index has, it is another server's.
+        other = self._asked == self.index and not same
+        self._hold(found, now, suspicious=self._reset or other or not leader)
+        self._wait = min(2.0 * self._wait, WAIT) if same else WAIT_FIRST
         self._reset = False
         self.state = State.LIVE
         self._good = {**{key: self._good[key] for key in self._held}, **found}
@@ -155,6 +166,7 @@ class ConsulWatch:
             refused: time alone will not heal it.
         """
         self.index, self._reset, self.state = 0, True, State.STALE
+        self._wait = WAIT_FIRST
         if refused:
             self._not_before = now + self._rng.uniform(0.9, 1.0) * REFUSED
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -367,3 +368,90 @@ async def test_a_token_is_needed(monkeypatch):
         for registry in (ConsulComponentRegistry(), ConsulComponentRegistry.from_url("consul:")):
             async with registry, registry.announce(one), watching(registry, "orders", seconds=5) as watcher:
                 await watcher.until(Bound((one,)))
+
+
+async def test_who_is_not_registered_again_yet_is_not_taken_for_gone():
+    """An agent without its data lists nobody until the others have heard of it; the watch keeps them meanwhile."""
+    one, two = instance_of("one"), instance_of("two")
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        faulty(agent.url) as proxy,
+        ConsulComponentRegistry(proxy.url) as announcer,
+        ConsulComponentRegistry(agent.url) as registry,
+        announcer.announce(one),
+        watching(registry, "orders", seconds=10) as watcher,
+    ):
+        await watcher.until(Bound((one,)))
+        await asyncio.sleep(0.2)  # else the agent could be gone and back between two queries
+        proxy.suffer(Fault.CLOSE_AT_ONCE)
+        await agent.kill()
+        await agent.start()
+        async with registry.announce(two):
+            await watcher.until(Bound((one, two)))
+            async with to(agent) as client:
+                assert [each.service.meta["id"] for each in (await client.health("orders")).entries] == ["two"]
+                proxy.recover()
+                async with asyncio.timeout(5):
+                    while len((await client.health("orders")).entries) < 2:
+                        await asyncio.sleep(0.02)
+        await watcher.until(Bound((one,)))
+        assert Absent() not in watcher.seen
+
+
+@pytest.mark.parametrize("watch", [True, False], ids=["a watch", "anything else"])
+async def test_a_request_is_sent_once(watch):
+    """A connection that breaks is an error, and not silently tried again: an old index must not go to a new agent."""
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        faulty(agent.url) as proxy,
+        ConsulClient(read_config(proxy.url)) as client,
+    ):
+
+        async def ask() -> None:
+            await (client.health("orders", index=1) if watch else client.services())
+
+        await ask()
+        before = proxy.requests
+        proxy.suffer(Fault.CLOSE_AFTER_REQUEST)
+        with pytest.raises(CommunicationError, match=r"isconnected|reset"):
+            await ask()
+        assert proxy.requests == before + 1
+
+
+async def test_an_agent_that_restarts_between_two_queries():
+    """It breaks no connection, and its index may look right; what it knows is seen within seconds all the same."""
+    one, two = instance_of("one"), instance_of("two")
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        ConsulComponentRegistry(agent.url) as registry,
+        registry.announce(one),
+        watching(registry, "orders", seconds=5) as watcher,
+    ):
+        await watcher.until(Bound((one,)))
+        await agent.kill()
+        await agent.start()
+        async with registry.announce(two):
+            await watcher.until(Bound((one, two)))
+        assert Absent() not in watcher.seen
+
+
+async def test_meshes_on_other_threads_share_one_object():
+    """One object serves event loops of other threads, each with connections of its own."""
+    one, two, stop = instance_of("one"), instance_of("two"), threading.Event()
+
+    async def elsewhere() -> None:
+        async with registry, registry.announce(two), watching(registry, "orders", seconds=5) as watcher:
+            await watcher.until(Bound((one, two)))
+            await asyncio.to_thread(stop.wait)
+
+    async with consul_agent(cache=CACHE) as agent:
+        registry = ConsulComponentRegistry(agent.url)
+        async with registry, registry.announce(one), watching(registry, "orders", seconds=5) as watcher:
+            thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+            thread.start()
+            try:
+                await watcher.until(Bound((one, two)))
+            finally:
+                stop.set()
+                await asyncio.to_thread(thread.join)
+            await watcher.until(Bound((one,)))

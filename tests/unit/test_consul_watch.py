@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.instances import ChannelAddress, Instance
-from registry.consul_watch import BACKOFF_MAX, GAP, HOLD, REFUSED, WAIT, ConsulWatch, Entry, Level, Lost, Seen, State
+from registry.consul_watch import (
+    BACKOFF_MAX,
+    GAP,
+    HOLD,
+    REFUSED,
+    WAIT,
+    WAIT_FIRST,
+    ConsulWatch,
+    Entry,
+    Level,
+    Lost,
+    Seen,
+    State,
+)
 
 NAMES = "abcd"
 
@@ -145,10 +158,32 @@ def test_a_held_query_ends_when_there_is_something_to_forget():
     """While somebody is kept, the wait is no longer than that."""
     watch = ConsulWatch(random.Random(1))
     watch.answered(0.0, 5, [entry("a")])
-    assert watch.query(0.1).wait == WAIT
     watch.failed(1.0, "gone")
-    watch.answered(2.0, 5, [])
-    assert 7 < watch.query(2.5).wait < HOLD[1]
+    for now in range(2, 12):
+        watch.answered(float(now), 5, [])
+    assert 1 <= watch.query(11.5).wait <= HOLD[1] - 9.5
+
+
+def test_a_quiet_watch_asks_ever_more_rarely():
+    """The wait doubles from two seconds to thirty, and begins anew with whatever is new."""
+    watch = ConsulWatch(random.Random(1))
+    waits = []
+    for number in range(7):
+        watch.answered(100.0 * number, 5, [entry("a")])
+        waits.append(watch.query(100.0 * number).wait)
+    assert waits == [WAIT_FIRST, 4.0, 8.0, 16.0, WAIT, WAIT, WAIT]
+    watch.answered(900.0, 6, [entry("b")])
+    assert watch.query(900.0).wait == WAIT_FIRST
+
+
+def test_another_list_under_the_same_index_is_another_servers():
+    """Who is missing in it is kept for a while: it restarted unseen, and may not know everybody yet."""
+    watch = ConsulWatch(random.Random(1))
+    watch.answered(0.0, 5, [entry("a")])
+    assert watch.query(1.0).index == 5
+    assert ids(watch.answered(2.0, 5, [entry("b")])) == ["a", "b"]
+    watch.query(3.0)
+    assert ids(watch.answered(17.0, 5, [entry("b")])) == ["b"]
 
 
 def test_an_answer_without_a_leader_hides_nobody():
