@@ -84,9 +84,9 @@ def registration_of(instance: Instance) -> Registration:
         weights=Weights(min(instance.weight, _HEAVIEST), 1),
         check=Check(
             check_id(instance),
-            name="heartbeat of the process",
             # Else it would be critical, and nobody's, until the first heartbeat. It listens by now.
             status="passing",
+            name="heartbeat of the process",
             ttl=f"{TTL:g}s",
             deregister_critical_service_after=_SWEPT,
         ),

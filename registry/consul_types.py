@@ -15,11 +15,14 @@ class Weights(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Check(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
-    """A check that is registered with its service. Durations are in Go's form, as in "3s"."""
+    """A check that is registered with its service. Durations are in Go's form, as in "3s".
+
+    The status has no default, as defaults are not sent, and Consul's own is critical.
+    """
 
     check_id: str = msgspec.field(name="CheckID")
+    status: str
     name: str = ""
-    status: str = "passing"
     ttl: str = msgspec.field(name="TTL", default="")
     deregister_critical_service_after: str = ""
 

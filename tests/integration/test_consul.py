@@ -22,7 +22,7 @@ from meshcore.testing.consul_binary import find_consul
 from registry import ConsulComponentRegistry
 from registry.consul_client import ConsulClient
 from registry.consul_config import read_config
-from registry.consul_entries import service_id
+from registry.consul_entries import registration_of, service_id
 from registry.consul_types import Check, Registration
 from tests.support.faulty import Fault, faulty
 from tests.support.ledger import Ledger
@@ -284,10 +284,12 @@ async def test_what_aspyx_service_registers_is_found():
         to(agent) as client,
         watching(registry, "orders", seconds=5) as watcher,
     ):
-        await client.register(Registration(id="x", name="orders", check=Check("x", ttl="60s")))
+        await client.register(Registration(id="x", name="orders", check=Check("x", "passing", ttl="60s")))
         meta = {"channels": "dispatch-json(http://h:1),rest(http://h:1)"}
         await client.register(
-            Registration(id="theirs", name="orders", tags=("component",), meta=meta, check=Check("c", ttl="60s"))
+            Registration(
+                id="theirs", name="orders", tags=("component",), meta=meta, check=Check("c", "passing", ttl="60s")
+            )
         )
         (node,) = {each.node.node for each in (await client.health("orders")).entries}
         addresses = (ChannelAddress("dispatch-json", "http://h:1"), ChannelAddress("rest", "http://h:1"))
@@ -455,3 +457,13 @@ async def test_meshes_on_other_threads_share_one_object():
                 stop.set()
                 await asyncio.to_thread(thread.join)
             await watcher.until(Bound((one,)))
+
+
+async def test_a_registration_is_passing_from_the_first_moment():
+    """Also before the first heartbeat; else a client that sees it then would leave it out."""
+    async with consul_agent(cache=CACHE) as agent, to(agent) as client:
+        await client.register(registration_of(instance_of("one")))
+        async with asyncio.timeout(5):
+            while not (entries := (await client.health("orders")).entries):
+                await asyncio.sleep(0.01)
+        assert {check.status for check in entries[0].checks} == {"passing"}
