@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -490,3 +491,53 @@ async def test_the_other_calls():
         assert found.service == "orders"
         with pytest.raises(CommunicationError, match="400"):
             await client.register(Registration(id="x", name="", check=Check("x", "passing")))
+
+
+@asynccontextmanager
+async def behind_tls(agent: ConsulAgent, folder: Path) -> AsyncIterator[str]:
+    """The agent's API over TLS, for clients with a certificate; all certificates are made by Consul's own tool."""
+    consul = await asyncio.to_thread(find_consul, CACHE)
+    for words in ("ca create", "cert create -server", "cert create -client"):
+        made = await asyncio.create_subprocess_exec(
+            *(consul, "tls", *words.split()), cwd=folder, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await made.wait() == 0
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "consul-agent-ca.pem")
+    context.load_cert_chain(folder / "dc1-server-consul-0.pem", folder / "dc1-server-consul-0-key.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    host, _, port = agent.url.removeprefix("http://").partition(":")
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection(host, int(port))
+        with suppress(OSError):
+            await asyncio.gather(forward(reader, to_writer), forward(to_reader, writer))
+
+    listening = await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+
+
+async def test_tls(tmp_path):
+    """With its authority and a certificate a client is let in; a server that nobody vouches for is refused."""
+    one = instance_of("one")
+    async with consul_agent(cache=CACHE) as agent, behind_tls(agent, tmp_path) as url:
+        ca, files = f"ca={tmp_path}/consul-agent-ca.pem", f"{tmp_path}/dc1-client-consul-0"
+        address = url.removeprefix("https://")
+        good = f"consul://{address}?tls=true&{ca}&certificate={files}.pem&key={files}-key.pem"
+        async with (
+            ConsulComponentRegistry.from_url(good) as registry,
+            registry.announce(one),
+            watching(registry, "orders", seconds=5) as watcher,
+        ):
+            await watcher.until(Bound((one,)))
+        with pytest.raises(CommunicationError, match="certificate verify failed"):
+            await ConsulComponentRegistry(url).instances()
+        with pytest.raises(CommunicationError, match="TLS files"):
+            await ConsulComponentRegistry(url, ca=f"{tmp_path}/none").instances()
