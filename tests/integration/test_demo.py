@@ -115,7 +115,8 @@ async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path) 
             assert calls > 100
             assert 0 < p50 <= p99
             assert all(answered)
-            assert sum(answered) == calls
+            # A call that was hedged may be answered twice at the same instant; few are hedged at all.
+            assert calls <= sum(answered) <= 1.02 * calls
         demo.assert_nothing_is_left()
 
 
