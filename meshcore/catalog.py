@@ -17,8 +17,8 @@ from meshcore.errors import ConfigurationError
 from meshcore.injection import ModuleMark
 from meshcore.interface import ComponentDescription, ServiceDescription
 from meshcore.marks import find_mark
+from meshcore.modules import classes_of, modules_of
 from meshcore.ports import Channel
-from meshcore.recipes import classes_of, modules_of
 
 RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"))
 

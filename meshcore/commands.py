@@ -24,7 +24,7 @@ from meshcore.injection import ModuleMark, module
 from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.marks import find_mark
 from meshcore.mesh import Mesh
-from meshcore.recipes import modules_of
+from meshcore.modules import modules_of
 from meshcore.settings import Settings
 from meshcore.suggest import did_you_mean
 from meshcore.text import from_text

@@ -7,7 +7,6 @@ what cannot work in a declaration is kept in it as text, to be reported together
 from __future__ import annotations
 
 import inspect
-import sys
 from abc import ABC
 from collections.abc import Callable
 from enum import Enum, auto
@@ -30,15 +29,13 @@ import msgspec
 from meshcore.declare import ImplementationMark
 from meshcore.injection import (
     MISSING,
-    CreateMark,
     InjectableMark,
     InjectService,
     InjectValue,
-    ModuleMark,
     OnDestroyMark,
     OnInitMark,
 )
-from meshcore.marks import find_mark, marks_of
+from meshcore.marks import marks_of
 
 M = TypeVar("M")
 
@@ -165,45 +162,6 @@ def recipe_of_function(function: Callable[..., Any], product: Any) -> Recipe:
     )
 
 
-# Marks of what the injector makes.
-_MADE = (InjectableMark, ImplementationMark)
-
-
-def recipes_of_module(*module_classes: type) -> tuple[Recipe, ...]:
-    """The recipes of modules and of those they import, which come first; each class once."""
-    recipes: dict[Any, Recipe] = {}
-    for each in modules_of(*module_classes):
-        mark = find_mark(each, ModuleMark)
-        named = mark.provides if mark else ()
-        for cls in classes_of(each):
-            if cls in named or any(isinstance(each_mark, _MADE) for each_mark in marks_of(cls)):
-                recipes.setdefault(cls, recipe_of_class(cls))
-        recipe = recipe_of_class(each)
-        problems = () if mark else ("is used as a module, but is not decorated with @module",)
-        recipes[each] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
-        for name, create_mark in marked_methods(each, CreateMark).items():
-            recipes[each, name] = _recipe_of_method(each, name, create_mark.scope)
-    return tuple(recipes.values())
-
-
-def modules_of(*module_classes: type) -> tuple[type, ...]:
-    """The modules and all they import, each once, imported ones before those that import them."""
-    found: dict[type, None] = {}
-
-    def visit(cls: type, importers: tuple[type, ...]) -> None:
-        # Modules may import each other: that says only that both are wanted.
-        if cls in found or cls in importers:
-            return
-        mark = find_mark(cls, ModuleMark)
-        for imported in mark.imports if mark else ():
-            visit(imported, (*importers, cls))
-        found[cls] = None
-
-    for module_class in module_classes:
-        visit(module_class, ())
-    return tuple(found)
-
-
 def lifecycle_of(cls: type) -> Lifecycle:
     """The marked methods of a class. One that is overridden is called once, at its first place."""
     problems: list[str] = []
@@ -281,16 +239,8 @@ def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
             return hint, mark, optional
 
 
-def classes_of(module_class: type) -> tuple[type, ...]:
-    """What belongs to a module: the classes that its Python module defines, in that order, and those it names."""
-    name = module_class.__module__
-    members = vars(sys.modules[name]).values() if name in sys.modules else ()
-    defined = [cls for cls in members if isinstance(cls, type) and cls.__module__ == name]
-    mark = find_mark(module_class, ModuleMark)
-    return tuple(dict.fromkeys([*defined, *(mark.provides if mark else ())]))
-
-
-def _recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
+def recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
+    """How a module's method makes what it returns."""
     problems: list[str] = []
     dependencies, hint = _method_parameters(module_class, name, problems)
     function = inspect.getattr_static(module_class, name)

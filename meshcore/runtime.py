@@ -27,11 +27,12 @@ from meshcore.instances import Instance
 from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
 from meshcore.marks import find_mark
+from meshcore.modules import recipes_of_module
 from meshcore.once import Once
 from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
 from meshcore.proxies import LOCAL, Interceptors, Proxies
-from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object, recipes_of_module
+from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object
 from meshcore.route import Route
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings

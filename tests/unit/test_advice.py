@@ -13,7 +13,8 @@ from meshcore.errors import ConfigurationError
 from meshcore.injection import create, injectable, module, on_init
 from meshcore.injector import Injector
 from meshcore.marks import add_mark, marks_of
-from meshcore.recipes import recipe_of_class, recipes_of_module
+from meshcore.modules import recipes_of_module
+from meshcore.recipes import recipe_of_class
 
 
 class Mark(msgspec.Struct, frozen=True):

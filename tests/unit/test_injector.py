@@ -30,7 +30,8 @@ from meshcore.injection import (
     on_init,
 )
 from meshcore.injector import Injector
-from meshcore.recipes import modules_of, recipe_of_class, recipe_of_object, recipes_of_module
+from meshcore.modules import modules_of, recipes_of_module
+from meshcore.recipes import recipe_of_class, recipe_of_object
 
 T = TypeVar("T")
 
