@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from aiohttp import ClientResponse
 from yarl import URL
 
+from channels.direct import Answer
 from channels.http import HTTPChannel
 from meshcore.call import Call
 from meshcore.codec import JSON, MSGPACK, Codec, Limits
@@ -46,12 +46,12 @@ class DispatchChannel(HTTPChannel):
         """Send one call."""
         codec = self._methods[call.method]
         body = codec.encode_request(call.arguments)
-        response, data = await self.exchange(call, "POST", _invoke_url(endpoint.url), self._headers, body)
+        answer = await self.exchange(call, "POST", _invoke_url(endpoint.url), self._headers, body)
         try:
-            return codec.decode_answer(data)
+            return codec.decode_answer(answer.body)
         except CommunicationError as error:
-            if response.status != _OK:  # not our server's answer, but a proxy's, or nobody's
-                raise _status_error(call, endpoint, response) from error
+            if answer.status != _OK:  # not our server's answer, but a proxy's, or nobody's
+                raise _status_error(call, endpoint, answer) from error
             raise
 
 
@@ -75,11 +75,11 @@ def _invoke_url(base: str) -> URL:
     return URL(base.rstrip("/") + "/invoke")
 
 
-def _status_error(call: Call, endpoint: Endpoint, response: ClientResponse) -> MeshError:
+def _status_error(call: Call, endpoint: Endpoint, answer: Answer) -> MeshError:
     """The error of an answer from nobody of ours: a proxy's, or that of who got the address of an old instance."""
-    status = response.status
+    status = answer.status
     text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
     of_request = status in _CLIENT_ERRORS and status not in _OF_INSTANCE
     code = Code.from_http_status(status) if of_request else Code.UNAVAILABLE
-    pause = read_retry_after(response.headers.get(RETRY_AFTER))
+    pause = read_retry_after(answer.headers.get(RETRY_AFTER))
     return restore_error(code.value, text, {}, retryable=not of_request, processed=True, retry_after=pause)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from channels.direct import Answer, DirectExchange, TooLargeError, read_body
 from meshcore.call import Call
 from meshcore.errors import Code, CommunicationError, LocalError
 from meshcore.headers import ATTEMPT, TIMEOUT
@@ -34,64 +35,52 @@ instance: the call has not left. Two seconds are enough for one packet to be los
 _LARGE = 2**20
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request without `Accept`, `Accept-Encoding` and `User-Agent`: nobody reads them here.
-
-    Each costs the server 3 us to parse, and leaving them out through the session's `skip_auto_headers` costs the client
-    more than that, since it copies the headers for every request: together 5 % of a call.
-    """
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """Add nothing."""
-
-
 class HTTPChannel(Channel):
     """The base of channels over HTTP. It owns an aiohttp session, which `make_session` makes at the first call."""
 
     _session: aiohttp.ClientSession | None = None
+    _plain: aiohttp.ClientSession | None = None  # made here without options: nothing of it is passed by
+    _direct: DirectExchange | None = None
     _closed = False
 
     def make_session(self, **options: Any) -> aiohttp.ClientSession:
         """Make the session. The place for an around advice that adds a token or a connector of one's own.
 
         Args:
-            options: for `aiohttp.ClientSession`; they take precedence over the channel's own.
+            options: for `aiohttp.ClientSession`; they take precedence over the channel's own. With any of them, and
+                with a session that somebody else made, calls pass through all of aiohttp, which takes longer.
         """
         defaults: dict[str, Any] = {
             "connector": None,
             "cookie_jar": aiohttp.DummyCookieJar(),
             # The call's deadline bounds the whole; a timer of aiohttp's per request would cost 10 us and say less.
             "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-            "request_class": _Request,
         }
-        settings = {**defaults, **options}
+        settings: dict[str, Any] = {
+            **defaults,
+            **options,
+            "middlewares": (*options.get("middlewares", ()), _send_once),  # innermost
+        }
         if settings["connector"] is None:
             # How many connections there may be is for the server's concurrency limit to say.
             settings["connector"] = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
-        return aiohttp.ClientSession(**settings)
+        session = aiohttp.ClientSession(**settings)
+        if not options:
+            self._plain = session
+        return session
 
-    async def exchange(
-        self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Send one request and read its whole answer.
-
-        Returns:
-            The response, whose status and headers are of interest, and its body.
+    async def exchange(self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """Send one request, once, and read its whole answer.
 
         Raises:
-            LocalError: the body is larger than `max_body`.
+            LocalError: the body is larger than `max_body`, or a header cannot be sent.
             CommunicationError: no complete answer came.
         """
-        if body is not None and len(body) > self.options.max_body:
-            text = (
-                f"{call.method}: the request is {len(body)} bytes, more than {self.options.max_body} (setting max_body)"
-            )
+        limit = self.options.max_body
+        if body is not None and len(body) > limit:
+            text = f"{call.method}: the request is {len(body)} bytes, more than {limit} (setting max_body)"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
-        session = self._session
-        if session is None:
-            if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
-                raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
-            session = self._session = self.make_session()
+        session = self._session or self._open(call)
         left = call.deadline - time.monotonic()
         sent = {**call.headers, **headers, TIMEOUT: str(max(1, int(left * 1000)))}
         if call.attempt > 1:
@@ -99,38 +88,72 @@ class HTTPChannel(Channel):
         # The session's own costs nothing; one of the call's own 2 us.
         timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _in_haste(session.timeout, left)
         try:
-            # A large body as a stream: aiohttp would write bytes in one piece, and the loop would wait for that.
-            data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
-            async with session.request(
-                verb, url, data=data, headers=sent, allow_redirects=False, timeout=timeout
-            ) as response:
-                return response, await self._read(call, response)
-        except aiohttp.ClientError as error:
+            if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
+                return await self._direct.send(verb, url, sent, body, connecting=timeout, limit=limit)
+            return await _exchange(session, verb, url, sent, body, connecting=timeout, limit=limit)
+        except TooLargeError:
+            text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
+            raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False) from None
+        except (aiohttp.ClientError, OSError) as error:
             raise _communication_error(call, url, error) from error
-        except OSError as error:
-            raise _communication_error(call, url, error) from error
+        except ValueError as error:
+            raise LocalError(Code.INVALID_ARGUMENT, f"{call.method}: {error}") from error
 
-    async def _read(self, call: Call, response: aiohttp.ClientResponse) -> bytes:
-        limit = self.options.max_body
-        if response.content_length is not None and response.content_length <= limit:
-            return await response.read()
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > limit:
-                response.close()
-                text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
-                raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
-            chunks.append(chunk)
-        return b"".join(chunks)
+    def _open(self, call: Call) -> aiohttp.ClientSession:
+        if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
+            raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
+        session = self._session = self.make_session()
+        if session is self._plain and DirectExchange.fits():
+            self._direct = DirectExchange(session)
+        return session
 
     async def aclose(self) -> None:
         """Close the session."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
-            self._session = None
+            self._session = self._plain = self._direct = None
+
+
+async def _exchange(
+    session: aiohttp.ClientSession,
+    verb: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    connecting: aiohttp.ClientTimeout,
+    limit: int,
+) -> Answer:
+    """The same as `DirectExchange.send` with all that aiohttp can do, for sessions that somebody made for that."""
+    # A large body as a stream: aiohttp would write bytes in one piece, and the loop would wait for that.
+    data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
+    async with session.request(
+        verb, url, data=data, headers=headers, allow_redirects=False, timeout=connecting
+    ) as response:
+        try:
+            return Answer(response.status, response.headers, await read_body(response.content, limit))
+        except TooLargeError:
+            response.close()
+            raise
+
+
+class LostConnectionError(aiohttp.ClientConnectionError):
+    """The connection broke after the request was sent; nobody can tell whether it was processed."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET, PUT or DELETE again by itself when its connection breaks.
+
+    It would ask the same instance, uncounted. The mesh does so itself, elsewhere and within its bounds. What aiohttp
+    sends again it tells by these two classes; a middleware is the public place to say otherwise.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise LostConnectionError(str(error)) from error
 
 
 def _in_haste(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTimeout:

@@ -5,18 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientConnectorError,
-    ClientHandlerType,
-    ClientOSError,
-    ClientRequest,
-    ClientResponse,
-    ClientSession,
-    ServerDisconnectedError,
-)
 from yarl import URL
 
+from channels.direct import Answer
 from channels.http import HTTPChannel
 from meshcore.call import Call
 from meshcore.codec import JSON, DecodeError, EncodeError, Limits
@@ -53,11 +44,6 @@ class RestChannel(HTTPChannel):
             if method.http is not None
         }
 
-    def make_session(self, **options: Any) -> ClientSession:
-        """Make the session, as `HTTPChannel` does."""
-        options["middlewares"] = (*options.get("middlewares", ()), _send_once)  # innermost
-        return super().make_session(**options)
-
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call.
 
@@ -74,8 +60,8 @@ class RestChannel(HTTPChannel):
         url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
         body = operation.body(call.arguments)
         headers = _NO_BODY if body is None else _JSON_BODY
-        response, data = await self.exchange(call, operation.verb, url, headers, body)
-        return operation.result(response, data, endpoint)
+        answer = await self.exchange(call, operation.verb, url, headers, body)
+        return operation.result(answer, endpoint)
 
 
 _NO_BODY: dict[str, str] = {}
@@ -131,20 +117,20 @@ class _Operation:
         except EncodeError as error:
             raise self._unfit("body", error) from error
 
-    def result(self, response: ClientResponse, data: bytes, endpoint: Endpoint) -> Any:
+    def result(self, answer: Answer, endpoint: Endpoint) -> Any:
         """The result in an answer; no content is null.
 
         Raises:
             RemoteError: the answer is an error. A declared exception is raised as itself.
             CommunicationError: the result does not fit the interface.
         """
-        if response.status not in _SUCCESS:
-            pause = read_retry_after(response.headers.get(RETRY_AFTER))
-            raise self._problems.read(response.status, data, f"{self._method}: {endpoint.url}", pause)
+        if answer.status not in _SUCCESS:
+            pause = read_retry_after(answer.headers.get(RETRY_AFTER))
+            raise self._problems.read(answer.status, answer.body, f"{self._method}: {endpoint.url}", pause)
         try:
-            return self._read(data or b"null")
+            return self._read(answer.body or b"null")
         except DecodeError as error:
-            raise unfit_answer(self._method, error, readable=self._readable(data)) from error
+            raise unfit_answer(self._method, error, readable=self._readable(answer.body)) from error
 
     def _readable(self, data: bytes) -> bool:
         try:
@@ -168,24 +154,6 @@ class _Operation:
     def _unfit(self, label: str, error: EncodeError) -> LocalError:
         place = f"{label}{error.path.removeprefix('$')}"
         return LocalError(Code.INVALID_ARGUMENT, f"{self._method}: {place}: {error.reason}")
-
-
-class LostConnectionError(ClientConnectionError):
-    """The connection broke after the request was sent; nobody can tell whether it was processed."""
-
-
-async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending a GET, PUT or DELETE again by itself when its connection breaks.
-
-    It would ask the same instance, uncounted. The mesh does so itself, elsewhere and within its bounds. What aiohttp
-    sends again it tells by these two classes; a middleware is the public place to say otherwise.
-    """
-    try:
-        return await handler(request)
-    except ClientConnectorError:
-        raise
-    except (ClientOSError, ServerDisconnectedError) as error:
-        raise LostConnectionError(str(error)) from error
 
 
 @lru_cache(1024)

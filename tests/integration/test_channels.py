@@ -59,14 +59,14 @@ class FancyChannel(HTTPChannel):
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         codec = self.codecs[call.method]
         url = URL(f"{endpoint.url}/invoke")
-        response, data = await self.exchange(call, "POST", url, self.headers, codec.encode_request(call.arguments))
+        answer = await self.exchange(call, "POST", url, self.headers, codec.encode_request(call.arguments))
         try:
-            return codec.decode_answer(data)
+            return codec.decode_answer(answer.body)
         except CommunicationError:
-            if response.status == 200:
+            if answer.status == 200:
                 raise
-            text = f"{endpoint.url} answered {response.status}"
-            raise RemoteError(Code.from_http_status(response.status), text) from None
+            text = f"{endpoint.url} answered {answer.status}"
+            raise RemoteError(Code.from_http_status(answer.status), text) from None
 
 
 async def test_a_channel_of_ones_own_conforms() -> None:

@@ -1,0 +1,167 @@
+"""A request and its answer straight over a connection of an aiohttp session, without aiohttp's objects for them.
+
+aiohttp makes a request, a writer, a response and several mappings of headers for each call, for redirects, cookies,
+proxies, middlewares and tracing: 100 of the 480 us that a call to another process takes by hand, and a third of its
+client's processor time (`python -m benchmarks --only wire`). A channel's call has none of those. What is hard stays
+with aiohttp: connections and their pool, TLS, names, and the parser. The way to them is not all documented, so
+`DirectExchange.fits` looks whether it is there before it is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Mapping
+
+import aiohttp
+import msgspec
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+_INFORMATIONAL = range(100, 200)
+_NO_HEADER = re.compile(r"[\r\n\0]")
+_NO_TIMER = aiohttp.helpers.TimerNoop()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer, whole.
+
+    Attributes:
+        status: of HTTP.
+        headers: names of any case find them.
+        body: all of it.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class TooLargeError(Exception):
+    """A body has more bytes than it may have."""
+
+
+class DirectExchange:
+    """Exchanges over the connections of a session that nobody has adapted.
+
+    Args:
+        session: whose connections to use; its headers, cookies, middlewares and the like are not looked at.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        connector = session.connector
+        assert connector is not None  # noqa: S101 - only a closed session has none
+        self._connector = connector
+        self._session = session
+        self._targets: dict[tuple[str, str], _Target] = {}
+
+    @staticmethod
+    def fits() -> bool:
+        """Whether this release of aiohttp has what is used here."""
+        return all(
+            names <= inspect.signature(function).parameters.keys()
+            for function, names in (
+                (aiohttp.BaseConnector.connect, {"req", "traces", "timeout"}),
+                (aiohttp.ClientRequest, {"method", "url", "loop", "session"}),
+                (ResponseHandler.set_response_params, {"timer", "read_until_eof"}),
+            )
+        )
+
+    async def send(
+        self,
+        verb: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        connecting: aiohttp.ClientTimeout,
+        limit: int,
+    ) -> Answer:
+        """Send one request, once, and read its whole answer.
+
+        Args:
+            verb: of HTTP.
+            url: without user and password.
+            headers: all but `host` and `content-length`.
+            body: None for none.
+            connecting: the seconds for a connection; the caller bounds the whole.
+            limit: bytes that the answer's body may have.
+
+        Raises:
+            TooLargeError: it has more.
+            aiohttp.ClientError: no complete answer came.
+            OSError: the same.
+            ValueError: a header cannot be sent.
+        """
+        target = self._targets.get((url.scheme, url.raw_authority)) or self._target(url)
+        head = target.head(verb, url, headers, body)
+        try:
+            connection = await self._connector.connect(target.request, traces=[], timeout=connecting)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
+        try:
+            answer = await _exchange(connection.protocol, head, body, limit)
+        except BaseException:
+            connection.close()  # what is left of the answer must not be the next one's
+            raise
+        connection.release()
+        return answer
+
+    def _target(self, url: URL) -> _Target:
+        target = self._targets[url.scheme, url.raw_authority] = _Target(self._session, url)
+        return target
+
+
+class _Target:
+    """One server.
+
+    Attributes:
+        request: that aiohttp finds connections by.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
+        self.request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=session)
+        self._host = f" HTTP/1.1\r\nhost: {self.request.headers['host']}\r\n"
+
+    def head(self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        """Request line and headers."""
+        text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if len(_NO_HEADER.findall(text)) != 2 * len(headers):
+            raise ValueError(f"control characters in the headers {dict(headers)}")
+        if body is not None:
+            text = f"{text}content-length: {len(body)}\r\n"
+        return f"{verb} {url.raw_path_qs}{self._host}{text}\r\n".encode()
+
+
+async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int) -> Answer:
+    assert protocol is not None  # noqa: S101 - of a connection that was just got
+    protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True)
+    transport = protocol.transport
+    if transport is None or transport.is_closing():
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+    transport.write(head + body if body else head)
+    try:
+        message, content = await protocol.read()
+        while message.code in _INFORMATIONAL:
+            message, content = await protocol.read()
+    except HttpProcessingError as error:
+        raise aiohttp.ClientPayloadError(error.message) from error
+    return Answer(message.code, message.headers, await read_body(content, limit))
+
+
+async def read_body(content: aiohttp.StreamReader, limit: int) -> bytes:
+    """All of a body.
+
+    Raises:
+        TooLargeError: it has more bytes than the limit.
+    """
+    body = await content.readany()  # mostly this is all
+    chunks, size = [body], len(body)
+    while size <= limit and (chunk := await content.readany()):
+        chunks.append(chunk)
+        size += len(chunk)
+    if size > limit:
+        raise TooLargeError
+    return body if len(chunks) == 1 else b"".join(chunks)
