@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import resource
 import signal
 import socket
@@ -17,11 +18,21 @@ from meshcore.testing.consul_binary import find_consul
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+ADDRESS = "127.0.0.1"
+"""Where agents listen."""
+
+_PORTS = ("http", "server", "serf_lan")
 _READY = 15.0  # seconds; an agent that keeps its data takes two, a busy machine more
 _STOP = 10.0
 _RACES = 5  # how often another process may take a port that was free a moment ago
 _CONNECTIONS = 4000
 _RESERVED = 100  # the agent does not start above its own limit of open files less twenty
+_ANSWER = 2.0  # seconds; a frozen agent takes connections and says nothing
+_LOWEST = 15000  # of the ports that agents get
+_EPHEMERAL = 32768  # where the ports of outgoing connections begin, as Linux has it; elsewhere they begin higher
+
+# Test runners seed the module's own generator, the same in all their processes: all would try the same ports.
+_chance = random.SystemRandom()
 
 
 class ConsulAgent:
@@ -32,15 +43,28 @@ class ConsulAgent:
         process: the running agent, or the last one.
     """
 
-    def __init__(self, binary: Path, folder: Path, *, keeps_data: bool, token: str, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        keeps_data: bool = False,
+        token: str = "",
+        address: str = ADDRESS,
+        ports: Mapping[str, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self._binary = binary
         self._folder = folder
         self._keeps_data = keeps_data
         self._token = token
-        self._more = config
-        self._ports: dict[str, int] = {}
+        self._address = address
+        self._given = ports is not None
+        self._more = config or {}
+        self._frozen = False
         self.url = ""
         self.process: asyncio.subprocess.Process | None = None
+        self._use(ports or {})
 
     async def start(self) -> None:
         """Start it and return when it knows its leader.
@@ -48,15 +72,15 @@ class ConsulAgent:
         Raises:
             RuntimeError: it does not start; the text is what it says.
         """
-        first = not self._ports
+        first = self.process is None and not self._given
         for _ in range(_RACES):
             if first:
-                self._choose_ports()
+                self._use(free_ports())
             await self._spawn()
             if await self._ready():
                 return
             await self.kill()
-            if "address already in use" not in self.output():
+            if self._given or not self.port_was_taken:
                 break
         raise RuntimeError(f"the Consul agent does not start:\n{self.output()}")
 
@@ -70,30 +94,64 @@ class ConsulAgent:
 
     def freeze(self) -> None:
         """It keeps its connections, and answers nothing."""
+        self._frozen = True
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It goes on."""
+        self._frozen = False
         self._send(signal.SIGCONT)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is neither stopped nor frozen."""
+        return self.process is not None and self.process.returncode is None and not self._frozen
 
     def output(self) -> str:
         """All that it printed."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
+    async def ask(self, path: str) -> bytes:
+        """What it answers to a GET of `/v1/PATH`; empty if not with 200, or not in time.
+
+        By hand: few and small requests are worth no HTTP client.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER):
+                reader, writer = await asyncio.open_connection(self._address, self._ports["http"])
+                try:
+                    headers = f"Host: localhost\r\nX-Consul-Token: {self._token}\r\nConnection: close\r\n"
+                    writer.write(f"GET /v1/{path} HTTP/1.0\r\n{headers}\r\n".encode())
+                    answer = await reader.read()
+                finally:
+                    writer.close()
+                    with suppress(OSError):
+                        await writer.wait_closed()
+        except (OSError, TimeoutError):
+            return b""
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return body if b" 200 " in head.partition(b"\r\n")[0] else b""
+
+    @property
+    def port_was_taken(self) -> bool:
+        """Whether it did not start since somebody has its port."""
+        return "address already in use" in self.output()
+
     @property
     def _log(self) -> Path:
         return self._folder / "agent.log"
 
-    def _choose_ports(self) -> None:
-        self._ports = dict(zip(("http", "server", "serf_lan"), _free_ports(3), strict=True))
-        self.url = f"http://127.0.0.1:{self._ports['http']}"
+    def _use(self, ports: Mapping[str, int]) -> None:
+        self._ports = dict(ports)
+        if ports:
+            self.url = f"http://{self._address}:{ports['http']}"
 
     def _config(self) -> dict[str, Any]:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         config: dict[str, Any] = {
             "node_name": f"node-{self._ports['http']}",
-            "bind_addr": "127.0.0.1",
-            "client_addr": "127.0.0.1",
+            "bind_addr": self._address,
+            "client_addr": self._address,
             "ports": {**self._ports, "dns": -1, "grpc": -1, "https": -1, "serf_wan": -1},
             "limits": {"http_max_conns_per_client": max(1, min(_CONNECTIONS, files - _RESERVED))},
             "connect": {"enabled": False},
@@ -132,27 +190,15 @@ class ConsulAgent:
     async def _ready(self) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY):
-                while self.process is not None and self.process.returncode is None:
+                while self.runs:
                     if await self._knows_itself():
                         return True
                     await asyncio.sleep(0.02)
         return False
 
     async def _knows_itself(self) -> bool:
-        """Whether it has a leader and finds itself healthy. By hand: one request is worth no HTTP client."""
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._ports["http"])
-            try:
-                headers = f"Host: localhost\r\nX-Consul-Token: {self._token}\r\nConnection: close\r\n"
-                writer.write(f"GET /v1/health/service/consul?passing=1 HTTP/1.1\r\n{headers}\r\n".encode())
-                answer = await reader.read()
-            finally:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
-        except OSError:
-            return False
-        return answer.startswith(b"HTTP/1.1 200") and b'"serfHealth"' in answer
+        """Whether it has a leader and Consul's servers are healthy."""
+        return b'"serfHealth"' in await self.ask("health/service/consul?passing=1")
 
     async def _end(self, number: signal.Signals) -> None:
         if self.process is None:
@@ -173,7 +219,12 @@ class ConsulAgent:
 
 @asynccontextmanager
 async def consul_agent(
-    *, keeps_data: bool = False, cache: Path | None = None, token: str = "", config: Mapping[str, Any] | None = None
+    *,
+    keeps_data: bool = False,
+    cache: Path | None = None,
+    token: str = "",
+    address: str = ADDRESS,
+    config: Mapping[str, Any] | None = None,
 ) -> AsyncGenerator[ConsulAgent, None]:
     """A running agent while the context lasts; any number of them may run at once.
 
@@ -182,6 +233,7 @@ async def consul_agent(
             a second.
         cache: the folder for the program if it has to be fetched; default: `.cache` in the current folder.
         token: the one that may do everything, a UUID; without it nothing is allowed then. Default: all is allowed.
+        address: where it listens.
         config: of the agent, beside what the kit sets.
 
     Raises:
@@ -189,7 +241,7 @@ async def consul_agent(
     """
     binary = await asyncio.to_thread(find_consul, cache or Path(".cache"))
     with TemporaryDirectory(prefix="meshcore-consul-") as folder:
-        agent = ConsulAgent(binary, Path(folder), keeps_data=keeps_data, token=token, config=config or {})
+        agent = ConsulAgent(binary, Path(folder), keeps_data=keeps_data, token=token, address=address, config=config)
         try:
             await agent.start()
             yield agent
@@ -197,20 +249,23 @@ async def consul_agent(
             await agent.kill()
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, for TCP and for UDP: the agents gossip over both."""
+def free_ports() -> dict[str, int]:
+    """Ports for one agent that were free a moment ago, for TCP and for UDP: agents gossip over both.
+
+    None of those that outgoing connections get: an agent that comes back would find its port taken by one now and then.
+    """
     held: list[socket.socket] = []
     ports: list[int] = []
     try:
-        while len(ports) < count:
+        while len(ports) < len(_PORTS):
             tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             held += (tcp, udp)
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
+            port = _chance.randrange(_LOWEST, _EPHEMERAL)
             with suppress(OSError):
-                udp.bind(("127.0.0.1", port))
+                tcp.bind((ADDRESS, port))
+                udp.bind((ADDRESS, port))
                 ports.append(port)
     finally:
         for each in held:
             each.close()
-    return ports
+    return dict(zip(_PORTS, ports, strict=True))
