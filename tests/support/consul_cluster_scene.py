@@ -163,10 +163,14 @@ class ClusterScene:
 
     @asynccontextmanager
     async def newcomer(self, place: Place) -> AsyncIterator[ServerProcess]:
-        """Another server, which may have to wait for Consul before it is ready."""
+        """Another server, which may have to wait for Consul before it is ready; stopped in good order at the end.
+
+        Not killed: after some troubles Consul takes it for the only one that is well, for seconds.
+        """
         env = {"MESHCORE_REGISTRY": f"consul://{place.url.removeprefix('http://')}", "LEDGER_FOLDER": str(self.folder)}
         async with serve(self.folder, "tests.support.ledger:LedgerModule", env=env, wait=False) as third:
             yield third
+            await third.stop()
 
 
 async def until_passing(place: Place, count: int, seconds: float = 40.0) -> None:
@@ -237,3 +241,18 @@ async def cluster_scene(folder: Path, homes: Sequence[Place], client: Place) -> 
             load.running = False
             await asyncio.gather(*tasks)
         assert not load.failures, (len(load.failures), load.failures[:5])
+
+
+async def client_cut_off(folder: Path, home: Place, way: Way) -> dict[str, float]:
+    """The scene of a client whose way to Consul is cut, and healed again; no call fails. Returns its times."""
+    async with cluster_scene(folder, [home, home], way) as acted:
+        acted.begin()
+        way.cut()
+        async with acted.newcomer(home) as third:
+            lost = await acted.until_lost()
+            await third.until_ready()
+            await acted.load.more()
+            assert acted.known == 2
+            acted.begin()
+            way.heal()
+            return {"lost": lost, "live": await acted.until_live(), "known": await acted.until_known(3)}
