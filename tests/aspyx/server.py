@@ -1,6 +1,7 @@
-"""`server.py PORT`: a real aspyx server with the interop component at 127.0.0.1:PORT.
+"""`server.py PORT [CONSUL]`: a real aspyx server with the interop component at 127.0.0.1:PORT.
 
-It prints `ready` once it listens, and ends with exit code 0 on SIGTERM.
+It prints `ready` once it listens, and ends with exit code 0 on SIGTERM. With the port of a Consul agent it registers
+itself there, by aspyx's own registry; that is configured by the environment, as `consul.healthcheck.interval=1s`.
 """
 
 import signal
@@ -8,12 +9,15 @@ import socket
 import sys
 from contextlib import redirect_stdout
 
+import consul
 import uvicorn
 from aspyx.di import create, module
+from aspyx.di.configuration import EnvConfigurationSource
 from aspyx_service import (
     AbstractComponent,
     ChannelAddress,
     ComponentRegistry,
+    ConsulComponentRegistry,
     FastAPIServer,
     RequestContext,
     ServiceManager,
@@ -83,8 +87,17 @@ class ServerModule:
     """Everything aspyx needs to serve the component."""
 
     @create()
-    def create_registry(self) -> ComponentRegistry:
-        return LocalComponentRegistry()
+    def create_configuration(self) -> EnvConfigurationSource:
+        return EnvConfigurationSource()
+
+    @create()
+    def create_registry(self, configuration: EnvConfigurationSource) -> ComponentRegistry:
+        # It asks for the configuration since aspyx makes things in any order, and would use its defaults.
+        if len(sys.argv) == 2:
+            return LocalComponentRegistry()
+        registry = ConsulComponentRegistry(int(sys.argv[1]), consul.Consul("127.0.0.1", int(sys.argv[2])))
+        registry.ip = "127.0.0.1"  # it takes that of the way out, where nothing listens
+        return registry
 
     @create()
     def create_session_storage(self) -> SessionManager.Storage:
