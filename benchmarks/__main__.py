@@ -1,7 +1,8 @@
 """`python -m benchmarks`: what a call costs, next to what it could cost and to what it costs elsewhere.
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
-next to aspyx-service. Every figure is a median of rounds in which all candidates have their turns one after the other.
+next to aspyx-service; `consul`, how fast servers are found and missed through it. Every figure is a median of rounds in
+which all candidates have their turns one after the other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from benchmarks.consul import consul_section
 from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
@@ -23,7 +25,7 @@ QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
 
 LOOPS = ("asyncio", "uvloop")
-SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section}
+SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section, "consul": consul_section}
 
 
 async def run(names: list[str], plan: Plan) -> Report:

@@ -58,6 +58,20 @@ def leave_alone() -> None:
     CORES.clear()
 
 
+@contextmanager
+def everywhere() -> Generator[None, None, None]:
+    """Let this process, and what it starts meanwhile, run on every core again."""
+    if sys.platform != "linux" or not CORES:
+        yield
+        return
+    placed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, placed)
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as sock:

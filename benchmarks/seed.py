@@ -73,9 +73,10 @@ def seed() -> Generator[Seed, None, None]:
         raise NoSeedError(str(error)) from error
     port = free_port()
     with running((str(python), str(HERE / "server.py"), str(port)), {}, f"http://127.0.0.1:{port}", "/") as server:
-        yield Seed(python, server, _version(python))
+        yield Seed(python, server, version_of(python))
 
 
-def _version(python: Path) -> str:
+def version_of(python: Path) -> str:
+    """Of aspyx-service in this environment."""
     source = "from importlib.metadata import version; print(version('aspyx-service'))"
     return subprocess.run((str(python), "-c", source), capture_output=True, text=True, check=True).stdout.strip()

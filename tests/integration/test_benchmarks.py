@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the section that needs no second process, and what is printed of it."""
+"""`python -m benchmarks`: what is printed of the section that needs no second process, and the one through Consul."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import json
 import sys
 
+import pytest
+
 from tests.support.processes import ROOT
 
 # Ten times the goals: this looks for a blunder, and the machine of a test may be busy.
 SLACK = 10
 
 
-async def benchmarks(*options: str) -> str:
+async def benchmarks(*options: str, section: str = "local") -> str:
     """What it prints; it ends well."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks", "--quick", "--only", "local", *options),
+        *(sys.executable, "-m", "benchmarks", "--quick", "--only", section, *options),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -51,3 +53,15 @@ async def test_a_local_call_costs_next_to_nothing() -> None:
     ]
     for goal in report["goals"]:
         assert goal["found"] < SLACK * goal["limit"], goal["text"]
+
+
+@pytest.mark.timeout(300)  # the first to run makes the environment of aspyx-service
+async def test_servers_come_and_go_through_consul() -> None:
+    """No call fails when servers are stopped and killed, and a dead one is hardly asked once it was found so."""
+    report = json.loads(await benchmarks("--json", section="consul"))
+    names = [row["name"] for row in report["rows"]]
+    assert names[:3] == ["bare blocking query", "announce to first call", "the same, right after a change"]
+    assert names[-2:] == ["aspyx: listens to listed", "aspyx: stopped to no longer"]
+    assert len(report["goals"]) == 5
+    for goal in report["goals"]:
+        assert goal["found"] <= SLACK * goal["limit"], goal["text"]
