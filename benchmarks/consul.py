@@ -50,7 +50,7 @@ async def consul_section(plan: Plan, report: Report) -> None:
                 start = await _starts(agent.url, client, plan, report)
                 stop = await ends(agent.url, client, plan, report)
                 report.goals.append(Goal("of all calls meanwhile failed", 0, len(client.attempts.failed)))
-                report.notes.append(f"load of the machine, others' included: {os.getloadavg()[0]:.1f}")
+                report.notes.append(f"through Consul nobody is pinned; load of the machine: {os.getloadavg()[0]:.1f}")
             await _seed(agent.url, plan, report, start, stop)
 
 
