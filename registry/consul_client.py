@@ -33,7 +33,8 @@ T = TypeVar("T")
 _CONNECT = 3.0
 _CONTROL = 5.0  # seconds for everything but watches
 _POOL = 8
-_LARGEST = 64 * 1024 * 1024  # bytes of an answer; 500 instances are one megabyte
+_LARGEST = 16 * 1024 * 1024  # bytes of an answer; 500 instances are one megabyte
+_LARGEST_ERROR = 4096  # of one that is none
 _SHOWN = 200  # characters of what Consul says of an error
 
 _UNKNOWN = ("does not have associated TTL", "Unknown check", "Unknown service")
@@ -65,15 +66,22 @@ class ConsulClient:
             tls = self._config.tls()
         except OSError as error:
             raise CommunicationError(Code.FAILED_PRECONDITION, f"the TLS files for Consul: {error}") from error
-        headers = {"X-Consul-Token": self._config.token} if self._config.token else {}
+        # Not compressed: a few bytes that unfold to gigabytes would be no answer to bound.
+        headers = {"Accept-Encoding": "identity"}
+        if self._config.token:
+            headers["X-Consul-Token"] = self._config.token
         tls_option: Any = True if tls is None else tls
         self._watches = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls_option),
             headers=headers,
+            auto_decompress=False,
             middlewares=(_never_again,),
         )
         self._control = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_POOL, ssl=tls_option), headers=headers, middlewares=(_never_again,)
+            connector=aiohttp.TCPConnector(limit=_POOL, ssl=tls_option),
+            headers=headers,
+            auto_decompress=False,
+            middlewares=(_never_again,),
         )
 
     async def close(self) -> None:
@@ -185,7 +193,7 @@ class ConsulClient:
     @asynccontextmanager
     async def _asked(
         self, method: str, path: str, *, data: bytes | None = None, seconds: float = _CONTROL, watch: bool = False
-    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytes], None]:
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytearray], None]:
         session = self._watches if watch else self._control
         if session is None:
             raise CommunicationError(Code.FAILED_PRECONDITION, "the client of Consul was not entered")
@@ -199,10 +207,12 @@ class ConsulClient:
                 server_hostname=self._config.server_name or None,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT),
             ) as answer:
-                body = await _read(answer, path)
                 # Before anything else: an error may carry an index, which means nothing.
                 if answer.status != _OK:
-                    raise _error(answer.status, path, body)
+                    raise _error(answer.status, path, await _read(answer, _LARGEST_ERROR))
+                body = await _read(answer, _LARGEST)
+                if len(body) > _LARGEST:
+                    raise _garbage(path, f"more than {_LARGEST} bytes")
                 yield answer, body
         except (aiohttp.ClientError, _BrokenError, OSError, TimeoutError) as error:
             text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
@@ -222,16 +232,17 @@ async def _never_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHa
         raise _BrokenError(str(error) or "the connection broke") from error
 
 
-async def _read(answer: aiohttp.ClientResponse, path: str) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytearray:
+    """The body, or its beginning if it has more bytes than that."""
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk
-        if len(body) > _LARGEST:
-            raise _garbage(path, f"more than {_LARGEST} bytes")
-    return bytes(body)
+        if len(body) > most:
+            break
+    return body
 
 
-def _decoded(path: str, body: bytes, kind: type[T]) -> T:
+def _decoded(path: str, body: bytearray, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
@@ -244,12 +255,12 @@ def _garbage(path: str, reason: str) -> CommunicationError:
     )
 
 
-def _error(status: int, path: str, body: bytes) -> MeshError:
+def _error(status: int, path: str, body: bytearray) -> MeshError:
     said = body[:_SHOWN].decode(errors="replace").strip()
     text = f"Consul answers {path.partition('?')[0]} with {status}: {said}"
     if status in {_UNAUTHENTICATED, _FORBIDDEN}:
         code = Code.PERMISSION_DENIED if status == _FORBIDDEN else Code.UNAUTHENTICATED
-        return AuthorizationError(code, text)
+        return AuthorizationError(code, f"{text} (its token is unknown to Consul, or does not allow this)")
     # What an agent does not know is a 404 for newer ones, and a 500 with a text for older ones.
     if status == _NOT_FOUND or any(each in said for each in _UNKNOWN):
         return CommunicationError(Code.NOT_FOUND, text)
