@@ -1,9 +1,8 @@
-"""The Consul registry against real agents that stop, freeze, forget and come back."""
+"""The Consul registry against real agents; what goes wrong while calls go on is in `test_consul_failures`."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import ssl
 import threading
 from collections.abc import AsyncIterator
@@ -22,7 +21,7 @@ from registry.consul_client import ConsulClient
 from registry.consul_config import read_config
 from registry.consul_entries import registration_of, service_id
 from registry.consul_types import Check, Registration
-from tests.support.consul_scene import CACHE, scene, server, to
+from tests.support.consul_scene import CACHE, to
 from tests.support.faulty import Fault, faulty
 
 
@@ -51,60 +50,6 @@ async def test_an_agent_that_cannot_start_says_why():
 def instance_of(name: str, component: str = "orders") -> Instance:
     """An instance that nobody calls."""
     return Instance(name, component, (ChannelAddress("rest", f"http://{name}:8000"),))
-
-
-@pytest.mark.parametrize("keeps_data", [True, False], ids=["with its data", "without its data"])
-async def test_an_agent_is_restarted(tmp_path, keeps_data, record_property):
-    """No call fails; the servers are registered again by themselves, and who starts then is found."""
-    async with scene(tmp_path, keeps_data=keeps_data) as acted:
-        await (acted.agent.stop() if keeps_data else acted.agent.kill())
-        await asyncio.sleep(0.5)  # it is gone for a while, and that is the point
-        await acted.load.more()
-        assert await acted.until_known(2) < 0.01
-        await acted.agent.start()
-        record_property("registered_seconds", again := await acted.until_passing(2))
-        assert again < 5
-        async with server(tmp_path, acted.agent) as third:
-            await acted.until_known(3)
-            await acted.load.more()
-            stopping = asyncio.create_task(third.stop())
-            await acted.until_known(2)
-            await stopping
-
-
-async def test_an_agent_is_frozen(tmp_path, record_property):
-    """For longer than a heartbeat may be missed: no call fails, and all are passing when it goes on."""
-    async with scene(tmp_path) as acted:
-        acted.agent.freeze()
-        await asyncio.sleep(3.5)
-        await acted.load.more()
-        assert await acted.until_known(2) < 0.01
-        acted.agent.thaw()
-        record_property("registered_seconds", await acted.until_passing(2))
-        await acted.until_known(2)
-
-
-async def test_an_instance_hangs_and_another_is_killed(tmp_path, record_property):
-    """No call fails; each is left out when its heartbeat has been missed, and who goes on is taken back."""
-    async with scene(tmp_path) as acted:
-        one, other = (each.process for each in acted.servers)
-        one.send_signal(signal.SIGSTOP)
-        try:
-            await acted.until_known(1)
-        finally:
-            one.send_signal(signal.SIGCONT)
-        await acted.until_known(2)
-        other.kill()
-        record_property("forgotten_seconds", took := await acted.until_known(1))
-        assert took < 4
-
-
-async def test_an_instance_is_stopped(tmp_path):
-    """No call fails, and the client knows at once, not by a missed heartbeat."""
-    async with scene(tmp_path) as acted:
-        stopping = asyncio.create_task(acted.servers[0].stop())
-        assert await acted.until_known(1) < 1.5
-        assert await stopping == 0
 
 
 async def test_the_consul_registry_conforms():

@@ -1,6 +1,6 @@
 """A proxying socket in front of a server, which spoils the exchanges that pass through it in every way a network knows.
 
-It reads HTTP, as far as it needs to: whole requests and whole answers with a content length, one at a time.
+It reads HTTP, as far as it needs to: whole requests and whole answers, one at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from enum import Enum, auto
 from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
 _RESET = struct.pack("ii", 1, 0)
+_GUSH = b" " * 65536
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -54,6 +56,9 @@ class Fault(Enum):
     ENDLESS = auto()
     """The answer begins and goes on for ever, a byte at a time."""
 
+    GUSHING = auto()
+    """The answer begins and goes on for ever, as fast as it is read."""
+
     NOT_HTTP = auto()
     """The answer is no HTTP."""
 
@@ -65,6 +70,12 @@ class Fault(Enum):
 
     EMPTY = auto()
     """The answer is empty, with status 200."""
+
+    SERVER_ERROR = auto()
+    """The answer is a 500, as Consul gives it without a leader: with an index that means nothing."""
+
+    TOO_MANY = auto()
+    """The answer is a 429."""
 
     SOMEBODY_ELSE = auto()
     """The address is now another application's, which knows nothing of the kind."""
@@ -78,6 +89,7 @@ class FaultyProxy:
         fault: what happens to exchanges from now on; see `suffer`.
         delay: seconds by which an answer is held back, whatever the fault.
         requests: how many it has read, or would have: one per connection that it spoils before.
+        gushed: bytes of endless answers that were taken from it.
     """
 
     def __init__(self, server: str) -> None:
@@ -88,6 +100,7 @@ class FaultyProxy:
         self.fault = Fault.NONE
         self.delay = 0.0
         self.requests = 0
+        self.gushed = 0
 
     def suffer(self, fault: Fault = Fault.NONE, *, delay: float = 0.0) -> None:
         """Let this happen from now on."""
@@ -100,7 +113,7 @@ class FaultyProxy:
 
     def recover(self) -> None:
         """Spoil nothing any more, also where an exchange still hangs."""
-        hanging = self.fault in {Fault.SILENT, Fault.DEAF, Fault.ENDLESS}
+        hanging = self.fault in {Fault.SILENT, Fault.DEAF, Fault.ENDLESS, Fault.GUSHING}
         self.suffer()
         if hanging:
             for writer in self._clients.values():
@@ -166,6 +179,13 @@ class FaultyProxy:
                     await client.drain()
                     await asyncio.sleep(0.05)
                 return False
+            case Fault.GUSHING:
+                client.write(_OK + b"x-consul-index: 7\r\ntransfer-encoding: chunked\r\n\r\n")
+                while not client.is_closing():
+                    client.write(b"%x\r\n%b\r\n" % (len(_GUSH), _GUSH))
+                    await client.drain()
+                    self.gushed += len(_GUSH)
+                return False
             case _:
                 server.write(request)
                 answer = await _message(server_reader)
@@ -174,6 +194,7 @@ class FaultyProxy:
 
     async def _answer(self, fault: Fault, answer: bytes, client: asyncio.StreamWriter) -> bool:
         goes_on = True
+        answer = _INSTEAD.get(fault, answer)
         match fault:
             case Fault.RESET_AFTER_REQUEST:
                 _reset(client)
@@ -182,12 +203,6 @@ class FaultyProxy:
                 answer, goes_on = answer[: -len(answer) // 4], False
             case Fault.NOT_HTTP:
                 answer, goes_on = b"\x16\x03\x01 220 smtp.example.org ready\r\n\r\n" * 3, False
-            case Fault.NOT_OURS:
-                answer = _with_body(b"HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Please sign in</html>")
-            case Fault.SOMEBODY_ELSE:
-                answer = _with_body(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain", b"Not Found")
-            case Fault.EMPTY:
-                answer = _with_body(b"HTTP/1.1 200 OK", b"")
             case Fault.TRUNCATED:
                 head, _, body = answer.partition(b"\r\n\r\n")
                 answer = _with_body(_LENGTH.sub(b"", head), body[: len(body) // 2])
@@ -228,6 +243,12 @@ async def faulty(server: str) -> AsyncIterator[FaultyProxy]:
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
+    if _CHUNKED.search(head):
+        body = b""
+        while size := int(await reader.readline(), 16):
+            body += (await reader.readexactly(size + 2))[:-2]
+        await reader.readline()
+        return _with_body(_CHUNKED.sub(b"", head).removesuffix(b"\r\n\r\n"), body)
     length = _LENGTH.search(head)
     return head + await reader.readexactly(int(length[1]) if length else 0)
 
@@ -242,3 +263,12 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):  # it is closed already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
+
+
+_INSTEAD = {
+    Fault.NOT_OURS: _with_body(b"HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Please sign in</html>"),
+    Fault.SERVER_ERROR: _with_body(b"HTTP/1.1 500 Internal Server Error\r\nx-consul-index: 1", b"No cluster leader"),
+    Fault.TOO_MANY: _with_body(b"HTTP/1.1 429 Too Many Requests", b"Your IP is issuing too many requests"),
+    Fault.SOMEBODY_ELSE: _with_body(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain", b"Not Found"),
+    Fault.EMPTY: _with_body(b"HTTP/1.1 200 OK", b""),
+}

@@ -7,7 +7,19 @@ import os
 from abc import abstractmethod
 from pathlib import Path
 
-from meshcore import AbstractComponent, Component, Service, component, get, implementation, module, post, rest, service
+from meshcore import (
+    AbstractComponent,
+    Component,
+    Service,
+    component,
+    get,
+    idempotency_key,
+    implementation,
+    module,
+    post,
+    rest,
+    service,
+)
 
 
 def mark(kind: str) -> Path:
@@ -21,6 +33,11 @@ class Ledger(Service):
     @abstractmethod
     @post("/entries/{number}")
     async def write(self, number: int) -> int: ...
+
+    @abstractmethod
+    @post("/bookings/{number}")
+    @idempotency_key(seconds=60.0)
+    async def book(self, number: int) -> int: ...
 
     @abstractmethod
     @get("/entries/{number}")
@@ -47,6 +64,9 @@ class LedgerImpl(Ledger):
             file.write(f"{number}\n")
         await asyncio.sleep(0.002)
         return number
+
+    async def book(self, number: int) -> int:
+        return await self.write(number)
 
     async def read(self, number: int) -> int:
         return number
