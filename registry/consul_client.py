@@ -154,7 +154,12 @@ class ConsulClient:
             except (KeyError, ValueError) as error:
                 raise _garbage(path, "no index") from error
             leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
-            return Health(newest, leader, _decoded(path, body, list[HealthEntry]))
+            entries = _decoded(path, body, list[HealthEntry])
+            if not entries and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
+                # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
+                text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
+                raise AuthorizationError(Code.PERMISSION_DENIED, text)
+            return Health(newest, leader, entries)
 
     async def services(self) -> dict[str, list[str]]:
         """The tags of all services, by name."""

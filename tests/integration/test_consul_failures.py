@@ -176,11 +176,10 @@ async def wake(acted: Scene, *, there: bool) -> None:
             await client.deregister("other")
 
 
-async def asked(proxy: FaultyProxy, more: int, seconds: float = 20.0) -> None:
-    """Return when Consul was asked so much more often."""
-    goal = proxy.requests + more
+async def asked(proxy: FaultyProxy, times: int, seconds: float = 20.0) -> None:
+    """Return when Consul was asked so often in all."""
     async with asyncio.timeout(seconds):
-        while proxy.requests < goal:
+        while proxy.requests < times:
             await asyncio.sleep(0.01)
 
 
@@ -204,17 +203,19 @@ async def test_consul_talks_nonsense(tmp_path, note):
             Fault.ENDLESS,
             Fault.SILENT,
         ):
+            before, begun = ours.requests, time.monotonic()
             for proxy in (ours, theirs):
                 proxy.suffer(fault)
             await wake(acted, there=True)
-            begun = time.monotonic()
-            await asked(ours, 1 if fault is Fault.ENDLESS else 2)  # a second question: the first was given up
+            # The second question says that the first was given up.
+            await asked(ours, before + (1 if fault is Fault.ENDLESS else 2))
             note(f"{fault.name.lower()}_asked_again_seconds", time.monotonic() - begun)
             await acted.load.more()
             assert len(acted.known) == 2
+            before = ours.requests
             for proxy in (ours, theirs):
                 proxy.recover()
-            await asked(ours, 1)
+            await asked(ours, before + 1)
             await wake(acted, there=False)
             await acted.until_known(acted.servers)
         await acted.until_passing(2)
@@ -309,6 +310,22 @@ async def test_tokens_are_revoked(tmp_path, note, caplog):
             acted.servers[0].process.kill()
             await acted.load.more(100)
             assert len(acted.known) == 3
+
+
+async def test_a_token_that_may_no_longer_read(tmp_path, note, caplog):
+    """Consul answers it with an empty list and a remark; nobody is taken for gone, and the log says why."""
+    async with (
+        consul_agent(cache=CACHE) as agent,
+        faulty(agent.url) as proxy,
+        scene(tmp_path, note, agent=agent, client_url=proxy.url) as acted,
+    ):
+        proxy.suffer(Fault.HIDDEN)
+        await wake(acted, there=True)
+        async with asyncio.timeout(10):
+            while "the token does not allow to read it" not in caplog.text:
+                await asyncio.sleep(0.01)
+        await acted.load.more()
+        assert len(acted.known) == 2
 
 
 @pytest.mark.timeout(120)

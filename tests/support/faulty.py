@@ -77,6 +77,9 @@ class Fault(Enum):
     TOO_MANY = auto()
     """The answer is a 429."""
 
+    HIDDEN = auto()
+    """The answer is an empty list, as Consul gives it to a token that may see nothing of what is there."""
+
     SOMEBODY_ELSE = auto()
     """The address is now another application's, which knows nothing of the kind."""
 
@@ -269,6 +272,9 @@ _INSTEAD = {
     Fault.NOT_OURS: _with_body(b"HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Please sign in</html>"),
     Fault.SERVER_ERROR: _with_body(b"HTTP/1.1 500 Internal Server Error\r\nx-consul-index: 1", b"No cluster leader"),
     Fault.TOO_MANY: _with_body(b"HTTP/1.1 429 Too Many Requests", b"Your IP is issuing too many requests"),
+    Fault.HIDDEN: _with_body(
+        b"HTTP/1.1 200 OK\r\nx-consul-index: 100000\r\nx-consul-results-filtered-by-acls: true", b"[]"
+    ),
     Fault.SOMEBODY_ELSE: _with_body(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain", b"Not Found"),
     Fault.EMPTY: _with_body(b"HTTP/1.1 200 OK", b""),
 }
