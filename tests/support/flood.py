@@ -2,7 +2,8 @@
 
 python -m tests.support.flood CONSUL NAME COUNT SECONDS LEFT
 
-Prints the time (monotonic) at which the last change was made, and the ids of those that stay, and stays with them.
+Prints the time (monotonic) at which the last change was made, and the ids of those that stay. They stop, in order as
+well, when its input ends.
 """
 
 from __future__ import annotations
@@ -68,7 +69,15 @@ class Small:
         return not close
 
 
-async def live(registry: ConsulComponentRegistry, name: str, seconds: float, stays: asyncio.Event | None) -> None:
+class Stay:
+    """Of those that are to stay: whether one has begun, and when all are to end."""
+
+    def __init__(self, over: asyncio.Event) -> None:
+        self.begun = asyncio.Event()
+        self.over = over
+
+
+async def live(registry: ConsulComponentRegistry, name: str, seconds: float, stay: Stay | None) -> None:
     """Start at some time, and stop at some time unless it is to stay."""
     await asyncio.sleep(random.uniform(0.0, seconds))
     small = Small()
@@ -78,25 +87,29 @@ async def live(registry: ConsulComponentRegistry, name: str, seconds: float, sta
             with suppress(CommunicationError):  # then again, as every server does
                 await stack.enter_async_context(registry.announce(instance))
                 break
-        if stays is not None:
-            stays.set()
-            await asyncio.Event().wait()
-        await asyncio.sleep(random.uniform(0.0, LONGEST))
+        if stay is not None:
+            stay.begun.set()
+            await stay.over.wait()
+        else:
+            await asyncio.sleep(random.uniform(0.0, LONGEST))
     await small.stop()
 
 
 async def main(consul: str, name: str, count: int, seconds: float, left: int) -> None:
     """Run."""
-    stay = {f"{name}-{number}": asyncio.Event() for number in range(left)}
+    over = asyncio.Event()
+    staying = {f"{name}-{number}": Stay(over) for number in range(left)}
     async with ConsulComponentRegistry(consul) as registry, asyncio.TaskGroup() as group:
-        for each, event in stay.items():
-            group.create_task(live(registry, each, seconds, event))
+        for each, stay in staying.items():
+            group.create_task(live(registry, each, seconds, stay))
         others = [group.create_task(live(registry, f"{name}-{n}", seconds, None)) for n in range(left, count)]
-        for event in stay.values():
-            await event.wait()
+        for stay in staying.values():
+            await stay.begun.wait()
         await asyncio.wait(others)
-        sys.stdout.write(" ".join([str(time.monotonic()), *stay]) + "\n")
+        sys.stdout.write(" ".join([str(time.monotonic()), *staying]) + "\n")
         sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+        over.set()
 
 
 if __name__ == "__main__":
