@@ -328,7 +328,7 @@ async def test_a_token_that_may_no_longer_read(tmp_path, note, caplog):
         assert len(acted.known) == 2
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_a_flood_of_registrations(tmp_path, note):
     """500 instances start and stop at random; the client ends with exactly the truth, and asks no more than it may."""
     async with (
@@ -345,7 +345,7 @@ async def test_a_flood_of_registrations(tmp_path, note):
             lines = [line.decode().split() for line in settled.result()]
             left = {name for line in lines for name in line[1:]}
             truth = left | {acted.id_of(each) for each in acted.servers}
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while set(acted.known) != truth:
                     await asyncio.sleep(0.001)
             converged, seconds = time.monotonic(), time.monotonic() - begun
@@ -360,7 +360,7 @@ async def test_a_flood_of_registrations(tmp_path, note):
             # instances are killed in one instant.
             for process in processes:
                 process.stdin.close()
-            note("all_left_seconds", await acted.until_known(acted.servers))
+            note("all_left_seconds", await acted.until_known(acted.servers, 30))
             assert [await process.wait() for process in processes] == [0] * len(processes)
 
 
