@@ -208,6 +208,7 @@ async def scene(
     keeps_data: bool = False,
     servers: int = 2,
     writes: Collection[str] = (),
+    channels: Collection[str] = CHANNELS,
     agent: ConsulAgent | None = None,
     url: str = "",
     client_url: str = "",
@@ -215,7 +216,7 @@ async def scene(
     client_token: str = "",
     master: str = "",
 ) -> AsyncIterator[Scene]:
-    """Calls go on during the block, over every channel, and none of them may fail.
+    """Calls go on during the block, and none of them may fail.
 
     Args:
         folder: for logs and ledgers.
@@ -223,6 +224,7 @@ async def scene(
         keeps_data: the agent's.
         servers: how many there are at first.
         writes: methods of the ledger that are called as well, beside the reads: they are no repeatable calls.
+        channels: over which is called.
         agent: one that runs; default: a new one.
         url: where servers find it; default: where it is.
         client_url: where the client finds it; default: where it is.
@@ -242,7 +244,7 @@ async def scene(
         mesh = await stack.enter_async_context(Mesh(WatchedClient, settings=settings, overrides=overrides))
         await mesh.wait_for(Ledger)
         tasks: list[asyncio.Task[None]] = []
-        for channel in CHANNELS:
+        for channel in channels:
             ledger = await mesh.get_service(Ledger, channel)
             for name in ("read", *writes):
                 load.answered[name] = 0
