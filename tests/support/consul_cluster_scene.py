@@ -230,7 +230,8 @@ async def cluster_scene(folder: Path, homes: Sequence[Place], client: Place) -> 
         await mesh.wait_for(Ledger)
         watcher = await stack.enter_async_context(watching(mesh.runtime.registry, "ledger"))
         load = Load()
-        tasks = [asyncio.create_task(load.call(await mesh.get_service(Ledger, "rest"))) for _ in range(3)]
+        read = (await mesh.get_service(Ledger, "rest")).read
+        tasks = [asyncio.create_task(load.call("read", read)) for _ in range(3)]
         try:
             acted = ClusterScene(folder, mesh, load, watcher, list(servers))
             await acted.until_known(len(homes))

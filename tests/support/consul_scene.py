@@ -105,6 +105,7 @@ class Load:
 
     async def call(self, name: str, method: Callable[[int], Any]) -> None:
         """Call until told to stop."""
+        self.answered[name] += 0
         while self.running:
             number, begun = next(self._next), time.monotonic()
             try:
@@ -123,6 +124,7 @@ class Load:
 
     async def more(self, calls: int = 50, seconds: float = 20.0) -> None:
         """Return when so many more calls of each method were answered."""
+        await asyncio.sleep(0)  # callers that were just started say whom they call
         goals = {name: count + calls for name, count in self.answered.items()}
         async with asyncio.timeout(seconds):
             while any(self.answered[name] < goal for name, goal in goals.items()):
@@ -246,9 +248,7 @@ async def scene(
         tasks: list[asyncio.Task[None]] = []
         for channel in channels:
             ledger = await mesh.get_service(Ledger, channel)
-            for name in ("read", *writes):
-                load.answered[name] = 0
-                tasks.append(asyncio.create_task(load.call(name, getattr(ledger, name))))
+            tasks += [asyncio.create_task(load.call(name, getattr(ledger, name))) for name in ("read", *writes)]
         try:
             acted = Scene(folder, agent, list(started), mesh, load, note, master, stack)
             await acted.until_known(servers)
