@@ -1,4 +1,4 @@
-"""The ten calls of Consul's HTTP API that the registry needs. Nothing else speaks HTTP to Consul.
+"""The eleven calls of Consul's HTTP API that the registry needs. Nothing else speaks HTTP to Consul.
 
 Written on aiohttp, since the living client library gets in a watcher's way: it drops the leader flag, knows no timeout
 of a single query, gives up idle watches before the agent ends them, and lets pending watches hold up registrations.
@@ -10,6 +10,8 @@ would block the whole wait and miss all changes. A middleware gives such errors 
 
 from __future__ import annotations
 
+import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -19,7 +21,8 @@ import msgspec
 from yarl import URL
 
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
-from registry.consul_types import AgentSelf, Health, HealthEntry, Pair, Registration, ServiceEntry
+from registry.consul_limit import TurnedAway
+from registry.consul_types import AgentSelf, CheckRow, Health, HealthEntry, Pair, Registration, ServiceEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from registry.consul_config import ConsulConfig
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 _CONNECT = 3.0
 _CONTROL = 5.0  # seconds for everything but watches
@@ -55,6 +60,7 @@ class ConsulClient:
         self._config = config
         self._watches: aiohttp.ClientSession | None = None
         self._control: aiohttp.ClientSession | None = None
+        self._turned_away = TurnedAway()
 
     def start(self) -> None:
         """Make the sessions; nothing is sent yet.
@@ -136,7 +142,15 @@ class ConsulClient:
         """Who the agent is; it needs a token that may read it."""
         return await self._get("agent/self", AgentSelf)
 
-    async def health(self, name: str, *, index: int = 0, wait: float = 0.0, timeout: float = _CONTROL) -> Health:  # noqa: ASYNC109 - aiohttp's own ends the connection as well
+    async def health(
+        self,
+        name: str,
+        *,
+        index: int = 0,
+        wait: float = 0.0,
+        timeout: float = _CONTROL,  # noqa: ASYNC109 - aiohttp's own ends the connection as well
+        pooled: bool = False,
+    ) -> Health:
         """All registrations of a service, from any server, leader or not.
 
         Args:
@@ -144,22 +158,36 @@ class ConsulClient:
             index: 0, or that of the last answer: then it comes when something is newer, or after the wait.
             wait: seconds.
             timeout: seconds after which nobody will answer any more.
+            pooled: take one of the few connections that stay open, and wait for it; not for a query that blocks.
         """
-        query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
-        path = f"health/service/{_quoted(name)}{query}{self._datacenter}"
-        async with self._asked("GET", path, seconds=timeout, watch=True) as (answer, body):
-            try:
-                # A negative index, or none, is no index; see Consul's page on blocking queries.
-                newest = int(answer.headers["X-Consul-Index"])
-            except (KeyError, ValueError) as error:
-                raise _garbage(path, "no index") from error
-            leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
-            entries = _decoded(path, body, list[HealthEntry])
-            if not entries and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
-                # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
-                text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
-                raise AuthorizationError(Code.PERMISSION_DENIED, text)
-            return Health(newest, leader, entries)
+        path = f"health/service/{_quoted(name)}"
+        newest, leader, entries = await self._watched(
+            path, list[HealthEntry], index, wait, timeout, pooled=pooled, hides=True
+        )
+        return Health(newest, leader, entries)
+
+    async def checks(
+        self,
+        state: str,
+        *,
+        index: int = 0,
+        wait: float = 0.0,
+        timeout: float = _CONTROL,  # noqa: ASYNC109 - as above
+    ) -> tuple[int, list[CheckRow]]:
+        """The index and all checks in a state: "passing", "warning", "critical" or "any"."""
+        newest, _, rows = await self._watched(f"health/state/{state}", list[CheckRow], index, wait, timeout)
+        return newest, rows
+
+    async def catalog(
+        self,
+        *,
+        index: int = 0,
+        wait: float = 0.0,
+        timeout: float = _CONTROL,  # noqa: ASYNC109 - as above
+    ) -> tuple[int, dict[str, list[str]]]:
+        """The index and the tags of all services, by name; it blocks on registrations, and not on health."""
+        newest, _, tags = await self._watched("catalog/services", dict[str, list[str]], index, wait, timeout)
+        return newest, tags
 
     async def services(self) -> dict[str, list[str]]:
         """The tags of all services, by name."""
@@ -187,6 +215,37 @@ class ConsulClient:
     def _datacenter(self) -> str:
         return f"&dc={_quoted(self._config.datacenter)}" if self._config.datacenter else ""
 
+    async def _watched(
+        self,
+        path: str,
+        kind: type[T],
+        index: int,
+        wait: float,
+        timeout: float,  # noqa: ASYNC109 - as above
+        *,
+        pooled: bool = False,
+        hides: bool = False,
+    ) -> tuple[int, bool, T]:
+        """The index, whether the server knows its leader, and what it answers.
+
+        With `hides` an answer of which the token may see nothing is an error, and not an empty one.
+        """
+        query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
+        path = f"{path}{query}{self._datacenter}"
+        async with self._asked("GET", path, seconds=timeout, watch=not pooled) as (answer, body):
+            try:
+                # A negative index, or none, is no index; see Consul's page on blocking queries.
+                newest = int(answer.headers["X-Consul-Index"])
+            except (KeyError, ValueError) as error:
+                raise _garbage(path, "no index") from error
+            leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
+            found = _decoded(path, body, kind)
+            if hides and not found and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
+                # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
+                text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
+                raise AuthorizationError(Code.PERMISSION_DENIED, text)
+            return newest, leader, found
+
     async def _get(self, path: str, kind: type[T]) -> T:
         async with self._asked("GET", path) as (_, body):
             return _decoded(path, body, kind)
@@ -203,6 +262,7 @@ class ConsulClient:
         if session is None:
             raise CommunicationError(Code.FAILED_PRECONDITION, "the client of Consul was not entered")
         url = URL(f"{self._config.url}/v1/{path}", encoded=True)
+        begun = time.monotonic()
         try:
             async with session.request(
                 method,
@@ -214,14 +274,30 @@ class ConsulClient:
             ) as answer:
                 # Before anything else: an error may carry an index, which means nothing.
                 if answer.status != _OK:
+                    if answer.status == _TOO_MANY and self._turned_away.told():
+                        _say_limit(self._config.url)
                     raise _error(answer.status, path, await _read(answer, _LARGEST_ERROR))
                 body = await _read(answer, _LARGEST)
                 if len(body) > _LARGEST:
                     raise _garbage(path, f"more than {_LARGEST} bytes")
                 yield answer, body
         except (aiohttp.ClientError, _BrokenError, OSError, TimeoutError) as error:
+            now = time.monotonic()
+            if isinstance(error, aiohttp.ClientConnectorError):
+                self._turned_away.gone()
+            elif isinstance(error, _BrokenError) and self._turned_away.closed(now, now - begun):
+                _say_limit(self._config.url)
             text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
             raise CommunicationError(Code.UNAVAILABLE, f"Consul at {self._config.url}: {text}") from error
+
+
+def _say_limit(url: str) -> None:
+    _logger.error(
+        "Consul at %s turns new connections away, as an agent does that has all it allows from one machine: raise "
+        "limits.http_max_conns_per_client of the agent (200 by default, for all processes of the machine together), or "
+        "lower `watches` of the processes; meanwhile what is known stays in use, and it is tried again",
+        url,
+    )
 
 
 class _BrokenError(Exception):

@@ -72,6 +72,24 @@ class HealthEntry(msgspec.Struct, frozen=True, rename="pascal"):
     checks: list[CheckState]
 
 
+class CheckRow(msgspec.Struct, frozen=True, gc=False):
+    """A check as it is found among those of all services.
+
+    Attributes:
+        node: where it is.
+        check_id: unique on its node.
+        service: the name of its service, empty if it is of the node itself.
+        made: the index under which it was registered.
+        changed: the index of its last change.
+    """
+
+    node: str = msgspec.field(name="Node")
+    check_id: str = msgspec.field(name="CheckID")
+    service: str = msgspec.field(name="ServiceName")
+    made: int = msgspec.field(name="CreateIndex")
+    changed: int = msgspec.field(name="ModifyIndex")
+
+
 class Health(msgspec.Struct, frozen=True):
     """The answer to a (blocking) query for a service.
 
