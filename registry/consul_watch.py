@@ -130,6 +130,16 @@ class ConsulWatch:
         # Consul itself adds up to a sixteenth. A frozen agent never answers: only this ends the query then.
         return Query(at, self.index, wait, wait * 17 / 16 + 5.0)
 
+    @property
+    def not_before(self) -> float:
+        """Before this nothing is asked, whatever happens: the pause after an error."""
+        return self._not_before
+
+    @property
+    def due(self) -> float:
+        """When it must be asked even if nothing tells of a change; infinity if only then."""
+        return min(self._held.values(), default=float("inf")) if self.index else self._not_before
+
     def answered(self, now: float, index: int, entries: Iterable[Entry], *, leader: bool = True) -> News:
         """An answer with status 200 came.
 
