@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
@@ -13,10 +12,10 @@ import anyio
 from meshcore.errors import Code, LocalError
 from meshcore.ports import ComponentRegistry
 from registry.consul_client import ConsulClient
-from registry.consul_config import parse_config, read_config
+from registry.consul_config import WATCHES, parse_config, read_config
 from registry.consul_entries import entry_of, is_component
-from registry.consul_feed import Feed
 from registry.consul_heartbeat import Heartbeat
+from registry.consul_hub import Hub
 from registry.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from registry.consul_config import ConsulConfig
     from registry.consul_types import Health
 
-_logger = logging.getLogger(__name__)
-
-_MANY = 50  # watches; an agent allows 200 connections for all processes of a machine
 _READS = 8  # of `instances`, at once
 
 
@@ -39,8 +35,9 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     An instance is registered with a time to live of 3 s that is refreshed every second from its event loop; it is
     registered again within a second or so when its agent comes back without its data. A component is watched by one
-    blocking query, however many watch it. While Consul is away, what is known stays in use. Instances whose checks
-    pass come before those with a warning; critical ones are asked only when there is nobody else.
+    blocking query, however many watch it; beyond `watches` components, further ones share three queries and a few
+    reads. While Consul is away, what is known stays in use. Instances whose checks pass come before those with a
+    warning; critical ones are asked only when there is nobody else.
 
     One object may serve several meshes. Those on the same event loop share connections and queries.
 
@@ -51,6 +48,8 @@ class ConsulComponentRegistry(ComponentRegistry):
         ca: a file with the authorities that are trusted for https. None: CONSUL_CACERT, else the system's.
         certificate: the client's. None: CONSUL_CLIENT_CERT.
         key: its key. None: CONSUL_CLIENT_KEY.
+        watches: how many components have a connection of their own to the agent, which allows 200 for all processes
+            of a machine unless its limits.http_max_conns_per_client says otherwise.
 
     Raises:
         ValueError: something of it, or of the environment, does not fit.
@@ -67,18 +66,22 @@ class ConsulComponentRegistry(ComponentRegistry):
         ca: str | None = None,
         certificate: str | None = None,
         key: str | None = None,
+        watches: int = WATCHES,
     ) -> None:
         given = {"token": token, "datacenter": datacenter, "ca": ca, "certificate": certificate, "key": key}
-        self._use(read_config(address, given))
+        self._use(read_config(address, {**given, "watches": watches}))
 
     def _use(self, config: ConsulConfig) -> None:
         self._config = config
-        self._hubs: dict[asyncio.AbstractEventLoop, _Hub] = {}
+        self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         self._lock = Lock()  # meshes may run on other threads
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`consul://host:8500?token=...&datacenter=...&tls=true&ca=FILE&certificate=FILE&key=FILE`, all optional."""
+        """`consul://host:8500?token=...&datacenter=...&tls=true&ca=FILE&certificate=FILE&key=FILE&watches=N`.
+
+        All of it is optional.
+        """
         registry = cls.__new__(cls)
         registry._use(parse_config(url))  # noqa: SLF001 - our own
         return registry
@@ -89,7 +92,7 @@ class ConsulComponentRegistry(ComponentRegistry):
         with self._lock:
             hub = self._hubs.get(loop)
             if hub is None:
-                hub = _Hub(self._config)
+                hub = Hub(self._config)
                 hub.start()
                 self._hubs[loop] = hub
             hub.users += 1
@@ -147,7 +150,7 @@ class ConsulComponentRegistry(ComponentRegistry):
             found += (entry.instance for one in each.entries if (entry := entry_of(one)) is not None)
         return snapshot_of(found)
 
-    def _hub(self) -> _Hub:
+    def _hub(self) -> Hub:
         hub = self._hubs.get(asyncio.get_running_loop())
         if hub is None or not hub.open:
             raise LocalError(
@@ -158,42 +161,3 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     def __repr__(self) -> str:
         return f"ConsulComponentRegistry({self._config.url!r})"
-
-
-class _Hub:
-    """What the users on one event loop share."""
-
-    def __init__(self, config: ConsulConfig) -> None:
-        self.client = ConsulClient(config)
-        self.users = 0
-        self.open = False
-        self._feeds: dict[str, Feed] = {}
-        self._said = False
-
-    def start(self) -> None:
-        self.client.start()
-        self.open = True
-
-    async def stop(self, cause: str) -> None:
-        self.open = False
-        tasks = [feed.task for feed in self._feeds.values() if feed.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for feed in self._feeds.values():
-            feed.fail(cause)  # who still watches, by mistake, must not take silence for "nothing changed"
-        await self.client.close()
-
-    def feed(self, component: str) -> Feed:
-        feed = self._feeds.get(component)
-        if feed is None:
-            feed = self._feeds[component] = Feed(self.client, component)
-            if len(self._feeds) >= _MANY and not self._said:
-                self._said = True
-                _logger.warning(
-                    "this process watches %d components, each over a connection of its own; Consul agents allow 200 "
-                    "for all processes of a machine unless limits.http_max_conns_per_client says otherwise",
-                    len(self._feeds),
-                )
-        return feed

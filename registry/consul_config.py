@@ -15,6 +15,9 @@ from meshcore.suggest import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+WATCHES = 32
+"""Far below the 200 connections that an agent allows all processes of a machine, and more than most processes watch."""
+
 _DEFAULT = "127.0.0.1:8500"
 _SCHEMES = ("http", "https")
 _YES, _NO = frozenset({"1", "t", "true", "yes", "on"}), frozenset({"0", "f", "false", "no", "off"})
@@ -43,6 +46,7 @@ class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
         key: file with its key.
         server_name: the name in the server's certificate, if it is not the host's.
         verify: whether the server's certificate must be genuine.
+        watches: how many components are watched over a connection each; further ones share a few.
     """
 
     url: str = f"http://{_DEFAULT}"
@@ -53,6 +57,7 @@ class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     server_name: str = ""
     verify: bool = True
+    watches: int = WATCHES
 
     def __repr__(self) -> str:
         """Where it is; the token is a secret."""
@@ -108,6 +113,7 @@ def read_config(
     if file and "token" not in given:
         given["token"] = _token_in(file)
     given["verify"] = _flag("verify", given.get("verify", True))
+    given["watches"] = _count("watches", given.get("watches", WATCHES))
     url = _url(address or environ.get("CONSUL_HTTP_ADDR") or _DEFAULT, secure=_flag("tls", tls or False))
     return ConsulConfig(url=url, **given)
 
@@ -142,6 +148,13 @@ def _token_in(file: str) -> str:
         return Path(file).read_text().strip()
     except OSError as error:
         raise ValueError(f"the file with Consul's token cannot be read: {error}") from error
+
+
+def _count(name: str, value: object) -> int:
+    text = str(value)
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"{name} must be a number, 0 or more, got {value!r}")
 
 
 def _flag(name: str, value: object) -> bool:

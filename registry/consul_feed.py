@@ -1,4 +1,4 @@
-"""One blocking query at a time for one component, shared by all who watch it."""
+"""What is known of one component, shared by all who watch it, and the query that it may have of its own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_entries import entry_of, service_name
-from registry.consul_watch import ConsulWatch, Lost, News, Seen
+from registry.consul_watch import ConsulWatch, Entry, Lost, News, Query, Seen
 from registry.sightings import Sightings
 
 if TYPE_CHECKING:
@@ -22,74 +24,125 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
+class Driver(Protocol):
+    """Who keeps feeds up."""
+
+    def begin(self, feed: Feed) -> None:
+        """The first has come to follow it."""
+
+    def end(self, feed: Feed) -> None:
+        """The last has left."""
+
+
 class Feed:
     """What is known of one component, kept up as long as somebody follows it.
+
+    Attributes:
+        component: its name.
+        name: that of its service in Consul.
+        followers: how many there are.
+    """
+
+    def __init__(self, component: str, driver: Driver) -> None:
+        self.component = component
+        self.name = service_name(component)
+        self.followers = 0
+        self._driver = driver
+        self._sightings = Sightings()
+
+    async def follow(self) -> AsyncGenerator[Sighting, None]:
+        """What `ComponentRegistry.watch` promises."""
+        self.followers += 1
+        try:
+            if self.followers == 1:
+                self._driver.begin(self)
+            async with aclosing(self._sightings.follow(self.component)) as sightings:
+                async for sighting in sightings:
+                    yield sighting
+        finally:
+            self.followers -= 1
+            if not self.followers:
+                self._driver.end(self)
+
+    def forget(self) -> None:
+        """What was known has grown old; before anybody follows."""
+        self._sightings = Sightings()
+
+    def fail(self, cause: str) -> None:
+        """Tell those who watch that nothing can be told, or nothing more will come."""
+        self._sightings.fail(CommunicationError(Code.UNAVAILABLE, cause))
+
+    def publish(self, news: News) -> None:
+        """Tell those who watch."""
+        match news:
+            case Seen(instances, desperate):
+                if desperate:
+                    _logger.warning("all %d instances of %s are critical; asking them", len(instances), self.component)
+                self._sightings.publish({self.component: instances})
+            case Lost(cause):
+                self.fail(cause)
+            case None:
+                pass
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer of Consul for a component."""
+
+    index: int
+    leader: bool
+    entries: list[Entry]
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """None came; `refused` if time alone will not heal it."""
+
+    cause: str
+    refused: bool
+
+
+async def keep(client: ConsulClient, feed: Feed) -> None:
+    """Keep a feed up by a query of its own, one at a time, as long as somebody follows it.
 
     When the last one leaves, the query that is under way is not cancelled: the agent would hold it until its wait ends,
     and who comes back meanwhile goes on with it.
     """
+    loop = asyncio.get_running_loop()
+    machine = ConsulWatch(random.Random())
+    while feed.followers:
+        query = machine.query(loop.time())
+        await asyncio.sleep(max(0.0, query.at - loop.time()))
+        found = await look(client, feed, query)
+        if isinstance(found, Found):
+            news = machine.answered(loop.time(), found.index, found.entries, leader=found.leader)
+        else:
+            news = machine.failed(loop.time(), found.cause, refused=found.refused)
+        if isinstance(news, Lost):
+            _logger.info("%s: the last that is known stays in use: %s", feed.component, news.cause)
+        feed.publish(news)
 
-    def __init__(self, client: ConsulClient, component: str) -> None:
-        self._client = client
-        self._component = component
-        self._sightings = Sightings()
-        self._followers = 0
-        self._task: asyncio.Task[None] | None = None
 
-    async def follow(self) -> AsyncGenerator[Sighting, None]:
-        """What `ComponentRegistry.watch` promises."""
-        self._followers += 1
-        try:
-            if self._task is None or self._task.done():
-                self._sightings = Sightings()  # what was known has grown old
-                self._task = asyncio.create_task(self._run(), name=f"registry.consul {self._component}")
-            async with aclosing(self._sightings.follow(self._component)) as sightings:
-                async for sighting in sightings:
-                    yield sighting
-        finally:
-            self._followers -= 1
+async def look(client: ConsulClient, feed: Feed, query: Query | None = None) -> Found | Trouble:
+    """Ask for a component; without a query at once, over a connection that others use as well."""
+    try:
+        if query is None:
+            found = await client.health(feed.name, pooled=True)
+        else:
+            found = await client.health(feed.name, index=query.index, wait=query.wait, timeout=query.timeout)
+        # Names that Consul does not tell apart do not occur, but somebody else may register anything.
+        entries = [
+            entry
+            for each in found.entries
+            if (entry := entry_of(each)) is not None and entry.instance.component == feed.component
+        ]
+        return Found(found.index, found.leader, entries)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
+        return trouble(error, feed.component)
 
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """What runs, None if nothing does."""
-        return self._task if self._task is not None and not self._task.done() else None
 
-    def fail(self, cause: str) -> None:
-        """Tell those who watch that nothing more will come."""
-        self._sightings.fail(CommunicationError(Code.UNAVAILABLE, cause))
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        machine = ConsulWatch(random.Random())
-        name = service_name(self._component)
-        while self._followers:
-            query = machine.query(loop.time())
-            await asyncio.sleep(max(0.0, query.at - loop.time()))
-            try:
-                found = await self._client.health(name, index=query.index, wait=query.wait, timeout=query.timeout)
-                # Names that Consul does not tell apart do not occur, but somebody else may register anything.
-                entries = [
-                    entry
-                    for each in found.entries
-                    if (entry := entry_of(each)) is not None and entry.instance.component == self._component
-                ]
-                news = machine.answered(loop.time(), found.index, entries, leader=found.leader)
-            except MeshError as error:
-                refused = isinstance(error, AuthorizationError) or error.code is Code.INVALID_ARGUMENT
-                news = machine.failed(loop.time(), error.message, refused=refused)
-            except Exception as error:
-                _logger.exception("a mistake in the watch of %s", self._component)
-                news = machine.failed(loop.time(), repr(error), refused=True)
-            self._publish(news)
-
-    def _publish(self, news: News) -> None:
-        match news:
-            case Seen(instances, desperate):
-                if desperate:
-                    _logger.warning("all %d instances of %s are critical; asking them", len(instances), self._component)
-                self._sightings.publish({self._component: instances})
-            case Lost(cause):
-                _logger.info("%s: the last that is known stays in use: %s", self._component, cause)
-                self.fail(cause)
-            case None:
-                pass
+def trouble(error: Exception, what: str) -> Trouble:
+    """What an error of the client comes to."""
+    if isinstance(error, MeshError):
+        refused = isinstance(error, AuthorizationError) or error.code is Code.INVALID_ARGUMENT
+        return Trouble(error.message, refused)
+    _logger.error("a mistake in the watch of %s", what, exc_info=error)
+    return Trouble(repr(error), refused=True)

@@ -127,3 +127,12 @@ def test_urls_that_do_not_fit(url, expected):
     """The text says what is expected."""
     with pytest.raises(ValueError, match=expected):
         parse_config(url, {})
+
+
+def test_the_number_of_watches():
+    """A number, by URL or by argument; anything else is an error."""
+    assert parse_config("consul:", {}).watches == read_config(None, {}, {}).watches == 32
+    assert parse_config("consul:?watches=0", {}).watches == read_config(None, {"watches": 0}, {}).watches == 0
+    for text in ("-1", "many", "1.5"):
+        with pytest.raises(ValueError, match="watches must be a number"):
+            parse_config(f"consul:?watches={text}", {})

@@ -1,0 +1,137 @@
+"""Keeps up the feeds of any number of components over few connections; what to read when is the crowd's to decide."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from registry.consul_crowd import Crowd, Idle, ReadChecks, ReadService
+from registry.consul_cursor import Cursor
+from registry.consul_feed import Found, look, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from registry.consul_client import ConsulClient
+    from registry.consul_feed import Feed
+
+_logger = logging.getLogger(__name__)
+
+_STATES = ("critical", "warning")
+_LONG = 30.0  # seconds for all checks, which may be megabytes
+
+
+class CrowdReader:
+    """The shell of `Crowd`: three blocking queries, and the reads that it asks for."""
+
+    def __init__(self, client: ConsulClient) -> None:
+        self._client = client
+        self._crowd = Crowd(random.Random())
+        self._feeds: dict[str, Feed] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, feed: Feed) -> None:
+        """Keep a feed up from now on."""
+        if not self._tasks:
+            self._spawn(self._lead(), "crowd")
+            self._spawn(self._watch_catalog(), "catalog")
+            for state in _STATES:
+                self._spawn(self._watch_unwell(state), state)
+        self._feeds[feed.name] = feed
+        feed.publish(self._crowd.add(feed.name, self._now()))
+        self._wake.set()
+
+    def remove(self, feed: Feed) -> None:
+        """Nobody follows it any more; nothing happens if it is not one of these."""
+        if self._feeds.pop(feed.name, None) is not None:
+            self._crowd.remove(feed.name)
+            self._wake.set()
+
+    async def stop(self) -> None:
+        """End everything."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=f"registry.consul {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _lead(self) -> None:
+        while True:
+            self._wake.clear()  # before looking: what is told after the look wakes us again
+            match self._crowd.step(self._now()):
+                case ReadService(name):
+                    self._spawn(self._read_service(self._feeds[name]), f"read of {name}")
+                case ReadChecks():
+                    self._spawn(self._read_checks(), "read of all checks")
+                case Idle(until):
+                    seconds = None if until == float("inf") else max(0.0, until - self._now())
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(seconds):
+                            await self._wake.wait()
+
+    async def _read_service(self, feed: Feed) -> None:
+        found = await look(self._client, feed)
+        if isinstance(found, Found):
+            news = self._crowd.answered(feed.name, self._now(), found.index, found.entries, leader=found.leader)
+        else:
+            _logger.info("%s: the last that is known stays in use: %s", feed.component, found.cause)
+            news = self._crowd.failed(feed.name, self._now(), found.cause, refused=found.refused)
+        feed.publish(news)
+        self._wake.set()
+
+    async def _read_checks(self) -> None:
+        begun = self._now()
+        try:
+            _, rows = await self._client.checks("any", timeout=_LONG)
+            self._crowd.checked(rows, self._now(), self._now() - begun)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
+            _logger.info("the checks of all services: %s", trouble(error, "all checks").cause)
+            self._crowd.unchecked(self._now())
+        self._wake.set()
+
+    async def _watch_catalog(self) -> None:
+        cursor = Cursor(random.Random())
+        while True:
+            query = cursor.query(self._now())
+            await asyncio.sleep(max(0.0, query.at - self._now()))
+            try:
+                index, tags = await self._client.catalog(index=query.index, wait=query.wait, timeout=query.timeout)
+                if cursor.answered(index):
+                    self._crowd.catalog(tags, self._now(), changed=index != query.index)
+            except Exception as error:  # noqa: BLE001 - as above
+                found = trouble(error, "the catalog")
+                cursor.failed(self._now(), refused=found.refused)
+                told = self._crowd.lost(found.cause, self._now(), refused=found.refused)
+                if told:
+                    _logger.info("the last that is known of %d components stays in use: %s", len(told), found.cause)
+                for name, news in told:
+                    self._feeds[name].publish(news)
+            self._wake.set()
+
+    async def _watch_unwell(self, state: str) -> None:
+        cursor = Cursor(random.Random())
+        while True:
+            query = cursor.query(self._now())
+            await asyncio.sleep(max(0.0, query.at - self._now()))
+            try:
+                index, rows = await self._client.checks(
+                    state, index=query.index, wait=query.wait, timeout=query.timeout
+                )
+                if cursor.answered(index):
+                    self._crowd.unwell(state, rows, self._now())
+            except Exception as error:  # noqa: BLE001 - as above
+                found = trouble(error, f"{state} checks")
+                cursor.failed(self._now(), refused=found.refused)
+            self._wake.set()
