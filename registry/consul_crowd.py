@@ -94,8 +94,10 @@ class Crowd:
         self._lost: tuple[str, bool] | None = None  # cause, refused
         self._live = False  # the catalog answers
         self._names: frozenset[str] = frozenset()
+        self._index = 0  # of the catalog
         self._rows: dict[str, dict[tuple[str, str], tuple[str, int]]] = {}  # by state
         self._digests: dict[str, int] | None = None  # of each service's checks
+        self._digests_index = 0
         self._wanted = True  # all checks are to be read
         self._checking = False
         self._checks_not_before = float("-inf")
@@ -137,9 +139,10 @@ class Crowd:
             return self._read(name, now)
         return Idle(min(wake, self._timed[0][0]) if self._timed and self._reads < READS - 1 else wake)
 
-    def catalog(self, names: Iterable[str], now: float, *, changed: bool = True) -> None:
-        """The catalog answered: these services exist. Not `changed` if its wait ended under the same index."""
+    def catalog(self, names: Iterable[str], now: float, index: int) -> None:
+        """The catalog answered, with this index: these services exist. A wait that ended has the index of before."""
         before, self._names = self._names, frozenset(names)
+        changed, self._index = index != self._index, index
         if self._live:
             for name in before ^ self._names:
                 self.told(name, now)  # the first has come, or the last has gone: no need to look at checks for that
@@ -163,8 +166,8 @@ class Crowd:
             if (news := member.watch.failed(now, cause, refused=refused)) is not None
         ]
 
-    def checked(self, rows: Iterable[CheckRow], now: float, seconds: float) -> None:
-        """All checks were read, in this time."""
+    def checked(self, rows: Iterable[CheckRow], now: float, index: int, seconds: float) -> None:
+        """All checks were read, in this time; the answer had this index."""
         self._checking = False
         self._spent = self._spent_now(now) + seconds
         # Not when a check changed last, but when it was made: of the changes tell the other two queries. The order of
@@ -173,12 +176,15 @@ class Crowd:
         for row in rows:
             digests[row.service] = digests.get(row.service, 0) + hash((row.node, row.check_id, row.made))
         before, self._digests = self._digests, digests
+        known, self._digests_index = self._digests_index, index
+        if index >= self._index:
+            self._wanted = False  # also of what the catalog told during the read
         if before is None:
             return
         changed = [name for name in before.keys() | digests.keys() if before.get(name) != digests.get(name)]
         for name in changed:
             self.told(name, now)
-        if not changed:
+        if not changed and known < self._index:
             self._sweep(now)
 
     def unchecked(self, now: float) -> None:

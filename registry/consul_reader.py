@@ -94,8 +94,8 @@ class CrowdReader:
     async def _read_checks(self) -> None:
         begun = self._now()
         try:
-            _, rows = await self._client.checks("any", timeout=_LONG)
-            self._crowd.checked(rows, self._now(), self._now() - begun)
+            index, rows = await self._client.checks("any", timeout=_LONG)
+            self._crowd.checked(rows, self._now(), index, self._now() - begun)
         except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
             _logger.info("the checks of all services: %s", trouble(error, "all checks").cause)
             self._crowd.unchecked(self._now())
@@ -109,7 +109,7 @@ class CrowdReader:
             try:
                 index, tags = await self._client.catalog(index=query.index, wait=query.wait, timeout=query.timeout)
                 if cursor.answered(index):
-                    self._crowd.catalog(tags, self._now(), changed=index != query.index)
+                    self._crowd.catalog(tags, self._now(), index)
             except Exception as error:  # noqa: BLE001 - as above
                 found = trouble(error, "the catalog")
                 cursor.failed(self._now(), refused=found.refused)

@@ -30,7 +30,7 @@ class Consul:
         self.rng = rng
         self.fleet: Fleet = {}
         self.made: dict[tuple[str, str], int] = {}
-        self.index = 1
+        self.index = self.catalog_index = self.checks_index = 1
         self.now = 0.0
         self.down = False
         self.pending: list[tuple[str, int, list[Entry]]] = []
@@ -56,6 +56,7 @@ class Consul:
     def put(self, name: str, each: str, level: Level | None) -> None:
         """Register, change, or (None) deregister."""
         self.index += 1
+        self.checks_index = self.index
         before = self.fleet.get(name, {}).get(each)
         if level is None:
             if before is None:
@@ -67,14 +68,16 @@ class Consul:
             self.fleet.setdefault(name, {})[each] = level
             if before is None:
                 self.made[name, each] = self.index
+        if before is None or level is None:
+            self.catalog_index = self.index
         if self.down:
             return
         if before is None or level is None:
             self.answer_catalog()
         self.answer_unwell()
 
-    def answer_catalog(self, *, changed: bool = True) -> None:
-        self.crowd.catalog(list(self.fleet), self.now, changed=changed)
+    def answer_catalog(self) -> None:
+        self.crowd.catalog(list(self.fleet), self.now, self.catalog_index)
 
     def answer_unwell(self) -> None:
         for state in (Level.CRITICAL, Level.WARNING):
@@ -116,7 +119,7 @@ class Consul:
             else:
                 assert isinstance(step, ReadChecks)
                 self.checks.append(self.now)
-                self.crowd.checked(self.rows(), self.now, 0.03)
+                self.crowd.checked(self.rows(), self.now, self.checks_index, 0.03)
         return step.until
 
     def run(self, seconds: float) -> None:
@@ -247,6 +250,7 @@ def test_a_change_that_no_check_shows_has_all_read():
     """Such as other Meta under the same id; but not more often than every ten seconds."""
     consul = quiet()
     for _ in range(5):
+        consul.index = consul.catalog_index = consul.index + 1
         consul.answer_catalog()
         consul.run(0.5)
     assert len(consul.reads) == len(NAMES)
@@ -259,7 +263,7 @@ def test_nothing_is_asked_while_nothing_happens():
     consul = quiet()
     for _ in range(10):
         consul.run(0.1 * SWEEP)
-        consul.answer_catalog(changed=False)
+        consul.answer_catalog()
     consul.run(0.25 * SWEEP)
     assert not consul.checks
     assert len(NAMES) <= len(consul.reads) <= 2 * len(NAMES)
@@ -272,6 +276,18 @@ def test_a_change_that_no_server_shows_yet_is_looked_for_again():
     consul.run(10.0)
     assert [name for _, name in consul.reads] == ["c", "c"]
     assert consul.reads[1][0] - consul.reads[0][0] == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_a_look_at_the_checks_has_shown_is_not_looked_for_again():
+    """The catalog told of a change while they were read, and it is in what was read."""
+    consul = quiet()
+    consul.put("c", "z", Level.PASSING)
+    assert isinstance(consul.crowd.step(consul.now), ReadChecks)
+    consul.put("d", "z", Level.PASSING)
+    consul.crowd.checked(consul.rows(), consul.now, consul.checks_index, 0.03)
+    consul.run(0.9)
+    assert sorted(name for _, name in consul.reads) == ["c", "d"]
+    assert not consul.checks
 
 
 def test_a_storm_does_not_have_all_checks_read_all_the_time():
