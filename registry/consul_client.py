@@ -280,12 +280,15 @@ class ConsulClient:
                 body = await _read(answer, _LARGEST)
                 if len(body) > _LARGEST:
                     raise _garbage(path, f"more than {_LARGEST} bytes")
+                if watch:
+                    self._turned_away.forget()
                 yield answer, body
         except (aiohttp.ClientError, _BrokenError, OSError, TimeoutError) as error:
             now = time.monotonic()
             if isinstance(error, aiohttp.ClientConnectorError):
-                self._turned_away.gone()
-            elif isinstance(error, _BrokenError) and self._turned_away.closed(now, now - begun):
+                self._turned_away.forget()
+            # Those of watches are new each time. Others may have been closed while nobody used them.
+            elif watch and isinstance(error, _BrokenError) and self._turned_away.closed(now, now - begun):
                 _say_limit(self._config.url)
             text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
             raise CommunicationError(Code.UNAVAILABLE, f"Consul at {self._config.url}: {text}") from error

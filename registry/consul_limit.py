@@ -5,8 +5,9 @@ from __future__ import annotations
 QUICK = 0.5
 """Seconds. An agent over its limit closes at once; one that ends closes what has been open for longer, mostly."""
 
-TIMES, WITHIN = 3, 10.0
-"""So many connections closed unanswered, in so many seconds, while the agent is there, are no accident."""
+TIMES, APART, WITHIN = 3, 0.2, 10.0
+"""So many new connections closed unanswered, and none answered, are no accident if the first and the last are at least
+and at most so many seconds apart. All at one instant are an agent that has just ended."""
 
 
 class TurnedAway:
@@ -17,17 +18,17 @@ class TurnedAway:
         self._said = False
 
     def closed(self, now: float, after: float) -> bool:
-        """A connection was closed without an answer so long after it was asked for; whether to say it now."""
+        """A new connection was closed without an answer so long after it was asked for; whether to say it now."""
         if after > QUICK:
             return False
         self._closed = [*(each for each in self._closed if now - each < WITHIN), now]
-        return len(self._closed) >= TIMES and self.told()
+        return len(self._closed) >= TIMES and now - self._closed[0] >= APART and self.told()
 
     def told(self) -> bool:
         """The agent said so itself, as newer ones do; whether to say it now."""
         say, self._said = not self._said, True
         return say
 
-    def gone(self) -> None:
-        """Nobody listens: the agent has ended, and what it closed before says nothing."""
+    def forget(self) -> None:
+        """A new connection is answered, or nobody listens since the agent has ended: what was closed says nothing."""
         self._closed = []

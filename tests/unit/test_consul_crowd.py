@@ -381,9 +381,10 @@ def test_being_turned_away_is_said_once():
     """After three connections that were closed at once while somebody listens, or when the agent says so."""
     limit = TurnedAway()
     assert not any(limit.closed(now, 0.0) for now in range(TIMES - 1))
-    limit.gone()
+    limit.forget()
     assert not any(limit.closed(20.0 * now, 0.0) for now in range(9))
     assert not any(limit.closed(300.0, 2 * QUICK) for _ in range(9))
-    assert [limit.closed(400.0, 0.0) for _ in range(4)] == [False, False, True, False]
+    assert not any(limit.closed(350.0, 0.0) for _ in range(9))
+    assert [limit.closed(float(now), 0.0) for now in range(400, 404)] == [False, False, True, False]
     assert TurnedAway().told()
     assert not limit.told()
