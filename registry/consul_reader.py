@@ -92,10 +92,9 @@ class CrowdReader:
         self._wake.set()
 
     async def _read_checks(self) -> None:
-        begun = self._now()
         try:
             index, rows = await self._client.checks("any", timeout=_LONG)
-            self._crowd.checked(rows, self._now(), index, self._now() - begun)
+            self._crowd.checked(rows, self._now(), index)
         except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
             _logger.info("the checks of all services: %s", trouble(error, "all checks").cause)
             self._crowd.unchecked(self._now())
