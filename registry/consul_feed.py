@@ -77,7 +77,8 @@ class Feed:
         match news:
             case Seen(instances, desperate):
                 if desperate:
-                    _logger.warning("all %d instances of %s are critical; asking them", len(instances), self.component)
+                    text = "all instances of %s, or all for one of its channels, are critical; asking them"
+                    _logger.warning(text, self.component)
                 self._sightings.publish({self.component: instances})
             case Lost(cause):
                 self.fail(cause)

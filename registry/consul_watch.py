@@ -23,6 +23,7 @@ from meshcore.instances import Instance
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
 WAIT = 30.0
 """How long a query is held. Not Consul's five minutes: an index above the server's blocks for the whole wait."""
@@ -157,14 +158,15 @@ class ConsulWatch:
         self.index = max(index, 1)
         self._errors, self._not_before = 0, float("-inf")
         found = {entry.key: entry for entry in entries}
+        well = {key for key, entry in found.items() if entry.level is not Level.CRITICAL}
         same = found.keys() | self._held.keys() == self._good.keys()
         # Without a change the index stays. If only the index has, it is another server's.
         other = self._asked == self.index and not same
-        self._hold(found, now, suspicious=self._reset or other or not leader)
+        self._hold(well, now, suspicious=self._reset or other or not leader)
         self._wait = min(2.0 * self._wait, WAIT) if same else WAIT_FIRST
         self._reset = False
         self.state = State.LIVE
-        self._good = {**{key: self._good[key] for key in self._held}, **found}
+        self._good = {**found, **{key: self._good[key] for key in self._held}}
         return self._news(_chosen(self._good))
 
     def failed(self, now: float, cause: str, *, refused: bool = False) -> News:
@@ -187,13 +189,16 @@ class ConsulWatch:
             return None  # the first cause says it
         return self._news(Lost(cause, refused))
 
-    def _hold(self, found: Mapping[str, Entry], now: float, *, suspicious: bool) -> None:
-        """What vanished without a restart has gone, and so has what was seen after one. Else it gets its time."""
-        held = {key: until for key, until in self._held.items() if key not in found and until > now}
+    def _hold(self, well: AbstractSet[str], now: float, *, suspicious: bool) -> None:
+        """What vanished without a restart has gone, and so has what was seen after one. Else it gets its time.
+
+        Who is critical at once then has vanished as well: heartbeats did not reach an agent that was away, either.
+        """
+        held = {key: until for key, until in self._held.items() if key not in well and until > now}
         if suspicious:
             until = now + self._rng.uniform(*HOLD)
-            for key in self._good:
-                if key not in found and key not in self._held:
+            for key, entry in self._good.items():
+                if key not in well and key not in self._held and entry.level is not Level.CRITICAL:
                     held[key] = until
         self._held = held
 
@@ -207,18 +212,28 @@ class ConsulWatch:
 def _chosen(entries: Mapping[str, Entry]) -> Seen:
     """Those who pass, as long as they are half of those that work at all; else those with a warning too.
 
-    All calls on the last that passes would be no help to it. The critical ones are asked when there is nobody else:
-    then it may well be the checks that are wrong.
+    All calls on the last that passes would be no help to it. The worse ones are asked when there is nobody else: it may
+    well be the checks that are wrong then. That goes for each channel, since instances may offer different ones.
     """
     levels: dict[Level, list[Instance]] = {level: [] for level in Level}
     for entry in entries.values():
         levels[entry.level].append(entry.instance)
     passing, warning, critical = levels[Level.PASSING], levels[Level.WARNING], levels[Level.CRITICAL]
-    if passing and len(passing) >= len(warning):
-        return Seen(_sorted(passing))
-    if passing or warning:
-        return Seen(_sorted(passing + warning))
-    return Seen(_sorted(critical), desperate=bool(critical))
+    chosen = passing if len(passing) >= len(warning) else passing + warning
+    chosen = chosen + _only_there(chosen, warning)
+    desperate = _only_there(chosen, critical)
+    return Seen(_sorted(chosen + desperate), desperate=bool(desperate))
+
+
+def _only_there(chosen: list[Instance], others: list[Instance]) -> list[Instance]:
+    """The others, with the channels that none of the chosen offers."""
+    offered = {address.channel for instance in chosen for address in instance.addresses}
+    found: list[Instance] = []
+    for other in others:
+        addresses = tuple(address for address in other.addresses if address.channel not in offered)
+        if addresses or not chosen:
+            found.append(msgspec.structs.replace(other, addresses=addresses))
+    return found
 
 
 def _sorted(instances: list[Instance]) -> tuple[Instance, ...]:

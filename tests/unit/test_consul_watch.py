@@ -100,7 +100,7 @@ def test_only_changes_are_published(steps, rng):
 
 @given(STEPS, st.randoms(use_true_random=False))
 def test_who_is_left_out_is_no_better_than_who_is_not(steps, rng):
-    """Of a believed answer nobody who passes is left out, and nobody critical is taken while others are there."""
+    """Nobody who passes is left out, and nobody critical is taken while others are there, but the held."""
     watch, now, seen = ConsulWatch(rng), 0.0, Seen(())
     for seconds, step in steps:
         query = watch.query(now)
@@ -116,7 +116,8 @@ def test_who_is_left_out_is_no_better_than_who_is_not(steps, rng):
             assert {name for name, level in levels.items() if level is Level.PASSING} <= set(ids(seen))
             if Level.PASSING in levels.values():
                 critical = {name for name, level in levels.items() if level is Level.CRITICAL}
-                assert not critical & set(ids(seen))
+                held = {key.removeprefix("node/") for key in watch._held}
+                assert not (critical - held) & set(ids(seen))
 
 
 @given(
@@ -194,6 +195,20 @@ def test_an_answer_without_a_leader_hides_nobody():
     assert ids(watch.answered(17.0, 6, [entry("b")], leader=False)) == ["b"]
 
 
+def test_who_is_critical_after_a_restart_is_believed_in_for_a_while():
+    """Heartbeats did not reach an agent that was away; who was critical before, or stays so, is left out."""
+    watch = ConsulWatch(random.Random(1))
+    a, b, c = entry("a", Level.CRITICAL), entry("b", Level.CRITICAL), entry("c")
+    assert ids(watch.answered(0.0, 5, [entry("a"), b, c])) == ["a", "c"]
+    watch.failed(1.0, "gone")
+    assert ids(watch.answered(2.0, 5, [a, b, c])) == ["a", "c"]
+    assert watch.answered(3.0, 6, [entry("a"), b, c]) is None
+    assert ids(watch.answered(4.0, 7, [a, b, c])) == ["c"]
+    watch.failed(5.0, "gone")
+    assert ids(watch.answered(6.0, 7, [entry("a"), b, entry("c", Level.CRITICAL)])) == ["a", "c"]
+    assert ids(watch.answered(6.0 + HOLD[1], 8, [entry("a"), b, entry("c", Level.CRITICAL)])) == ["a"]
+
+
 def test_trouble_is_told_once():
     """The first error is published, further ones are not, and the same instances are again when it is over."""
     watch = ConsulWatch(random.Random(1))
@@ -219,3 +234,12 @@ def test_one_process_at_two_agents_is_one_instance():
     """The same instance under two keys is published once."""
     watch = ConsulWatch(random.Random(1))
     assert ids(watch.answered(0, 1, [Entry("n1/a", Level.PASSING, entry("a").instance), entry("a")])) == ["a"]
+
+
+def test_a_channel_that_only_a_critical_one_offers():
+    """It is asked over that channel, as nobody else is there for it, and over no other."""
+    rest, fancy = ChannelAddress("rest", "http://b:1"), ChannelAddress("fancy", "http://b:1")
+    watch = ConsulWatch(random.Random(1))
+    both = Entry("n/b", Level.CRITICAL, Instance("b", "orders", (rest, fancy)))
+    published = watch.answered(0, 1, [entry("a"), both])
+    assert published == Seen((entry("a").instance, Instance("b", "orders", (fancy,))), desperate=True)
