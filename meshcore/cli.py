@@ -79,12 +79,19 @@ def build() -> "Typer":
             sys.exit(runner.run(settings, bind=bind, workers=workers, say=functools.partial(print, flush=True)))
 
     @app.command()
-    def demo(context: Context) -> None:
+    def demo(
+        context: Context,
+        *,
+        registry: Annotated[
+            str, Option(help="Where the servers are found: consul starts an agent, consul://host:8500 uses one.")
+        ] = "",
+        fetch: Annotated[bool, Option("--fetch", help="Fetch consul from this machine's package mirror.")] = False,
+    ) -> None:
         """Show the mesh at work: two servers, calls over every channel, and a server that dies meanwhile."""
         with _one_line(debug=context.obj):
             from meshcore import demo
 
-            sys.exit(demo.run())
+            sys.exit(demo.run(registry, fetch=fetch))
 
     @app.command("ls")
     def list_instances(context: Context, registry: Annotated[str | None, registry_option] = None) -> None:

@@ -6,6 +6,7 @@ This process is the client, and tells what happens as it happens. It ends by its
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -25,13 +26,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from meshcore.demo_registry import DemoError, demo_registry
 from meshcore.errors import MeshError
 from meshcore.injection import module
 from meshcore.instances import Bound
 from meshcore.mesh import Mesh
 from meshcore.ports import ComponentRegistry
 from meshcore.settings import load_settings
-from meshcore.tally import Tally, TallyModule
+from meshcore.tally import Tally, TallyModule, identity_of
 
 if TYPE_CHECKING:
     from examples import orders
@@ -43,6 +45,7 @@ else:
 
 T = TypeVar("T")
 
+_COMPONENT = "orders"
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
 
 _CALLERS = 3  # per channel
@@ -58,13 +61,14 @@ _DRAFT = orders.Draft("demo", (orders.Item("kit", 2, parts=(orders.Item("shelf")
 _TOTAL = Decimal("92.96")
 
 
-def run() -> int:
-    """Show it. The exit status is 0 if no call failed, 1 if something did, 128 and the number after a signal."""
-    return asyncio.run(_Demo().run())
+def run(registry: str = "", *, fetch: bool = False) -> int:
+    """Show it. The exit status is 0 if no call failed, 1 if something did, 128 and the number after a signal.
 
-
-class _DemoError(Exception):
-    """Something did not go as it should."""
+    Args:
+        registry: a URL; or `consul` for an agent that is started for this, empty for a directory.
+        fetch: whether the program `consul` may be fetched from this machine's package mirror.
+    """
+    return asyncio.run(_Demo(registry, fetch=fetch).run())
 
 
 @module(imports=[orders.OrdersClient, TallyModule])
@@ -80,6 +84,7 @@ class _Server:
         present: set when the registry has it.
         absent: set when the registry has it no more.
         killed: when it was, on `time.monotonic()`.
+        identity: what the ids of its components' instances end with.
     """
 
     label: str
@@ -89,6 +94,7 @@ class _Server:
     present: asyncio.Event = field(default_factory=asyncio.Event)
     absent: asyncio.Event = field(default_factory=asyncio.Event)
     killed: float = 0.0
+    identity: str = ""
 
 
 @dataclass
@@ -100,7 +106,10 @@ class _Outcome:
 
 
 class _Demo:
-    def __init__(self) -> None:
+    def __init__(self, registry: str, *, fetch: bool) -> None:
+        self._wanted = registry
+        self._fetch = fetch
+        self._registry = ""
         self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._servers: dict[str, _Server] = {}  # by URL
@@ -110,6 +119,9 @@ class _Demo:
 
     async def run(self) -> int:
         main = cast("asyncio.Task[int]", asyncio.current_task())
+        # What the client logs, such as that only the killed server is left when the others have ended, is no line of
+        # the story.
+        logging.getLogger("registry").addHandler(logging.NullHandler())
 
         def interrupt(number: int) -> None:
             if not self._signal:  # what follows the first would only disturb the clean-up
@@ -136,7 +148,7 @@ class _Demo:
             )
             self._tell(f"[red]failed:[/red] {cause}")
             self._show_logs()
-            if isinstance(cause, _DemoError | MeshError):
+            if isinstance(cause, DemoError | MeshError):
                 return 1
             raise
         return self._close(tally)
@@ -146,11 +158,12 @@ class _Demo:
 
     async def _show(self, folder: Path) -> Tally:
         """The whole story; when it returns or raises, all servers have ended."""
-        registry = f"directory://{folder}/registry"
         async with AsyncExitStack() as stack:
+            registry = demo_registry(self._wanted, _COMPONENT, folder, self._tell, fetch=self._fetch)
+            self._registry = await stack.enter_async_context(registry)
             self._tell(f"two servers start: [bold]hypercorn meshcore.app:app[/bold], hosting {orders.__name__}")
             first, second = [await stack.enter_async_context(self._server(label, folder)) for label in "AB"]
-            settings = load_settings({"registry": registry}, environ={}, directory=folder)
+            settings = load_settings({"registry": self._registry}, environ={}, directory=folder)
             mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
             tally = await mesh.get(Tally)
             async with asyncio.TaskGroup() as tasks:
@@ -168,6 +181,7 @@ class _Demo:
                 third = await stack.enter_async_context(self._server("B'", folder))
                 await self._found(third)
                 await asyncio.sleep(_PHASE)
+                await self._answers(third, tally)
                 self._calling = False
                 await asyncio.wait(callers)
                 for server in (first, third):
@@ -186,7 +200,7 @@ class _Demo:
             environ = {key: value for key, value in os.environ.items() if not key.startswith("MESHCORE_")}
             environ |= {
                 "MESHCORE_MODULE": f"{orders.__name__}:OrdersModule",
-                "MESHCORE_REGISTRY": f"directory://{folder}/registry",
+                "MESHCORE_REGISTRY": self._registry,
                 "MESHCORE_ADVERTISE_URL": url,
                 "ORDERS_DATABASE": f"{folder}/orders.sqlite",
             }
@@ -223,12 +237,13 @@ class _Demo:
     async def _follow(self, mesh: Mesh) -> None:
         """Watch the registry, as the mesh itself does, and tell what changes."""
         registry = await mesh.get(cast("type[Any]", ComponentRegistry))
-        async with aclosing(registry.watch("orders")) as sightings:
+        async with aclosing(registry.watch(_COMPONENT)) as sightings:
             async for sighting in sightings:
                 instances = sighting.instances if isinstance(sighting, Bound) else ()
-                urls = {instance.addresses[0].url for instance in instances}
+                urls = {instance.addresses[0].url: instance.id for instance in instances}
                 for url, server in self._servers.items():
                     if url in urls and not server.present.is_set():
+                        server.identity = identity_of(urls[url])
                         server.present.set()
                         self._tell(
                             f"the registry has [bold]{server.label}[/bold], process {server.process.pid}, at {url}"
@@ -243,7 +258,7 @@ class _Demo:
         """Return when the registry has the server.
 
         Raises:
-            _DemoError: it ended before, or takes too long.
+            DemoError: it ended before, or takes too long.
         """
         ended = asyncio.create_task(server.process.wait())
         present = asyncio.create_task(server.present.wait())
@@ -253,10 +268,20 @@ class _Demo:
                 state = (
                     f"ended with status {ended.result()}" if ended.done() else f"is not announced after {_START:g} s"
                 )
-                raise _DemoError(f"server {server.label} {state}")
+                raise DemoError(f"server {server.label} {state}")
         finally:
             ended.cancel()
             present.cancel()
+
+    async def _answers(self, server: _Server, tally: Tally) -> None:
+        """Return when it has answered over all channels; if it never does, the table says so.
+
+        A new server gets few calls at first, and fewer if the first take long because the machine is busy.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICE):
+                while not all(tally.answered[channel, server.identity] for channel in CHANNELS):  # noqa: ASYNC110
+                    await asyncio.sleep(_PAUSE)
 
     async def _gone(self, server: _Server) -> None:
         try:
@@ -264,7 +289,7 @@ class _Demo:
             async with asyncio.timeout(_NOTICE):
                 await server.absent.wait()
         except TimeoutError:
-            raise _DemoError(f"the registry still has {server.label} after {_NOTICE:g} s") from None
+            raise DemoError(f"the registry still has {server.label} after {_NOTICE:g} s") from None
 
     async def _kill(self, server: _Server, tally: Tally) -> None:
         before = tally.lost.total()
@@ -311,15 +336,17 @@ class _Demo:
             table.add_column(server.label, justify="right", no_wrap=True)
         for channel, outcome in self._outcomes.items():
             failed = len(outcome.failures)
-            answered = [tally.answered[channel, url] for url in self._servers]
+            answered = [tally.answered[channel, server.identity] for server in self._servers.values()]
             figures = [len(outcome.seconds) + failed, failed, tally.lost[channel]]
             times = [f"{_percentile(outcome.seconds, share) * 1000:.1f}" for share in (0.50, 0.99)]
             table.add_row(channel, *map(str, figures), *times, *map(str, answered))
         self._console.print(table)
         problems = [f"{name}: {failure}" for name, outcome in self._outcomes.items() for failure in outcome.failures]
-        for url, server in self._servers.items():
+        for server in self._servers.values():
             problems += [
-                f"{server.label} answered nothing over {name}" for name in CHANNELS if not tally.answered[name, url]
+                f"{server.label} answered nothing over {name}"
+                for name in CHANNELS
+                if not tally.answered[name, server.identity]
             ]
         if not problems:
             self._tell("[green]no call failed[/green]")

@@ -1,48 +1,54 @@
-"""Counts which instance answered which attempt of a call, for the demonstration: an advice around the channels."""
+"""Counts who answered which call, for the demonstration: an interceptor that looks at the attempts of each call."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.declare import ChannelMark
-from meshcore.errors import MeshError
-from meshcore.injection import injectable, module
-from meshcore.marks import find_mark
-from meshcore.ports import Channel
+from meshcore.attempt import Attempt
+from meshcore.call import Call, Handler
+from meshcore.injection import create, injectable, module
+from meshcore.proxies import Interceptors
+
+_NOT_LOST = frozenset({"ok", "given up"})
 
 
 @injectable()
 class Tally:
-    """Counts attempts of calls."""
+    """Counts calls by who answered them, and attempts that came to nothing."""
 
     def __init__(self) -> None:
-        self.answered: Counter[tuple[str, str]] = Counter()  # by channel and URL
+        self.answered: Counter[tuple[str, str]] = Counter()  # by channel and identity
         self.lost: Counter[str] = Counter()  # by channel
 
-
-@advice
-class TallyAdvice:
-    """Stands around `invoke` of the channels, where the mesh has chosen the instance that it asks."""
-
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-
-    @around(methods().named("invoke").of_type(Channel))
-    async def count(self, invocation: Invocation) -> Any:
-        """Count one attempt."""
-        mark = find_mark(type(invocation.instance), ChannelMark)
-        name = mark.name if mark else ""
+    async def count(self, handler: Handler, call: Call) -> Any:
+        """Count one call: the interceptor."""
         try:
-            answer = await invocation.proceed()
-        except MeshError:
-            self._tally.lost[name] += 1
-            raise
-        self._tally.answered[name, invocation.args[2].url] += 1
+            answer = await handler(call)
+        finally:
+            self.lost.update(each.channel for each in call.trail if each.outcome not in _NOT_LOST)
+        # A call that was sent twice may be answered twice at the same moment: what counts is the first answer.
+        answers = [each for each in call.trail if each.outcome == "ok"]
+        if answers:
+            first = min(answers, key=_ended)
+            self.answered[first.channel, identity_of(first.instance)] += 1
         return answer
+
+
+def identity_of(instance: str) -> str:
+    """What the instances of one process have in common: their ids are their component's name, a dash, and this."""
+    return instance.rpartition("-")[2]
+
+
+def _ended(attempt: Attempt) -> float:
+    return attempt.began + (attempt.seconds or 0.0)
 
 
 @module()
 class TallyModule:
     """Adds the tally to a mesh."""
+
+    @create()
+    def interceptors(self, tally: Tally) -> Interceptors:
+        """The mesh calls through it."""
+        return Interceptors(client=[tally.count])

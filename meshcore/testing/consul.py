@@ -185,6 +185,7 @@ class ConsulAgent:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # Ctrl-C is for whoever started it, who may need it for the clean-up
             )
 
     async def _ready(self) -> bool:

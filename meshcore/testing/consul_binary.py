@@ -110,6 +110,6 @@ def _run(folder: Path, *command: str) -> str:
 
 def _unavailable(reason: str) -> RuntimeError:
     return RuntimeError(
-        "These tests need the program `consul`. It is not on the PATH, and it could not be fetched from the package "
+        "Consul agents need the program `consul`. It is not on the PATH, and it could not be fetched from the package "
         f"mirror of this machine (which takes apt and the network): {reason}"
     )
