@@ -66,11 +66,12 @@ from meshcore.instances import (
 from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.mesh import Mesh
 from meshcore.policy import Policy
-from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
+from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
 from meshcore.proxies import Interceptors
 from meshcore.proxy import with_policy
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings, load_settings
+from meshcore.value import Value
 
 __all__ = [
     "Absent",
@@ -124,6 +125,8 @@ __all__ = [
     "Settings",
     "Sighting",
     "URLSelector",
+    "Value",
+    "ValueSource",
     "advice",
     "affinity",
     "around",

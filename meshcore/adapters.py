@@ -1,15 +1,17 @@
-"""Finds channels and registries by name in the entry points of installed packages; loads what is used."""
+"""Finds channels, registries and value sources by name in the entry points of packages; loads what is used."""
 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from meshcore.errors import Code, LocalError
-from meshcore.ports import Channel, ComponentRegistry
+from meshcore.ports import Channel, ComponentRegistry, ValueSource
 from meshcore.suggest import did_you_mean
 
 CHANNELS = "meshcore.channels"
 REGISTRIES = "meshcore.registries"
+VALUE_SOURCES = "meshcore.value_sources"
 
 
 def installed_channels() -> dict[str, EntryPoint]:
@@ -37,13 +39,29 @@ def make_registry(url: str) -> ComponentRegistry:
     Raises:
         ValueError: it describes none; the text says why.
     """
+    registry: type[ComponentRegistry] = _load(url, REGISTRIES, ComponentRegistry, "registry")
+    return registry.from_url(url)
+
+
+def make_value_source(url: str) -> ValueSource:
+    """The value source that a setting describes.
+
+    Raises:
+        ValueError: it describes none; the text says why.
+    """
+    source: type[ValueSource] = _load(url, VALUE_SOURCES, ValueSource, "value source")
+    return source.from_url(url)
+
+
+def _load(url: str, group: str, port: type[Any], noun: str) -> Any:
+    """The class for the scheme of a URL."""
     scheme = url.partition(":")[0].lower()
-    entries = {entry.name: entry for entry in entry_points(group=REGISTRIES)}
+    entries = {entry.name: entry for entry in entry_points(group=group)}
     entry = entries.get(scheme)
     if entry is None:
-        raise ValueError(f"no registry {scheme!r} for {url!r}{did_you_mean(scheme, entries)}")
+        raise ValueError(f"no {noun} {scheme!r} for {url!r}{did_you_mean(scheme, entries)}")
     cls = entry.load()
-    if not (isinstance(cls, type) and issubclass(cls, ComponentRegistry)):
-        text = f"entry point {REGISTRIES}: {entry.name} = {entry.value} is no registry"
+    if not (isinstance(cls, type) and issubclass(cls, port)):
+        text = f"entry point {group}: {entry.name} = {entry.value} is no {noun}"
         raise ValueError(text)  # noqa: TRY004 - like any other setting that does not fit
-    return cls.from_url(url)
+    return cls

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final, Protocol, cast, get_origin
 
 import msgspec
 
 from meshcore.aspects import AdviceMark, Woven, advice_problems, aspects_of, weave, weaving_problems
 from meshcore.injection import MISSING, SCOPES, InjectService, InjectValue
+from meshcore.lookup import Live, UnresolvedError, ValueLookup, is_live, read_value
 from meshcore.marks import find_mark
 from meshcore.recipes import (
     Dependency,
@@ -24,16 +26,9 @@ from meshcore.recipes import (
     recipe_of_object,
 )
 from meshcore.suggest import did_you_mean
+from meshcore.value import Value
 
 _PLAIN: Final = (str, int, float, bool, bytes)
-
-
-class ValueSource(Protocol):
-    """Where `@inject_value` looks."""
-
-    def lookup(self, key: str) -> object:
-        """The value as it was written, text or plain data; `MISSING` if nobody wrote it."""
-        ...
 
 
 class ServiceSource(Protocol):
@@ -77,10 +72,6 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     problems: tuple[str, ...]
 
 
-class UnresolvedError(Exception):
-    """A dependency cannot be answered; the text says why."""
-
-
 class Graph:
     """All recipes and what they need of each other. Pure: it makes nothing.
 
@@ -88,13 +79,14 @@ class Graph:
         advice: the recipes of advice classes.
         order: all recipes, each after those it needs. Advice is first, so that it is ready for what it advises.
         problems: everything that cannot work.
+        live: the values that are to change with their source.
     """
 
     def __init__(
         self,
         recipes: Iterable[Recipe],
         overrides: Mapping[Any, object],
-        values: ValueSource,
+        values: ValueLookup,
         services: ServiceSource,
     ) -> None:
         self._values = values
@@ -114,6 +106,7 @@ class Graph:
         self._leaks: dict[Recipe, str] = {}
         self.order: list[Recipe] = []
         self.problems: list[str] = []
+        self.live: list[Live] = []
         needed = {argument for recipe in every for argument, _ in self.answers(recipe)}
         # A path is easiest to follow from something that nobody needs; what is in a cycle is found last.
         for recipe in (*self.advice.values(), *(each for each in every if each not in needed), *every):
@@ -185,17 +178,13 @@ class Graph:
             return None, str(error)
 
     def _value(self, need: Dependency, mark: InjectValue) -> Argument:
-        raw = self._values.lookup(mark.key)
-        if raw is MISSING:
-            defaults = [each for each in (mark.default, need.default) if each is not MISSING]
-            if defaults or need.optional:
-                return Given(defaults[0] if defaults else None)
-            raise UnresolvedError(f"no setting gives {mark.key!r}; set it, or give inject_value a default")
-        try:
-            hint = Any if need.hint is None else need.hint
-            return Given(msgspec.convert(raw, hint, strict=False, dec_hook=_revive))
-        except Exception as error:  # the conversion runs constructors of the user's
-            raise UnresolvedError(f"the setting {mark.key!r} does not fit: {error}") from error
+        read = partial(read_value, need, mark)
+        initial = read(self._values.lookup(mark.key))
+        if not is_live(need.key):
+            return Given(initial)
+        live = Live(mark.key, Value(initial), read)
+        self.live.append(live)
+        return Given(live.value)
 
     def _visit(self, recipe: Recipe, trail: tuple[tuple[Recipe, str], ...], problems: list[str]) -> None:
         """Depth first: check a recipe after all that it needs, and put it in the order."""
@@ -253,7 +242,7 @@ class Graph:
 
     def _why_missing(self, key: Any) -> str:
         name = name_of(key)
-        if key in _PLAIN:
+        if key in _PLAIN or is_live(key):
             return f'nothing provides {name}; for a setting write Annotated[{name}, inject_value("...")]'
         text = f"nothing provides {name}; add @injectable to it, or a @create method to a module"
         bases: tuple[type, ...] = (get_origin(key) or key).__mro__ if isinstance(get_origin(key) or key, type) else ()
@@ -278,11 +267,6 @@ def _override(key: Any, value: object) -> Recipe:
     if inspect.isroutine(value):
         return recipe_of_function(cast("Callable[..., Any]", value), key)
     return recipe_of_object(value, key)
-
-
-def _revive(kind: Any, value: Any) -> Any:
-    """Msgspec's hook for classes it does not know, such as `pathlib.Path`: they are made of the value."""
-    return value if isinstance(value, kind) else kind(value)
 
 
 def joined(origin: str, text: str) -> str:

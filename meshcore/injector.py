@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -20,8 +20,9 @@ import anyio
 
 from meshcore.aspects import advise
 from meshcore.errors import Code, ConfigurationError, LocalError
-from meshcore.graph import Argument, Given, Graph, Proxied, ServiceSource, UnresolvedError, ValueSource, joined
+from meshcore.graph import Argument, Given, Graph, Proxied, ServiceSource, joined
 from meshcore.injection import MISSING
+from meshcore.lookup import Live, UnresolvedError, ValueLookup
 from meshcore.recipes import (
     Dependency,
     Kind,
@@ -261,7 +262,7 @@ class Injector(_Scope):
         recipes: Iterable[Recipe],
         *,
         overrides: Mapping[Any, object] | None = None,
-        values: ValueSource = _NOTHING,
+        values: ValueLookup = _NOTHING,
         services: ServiceSource = _NOTHING,
         grace: float = 30.0,
     ) -> None:
@@ -271,6 +272,11 @@ class Injector(_Scope):
     def problems(self) -> list[str]:
         """Everything that cannot work, each with the path to it; empty if the injector can start."""
         return list(self._graph.problems)
+
+    @property
+    def live(self) -> Sequence[Live]:
+        """The values that are to change with their source; it grows with what is made later."""
+        return self._graph.live
 
     def providers(self, kind: Any) -> tuple[Recipe, ...]:
         """The recipes that provide a type, after overrides; for a service those of its implementations."""

@@ -1,13 +1,15 @@
-"""The two ports to the outside: registries, where instances are announced and watched, and channels, which transport.
+"""The ports to the outside.
 
-Adapters live in the packages `registry` and `channels`, or in any installed package that names them in the
-entry-point groups `meshcore.registries` (by URL scheme) and `meshcore.channels` (by channel name).
+Registries, where instances are announced and watched; channels, which transport; and sources of values. Adapters live
+in the packages `registry` and `channels`, or in any installed package that names them in the entry-point groups
+`meshcore.registries` and `meshcore.value_sources` (by URL scheme) and `meshcore.channels` (by channel name).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -20,13 +22,13 @@ from meshcore.balance import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
     from meshcore.call import Call
-    from meshcore.instances import Endpoint, Instance, Sighting
+    from meshcore.instances import Endpoint, Failed, Instance, Sighting
     from meshcore.interface import ComponentDescription
 
 
@@ -86,6 +88,38 @@ class ComponentRegistry(ABC):
 
         Raises:
             CommunicationError: the registry cannot tell.
+        """
+
+
+View: TypeAlias = Mapping[str, object]
+"""All values of a source by dotted key, each text, or bytes that are none."""
+
+
+class ValueSource(ABC):
+    """Where values live that operators change while processes run.
+
+    One object may be watched several times.
+    """
+
+    scheme: ClassVar[str] = ""
+    """The scheme of the setting `MESHCORE_VALUE_SOURCE` that selects this source."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str) -> Self:
+        """The source that a setting describes.
+
+        Raises:
+            ValueError: the URL does not fit; the text says what is expected.
+        """
+
+    @abstractmethod
+    def watch(self) -> AsyncGenerator[View | Failed, None]:
+        """Full views of all values, newest wins, only when something changed.
+
+        The first comes as soon as the source can tell. It never ends by itself and raises nothing for what the outside
+        does: that is `Failed`, after which it goes on. What a source has lost, rather than been told to delete, stays
+        in its views.
         """
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
-from meshcore.adapters import installed_channels, load_channel, make_registry
+from meshcore.adapters import installed_channels, load_channel, make_registry, make_value_source
 from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
 from meshcore.client import Limit
@@ -26,11 +26,12 @@ from meshcore.injector import Injector
 from meshcore.instances import Instance
 from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
+from meshcore.live import LiveValues
 from meshcore.marks import find_mark
 from meshcore.modules import recipes_of_module
 from meshcore.once import Once
 from meshcore.policies import Policies
-from meshcore.ports import Channel, ChannelOptions, ComponentRegistry
+from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
 from meshcore.proxies import LOCAL, Interceptors, Proxies
 from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object
 from meshcore.route import Route
@@ -82,7 +83,15 @@ class Runtime:
         self.policies = Policies(settings)
         self.proxies = Proxies(self.catalog, local, bridge, self.route, self.known, self.policies)
         problems = [*self.catalog.problems, *self.policies.problems(self.catalog.components)]
-        self.injector = self._make_injector(problems)
+        # Left after the injector: values change until then.
+        values = await stack.enter_async_context(LiveValues(settings, self._value_source(problems)))
+        wrong: list[str] = []
+        self.injector = self._make_injector(wrong, values)
+        if values.asked:  # what was checked are the values, so now that they can be had, once more
+            await values.wait()
+            wrong = []
+            self.injector = self._make_injector(wrong, values)
+        problems += wrong
         problems += self.injector.problems()
         if settings.preferred_channel:
             try:
@@ -94,6 +103,7 @@ class Runtime:
         self.proxies.preferred = settings.preferred_channel
         for doubt in self.policies.doubts(self.catalog.components):
             log.warning(doubt)
+        values.keep(self.injector.live)
         await stack.enter_async_context(self.injector)
         self.registry: ComponentRegistry = await self.injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(self.registry)
@@ -118,7 +128,21 @@ class Runtime:
         for hosted in self.catalog.hosted:
             await stack.enter_async_context(self._running(hosted))
 
-    def _make_injector(self, problems: list[str]) -> Injector:
+    def _value_source(self, problems: list[str]) -> ValueSource | None:
+        """The source of the overrides, else that of the settings."""
+        if ValueSource in self._overrides:
+            source = self._overrides[ValueSource]
+            if isinstance(source, ValueSource):
+                return source
+            problems.append(f"the override of ValueSource has to be an object that is one, got {source!r}")
+        elif self.settings.value_source:
+            try:
+                return make_value_source(self.settings.value_source)
+            except ValueError as error:
+                problems.append(f"setting value_source: {error}")
+        return None
+
+    def _make_injector(self, problems: list[str], values: LiveValues) -> Injector:
         recipes: list[Recipe] = [
             *recipes_of_module(self._module),
             recipe_of_object(self.settings),
@@ -137,7 +161,7 @@ class Runtime:
                 problems.append(f"setting registry: {error}")
             else:
                 recipes.append(recipe_of_object(registry, ComponentRegistry))
-        return Injector(recipes, overrides=self._overrides, values=self.settings, services=self.proxies)
+        return Injector(recipes, overrides=self._overrides, values=values, services=self.proxies)
 
     async def _fill_dispatch(self) -> None:
         local = [interface for interface in self._overrides if self.proxies.is_service(interface)]

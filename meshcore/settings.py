@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the others'.
         debug: whether callers are told the server's internals (tracebacks) and logs are detailed.
+        value_source: the URL of where `@inject_value` looks for what `values`, the environment and the arguments do not
+            say; its scheme chooses the adapter. Empty: nowhere.
         values: what `@inject_value` finds; nested tables are flattened to dotted keys.
         sources: where each field, and each of the values as `values.KEY`, came from.
         environ: the environment at the time of loading, where `lookup` looks as well.
@@ -88,6 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: _Text = ""
     weight: _Count = 1
     debug: _Flag = False
+    value_source: Annotated[
+        str, Meta(pattern=r"^([A-Za-z][\w+.-]*:.*)?$", description='a URL such as "consul://host:8500/prefix"')
+    ] = ""
     values: Annotated[dict[str, Any], Meta(description="a table")] = {}
     sources: dict[str, str] = {}
     environ: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The eleven calls of Consul's HTTP API that the registry needs. Nothing else speaks HTTP to Consul.
+"""The calls of Consul's HTTP API that the registry and the value source need. Nothing else speaks HTTP to Consul.
 
 Written on aiohttp, since the living client library gets in a watcher's way: it drops the leader flag, knows no timeout
 of a single query, gives up idle watches before the agent ends them, and lets pending watches hold up registrations.
@@ -22,7 +22,7 @@ from yarl import URL
 
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_limit import TurnedAway
-from registry.consul_types import AgentSelf, CheckRow, Health, HealthEntry, Pair, Registration, ServiceEntry
+from registry.consul_types import AgentSelf, CheckRow, Health, HealthEntry, Pair, Registration, ServiceEntry, Tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -207,6 +207,11 @@ class ConsulClient:
             raise
         return (pairs[0].value or b"") if pairs else None
 
+    async def tree(self, prefix: str, *, index: int = 0, wait: float = 0.0, timeout: float = _CONTROL) -> Tree:  # noqa: ASYNC109
+        """All keys that begin with a prefix; the arguments are those of `health`."""
+        path = f"kv/{quote(prefix)}"
+        return Tree(*await self._watched(path, list[Pair], index, wait, timeout, hides=True))
+
     async def write(self, key: str, value: bytes) -> None:
         """Set the value of a key."""
         await self._put(f"kv/{quote(key)}", value)
@@ -228,18 +233,20 @@ class ConsulClient:
     ) -> tuple[int, bool, T]:
         """The index, whether the server knows its leader, and what it answers.
 
-        With `hides` an answer of which the token may see nothing is an error, and not an empty one.
+        With `hides` an answer of which the token may see nothing is an error, and not an empty one. Of keys it
+        asks for all that begin so, and that there are none is an answer.
         """
+        tree = path.startswith("kv/")
         query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
-        path = f"{path}{query}{self._datacenter}"
-        async with self._asked("GET", path, seconds=timeout, watch=not pooled) as (answer, body):
+        path = f"{path}{query}{'&recurse=true' if tree else ''}{self._datacenter}"
+        async with self._asked("GET", path, seconds=timeout, watch=not pooled, may_be_absent=tree) as (answer, body):
             try:
                 # A negative index, or none, is no index; see Consul's page on blocking queries.
                 newest = int(answer.headers["X-Consul-Index"])
             except (KeyError, ValueError) as error:
                 raise _garbage(path, "no index") from error
             leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
-            found = _decoded(path, body, kind)
+            found = _decoded(path, body if answer.status == _OK else bytearray(b"[]"), kind)
             if hides and not found and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
                 # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
                 text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
@@ -256,7 +263,14 @@ class ConsulClient:
 
     @asynccontextmanager
     async def _asked(
-        self, method: str, path: str, *, data: bytes | None = None, seconds: float = _CONTROL, watch: bool = False
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        seconds: float = _CONTROL,
+        watch: bool = False,
+        may_be_absent: bool = False,
     ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytearray], None]:
         session = self._watches if watch else self._control
         if session is None:
@@ -273,7 +287,7 @@ class ConsulClient:
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT),
             ) as answer:
                 # Before anything else: an error may carry an index, which means nothing.
-                if answer.status != _OK:
+                if answer.status != _OK and not (may_be_absent and answer.status == _NOT_FOUND):
                     if answer.status == _TOO_MANY and self._turned_away.told():
                         _say_limit(self._config.url)
                     raise _error(answer.status, path, await _read(answer, _LARGEST_ERROR))

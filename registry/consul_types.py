@@ -116,3 +116,11 @@ class Pair(msgspec.Struct, frozen=True, rename="pascal"):
     key: str
     value: bytes | None = None
     modify_index: int = 0
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """The answer to a (blocking) query for all keys below a prefix; index and leader as in `Health`."""
+
+    index: int
+    leader: bool
+    pairs: list[Pair]

@@ -76,6 +76,7 @@ def test_the_order_of_the_sources(write):
         ("MESHCORE_DEBUG", "1", True),
         ("MESHCORE_VERIFY_ADVERTISE", "false", False),
         ("MESHCORE_VERSION", "12", "12"),
+        ("MESHCORE_VALUE_SOURCE", "consul://host:8500/my/prefix", "consul://host:8500/my/prefix"),
     ],
 )
 def test_the_environment_is_text(variable, text, expected, tmp_path):
@@ -93,7 +94,7 @@ def test_not_given(tmp_path):
 NAMES = (
     "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, max_calls, "
     "request_timeout, max_body, max_depth, max_concurrency, adaptive_limit, idempotency_memory, "
-    "max_threads, drain, zone, version, weight, debug, values"
+    "max_threads, drain, zone, version, weight, debug, value_source, values"
 )
 
 
@@ -101,7 +102,8 @@ NAMES = (
     ("arguments", "environ", "toml", "problem"),
     [
         ({"timout": 1}, {}, "", "argument: timout: no such setting; did you mean timeout?"),
-        ({"sources": {}}, {}, "", f"argument: sources: no such setting; there are {NAMES}"),
+        ({"sources": {}}, {}, "", "argument: sources: no such setting; did you mean value_source?"),
+        ({"environ": {}}, {}, "", f"argument: environ: no such setting; there are {NAMES}"),
         (
             {},
             {"MESHCORE_MAX_BDY": "1"},

@@ -1,0 +1,81 @@
+"""A value that changes while the process runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from threading import Lock
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Value(Generic[T]):
+    """A value that is always the newest: what a parameter `Annotated[Value[int], inject_value("...")]` is given.
+
+    It may be read and set from any thread, and followed on any number of event loops.
+
+    Args:
+        value: what it is at first.
+    """
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+        self._version = 0
+        self._lock = Lock()
+        self._followers: set[_Follower] = set()
+
+    def get(self) -> T:
+        """What it is now. Costs nothing, so ask whenever it is needed."""
+        return self._value
+
+    def set(self, value: T) -> None:
+        """Change it. The mesh does so when the source has news; a test may, too. The same again is no change."""
+        with self._lock:
+            if value == self._value:
+                return
+            self._value = value
+            self._version += 1
+            for follower in self._followers:
+                follower.wake()
+
+    def changes(self) -> AsyncGenerator[T, None]:
+        """What it becomes from this call on, newest wins: who is slow skips what is outdated.
+
+        It never ends by itself. Whoever runs a task on it ends the task.
+        """
+        return self._follow(self._version)
+
+    async def _follow(self, seen: int) -> AsyncGenerator[T, None]:
+        follower = _Follower()
+        with self._lock:
+            self._followers.add(follower)
+        try:
+            while True:
+                follower.changed.clear()  # before looking: what is set after the look wakes us again
+                with self._lock:
+                    version, value = self._version, self._value
+                if version == seen:
+                    await follower.changed.wait()
+                else:
+                    seen = version
+                    yield value
+        finally:
+            with self._lock:
+                self._followers.discard(follower)
+
+    def __repr__(self) -> str:
+        return f"Value({self._value!r})"
+
+
+class _Follower:
+    """One `changes`, reached from other threads."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        with suppress(RuntimeError):  # a loop that was closed has nobody to wake
+            self._loop.call_soon_threadsafe(self.changed.set)
