@@ -25,6 +25,8 @@ class Instance(msgspec.Struct, frozen=True):
         zone: where it runs, free text.
         weight: its share of the calls relative to the others.
         digest: of the contract that it serves.
+        health: the URL that answers with the component's health (200 for OK, 429 for WARNING, 500 for ERROR), empty if
+            there is none.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Instance(msgspec.Struct, frozen=True):
     zone: str = ""
     weight: int = 1
     digest: str = ""
+    health: str = ""
 
     def endpoint(self, channel: str) -> Endpoint | None:
         """Where this instance is reached over that channel, None if it is not."""

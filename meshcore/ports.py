@@ -74,6 +74,10 @@ class ComponentRegistry(ABC):
             CommunicationError: the registry did not take it.
         """
 
+    def objection(self, instance: Instance) -> str:  # noqa: ARG002 - most can hold any
+        """Why this instance can never be announced here, empty if it can. Asked at the start, without any I/O."""
+        return ""
+
     @abstractmethod
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
         """Full snapshots of a component's instances, newest wins, only when something changed.

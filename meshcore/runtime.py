@@ -259,7 +259,7 @@ class Runtime:
         """What this process announces if it is reached under the URL: one instance per component.
 
         Raises:
-            ConfigurationError: a component names a channel that nobody knows.
+            ConfigurationError: a component names a channel that nobody knows, or the registry cannot hold it.
         """
         found: list[Instance] = []
         problems: list[str] = []
@@ -272,16 +272,19 @@ class Runtime:
                 except LocalError as error:
                     problems.append(f"{hosted.implementation.__qualname__}.get_addresses: {error.message}")
             settings = self.settings
-            found.append(
-                Instance(
-                    f"{name}-{self.identity}",
-                    name,
-                    addresses,
-                    version=settings.version,
-                    zone=settings.zone,
-                    weight=settings.weight,
-                )
+            instance = Instance(
+                f"{name}-{self.identity}",
+                name,
+                addresses,
+                version=settings.version,
+                zone=settings.zone,
+                weight=settings.weight,
+                health=f"{base_url.rstrip('/')}{hosted.health_path}" if hosted.health_path else "",
             )
+            objection = self.registry.objection(instance)
+            if objection:
+                problems.append(f"component {name!r}: {objection}")
+            found.append(instance)
         if problems:
             raise ConfigurationError(f"{self._module.__name__} cannot start", problems)
         return found

@@ -45,6 +45,7 @@ async def exact(stage: Stage) -> None:
         zone='zone "a"/\\1',
         weight=7,
         digest="0123456789abcdef",
+        health="http://127.0.0.1:8000/health?é,(;)",
     )
     async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
         await watcher.until(Absent())
