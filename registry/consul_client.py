@@ -22,7 +22,20 @@ from yarl import URL
 
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_limit import TurnedAway
-from registry.consul_types import AgentSelf, CheckRow, Health, HealthEntry, Pair, Registration, ServiceEntry, Tree
+from registry.consul_types import (
+    AgentSelf,
+    CheckRow,
+    Health,
+    HealthEntry,
+    Node,
+    Pair,
+    Permission,
+    Question,
+    Registration,
+    ServiceEntry,
+    Standing,
+    Tree,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,9 +55,12 @@ _LARGEST = 16 * 1024 * 1024  # bytes of an answer; 500 instances are one megabyt
 _LARGEST_ERROR = 4096  # of one that is none
 _SHOWN = 200  # characters of what Consul says of an error
 
+_NO_ACL = "ACL support disabled"
 _UNKNOWN = ("does not have associated TTL", "Unknown check", "Unknown service")
 
 _OK, _BAD, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 200, 400, 401, 403, 404, 429, 500
+_JUDGED = frozenset({200, 429, 503})
+_OR_ABSENT = frozenset({_OK, _NOT_FOUND})
 
 
 class ConsulClient:
@@ -137,6 +153,28 @@ class ConsulClient:
             if error.code is Code.NOT_FOUND:
                 return None
             raise
+
+    async def standing(self, service: str) -> Standing | None:
+        """How this very agent judges a service, None if it does not know of it."""
+        path = f"agent/health/service/id/{_quoted(service)}"
+        try:
+            # The status repeats what the body says: passing, warning, critical.
+            async with self._asked("GET", path, accepted=_JUDGED) as (_, body):
+                return _decoded(path, body, Standing)
+        except CommunicationError as error:
+            if error.code is Code.NOT_FOUND:
+                return None
+            raise
+
+    async def allowed(self, *questions: Question) -> list[bool]:
+        """What the token may do; an error that is no `AuthorizationError` if Consul cannot tell."""
+        path = f"internal/acl/authorize?{self._datacenter}"
+        async with self._asked("POST", path, data=msgspec.json.encode(questions)) as (_, body):
+            return [each.allow for each in _decoded(path, body, list[Permission])]
+
+    async def sees_nodes(self) -> bool:
+        """Whether the token may read any node. There always is one."""
+        return bool(await self._get(f"catalog/nodes?stale{self._datacenter}", list[Node]))
 
     async def agent(self) -> AgentSelf:
         """Who the agent is; it needs a token that may read it."""
@@ -239,7 +277,8 @@ class ConsulClient:
         tree = path.startswith("kv/")
         query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
         path = f"{path}{query}{'&recurse=true' if tree else ''}{self._datacenter}"
-        async with self._asked("GET", path, seconds=timeout, watch=not pooled, may_be_absent=tree) as (answer, body):
+        accepted = _OR_ABSENT if tree else frozenset({_OK})
+        async with self._asked("GET", path, seconds=timeout, watch=not pooled, accepted=accepted) as (answer, body):
             try:
                 # A negative index, or none, is no index; see Consul's page on blocking queries.
                 newest = int(answer.headers["X-Consul-Index"])
@@ -270,7 +309,7 @@ class ConsulClient:
         data: bytes | None = None,
         seconds: float = _CONTROL,
         watch: bool = False,
-        may_be_absent: bool = False,
+        accepted: frozenset[int] = frozenset({_OK}),
     ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytearray], None]:
         session = self._watches if watch else self._control
         if session is None:
@@ -287,7 +326,7 @@ class ConsulClient:
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT),
             ) as answer:
                 # Before anything else: an error may carry an index, which means nothing.
-                if answer.status != _OK and not (may_be_absent and answer.status == _NOT_FOUND):
+                if answer.status not in accepted:
                     if answer.status == _TOO_MANY and self._turned_away.told():
                         _say_limit(self._config.url)
                     raise _error(answer.status, path, await _read(answer, _LARGEST_ERROR))
@@ -356,7 +395,7 @@ def _garbage(path: str, reason: str) -> CommunicationError:
 def _error(status: int, path: str, body: bytearray) -> MeshError:
     said = body[:_SHOWN].decode(errors="replace").strip()
     text = f"Consul answers {path.partition('?')[0]} with {status}: {said}"
-    if status in {_UNAUTHENTICATED, _FORBIDDEN}:
+    if status in {_UNAUTHENTICATED, _FORBIDDEN} and _NO_ACL not in said:
         code = Code.PERMISSION_DENIED if status == _FORBIDDEN else Code.UNAUTHENTICATED
         return AuthorizationError(code, f"{text} (its token is unknown to Consul, or does not allow this)")
     # What an agent does not know is a 404 for newer ones, and a 500 with a text for older ones.

@@ -12,6 +12,7 @@ import msgspec
 
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_entries import entry_of, service_name
+from registry.consul_rights import why_hidden
 from registry.consul_watch import ConsulWatch, Entry, Lost, News, Query, Seen
 from registry.sightings import Sightings
 
@@ -41,12 +42,14 @@ class Feed:
         component: its name.
         name: that of its service in Consul.
         followers: how many there are.
+        believed: that nobody is there, as the token would see them.
     """
 
     def __init__(self, component: str, driver: Driver) -> None:
         self.component = component
         self.name = service_name(component)
         self.followers = 0
+        self.believed = False
         self._driver = driver
         self._sightings = Sightings()
 
@@ -118,7 +121,8 @@ async def keep(client: ConsulClient, feed: Feed) -> None:
         else:
             news = machine.failed(loop.time(), found.cause, refused=found.refused)
         if isinstance(news, Lost):
-            _logger.info("%s: the last that is known stays in use: %s", feed.component, news.cause)
+            level = logging.ERROR if news.refused else logging.INFO  # time alone does not heal it
+            _logger.log(level, "%s: the last that is known stays in use: %s", feed.component, news.cause)
         feed.publish(news)
 
 
@@ -129,6 +133,10 @@ async def look(client: ConsulClient, feed: Feed, query: Query | None = None) -> 
             found = await client.health(feed.name, pooled=True)
         else:
             found = await client.health(feed.name, index=query.index, wait=query.wait, timeout=query.timeout)
+        # An empty list is what a token without rights gets, too. Asked once, each time that all are gone.
+        if not found.entries and not feed.believed and (why := await why_hidden(client, feed.name, found)):
+            raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had said so
+        feed.believed = not found.entries
         # Names that Consul does not tell apart do not occur, but somebody else may register anything.
         entries = [
             entry
@@ -137,6 +145,7 @@ async def look(client: ConsulClient, feed: Feed, query: Query | None = None) -> 
         ]
         return Found(found.index, found.leader, entries)
     except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
+        feed.believed = False
         return trouble(error, feed.component)
 
 

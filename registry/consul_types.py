@@ -24,6 +24,10 @@ class Check(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
     status: str
     name: str = ""
     ttl: str = msgspec.field(name="TTL", default="")
+    http: str = msgspec.field(name="HTTP", default="")
+    interval: str = ""
+    timeout: str = ""
+    tls_skip_verify: bool = msgspec.field(name="TLSSkipVerify", default=False)
     deregister_critical_service_after: str = ""
 
 
@@ -62,6 +66,13 @@ class CheckState(msgspec.Struct, frozen=True, rename="pascal"):
 
     check_id: str = msgspec.field(name="CheckID")
     status: str
+    output: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True, rename="pascal"):
+    """How a service stands with its agent."""
+
+    checks: list[CheckState] | None = None
 
 
 class HealthEntry(msgspec.Struct, frozen=True, rename="pascal"):
@@ -108,6 +119,20 @@ class AgentSelf(msgspec.Struct, frozen=True, rename="pascal"):
     """What an agent says of itself."""
 
     config: dict[str, Any]
+
+
+class Question(msgspec.Struct, frozen=True, rename="pascal"):
+    """Whether a token may do something with what is called so, or begins so."""
+
+    resource: str
+    access: str
+    segment: str
+
+
+class Permission(msgspec.Struct, frozen=True, rename="pascal"):
+    """The answer to that."""
+
+    allow: bool
 
 
 class Pair(msgspec.Struct, frozen=True, rename="pascal"):
