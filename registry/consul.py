@@ -13,7 +13,7 @@ from meshcore.errors import Code, LocalError
 from meshcore.ports import ComponentRegistry
 from registry.consul_client import ConsulClient
 from registry.consul_config import WATCHES, parse_config, read_config
-from registry.consul_entries import entry_of, is_component
+from registry.consul_entries import entry_of, is_component, objection_to
 from registry.consul_heartbeat import Heartbeat
 from registry.consul_hub import Hub
 from registry.snapshot import Snapshot, snapshot_of
@@ -33,11 +33,12 @@ _READS = 8  # of `instances`, at once
 class ConsulComponentRegistry(ComponentRegistry):
     """Announces to, and watches through, the Consul agent of this machine.
 
-    An instance is registered with a time to live of 3 s that is refreshed every second from its event loop; it is
-    registered again within a second or so when its agent comes back without its data. A component is watched by one
-    blocking query, however many watch it; beyond `watches` components, further ones share three queries and a few
-    reads. While Consul is away, what is known stays in use. Instances whose checks pass come before those with a
-    warning; critical ones are asked only when there is nobody else.
+    The agent asks an instance's health URL every second. An instance without one, or every one with `check="ttl"`,
+    asks itself instead and reports to the agent from its event loop. It is registered again within a second or so when
+    its agent comes back without its data. A component is watched by one blocking query, however many watch it; beyond
+    `watches` components, further ones share three queries and a few reads. While Consul is away, what is known stays in
+    use. Instances whose checks pass come before those with a warning; critical ones are asked only when there is nobody
+    else.
 
     One object may serve several meshes. Those on the same event loop share connections and queries.
 
@@ -50,6 +51,8 @@ class ConsulComponentRegistry(ComponentRegistry):
         key: its key. None: CONSUL_CLIENT_KEY.
         watches: how many components have a connection of their own to the agent, which allows 200 for all processes
             of a machine unless its limits.http_max_conns_per_client says otherwise.
+        check: "http", the default: the agent asks for the health of instances. "ttl": each reports its own, for agents
+            that cannot reach them.
 
     Raises:
         ValueError: something of it, or of the environment, does not fit.
@@ -67,9 +70,10 @@ class ConsulComponentRegistry(ComponentRegistry):
         certificate: str | None = None,
         key: str | None = None,
         watches: int = WATCHES,
+        check: str | None = None,
     ) -> None:
         given = {"token": token, "datacenter": datacenter, "ca": ca, "certificate": certificate, "key": key}
-        self._use(read_config(address, {**given, "watches": watches}))
+        self._use(read_config(address, {**given, "watches": watches, "check": check}))
 
     def _use(self, config: ConsulConfig) -> None:
         self._config = config
@@ -78,7 +82,7 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`consul://host:8500?token=...&datacenter=...&tls=true&ca=FILE&certificate=FILE&key=FILE&watches=N`.
+        """`consul://host:8500?token=...&datacenter=...&check=ttl&tls=true&ca=FILE&certificate=FILE&key=FILE&watches=N`.
 
         All of it is optional.
         """
@@ -115,7 +119,7 @@ class ConsulComponentRegistry(ComponentRegistry):
     @asynccontextmanager
     async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
         """Announce an instance while the context lasts."""
-        heartbeat = Heartbeat(self._hub().client, instance)
+        heartbeat = Heartbeat(self._hub().client, instance, self._config.check)
         beating: asyncio.Task[None] | None = None
         try:
             await heartbeat.begin()
@@ -127,6 +131,10 @@ class ConsulComponentRegistry(ComponentRegistry):
                 with anyio.CancelScope(shield=True):
                     await asyncio.wait([beating])
             await heartbeat.end()
+
+    def objection(self, instance: Instance) -> str:
+        """Consul's Meta is small."""
+        return objection_to(instance)
 
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
         """Full snapshots of a component's instances."""

@@ -20,6 +20,7 @@ WATCHES = 32
 
 _DEFAULT = "127.0.0.1:8500"
 _SCHEMES = ("http", "https")
+_CHECKS = ("http", "ttl")
 _YES, _NO = frozenset({"1", "t", "true", "yes", "on"}), frozenset({"0", "f", "false", "no", "off"})
 
 _VARIABLES = {
@@ -47,6 +48,8 @@ class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
         server_name: the name in the server's certificate, if it is not the host's.
         verify: whether the server's certificate must be genuine.
         watches: how many components are watched over a connection each; further ones share a few.
+        check: how Consul learns of an instance's health. "http": the agent asks its health URL, which it must be
+            able to reach; an instance without one reports by itself. "ttl": all report by themselves.
     """
 
     url: str = f"http://{_DEFAULT}"
@@ -58,6 +61,7 @@ class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str = ""
     verify: bool = True
     watches: int = WATCHES
+    check: str = "http"
 
     def __repr__(self) -> str:
         """Where it is; the token is a secret."""
@@ -112,6 +116,8 @@ def read_config(
     file = given.pop("token_file", None)
     if file and "token" not in given:
         given["token"] = _token_in(file)
+    if given.get("check", "http") not in _CHECKS:
+        raise ValueError(f"check must be {' or '.join(_CHECKS)}, got {given['check']!r}")
     given["verify"] = _flag("verify", given.get("verify", True))
     given["watches"] = _count("watches", given.get("watches", WATCHES))
     url = _url(address or environ.get("CONSUL_HTTP_ADDR") or _DEFAULT, secure=_flag("tls", tls or False))

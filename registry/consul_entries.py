@@ -1,25 +1,19 @@
-"""How an instance is written into Consul, and read again.
-
-One Consul service per component. Its Meta holds one key per fact: `mesh` (the version of this form), `id`, `component`,
-`ch_0`, `ch_1`, ... (channel and URL, in the server's order), `ver`, `zone`, `digest`. A value that is too long for
-Consul goes on under `KEY-1`, `KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, which
-knows no other, as far as they fit in there; what aspyx-service registers is read from it as well.
-"""
+"""What an agent is told of an instance, and what an entry of Consul says of one. Its Meta is `consul_meta`'s."""
 
 from __future__ import annotations
 
 import logging
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from meshcore.errors import Code, LocalError
-from meshcore.instances import ChannelAddress, Instance
+from registry.consul_meta import HEAVIEST, MOST, instance_in, meta_of
 from registry.consul_types import Check, HealthEntry, Registration, Weights
 from registry.consul_watch import Entry, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from meshcore.instances import Instance
 
 _logger = logging.getLogger(__name__)
 
@@ -29,16 +23,11 @@ TAG = "component"
 TTL = 3.0
 """Seconds without a heartbeat after which an instance is critical."""
 
+INTERVAL, TIMEOUT = 1.0, 0.5
+"""Seconds between two checks that the agent makes, and how long it waits for an answer."""
+
 _SWEPT = "1m"
 """How long an instance is critical before Consul removes it; less than a minute is a minute."""
-
-_FORM = "1"
-_LONGEST = 512  # bytes of a value
-_MOST = 64  # pairs
-_HEAVIEST = 65535
-
-_LEGACY = re.compile(r"([^\s(),]+)\(([^\s(),]+)\)")
-_LEGACY_TEXT = re.compile(rf"{_LEGACY.pattern}(,{_LEGACY.pattern})*")
 
 
 def service_name(component: str) -> str:
@@ -55,23 +44,53 @@ def service_id(instance: Instance) -> str:
     return f"{service_name(instance.component)}:{service_name(instance.id)}"
 
 
-def check_id(instance: Instance) -> str:
-    """The id of its check, which the heartbeat names."""
-    return f"{service_id(instance)}:ttl"
+def checked_by_agent(instance: Instance, check: str) -> bool:
+    """Whether the agent itself asks for the instance's health, else its process reports it.
+
+    Args:
+        instance: whose.
+        check: of `ConsulConfig`.
+    """
+    return check == "http" and bool(instance.health)
 
 
-def registration_of(instance: Instance) -> Registration:
+def check_id(instance: Instance, check: str) -> str:
+    """The id of its check."""
+    return f"{service_id(instance)}:{'http' if checked_by_agent(instance, check) else 'ttl'}"
+
+
+def objection_to(instance: Instance) -> str:
+    """Why it does not fit into Consul, empty if it does.
+
+    Nothing is cut off, and nothing of it stays on the server to be fetched from there: that would be a second way to
+    find out where an instance is, used by nobody until the day it fails. One with a dozen channels takes 20 pairs.
+    """
+    pairs = len(meta_of(instance))
+    if pairs <= MOST:
+        return ""
+    longest = max(len(each.url.encode()) for each in instance.addresses) if instance.addresses else 0
+    return (
+        f"Consul's Meta holds {MOST} pairs, and this takes {pairs}: it has {len(instance.addresses)} addresses "
+        f"(get_addresses), the longest URL of {longest} bytes; each takes a pair for every 512 bytes"
+    )
+
+
+def registration_of(instance: Instance, check: str = "ttl", status: str = "passing") -> Registration:
     """What the agent is told.
+
+    Args:
+        instance: what is registered.
+        check: of `ConsulConfig`.
+        status: of its check until that says something. Without it Consul takes critical, so the instance would be
+            nobody's until then; but it listens by now.
 
     Raises:
         LocalError: it does not fit.
     """
-    meta = dict(_pairs(instance))
-    if len(meta) > _MOST:
+    objection = objection_to(instance)
+    if objection:
         raise LocalError(
-            Code.INVALID_ARGUMENT,
-            f"{instance.id} of {instance.component} cannot be announced: it takes {len(meta)} pairs of Consul's Meta, "
-            f"which holds {_MOST}; it has {len(instance.addresses)} addresses",
+            Code.INVALID_ARGUMENT, f"{instance.id} of {instance.component} cannot be announced: {objection}"
         )
     address, port = _origin(instance)
     return Registration(
@@ -80,25 +99,40 @@ def registration_of(instance: Instance) -> Registration:
         address=address,
         port=port,
         tags=(TAG,),
-        meta=meta,
-        weights=Weights(min(instance.weight, _HEAVIEST), 1),
-        check=Check(
-            check_id(instance),
-            # Else it would be critical, and nobody's, until the first heartbeat. It listens by now.
-            status="passing",
+        meta=meta_of(instance),
+        weights=Weights(min(instance.weight, HEAVIEST), 1),
+        check=_check(instance, check, status),
+    )
+
+
+def _check(instance: Instance, check: str, status: str) -> Check:
+    if not checked_by_agent(instance, check):
+        return Check(
+            check_id(instance, check),
+            status,
             name="heartbeat of the process",
             ttl=f"{TTL:g}s",
             deregister_critical_service_after=_SWEPT,
-        ),
+        )
+    return Check(
+        check_id(instance, check),
+        status,
+        name="health of the component",
+        http=instance.health,
+        interval=f"{INTERVAL:g}s",
+        timeout=f"{TIMEOUT * 1000:g}ms",
+        # Whether its certificate is good is its clients' business, who have its authority; the agent has not.
+        tls_skip_verify=instance.health.startswith("https:"),
+        deregister_critical_service_after=_SWEPT,
     )
 
 
 def entry_of(found: HealthEntry) -> Entry | None:
     """The instance of a registration, None if it is no component's."""
-    meta = found.service.meta or {}
-    instance = _ours(meta, found) if "mesh" in meta else _legacy(meta, found)
+    instance = instance_in(found)
     if instance is None:
-        _logger.debug("%s at %s is registered as %s, but is no component", *_who(found), found.service.service)
+        who = found.service.id, found.node.node, found.service.service
+        _logger.debug("%s at %s is registered as %s, but is no component", *who)
         return None
     return Entry(f"{found.node.node}/{found.service.id}", _level(found), instance)
 
@@ -106,82 +140,6 @@ def entry_of(found: HealthEntry) -> Entry | None:
 def is_component(tags: list[str]) -> bool:
     """Whether a service of the catalog is a component."""
     return TAG in tags
-
-
-def _who(found: HealthEntry) -> tuple[str, str]:
-    return found.service.id, found.node.node
-
-
-def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
-    legacy = ",".join(each for address in instance.addresses if _LEGACY.fullmatch(each := _text(address)))
-    # A list that is too long is cut between two of them, as aspyx-service stops at anything else.
-    while len(legacy.encode()) > _LONGEST:
-        legacy = legacy.rpartition(",")[0]
-    if legacy:
-        yield "channels", legacy
-    facts = {
-        "mesh": _FORM,
-        "id": instance.id,
-        "component": instance.component,
-        **{f"ch_{number}": _text(address) for number, address in enumerate(instance.addresses)},
-        "ver": instance.version,
-        "zone": instance.zone,
-        "weight": str(instance.weight) if instance.weight > _HEAVIEST else "",
-        "digest": instance.digest,
-    }
-    for key, value in facts.items():
-        if value:
-            for number, part in enumerate(_parts(value)):
-                yield (f"{key}-{number}" if number else key), part
-
-
-def _text(address: ChannelAddress) -> str:
-    return f"{quote(address.channel, safe='')}({address.url})"
-
-
-def _parts(value: str) -> Iterator[str]:
-    rest = value.encode()
-    while rest:
-        # Never within a character: what is cut off of one is left for the next part.
-        part = rest[:_LONGEST].decode(errors="ignore")
-        yield part
-        rest = rest[len(part.encode()) :]
-
-
-def _whole(meta: Mapping[str, str], key: str) -> str:
-    parts = [meta.get(key, "")]
-    while (more := f"{key}-{len(parts)}") in meta:
-        parts.append(meta[more])
-    return "".join(parts)
-
-
-def _ours(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
-    name, component = _whole(meta, "id"), _whole(meta, "component")
-    addresses: list[ChannelAddress] = []
-    while f"ch_{len(addresses)}" in meta:
-        channel, _, url = _whole(meta, f"ch_{len(addresses)}").partition("(")
-        addresses.append(ChannelAddress(unquote(channel), url.removesuffix(")")))
-    weight = _whole(meta, "weight")
-    if not name or not component or (weight and not weight.isdecimal()):
-        return None
-    return Instance(
-        name,
-        component,
-        tuple(addresses),
-        version=_whole(meta, "ver"),
-        zone=_whole(meta, "zone"),
-        weight=int(weight) if weight else max(1, found.service.weights.passing),
-        digest=_whole(meta, "digest"),
-    )
-
-
-def _legacy(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
-    text = meta.get("channels", "")
-    if not _LEGACY_TEXT.fullmatch(text):
-        return None
-    addresses = tuple(ChannelAddress(channel, url) for channel, url in _LEGACY.findall(text))
-    # Its ids say nothing of the node, and are the same after a restart.
-    return Instance(f"{found.service.id}@{found.node.node}", found.service.service, addresses)
 
 
 def _level(found: HealthEntry) -> Level:

@@ -24,13 +24,16 @@ INSTANCES = st.builds(
     zone=st.one_of(st.just(""), WORDS),
     weight=st.integers(1, 10**6),
     digest=st.one_of(st.just(""), WORDS),
+    health=st.one_of(st.just(""), URLS),
 )
 
 
-@given(INSTANCES)
-def test_an_instance_is_read_as_it_was_written(instance):
+@given(INSTANCES, st.sampled_from(["http", "ttl"]))
+def test_an_instance_is_read_as_it_was_written(instance, check):
     """All of it, within the limits of Consul's Meta."""
-    written = registration_of(instance)
+    written = registration_of(instance, check)
+    assert (written.check.http, written.check.ttl) in {(instance.health, ""), ("", "3s")}
+    assert bool(written.check.http) == (check == "http" and bool(instance.health))
     assert len(written.meta) <= 64
     for key, value in written.meta.items():
         assert key.replace("_", "").replace("-", "").isalnum()
@@ -83,6 +86,7 @@ def test_the_environment_of_consuls_tools_is_read():
     )
     assert read_config(environ=environ) == expected
     assert parse_config("consul:", environ) == expected
+    assert parse_config("consul:?check=ttl", {}).check == "ttl"
     given = parse_config("consul://other:2?token=mine&verify=true&tls=false&datacenter=d", environ)
     assert (given.url, given.token, given.verify, given.datacenter) == ("http://other:2", "mine", True, "d")
 
@@ -120,6 +124,7 @@ def test_addresses(address, expected):
         ("consul://h:1/path", "host, a port and options"),
         ("consul://h:1?tokn=x", "no option 'tokn'; did you mean 'token'"),
         ("consul://h:1?verify=maybe", "verify must be true or false"),
+        ("consul://h:1?check=tcp", "check must be http or ttl, got 'tcp'"),
         ("consul://h:port", "[Pp]ort"),
     ],
 )
