@@ -16,6 +16,8 @@ from registry.consul_config import WATCHES, parse_config, read_config
 from registry.consul_entries import entry_of, is_component, objection_to
 from registry.consul_heartbeat import Heartbeat
 from registry.consul_hub import Hub
+from registry.consul_rights import check_sight
+from registry.consul_types import Health
 from registry.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from meshcore.instances import Instance, Sighting
     from registry.consul_config import ConsulConfig
-    from registry.consul_types import Health
 
 _READS = 8  # of `instances`, at once
 
@@ -151,6 +152,8 @@ class ConsulComponentRegistry(ComponentRegistry):
                     return await client.health(name)
 
             read_all = await asyncio.gather(*map(read, names), return_exceptions=True)
+            if not any(isinstance(each, Health) and each.entries for each in read_all):
+                await check_sight(client)
         found: list[Instance] = []
         for each in read_all:
             if isinstance(each, BaseException):

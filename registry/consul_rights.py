@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcore.errors import AuthorizationError, CommunicationError
+from meshcore.errors import AuthorizationError, Code, CommunicationError
 from registry.consul_types import Question
 
 if TYPE_CHECKING:
@@ -44,3 +44,13 @@ async def why_hidden(client: ConsulClient, service: str, found: Health) -> str:
     except (CommunicationError, ValueError):  # there are no tokens here, or nobody who can tell
         pass
     return ""
+
+
+async def check_sight(client: ConsulClient) -> None:
+    """See whether a token that sees no instance of anything may see any.
+
+    Raises:
+        AuthorizationError: it may not.
+    """
+    if not await client.sees_nodes():
+        raise AuthorizationError(Code.PERMISSION_DENIED, 'the token may not read nodes (it needs: node_prefix "" read)')

@@ -28,6 +28,7 @@ from meshcore import (
     module,
     service,
 )
+from meshcore.errors import AuthorizationError
 from meshcore.instances import Absent, Bound, Failed, Instance
 from meshcore.serving import MeshApp
 from meshcore.testing import ConsulAgent, Watcher, consul_agent, watching
@@ -35,7 +36,7 @@ from registry import ConsulComponentRegistry
 from registry.consul_entries import service_id
 from registry.own_health import OwnHealth, Verdict
 from tests.support.consul_scene import CACHE, to
-from tests.support.processes import free_port, serve
+from tests.support.processes import ServerProcess, free_port, serve
 
 FORMS = pytest.mark.parametrize("check", ["http", "ttl"])
 
@@ -112,19 +113,44 @@ async def until(agent: ConsulAgent, expected: dict[str, str], name: str = "order
     return time.monotonic() - begun
 
 
+async def hold(server: ServerProcess, seconds: float) -> int:
+    """The status of a call that takes so long."""
+    try:
+        async with aiohttp.ClientSession() as session:
+            body = {"method": "moody:moody:hold", "args": [seconds]}
+            async with session.post(f"{server.url}/invoke", json=body) as answer:
+                return answer.status
+    except aiohttp.ClientError:
+        return 0
+
+
 @FORMS
 async def test_the_health_of_a_component_reaches_consul(tmp_path, check, record_property):
-    """OK, WARNING, ERROR, a check that hangs and a process that hangs are Consul's words for them, in both forms."""
+    """OK, WARNING, ERROR, a check that hangs and a process that hangs are Consul's words for them, in both forms.
+
+    That holds as well while the server refuses calls because it runs as many as it may.
+    """
     file = tmp_path / "mood"
     file.write_text("ok")
     async with consul_agent(cache=CACHE) as agent:
         registry = f"consul://{agent.url.removeprefix('http://')}?check={check}"
-        env = {"MESHCORE_REGISTRY": registry, "MOOD": str(file)}
+        env = {
+            "MESHCORE_REGISTRY": registry,
+            "MOOD": str(file),
+            "MESHCORE_MAX_CONCURRENCY": "1",
+            "MESHCORE_DRAIN": "0.1",
+        }
         async with serve(tmp_path, "tests.support.moody:MoodyModule", env=env) as server:
             async with aiohttp.ClientSession() as session, session.get(f"{server.url}/report") as answer:
                 (instance,) = (await answer.json())["instances"]
             assert instance["health"] == f"{server.url}/moody-health"
             (found,) = await statuses(agent, "moody")
+            busy = asyncio.create_task(hold(server, 60))
+            async with asyncio.timeout(10):
+                while await hold(server, 0) != 429:
+                    if busy.done():  # it was refused itself, because of the other
+                        busy = asyncio.create_task(hold(server, 60))
+                    await asyncio.sleep(0.01)
             for mood, expected in (
                 ("warning", "warning"),
                 ("error", "critical"),
@@ -141,8 +167,10 @@ async def test_the_health_of_a_component_reaches_consul(tmp_path, check, record_
             finally:
                 server.process.send_signal(signal.SIGCONT)
             await until(agent, {found: "passing"}, "moody")
+            assert await hold(server, 0) == 429
             assert await server.stop() == 0
             assert not await statuses(agent, "moody")
+            await asyncio.wait([busy])
 
 
 @FORMS
@@ -337,6 +365,8 @@ async def test_a_token_that_may_not_read_is_not_taken_for_nobody(caplog):
                 watching(registry, "orders", seconds=15) as watcher,
             ):
                 assert "may not read" in await until_failed(watcher)  # no token at all
+                with pytest.raises(AuthorizationError, match="may not read nodes"):
+                    await registry.instances()
             async with (
                 ConsulComponentRegistry(agent.url, token=reader) as registry,
                 watching(registry, "orders", seconds=15) as watcher,

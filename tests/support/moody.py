@@ -31,7 +31,7 @@ def mood() -> str:
 @service()
 class Moody(Service):
     @abstractmethod
-    async def mood(self) -> str: ...
+    async def hold(self, seconds: float) -> None: ...
 
 
 @component(name="moody", services=[Moody])
@@ -40,8 +40,8 @@ class MoodyComponent(Component): ...
 
 @implementation()
 class MoodyImpl(Moody):
-    async def mood(self) -> str:
-        return mood()
+    async def hold(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 @health_checks()
