@@ -61,7 +61,7 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     scheme: ClassVar[str] = "consul"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the address are options by keyword
         self,
         address: str | None = None,
         *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from meshcore.errors import Code, CommunicationError, MeshError
+from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_entries import (
     INTERVAL,
     TIMEOUT,
@@ -189,6 +189,8 @@ class Heartbeat:
                     if why := await why_hidden(self._client, name, found):
                         return f"whoever has no other token than this process finds nobody: {why}"
                     index = max(1, found.index)
+        except AuthorizationError as error:
+            return f"whoever has no other token than this process finds nobody: {error.message}"
         except (TimeoutError, MeshError):
             # The agent has it, and will tell the others as soon as it can.
             return "Consul does not list it yet"
