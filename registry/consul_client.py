@@ -1,27 +1,18 @@
-"""The calls of Consul's HTTP API that the registry and the value source need. Nothing else speaks HTTP to Consul.
+"""The calls of Consul's HTTP API that the registry and the value source need.
 
 Written on aiohttp, since the living client library gets in a watcher's way: it drops the leader flag, knows no timeout
 of a single query, gives up idle watches before the agent ends them, and lets pending watches hold up registrations.
-
-Watches and everything else have a session each, so neither waits for the other's connections. And aiohttp sends GET,
-PUT and DELETE again without a word when a connection breaks: with the index of an agent that has restarted since, that
-would block the whole wait and miss all changes. A middleware gives such errors a class of its own, which it lets pass.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
-from yarl import URL
 
-from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
-from registry.consul_limit import TurnedAway
+from meshcore.errors import AuthorizationError, Code, CommunicationError
+from registry.consul_http import CONTROL, NOT_FOUND, OK, TOO_MANY, UNAVAILABLE, ConsulHTTP, decoded, garbage
 from registry.consul_types import (
     AgentSelf,
     CheckRow,
@@ -38,7 +29,6 @@ from registry.consul_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from types import TracebackType
     from typing import Self
 
@@ -46,21 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
-
-_CONNECT = 3.0
-_CONTROL = 5.0  # seconds for everything but watches
-_POOL = 8
-_LARGEST = 16 * 1024 * 1024  # bytes of an answer; 500 instances are one megabyte
-_LARGEST_ERROR = 4096  # of one that is none
-_SHOWN = 200  # characters of what Consul says of an error
-
-_NO_ACL = "ACL support disabled"
-_UNKNOWN = ("does not have associated TTL", "Unknown check", "Unknown service")
-
-_OK, _BAD, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 200, 400, 401, 403, 404, 429, 500
-_JUDGED = frozenset({200, 429, 503})
-_OR_ABSENT = frozenset({_OK, _NOT_FOUND})
+_JUDGED = frozenset({OK, TOO_MANY, UNAVAILABLE})
+_OR_ABSENT = frozenset({OK, NOT_FOUND})
 
 
 class ConsulClient:
@@ -74,9 +51,7 @@ class ConsulClient:
 
     def __init__(self, config: ConsulConfig) -> None:
         self._config = config
-        self._watches: aiohttp.ClientSession | None = None
-        self._control: aiohttp.ClientSession | None = None
-        self._turned_away = TurnedAway()
+        self._http = ConsulHTTP(config)
 
     def start(self) -> None:
         """Make the sessions; nothing is sent yet.
@@ -84,33 +59,11 @@ class ConsulClient:
         Raises:
             CommunicationError: a file for TLS cannot be used.
         """
-        try:
-            tls = self._config.tls()
-        except OSError as error:
-            raise CommunicationError(Code.FAILED_PRECONDITION, f"the TLS files for Consul: {error}") from error
-        # Not compressed: a few bytes that unfold to gigabytes would be no answer to bound.
-        headers = {"Accept-Encoding": "identity"}
-        if self._config.token:
-            headers["X-Consul-Token"] = self._config.token
-        tls_option: Any = True if tls is None else tls
-        self._watches = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls_option),
-            headers=headers,
-            auto_decompress=False,
-            middlewares=(_never_again,),
-        )
-        self._control = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_POOL, ssl=tls_option),
-            headers=headers,
-            auto_decompress=False,
-            middlewares=(_never_again,),
-        )
+        self._http.start()
 
     async def close(self) -> None:
         """Close them, and whatever is under way."""
-        for session in (self._watches, self._control):
-            if session is not None:
-                await session.close()
+        await self._http.close()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -159,8 +112,8 @@ class ConsulClient:
         path = f"agent/health/service/id/{_quoted(service)}"
         try:
             # The status repeats what the body says: passing, warning, critical.
-            async with self._asked("GET", path, accepted=_JUDGED) as (_, body):
-                return _decoded(path, body, Standing)
+            async with self._http.ask("GET", path, accepted=_JUDGED) as (_, body):
+                return decoded(path, body, Standing)
         except CommunicationError as error:
             if error.code is Code.NOT_FOUND:
                 return None
@@ -169,8 +122,8 @@ class ConsulClient:
     async def allowed(self, *questions: Question) -> list[bool]:
         """What the token may do; an error that is no `AuthorizationError` if Consul cannot tell."""
         path = f"internal/acl/authorize?{self._datacenter}"
-        async with self._asked("POST", path, data=msgspec.json.encode(questions)) as (_, body):
-            return [each.allow for each in _decoded(path, body, list[Permission])]
+        async with self._http.ask("POST", path, data=msgspec.json.encode(questions)) as (_, body):
+            return [each.allow for each in decoded(path, body, list[Permission])]
 
     async def sees_nodes(self) -> bool:
         """Whether the token may read any node. There always is one."""
@@ -186,7 +139,7 @@ class ConsulClient:
         *,
         index: int = 0,
         wait: float = 0.0,
-        timeout: float = _CONTROL,  # noqa: ASYNC109 - aiohttp's own ends the connection as well
+        timeout: float = CONTROL,  # noqa: ASYNC109 - aiohttp's own ends the connection as well
         pooled: bool = False,
     ) -> Health:
         """All registrations of a service, from any server, leader or not.
@@ -210,7 +163,7 @@ class ConsulClient:
         *,
         index: int = 0,
         wait: float = 0.0,
-        timeout: float = _CONTROL,  # noqa: ASYNC109 - as above
+        timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, list[CheckRow]]:
         """The index and all checks in a state: "passing", "warning", "critical" or "any"."""
         newest, _, rows = await self._watched(f"health/state/{state}", list[CheckRow], index, wait, timeout)
@@ -221,7 +174,7 @@ class ConsulClient:
         *,
         index: int = 0,
         wait: float = 0.0,
-        timeout: float = _CONTROL,  # noqa: ASYNC109 - as above
+        timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, dict[str, list[str]]]:
         """The index and the tags of all services, by name; it blocks on registrations, and not on health."""
         newest, _, tags = await self._watched("catalog/services", dict[str, list[str]], index, wait, timeout)
@@ -245,7 +198,7 @@ class ConsulClient:
             raise
         return (pairs[0].value or b"") if pairs else None
 
-    async def tree(self, prefix: str, *, index: int = 0, wait: float = 0.0, timeout: float = _CONTROL) -> Tree:  # noqa: ASYNC109
+    async def tree(self, prefix: str, *, index: int = 0, wait: float = 0.0, timeout: float = CONTROL) -> Tree:  # noqa: ASYNC109
         """All keys that begin with a prefix; the arguments are those of `health`."""
         path = f"kv/{quote(prefix)}"
         return Tree(*await self._watched(path, list[Pair], index, wait, timeout, hides=True))
@@ -277,15 +230,15 @@ class ConsulClient:
         tree = path.startswith("kv/")
         query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
         path = f"{path}{query}{'&recurse=true' if tree else ''}{self._datacenter}"
-        accepted = _OR_ABSENT if tree else frozenset({_OK})
-        async with self._asked("GET", path, seconds=timeout, watch=not pooled, accepted=accepted) as (answer, body):
+        accepted = _OR_ABSENT if tree else frozenset({OK})
+        async with self._http.ask("GET", path, seconds=timeout, watch=not pooled, accepted=accepted) as (answer, body):
             try:
                 # A negative index, or none, is no index; see Consul's page on blocking queries.
                 newest = int(answer.headers["X-Consul-Index"])
             except (KeyError, ValueError) as error:
-                raise _garbage(path, "no index") from error
+                raise garbage(path, "no index") from error
             leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
-            found = _decoded(path, body if answer.status == _OK else bytearray(b"[]"), kind)
+            found = decoded(path, body if answer.status == OK else bytearray(b"[]"), kind)
             if hides and not found and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
                 # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
                 text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
@@ -293,117 +246,12 @@ class ConsulClient:
             return newest, leader, found
 
     async def _get(self, path: str, kind: type[T]) -> T:
-        async with self._asked("GET", path) as (_, body):
-            return _decoded(path, body, kind)
+        async with self._http.ask("GET", path) as (_, body):
+            return decoded(path, body, kind)
 
     async def _put(self, path: str, data: bytes = b"") -> None:
-        async with self._asked("PUT", path, data=data):
+        async with self._http.ask("PUT", path, data=data):
             pass
-
-    @asynccontextmanager
-    async def _asked(
-        self,
-        method: str,
-        path: str,
-        *,
-        data: bytes | None = None,
-        seconds: float = _CONTROL,
-        watch: bool = False,
-        accepted: frozenset[int] = frozenset({_OK}),
-    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, bytearray], None]:
-        session = self._watches if watch else self._control
-        if session is None:
-            raise CommunicationError(Code.FAILED_PRECONDITION, "the client of Consul was not entered")
-        url = URL(f"{self._config.url}/v1/{path}", encoded=True)
-        begun = time.monotonic()
-        try:
-            async with session.request(
-                method,
-                url,
-                data=data,
-                allow_redirects=False,
-                server_hostname=self._config.server_name or None,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT),
-            ) as answer:
-                # Before anything else: an error may carry an index, which means nothing.
-                if answer.status not in accepted:
-                    if answer.status == _TOO_MANY and self._turned_away.told():
-                        _say_limit(self._config.url)
-                    raise _error(answer.status, path, await _read(answer, _LARGEST_ERROR))
-                body = await _read(answer, _LARGEST)
-                if len(body) > _LARGEST:
-                    raise _garbage(path, f"more than {_LARGEST} bytes")
-                if watch:
-                    self._turned_away.forget()
-                yield answer, body
-        except (aiohttp.ClientError, _BrokenError, OSError, TimeoutError) as error:
-            now = time.monotonic()
-            if isinstance(error, aiohttp.ClientConnectorError):
-                self._turned_away.forget()
-            # Those of watches are new each time. Others may have been closed while nobody used them.
-            elif watch and isinstance(error, _BrokenError) and self._turned_away.closed(now, now - begun):
-                _say_limit(self._config.url)
-            text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-            raise CommunicationError(Code.UNAVAILABLE, f"Consul at {self._config.url}: {text}") from error
-
-
-def _say_limit(url: str) -> None:
-    _logger.error(
-        "Consul at %s turns new connections away, as an agent does that has all it allows from one machine: raise "
-        "limits.http_max_conns_per_client of the agent (200 by default, for all processes of the machine together), or "
-        "lower `watches` of the processes; meanwhile what is known stays in use, and it is tried again",
-        url,
-    )
-
-
-class _BrokenError(Exception):
-    """The connection broke; unlike the error it stands for, aiohttp does not take it for a reason to send again."""
-
-
-async def _never_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
-        raise  # nothing was sent, or nobody sends again
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenError(str(error) or "the connection broke") from error
-
-
-async def _read(answer: aiohttp.ClientResponse, most: int) -> bytearray:
-    """The body, or its beginning if it has more bytes than that."""
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > most:
-            break
-    return body
-
-
-def _decoded(path: str, body: bytearray, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise _garbage(path, str(error)) from error
-
-
-def _garbage(path: str, reason: str) -> CommunicationError:
-    return CommunicationError(
-        Code.UNAVAILABLE, f"Consul's answer to {path.partition('?')[0]} cannot be understood: {reason}"
-    )
-
-
-def _error(status: int, path: str, body: bytearray) -> MeshError:
-    said = body[:_SHOWN].decode(errors="replace").strip()
-    text = f"Consul answers {path.partition('?')[0]} with {status}: {said}"
-    if status in {_UNAUTHENTICATED, _FORBIDDEN} and _NO_ACL not in said:
-        code = Code.PERMISSION_DENIED if status == _FORBIDDEN else Code.UNAUTHENTICATED
-        return AuthorizationError(code, f"{text} (its token is unknown to Consul, or does not allow this)")
-    # What an agent does not know is a 404 for newer ones, and a 500 with a text for older ones.
-    if status == _NOT_FOUND or any(each in said for each in _UNKNOWN):
-        return CommunicationError(Code.NOT_FOUND, text)
-    if _BAD <= status < _SERVER and status != _TOO_MANY:
-        return CommunicationError(Code.INVALID_ARGUMENT, text)
-    return CommunicationError(Code.UNAVAILABLE, text)
 
 
 def _quoted(text: str) -> str:

@@ -155,7 +155,6 @@ class ConsulAgent:
             "ports": {**self._ports, "dns": -1, "grpc": -1, "https": -1, "serf_wan": -1},
             "limits": {"http_max_conns_per_client": max(1, min(_CONNECTIONS, files - _RESERVED))},
             "connect": {"enabled": False},
-            "check_update_interval": "0s",
             "disable_update_check": True,
             "log_level": "warn",
         }

@@ -235,7 +235,7 @@ async def test_no_answer_takes_more_than_its_bounds(fault, watch):
         proxy.suffer(fault)
         begun = time.monotonic()
         with pytest.raises(CommunicationError, match=r"more than|in time"):
-            async with client._asked("GET", "status/leader", seconds=0.5, watch=watch):
+            async with client._http.ask("GET", "status/leader", seconds=0.5, watch=watch):
                 pass
         assert time.monotonic() - begun < 5
         assert proxy.gushed < 40 * 1024 * 1024  # what is read, and what the kernel holds on the way

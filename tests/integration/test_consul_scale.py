@@ -97,8 +97,8 @@ async def test_many_components_over_few_connections(record_property):
                 old, new = truth[name], instance_of(name, 9)
                 for change, found in (
                     (register(client, new), (*old, new)),
-                    (client.update_check(check_id(new), "critical"), old or (new,)),
-                    (client.update_check(check_id(new), "passing"), (*old, new)),
+                    (client.update_check(check_id(new, "ttl"), "critical"), old or (new,)),
+                    (client.update_check(check_id(new, "ttl"), "passing"), (*old, new)),
                     (client.maintain(service_id(new), enable=True), old or (new,)),
                     (client.deregister(service_id(new)), old),
                 ):
