@@ -117,7 +117,7 @@ async def test_servers_are_cut_off_from_their_agent(tmp_path, times):
         consul_agent(cache=CACHE) as agent,
         relay(agent) as one,
         relay(agent) as other,
-        cluster_scene(tmp_path, [one, other], agent) as acted,
+        cluster_scene(tmp_path, [one, other], agent, check="ttl") as acted,
     ):
         acted.begin()
         one.cut()

@@ -40,9 +40,10 @@ def note(record_property) -> Notes:
     return Notes(record_property)
 
 
-async def test_an_instance_is_killed(tmp_path, note):
+@pytest.mark.parametrize("check", ["http", "ttl"])
+async def test_an_instance_is_killed(tmp_path, note, check):
     """Calls leave it at the first refused connections, long before its check fails, and then it is forgotten."""
-    async with scene(tmp_path, note) as acted:
+    async with scene(tmp_path, note, check=check) as acted:
         dead, other = acted.servers
         name, killed = acted.id_of(dead), time.monotonic()
         dead.process.kill()
@@ -68,9 +69,10 @@ async def test_an_instance_is_stopped(tmp_path, note):
         note("ended_seconds", time.monotonic() - begun)
 
 
-async def test_an_instance_hangs(tmp_path, note):
+@pytest.mark.parametrize("check", ["http", "ttl"])
+async def test_an_instance_hangs(tmp_path, note, check):
     """It is left out when its check fails, calls are overtaken until then, and it is taken back when it goes on."""
-    async with scene(tmp_path, note) as acted:
+    async with scene(tmp_path, note, check=check) as acted:
         hanging, other = acted.servers
         await asyncio.sleep(3.2)  # a client learns every three seconds how long calls take, and then what is too long
         name, begun = acted.id_of(hanging), time.monotonic()

@@ -214,16 +214,20 @@ async def _asks_leader(agent: ConsulAgent) -> bool:
 
 
 @asynccontextmanager
-async def cluster_scene(folder: Path, homes: Sequence[Place], client: Place) -> AsyncIterator[ClusterScene]:
+async def cluster_scene(
+    folder: Path, homes: Sequence[Place], client: Place, *, check: str = ""
+) -> AsyncIterator[ClusterScene]:
     """Calls go on during the block, and none of them may fail.
 
     Args:
         folder: of the test.
         homes: where each server announces itself.
         client: where the client looks for them.
+        check: how Consul knows of the servers' health; default: the registry's own.
     """
     async with AsyncExitStack() as stack:
-        servers = await asyncio.gather(*(stack.enter_async_context(server(folder, home)) for home in homes))
+        starting = (stack.enter_async_context(server(folder, home, check=check)) for home in homes)
+        servers = await asyncio.gather(*starting)
         url = f"consul://{client.url.removeprefix('http://')}"
         settings = load_settings({"registry": url}, environ={}, directory=folder)
         mesh = await stack.enter_async_context(Mesh(LedgerClient, settings=settings))

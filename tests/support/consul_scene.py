@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -30,14 +31,15 @@ def to(agent: ConsulAgent, token: str = "") -> ConsulClient:
     return ConsulClient(read_config(agent.url, {"token": token}))
 
 
-def setting(url: str, token: str = "") -> str:
-    """The setting `registry` for the Consul at that URL."""
-    return f"consul://{url.removeprefix('http://')}" + (f"?{urlencode({'token': token})}" if token else "")
+def setting(url: str, **options: str) -> str:
+    """The setting `registry` for the Consul at that URL, with the options that are not empty."""
+    given = urlencode({name: value for name, value in options.items() if value})
+    return f"consul://{url.removeprefix('http://')}?{given}".removesuffix("?")
 
 
 @asynccontextmanager
 async def server(
-    folder: Path, agent: ConsulAgent, *, url: str = "", token: str = "", wait: bool = True
+    folder: Path, agent: ConsulAgent, *, url: str = "", token: str = "", check: str = "", wait: bool = True
 ) -> AsyncIterator[ServerProcess]:
     """A process that serves the ledger and announces it.
 
@@ -46,9 +48,10 @@ async def server(
         agent: where it is announced.
         url: where it finds the agent; default: where the agent is.
         token: its ACL token.
+        check: how Consul knows of its health, "http" or "ttl"; default: the registry's own.
         wait: whether to wait until it is announced.
     """
-    env = {"MESHCORE_REGISTRY": setting(url or agent.url, token), "LEDGER_FOLDER": str(folder)}
+    env = {"MESHCORE_REGISTRY": setting(url or agent.url, token=token, check=check), "LEDGER_FOLDER": str(folder)}
     async with serve(folder, "tests.support.ledger:LedgerModule", env=env, wait=wait) as process:
         yield process
 
@@ -217,6 +220,7 @@ async def scene(
     token: str = "",
     client_token: str = "",
     master: str = "",
+    check: str = "",
 ) -> AsyncIterator[Scene]:
     """Calls go on during the block, and none of them may fail.
 
@@ -233,14 +237,16 @@ async def scene(
         token: of the servers.
         client_token: of the client.
         master: the token to look with.
+        check: how Consul knows of the servers' health.
     """
     async with AsyncExitStack() as stack:
         agent = agent or await stack.enter_async_context(consul_agent(cache=CACHE, keeps_data=keeps_data))
         load = Load()
-        starting = (stack.enter_async_context(server(folder, agent, url=url, token=token)) for _ in range(servers))
+        one = partial(server, folder, agent, url=url, token=token, check=check)
+        starting = (stack.enter_async_context(one()) for _ in range(servers))
         started = await asyncio.gather(*starting)
         settings = load_settings(
-            {"registry": setting(client_url or agent.url, client_token)}, environ={}, directory=folder
+            {"registry": setting(client_url or agent.url, token=client_token)}, environ={}, directory=folder
         )
         overrides = {Interceptors: Interceptors(client=[load.keep_trail])}
         mesh = await stack.enter_async_context(Mesh(WatchedClient, settings=settings, overrides=overrides))

@@ -13,6 +13,7 @@ from meshcore import (
     Service,
     component,
     get,
+    health,
     idempotency_key,
     implementation,
     module,
@@ -78,6 +79,7 @@ class LedgerImpl(Ledger):
 
 
 @implementation()
+@health("/health")
 class LedgerComponentImpl(AbstractComponent, LedgerComponent):
     def startup(self) -> None:
         mark("started").touch()
