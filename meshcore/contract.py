@@ -1,0 +1,271 @@
+"""Contracts: what a component promises its callers, as plain data. They can be saved, served, compared and hashed.
+
+A contract holds what travels and what callers write: names, order and types of parameters, results, declared
+exceptions, HTTP mappings, and the structure of the data. It depends on neither the Python version nor the order of
+sets, so the same interface gives the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+FORM = 1
+"""The version of the form; who reads another one says so, instead of misreading it."""
+
+_DIGEST = 8
+"""Hexadecimal digits. Two versions of a service have the same by chance once in four billion."""
+
+
+class Type(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A type, in words of its own.
+
+    Attributes:
+        kind: `any`, `none`, `bool`, `int`, `float`, `str`, `bytes`, `decimal`, `uuid`, `datetime`, `date`, `time`,
+            `timedelta`; `enum` with its values; `list`, `set`, `tuple`, `map` and `union` with their parts; `ref` with
+            the name of a structure of the service.
+        name: of the structure or the enum; of an enum it is only for people.
+        parts: the types in it; a map's key and value.
+        values: an enum's.
+        limits: such as `ge` and `max_length`, as msgspec calls them.
+    """
+
+    kind: str
+    name: str = ""
+    parts: tuple[Type, ...] = ()
+    values: tuple[int | str, ...] = ()
+    limits: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "union":
+                return " | ".join(map(str, self.parts))
+            case "ref":
+                return self.name
+            case "none":
+                return "None"
+            case "enum":
+                return self.name or f"Literal[{', '.join(map(repr, self.values))}]"
+            case _:
+                parts = ", ".join(map(str, self.parts))
+                limits = ", ".join(f"{name}={value!r}" for name, value in self.limits.items())
+                return self.kind + (f"[{parts}]" if self.parts else "") + (f" ({limits})" if limits else "")
+
+
+class Field(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One field of a structure.
+
+    Attributes:
+        required: whether a reader insists on it.
+        omitted: whether a writer may leave it out.
+        default: as plain data, if it is the same each time.
+    """
+
+    name: str
+    type: Type
+    required: bool = True
+    omitted: bool = False
+    default: Any | UnsetType = UNSET
+
+
+class Structure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dataclass, a struct, a model, a typed dict or a named tuple: they travel alike.
+
+    Attributes:
+        record: it is written as an array, so the order of its fields counts.
+        closed: fields that it does not know are an error, and not ignored.
+        tag: the field, and the value in it, that tell it from others in a union.
+    """
+
+    fields: tuple[Field, ...]
+    record: bool = False
+    closed: bool = False
+    tag: tuple[str, int | str] | None = None
+
+
+class ParameterContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One parameter.
+
+    Attributes:
+        given: by `position`, by `name`, or by `either`.
+        source: `path`, `query` or `body` of a REST request; empty without an HTTP mapping.
+    """
+
+    name: str
+    type: Type
+    required: bool = True
+    default: Any | UnsetType = UNSET
+    given: str = "either"
+    source: str = ""
+    description: str = ""
+
+
+class FaultContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A declared exception: its wire name, its code, and its fields."""
+
+    name: str
+    code: str
+    fields: tuple[Field, ...] = ()
+
+
+class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One method.
+
+    Attributes:
+        repeat: what a caller may rely on: `freely`, `with a key`, or nothing.
+        http: verb and path, empty if REST does not reach it.
+    """
+
+    name: str
+    parameters: tuple[ParameterContract, ...]
+    returns: Type
+    raises: tuple[FaultContract, ...] = ()
+    repeat: str = ""
+    http: str = ""
+    summary: str = ""
+    description: str = ""
+
+
+class ServiceContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One service; `types` are the structures that its methods refer to, by name."""
+
+    name: str
+    methods: tuple[MethodContract, ...]
+    types: dict[str, Structure] = {}
+    description: str = ""
+    digest: str = ""
+
+
+class ComponentContract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One component."""
+
+    name: str
+    services: tuple[ServiceContract, ...]
+    description: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digests of its services in one line, as an instance announces them."""
+        return ",".join(f"{quote(service.name, safe='')}={service.digest}" for service in self.services)
+
+
+class Contract(msgspec.Struct, frozen=True):
+    """What a process serves, or a module declares."""
+
+    meshcore_contract: int
+    components: tuple[ComponentContract, ...]
+
+
+def contract_of(components: Iterable[ComponentContract]) -> Contract:
+    """The contract of several components."""
+    return Contract(FORM, tuple(components))
+
+
+def encode_contract(contract: Contract) -> bytes:
+    """The one way to write it: for files and for the server."""
+    return msgspec.json.format(msgspec.json.encode(contract), indent=2) + b"\n"
+
+
+def decode_contract(data: bytes) -> Contract:
+    """Read what `encode_contract` wrote.
+
+    Raises:
+        ValueError: it is something else; the text says what.
+    """
+    try:
+        form = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("meshcore_contract")
+        if form is None:
+            raise ValueError("it is JSON, but no contract: it has no meshcore_contract")
+        if bytes(form) != str(FORM).encode():
+            raise ValueError(f"it has form {bytes(form).decode(errors='replace')[:20]}, and this is form {FORM}")
+        contract = msgspec.json.decode(data, type=Contract)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"it is no contract: {error}") from error
+    for component in contract.components:
+        for service in component.services:
+            _check_references(service)
+    return contract
+
+
+def digests_of(text: str) -> dict[str, str]:
+    """The digests that an instance announces, by service; what is not understood is left out."""
+    pairs = (each.partition("=") for each in text.split(","))
+    return {unquote(name): digest for name, equals, digest in pairs if equals}
+
+
+def digest_of(service: ServiceContract) -> str:
+    """A short hash of what callers can notice: texts and the names of classes do not count."""
+    essence = _Essence(service.types)
+    methods = [essence.method(method) for method in sorted(service.methods, key=lambda method: method.name)]
+    return hashlib.sha256(msgspec.json.encode(methods)).hexdigest()[:_DIGEST]
+
+
+def kind_in_union(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str]:
+    """What tells the members of a union apart."""
+    if type_.kind != "ref":
+        return type_.kind, ""
+    structure = types[type_.name]
+    return "record" if structure.record else "object", repr(structure.tag) if structure.tag else ""
+
+
+class _Essence:
+    """Contracts without what does not matter: order where it means nothing, names of classes, texts."""
+
+    def __init__(self, types: Mapping[str, Structure]) -> None:
+        self._types = types
+        self._numbers: dict[str, int] = {}
+
+    def method(self, method: MethodContract) -> list[Any]:
+        raises = sorted(method.raises, key=lambda fault: fault.name)
+        return [
+            method.name,
+            [[each.name, each.given, each.source, self.slot(each)] for each in method.parameters],
+            self.type(method.returns),
+            [[fault.name, fault.code, [[each.name, self.slot(each)] for each in fault.fields]] for fault in raises],
+            method.repeat,
+            method.http,
+        ]
+
+    def slot(self, slot: ParameterContract | Field) -> list[Any]:
+        default = [] if isinstance(slot.default, UnsetType) else [slot.default]
+        return [self.type(slot.type), slot.required, getattr(slot, "omitted", False), default]
+
+    def type(self, type_: Type) -> list[Any]:
+        if type_.kind == "ref":
+            return self.structure(type_.name)
+        parts = list(type_.parts)
+        if type_.kind == "union":
+            parts.sort(key=lambda part: kind_in_union(part, self._types))
+        values = sorted(msgspec.json.encode(value).decode() for value in type_.values)
+        return [type_.kind, [self.type(part) for part in parts], values, sorted(type_.limits.items())]
+
+    def structure(self, name: str) -> list[Any]:
+        """A number for what was there before: types may contain themselves."""
+        if name in self._numbers:
+            return ["ref", self._numbers[name]]
+        self._numbers[name] = len(self._numbers)
+        found = self._types[name]
+        fields = found.fields if found.record else sorted(found.fields, key=lambda field: field.name)
+        return [found.record, found.closed, found.tag, [[field.name, self.slot(field)] for field in fields]]
+
+
+def _check_references(service: ServiceContract) -> None:
+    slots = [slot for structure in service.types.values() for slot in structure.fields]
+    slots += [slot for method in service.methods for fault in method.raises for slot in fault.fields]
+    pending = [slot.type for slot in slots]
+    for method in service.methods:
+        pending += [method.returns, *(parameter.type for parameter in method.parameters)]
+    while pending:
+        type_ = pending.pop()
+        pending += type_.parts
+        if type_.kind == "ref" and type_.name not in service.types:
+            raise ValueError(f"it is no contract: service {service.name!r} has no type {type_.name!r}")
+        if type_.kind == "map" and len(type_.parts) != 2:  # noqa: PLR2004 - key and value
+            raise ValueError(f"it is no contract: service {service.name!r} has a map without key and value")
+        if type_.kind in {"list", "set"} and len(type_.parts) != 1:
+            raise ValueError(f"it is no contract: service {service.name!r} has a {type_.kind} without item")

@@ -1,0 +1,72 @@
+"""The contract of what was described: a service's description without what only this process knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from meshcore.contract import (
+    ComponentContract,
+    FaultContract,
+    MethodContract,
+    ParameterContract,
+    ServiceContract,
+    digest_of,
+)
+from meshcore.contract_types import TypeReader, plain_default
+from meshcore.faults import fault_of
+from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
+
+
+def component_contract(component: ComponentDescription) -> ComponentContract:
+    """The contract of a component."""
+    services = tuple(map(service_contract, component.services))
+    return ComponentContract(component.name, services, description=component.description)
+
+
+def service_contract(service: ServiceDescription) -> ServiceContract:
+    """The contract of a service, with its digest."""
+    types = TypeReader(_types(service))
+    methods = tuple(_method(method, types) for method in service.methods)
+    found = ServiceContract(service.name, methods, types.types, service.description)
+    return msgspec.structs.replace(found, digest=digest_of(found))
+
+
+def _types(service: ServiceDescription) -> Iterator[Any]:
+    """All types, in the order in which `_method` asks for them."""
+    for method in service.methods:
+        yield from (parameter.type for parameter in method.parameters)
+        yield method.returns
+        yield from (fault_of(cls).carrier for cls in method.raises)
+
+
+def _method(method: Method, types: TypeReader) -> MethodContract:
+    parameters = tuple(_parameter(parameter, types) for parameter in method.parameters)
+    returns = types.next()
+    faults = [fault_of(cls) for cls in method.raises]
+    return MethodContract(
+        method.name,
+        parameters,
+        returns,
+        tuple(FaultContract(fault.name, fault.code.value, types.next_fields()) for fault in faults),
+        repeat="freely" if method.idempotent else "with a key" if method.idempotency_key is not None else "",
+        http=f"{method.http.verb} {method.http.path}" if method.http else "",
+        summary=method.summary,
+        description=method.description,
+    )
+
+
+def _parameter(parameter: Parameter, types: TypeReader) -> ParameterContract:
+    given = "name" if parameter.keyword_only else "position" if parameter.positional_only else "either"
+    return ParameterContract(
+        parameter.name,
+        types.next(),
+        parameter.required,
+        UNSET if parameter.required else plain_default(parameter.default),
+        given,
+        parameter.source.value if parameter.source else "",
+        parameter.description,
+    )

@@ -1,0 +1,460 @@
+"""Two versions of an interface: what differs, and who can live with it. The codecs are the judge."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcore import Code, Component, Service, component, get, idempotency_key, idempotent, post, raises, service
+from meshcore.changes import compare, compare_services
+from meshcore.codec import JSON, MSGPACK
+from meshcore.contract import contract_of, digest_of
+from meshcore.contract_reader import component_contract, service_contract
+from meshcore.contract_types import TypeReader
+from meshcore.description import describe, describe_component
+from meshcore.type_changes import Difference, TypeComparison
+
+# --- types: what one side writes the other reads, unless it is said to break ------------------------------------------
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+class Level(enum.Enum):
+    LOW = 1
+    HIGH = 2
+
+
+def _at_least(low: int) -> Any:
+    return Annotated[int, msgspec.Meta(ge=low)]
+
+
+def _at_most(length: int) -> Any:
+    return Annotated[str, msgspec.Meta(max_length=length)]
+
+
+def _above(low: int) -> Any:
+    return Annotated[int, msgspec.Meta(gt=low, le=low + 100)]
+
+
+SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (int, st.integers(-(2**63), 2**63 - 1)),
+    (float, st.floats(allow_nan=False, allow_infinity=False)),
+    (str, st.text(st.characters(exclude_categories=["Cs"]), max_size=5)),
+    (bool, st.booleans()),
+    (bytes, st.binary(max_size=3)),
+    (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    (uuid.UUID, st.uuids()),
+    (dt.datetime, st.datetimes(timezones=st.just(dt.UTC))),
+    (dt.date, st.dates()),
+    (dt.time, st.times()),
+    (dt.timedelta, st.timedeltas(dt.timedelta(-999), dt.timedelta(999))),
+    (Size, st.sampled_from(Size)),
+    (Level, st.sampled_from(Level)),
+    (Literal["s"], st.just("s")),
+    (Literal["s", "l", "m"], st.sampled_from(["s", "l", "m"])),
+    (Literal[1, 3], st.sampled_from([1, 3])),
+    (_at_least(0), st.integers(0, 9)),
+    (_at_least(5), st.integers(5, 9)),
+    (_above(4), st.integers(5, 104)),
+    (_above(3), st.integers(4, 103)),
+    (_at_most(2), st.text("ab", max_size=2)),
+    (_at_most(3), st.text("ab", max_size=3)),
+]
+Typed = tuple[Any, st.SearchStrategy[Any]]
+
+
+def structs(inner: st.SearchStrategy[Typed], **options: Any) -> st.SearchStrategy[Typed]:
+    """Structs with some of the fields a, b, c, which may have defaults."""
+
+    @st.composite
+    def build(draw: Callable[..., Any]) -> Typed:
+        fields: list[Any] = []
+        values: dict[str, st.SearchStrategy[Any]] = {}
+        for name in draw(st.lists(st.sampled_from("abc"), unique=True)):
+            type_, strategy = draw(inner)
+            values[name] = strategy
+            if draw(st.booleans()):
+                fields.append((name, type_ | None, None))
+                values[name] = strategy | st.none()
+            else:
+                fields.append((name, type_))
+        required = [each for each in fields if len(each) == 2]
+        optional = [each for each in fields if len(each) == 3]
+        cls = msgspec.defstruct("S", [*required, *optional], **options)
+        names = cls.__struct_fields__
+        return cls, st.builds(cls, *(values[name] for name in names))
+
+    return build()
+
+
+def types() -> st.SearchStrategy[Typed]:
+    """Types, each with a strategy for its values."""
+
+    def deeper(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
+        return st.one_of(
+            inner.map(lambda each: (list[each[0]], st.lists(each[1], max_size=2))),
+            inner.map(lambda each: (dict[str, each[0]], st.dictionaries(st.text("xy"), each[1], max_size=2))),
+            st.lists(inner, min_size=1, max_size=2).map(
+                lambda each: (tuple[tuple(one for one, _ in each)], st.tuples(*(values for _, values in each)))
+            ),
+            structs(inner),
+            structs(inner, forbid_unknown_fields=True),
+            structs(inner, array_like=True),
+            structs(inner, omit_defaults=True),
+        )
+
+    found = st.recursive(st.sampled_from(SCALARS), deeper, max_leaves=4)
+    return found | found.map(lambda each: (each[0] | None, each[1] | st.none()))
+
+
+def differences(old: Any, new: Any, *, sent: bool) -> list[Difference]:
+    """What differs between two types."""
+    before, after = TypeReader([old]), TypeReader([new])
+    comparison = TypeComparison(before.types, after.types, sent=sent)
+    comparison.types(before.next(), after.next(), "it")
+    return comparison.found
+
+
+def check(old: Typed, new: Typed, value: Any, *, sent: bool) -> None:
+    """What nobody calls breaking is read by the other side, in both formats."""
+    (written, _), (read, _) = (old, new) if sent else (new, old)
+    if not any(each.breaking for each in differences(old[0], new[0], sent=sent)):
+        for codec in (JSON, MSGPACK):
+            codec.decoder(read)(codec.encoder(written)(value))
+
+
+@given(data=st.data(), old=types(), new=types(), sent=st.booleans())
+def test_what_is_compatible_is_read(*, data: st.DataObject, old: Typed, new: Typed, sent: bool) -> None:
+    """Whatever the two types are: the comparison may be too careful, but it never promises what codecs do not keep."""
+    check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+
+
+READABLE = [
+    (one, other)
+    for one in SCALARS
+    for other in SCALARS
+    if one is not other and not any(each.breaking for each in differences(one[0], other[0], sent=True))
+]
+
+
+@given(st.data(), st.sampled_from(READABLE))
+def test_what_is_compatible_is_read_for_scalars(data: st.DataObject, pair: tuple[Typed, Typed]) -> None:
+    """The same, for pairs of scalars, of which few are compatible."""
+    check(*pair, data.draw(pair[0][1]), sent=True)
+
+
+@given(data=st.data(), old=structs(st.sampled_from(SCALARS[:3])), sent=st.booleans())
+def test_what_is_compatible_is_read_for_structs(*, data: st.DataObject, old: Typed, sent: bool) -> None:
+    """The same, for structs that differ in few fields."""
+    new = data.draw(structs(st.sampled_from(SCALARS[:3])))
+    check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+
+
+@given(type_=types(), sent=st.booleans())
+def test_a_type_does_not_differ_from_itself(*, type_: Typed, sent: bool) -> None:
+    """No change is found where there is none."""
+    assert differences(type_[0], type_[0], sent=sent) == []
+
+
+@given(types(), types())
+def test_what_is_noticed_is_in_the_digest(old: Typed, new: Typed) -> None:
+    """Services with the same digest do not differ; and a difference, in either direction, is another digest."""
+
+    def taking(type_: Any) -> Any:
+        @service("it")
+        class It(Service):
+            @abstractmethod
+            async def go(self, value: Any) -> None: ...
+
+        It.go.__annotations__["value"] = type_
+        return service_contract(describe(It))
+
+    before, after = taking(old[0]), taking(new[0])
+    assert (before.digest == after.digest) == (compare_services("c", before, after) == [])
+
+
+class Old:
+    """The types of the old version; each has a counterpart of the same name in `New`."""
+
+    @dataclass
+    class Item:
+        sku: str
+        price: int = 0
+        parts: tuple[Old.Item, ...] = ()
+
+    class Colour(enum.Enum):
+        RED = "red"
+        BLUE = "blue"
+
+    class Point(NamedTuple):
+        x: int
+        y: int
+
+    class Options(TypedDict):
+        depth: int
+
+    Shape = msgspec.defstruct("Shape", [("a", int)], tag="shape")
+
+
+class New:
+    @dataclass
+    class Item:
+        sku: str
+        price: float = 0
+        note: str = ""
+        parts: tuple[New.Item, ...] = ()
+
+    class Colour(enum.Enum):
+        RED = "red"
+        GREEN = "green"
+
+    class Point(NamedTuple):
+        y: int
+        x: int
+
+    class Options(TypedDict):
+        depth: NotRequired[int]
+
+    Shape = msgspec.defstruct("Shape", [("a", int)], tag="form")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sent", "received"),
+    [
+        (int, str, ["! it is now str, was int"], ["! it is now str, was int"]),
+        (int, float, ["it is now float, was int"], ["! it is now float, was int"]),
+        (float, int, ["! it is now int, was float"], ["it is now int, was float"]),
+        (str, Any, ["it is now any, was str"], ["! it is now any, was str"]),
+        (str, str | None, ["it may be None too"], ["! it may now be None, which callers do not expect"]),
+        (int | None, int, ["! it is no longer None"], ["it is never None any more"]),
+        (int | None, int | str, ["! it is no longer None", "it may be str too"], None),
+        (list[int], set[int], ["it is now set[int], was list[int]"], ["it is now set[int], was list[int]"]),
+        (tuple[int, int], tuple[int], ["! it has 1 items now, had 2"], ["! it has 1 items now, had 2"]),
+        (dict[str, int], dict[str, str], ["! it{} is now str, was int"], ["! it{} is now str, was int"]),
+        (int, _at_least(1), ["! it is now int (ge=1), was int"], ["it is now int (ge=1), was int"]),
+        (_at_least(1), _at_least(0), ["it is now int (ge=0), was int (ge=1)"], None),
+        (
+            Old.Colour,
+            New.Colour,
+            ["! it: 'blue' is no longer taken", "it: 'green' is taken too"],
+            ["it: 'blue' does not come any more", "! it: 'green' may come now, which callers do not know"],
+        ),
+        (
+            list[Old.Item],
+            list[New.Item],
+            ["it[].price is now float, was int", "it[].note is new and optional"],
+            ["! it[].price is now float, was int", "it[].note is new"],
+        ),
+        (
+            New.Item,
+            Old.Item,
+            ["! it.price is now int, was float", "! it.note is gone: what callers put there is lost"],
+            ["it.price is now int, was float", "it.note is gone, and callers take its default"],
+        ),
+        (Old.Point, New.Point, ["! it has its items in another order: y, x; was x, y"], None),
+        (
+            Old.Options,
+            New.Options,
+            ["it.depth is now optional"],
+            ["! it.depth may be left out now, and callers need it"],
+        ),
+        (Old.Shape, New.Shape, ["! it is told apart by type='form' now, was by type='shape'"], None),
+        (Old.Point, Old.Options, ["! it is written as an object now"], ["! it is written as an object now"]),
+    ],
+)
+def test_differences_in_words(old: Any, new: Any, sent: list[str], received: list[str] | None) -> None:
+    """Each difference is one sentence with its place; the same may be fine one way and breaking (!) the other."""
+    assert marked(differences(old, new, sent=True)) == sent
+    if received is not None:
+        assert marked(differences(old, new, sent=False)) == received
+
+
+def marked(found: list[Any]) -> list[str]:
+    """Differences or changes as text, breaking ones with an exclamation mark."""
+    return [("! " if each.breaking else "") + getattr(each, "text", "") for each in found]
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+class Sold(Exception):
+    def __init__(self, sku: str) -> None:
+        super().__init__(sku)
+        self.sku = sku
+
+
+class Gone(Exception):
+    code = Code.NOT_FOUND
+
+
+def sold(**more: Any) -> type[Exception]:
+    """Another version of `Sold`."""
+
+    def init(self: Any, sku: str, left: int) -> None:
+        self.sku, self.left = sku, left
+
+    return type("Sold", (Exception,), {"__init__": init, **more})
+
+
+class Place:
+    """Versions of a method."""
+
+    async def base(self: Any, sku: str, count: int = 1) -> str: ...
+    async def renamed(self: Any, article: str, count: int = 1) -> str: ...
+    async def reordered(self: Any, count: int, sku: str) -> str: ...
+    async def swapped(self: Any, sku: str, count: int) -> str: ...
+    async def shorter(self: Any, sku: str) -> str: ...
+    async def longer(self: Any, sku: str, count: int = 1, note: str = "") -> str: ...
+    async def demanding(self: Any, sku: str, count: int, priority: int) -> str: ...
+    async def between(self: Any, sku: str, note: str = "", count: int = 1) -> str: ...
+    async def named(self: Any, sku: str, *, count: int = 1) -> str: ...
+    async def other_default(self: Any, sku: str, count: int = 2) -> str: ...
+    async def nothing(self: Any, sku: str, count: int = 1) -> None: ...
+
+
+def offering(**functions: Any) -> Any:
+    """The contract of a component whose service has these methods."""
+    members = {name: abstractmethod(function) for name, function in functions.items()}
+    cls = service("orders")(type("Orders", (Service,), members))
+
+    @component("shop", services=[cls])
+    class Shop(Component): ...
+
+    problems: list[str] = []
+    found = contract_of([component_contract(describe_component(Shop, problems))])
+    assert not problems
+    return found
+
+
+def fresh(function: Any, *marks: Any) -> Any:
+    """A copy of a function, with marks of its own."""
+    copy = type(function)(function.__code__, globals(), "place", function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__annotations__ = dict(function.__annotations__)
+    for mark in marks:
+        copy = mark(copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (Place.base, Place.base, []),
+        (Place.base, Place.renamed, ["! parameter 1 'sku' is now called 'article'"]),
+        (
+            Place.base,
+            Place.reordered,
+            ["! parameter 2 'count' is now required", "! parameters are in another order: count, sku; was sku, count"],
+        ),
+        (Place.base, Place.swapped, ["! parameter 2 'count' is now required"]),
+        (Place.swapped, Place.base, ["parameter 2 'count' is now optional"]),
+        (Place.base, Place.shorter, ["! parameter 2 'count' is gone"]),
+        (Place.shorter, Place.base, ["parameter 2 'count' is new and optional"]),
+        (Place.base, Place.longer, ["parameter 3 'note' is new and optional"]),
+        (Place.swapped, Place.demanding, ["! parameter 3 'priority' is new and required"]),
+        (Place.base, Place.between, ["! parameter 2 'note' is new and not last, so those after it have moved"]),
+        (Place.base, Place.named, ["! parameter 2 'count' is given by name only now"]),
+        (Place.named, Place.base, ["parameter 2 'count' is given by position or name now"]),
+        (Place.base, Place.other_default, ["parameter 2 'count': default is now 2, was 1"]),
+        (Place.base, Place.nothing, ["! result is now None, was str"]),
+    ],
+)
+def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
+    """Parameters by name and position, and results."""
+    assert marked(compare(offering(place=fresh(old)), offering(place=fresh(new)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ([], [raises(Sold)], ["may raise Sold now; callers that do not know it get a RemoteError"]),
+        ([raises(Sold)], [], ["Sold is not declared any more"]),
+        ([raises(Sold)], [raises(sold())], ["Sold.left is new"]),
+        ([raises(sold())], [raises(Sold)], ["! Sold.left is gone, and callers need it"]),
+        (
+            [raises(Sold)],
+            [raises(sold(code=Code.NOT_FOUND))],
+            ["Sold has the code not_found now, had failed_precondition", "Sold.left is new"],
+        ),
+        ([], [post("/orders")], ["REST reaches it now: POST /orders"]),
+        ([post("/orders")], [], ["! REST does not reach it any more, was POST /orders"]),
+        ([post("/orders")], [post("/order")], ["! REST reaches it as POST /order now, was POST /orders"]),
+        (
+            [get("/{sku}")],
+            [get("/x/{count}")],
+            [
+                "! parameter 1 'sku' is in the query of a REST request now, was in the path",
+                "! parameter 2 'count' is in the path of a REST request now, was in the query",
+                "! REST reaches it as GET /x/{count} now, was GET /{sku}",
+            ],
+        ),
+        ([], [idempotent], ["may be repeated freely, before it must not be repeated"]),
+        ([idempotent], [], ["! must not be repeated, before it may be repeated freely"]),
+        ([idempotent], [idempotency_key()], ["! may be repeated with a key, before it may be repeated freely"]),
+        ([idempotency_key()], [idempotent], ["may be repeated freely, before it may be repeated with a key"]),
+    ],
+)
+def test_changes_of_what_is_declared(old: list[Any], new: list[Any], expected: list[str]) -> None:
+    """Exceptions, HTTP mappings, and what callers may rely on when they repeat."""
+    assert marked(compare(offering(place=fresh(Place.base, *old)), offering(place=fresh(Place.base, *new)))) == expected
+
+
+def test_methods_services_and_components_come_and_go() -> None:
+    """What is new is fine, what is gone is not, and each says where."""
+    old, new = (
+        offering(place=fresh(Place.base), find=fresh(Place.shorter)),
+        offering(place=fresh(Place.base), get=fresh(Place.shorter)),
+    )
+    assert [str(each) for each in compare(old, new)] == ["orders.find: is gone", "orders.get: is new"]
+    assert [each.breaking for each in compare(old, new)] == [True, False]
+    assert [(str(each), each.breaking) for each in compare(contract_of([]), new)] == [("component shop: is new", False)]
+    assert [(str(each), each.breaking) for each in compare(old, contract_of([]))] == [("component shop: is gone", True)]
+    (shop,) = old.components
+    empty = contract_of([msgspec.structs.replace(shop, services=())])
+    assert [(str(each), each.breaking) for each in compare(empty, old)] == [("orders: is new", False)]
+    assert [(str(each), each.breaking) for each in compare(old, empty)] == [("orders: is gone", True)]
+
+
+FUNCTIONS = [
+    Place.base,
+    Place.renamed,
+    Place.reordered,
+    Place.swapped,
+    Place.shorter,
+    Place.longer,
+    Place.demanding,
+    Place.between,
+    Place.named,
+    Place.other_default,
+    Place.nothing,
+]
+MARKS = [raises(Sold), raises(Gone), post("/{sku}"), get("/{sku}"), idempotent, idempotency_key()]
+
+
+@given(*[st.tuples(st.sampled_from(FUNCTIONS), st.sampled_from([None, *MARKS])) for _ in range(2)])
+def test_changes_and_digests_agree(old: Any, new: Any) -> None:
+    """Two versions have the same digest exactly if nothing differs between them; and going back is as visible."""
+
+    def built(function: Any, mark: Any) -> Any:
+        marks = [mark] if mark is not None and "sku" in function.__annotations__ else []
+        return offering(place=fresh(function, *marks))
+
+    before, after = built(*old), built(*new)
+    same = before.components[0].digest == after.components[0].digest
+    assert same == (compare(before, after) == []) == (compare(after, before) == [])
+    service_ = before.components[0].services[0]
+    assert digest_of(service_) == service_.digest
