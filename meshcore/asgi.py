@@ -29,16 +29,18 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         ready: whether calls are welcome.
         health: of a component.
         report: of the whole process.
+        contract: what it promises, encoded.
     """
 
     identity: dict[str, Any]
     ready: Callable[[], bool]
     health: HealthOf
     report: Callable[[], Awaitable[dict[str, Any]]]
+    contract: bytes
 
 
 class MeshAsgi:
-    """Serves `/invoke`, the REST routes, each component's health path, `/livez`, `/readyz` and `/report`."""
+    """Serves `/invoke`, REST routes, each component's health path, `/livez`, `/readyz`, `/report`, `/contract`."""
 
     def __init__(
         self, server: Server, hosted: Iterable[Hosted], probes: Probes, *, max_body: int, max_depth: int, debug: bool
@@ -50,6 +52,7 @@ class MeshAsgi:
             Route("/livez", _livez(probes)),
             Route("/readyz", _readyz(probes)),
             Route("/report", _report(probes)),
+            Route("/contract", _contract(probes)),
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *rest_routes(server, components, max_body=max_body, max_depth=max_depth),
         ]
@@ -97,3 +100,10 @@ def _report(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
         return _json(await probes.report())
 
     return report
+
+
+def _contract(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def contract(request: Request) -> Response:  # noqa: ARG001
+        return Response(probes.contract, media_type="application/json")
+
+    return contract

@@ -20,7 +20,7 @@ from meshcore.marks import find_mark
 from meshcore.modules import classes_of, modules_of
 from meshcore.ports import Channel
 
-RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"))
+RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"), ("GET", "/contract"))
 
 
 _NO_OVERRIDES: Mapping[Any, object] = {}

@@ -40,6 +40,7 @@ async def explain(settings: Settings, typed: str, channel: str) -> None:
     async with Mesh(client, settings=settings) as mesh:
         with suppress(CommunicationError):  # the explanation says so
             await mesh.wait_for(service.interface, timeout=_LOOK)
+            await mesh.runtime.compare_contracts(service.interface)
         found = mesh.why(service.interface, method.name, channel)
     console = _console()
     console.print(f"{found.method} of {found.component}, over {found.channel or 'no channel'}: {found.choice}")
@@ -54,6 +55,8 @@ async def explain(settings: Settings, typed: str, channel: str) -> None:
     for each in found.instances:
         instances.add_row(each.instance, each.url, each.zone, str(each.weight), each.state)
     console.print(instances)
+    for remark in found.contract:
+        console.print(remark)
 
 
 def _table(*headings: str) -> Table:

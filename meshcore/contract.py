@@ -7,7 +7,6 @@ sets, so the same interface gives the same bytes everywhere.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -17,9 +16,6 @@ from msgspec import UNSET, UnsetType
 
 FORM = 1
 """The version of the form; who reads another one says so, instead of misreading it."""
-
-_DIGEST = 8
-"""Hexadecimal digits. Two versions of a service have the same by chance once in four billion."""
 
 
 class Type(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -198,60 +194,12 @@ def digests_of(text: str) -> dict[str, str]:
     return {unquote(name): digest for name, equals, digest in pairs if equals}
 
 
-def digest_of(service: ServiceContract) -> str:
-    """A short hash of what callers can notice: texts and the names of classes do not count."""
-    essence = _Essence(service.types)
-    methods = [essence.method(method) for method in sorted(service.methods, key=lambda method: method.name)]
-    return hashlib.sha256(msgspec.json.encode(methods)).hexdigest()[:_DIGEST]
-
-
 def kind_in_union(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str]:
     """What tells the members of a union apart."""
     if type_.kind != "ref":
         return type_.kind, ""
     structure = types[type_.name]
     return "record" if structure.record else "object", repr(structure.tag) if structure.tag else ""
-
-
-class _Essence:
-    """Contracts without what does not matter: order where it means nothing, names of classes, texts."""
-
-    def __init__(self, types: Mapping[str, Structure]) -> None:
-        self._types = types
-        self._numbers: dict[str, int] = {}
-
-    def method(self, method: MethodContract) -> list[Any]:
-        raises = sorted(method.raises, key=lambda fault: fault.name)
-        return [
-            method.name,
-            [[each.name, each.given, each.source, self.slot(each)] for each in method.parameters],
-            self.type(method.returns),
-            [[fault.name, fault.code, [[each.name, self.slot(each)] for each in fault.fields]] for fault in raises],
-            method.repeat,
-            method.http,
-        ]
-
-    def slot(self, slot: ParameterContract | Field) -> list[Any]:
-        default = [] if isinstance(slot.default, UnsetType) else [slot.default]
-        return [self.type(slot.type), slot.required, getattr(slot, "omitted", False), default]
-
-    def type(self, type_: Type) -> list[Any]:
-        if type_.kind == "ref":
-            return self.structure(type_.name)
-        parts = list(type_.parts)
-        if type_.kind == "union":
-            parts.sort(key=lambda part: kind_in_union(part, self._types))
-        values = sorted(msgspec.json.encode(value).decode() for value in type_.values)
-        return [type_.kind, [self.type(part) for part in parts], values, sorted(type_.limits.items())]
-
-    def structure(self, name: str) -> list[Any]:
-        """A number for what was there before: types may contain themselves."""
-        if name in self._numbers:
-            return ["ref", self._numbers[name]]
-        self._numbers[name] = len(self._numbers)
-        found = self._types[name]
-        fields = found.fields if found.record else sorted(found.fields, key=lambda field: field.name)
-        return [found.record, found.closed, found.tag, [[field.name, self.slot(field)] for field in fields]]
 
 
 def _check_references(service: ServiceContract) -> None:

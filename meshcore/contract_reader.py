@@ -14,8 +14,8 @@ from meshcore.contract import (
     MethodContract,
     ParameterContract,
     ServiceContract,
-    digest_of,
 )
+from meshcore.contract_digest import digest_of
 from meshcore.contract_types import TypeReader, plain_default
 from meshcore.faults import fault_of
 from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription

@@ -24,7 +24,7 @@ class Instance(msgspec.Struct, frozen=True):
         version: the version that its operator gave it, free text.
         zone: where it runs, free text.
         weight: its share of the calls relative to the others.
-        digest: of the contract that it serves.
+        digest: of the contract that it serves: one for each service, see `contract.ComponentContract.digest`.
         health: the URL that answers with the component's health (200 for OK, 429 for WARNING, 500 for ERROR), empty if
             there is none.
     """

@@ -8,17 +8,21 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self, cast
+
+import msgspec
 
 from meshcore.adapters import installed_channels, load_channel, make_registry, make_value_source
 from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
 from meshcore.client import Limit
 from meshcore.components import AbstractComponent, Component, ComponentStatus
+from meshcore.contract import Contract, contract_of
+from meshcore.contract_reader import component_contract
 from meshcore.doors import Bridge, Workers
 from meshcore.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.healthcheck import HealthCheckManager, HealthChecksMark, health_problems
@@ -28,6 +32,7 @@ from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
 from meshcore.live import LiveValues
 from meshcore.marks import find_mark
+from meshcore.mismatch import Mismatches
 from meshcore.modules import recipes_of_module
 from meshcore.once import Once
 from meshcore.policies import Policies
@@ -55,6 +60,7 @@ class Runtime:
         self._overrides = overrides
         self._stack = AsyncExitStack()
         self._routes: dict[str, Route] = {}
+        self._mismatches: dict[str, Mismatches] = {}
         self._components: list[tuple[Hosted, Component]] = []
 
     async def __aenter__(self) -> Self:
@@ -70,7 +76,13 @@ class Runtime:
         """Stop, in reverse order of the start."""
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _start(self, stack: AsyncExitStack) -> None:
+    async def problems(self) -> list[str]:
+        """Everything that would keep this from starting; nothing is started."""
+        async with AsyncExitStack() as stack:
+            return await self._check(stack)
+
+    async def _check(self, stack: AsyncExitStack) -> list[str]:
+        """Read what is declared and prepare what does not run; all that is wrong with it."""
         settings = self.settings
         self.catalog = Catalog(self._module, self._overrides)
         self._entries = installed_channels()
@@ -98,12 +110,17 @@ class Runtime:
                 self.proxies.check_channel(settings.preferred_channel)
             except LocalError as error:
                 problems.append(f"setting preferred_channel: {error.message}")
-        if problems:
-            raise ConfigurationError(f"{self._module.__name__} cannot start", dict.fromkeys(problems))
+        self._bridge, self._values = bridge, values
+        return list(dict.fromkeys(problems))
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings = self.settings
+        if problems := await self._check(stack):
+            raise ConfigurationError(f"{self._module.__name__} cannot start", problems)
         self.proxies.preferred = settings.preferred_channel
         for doubt in self.policies.doubts(self.catalog.components):
             log.warning(doubt)
-        values.keep(self.injector.live)
+        self._values.keep(self.injector.live)
         await stack.enter_async_context(self.injector)
         self.registry: ComponentRegistry = await self.injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(self.registry)
@@ -123,7 +140,7 @@ class Runtime:
         once = [Once(settings.idempotency_memory, settings.max_depth)] if keyed else []
         self.handler = compose(self._dispatch, *interceptors.server, *once)
         self.proxies.open(self.handler, interceptors, Limit(settings.max_calls))
-        stack.callback(bridge.close)
+        stack.callback(self._bridge.close)
         stack.callback(self.proxies.close)
         for hosted in self.catalog.hosted:
             await stack.enter_async_context(self._running(hosted))
@@ -220,8 +237,20 @@ class Runtime:
             traffic = Traffic(component.name, rules, time.monotonic, random.Random())
             route = Route(component, self.registry, self.known, self._make_channel, traffic, self.identity)
             self._routes[component.name] = route
-            self._following.start(route)
+            mismatches = self._mismatches[component.name] = Mismatches(component, self.settings.max_body)
+            self._following.start(route.follow(), f"meshcore.route {component.name}")
+            self._following.start(mismatches.follow(route), f"meshcore.mismatch {component.name}")
         return route
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What this process serves."""
+        return contract_of(component_contract(hosted.component) for hosted in self.catalog.hosted)
+
+    async def compare_contracts(self, interface: type) -> None:
+        """Compare what the instances seen so far serve with what is declared here, unless that has been done."""
+        route = self.route(self.catalog.component_of(interface))
+        await self._mismatches[route.component.name].look(route.instances)
 
     def why(self, interface: type, name: str, wanted: str) -> Explanation:
         """Why a call made now would go where it goes."""
@@ -237,7 +266,10 @@ class Runtime:
         resolved = self.policies.of_method(component, service, method)
         if self.is_local(interface) and wanted in {"", LOCAL}:
             return explain_local(component.name, method, resolved)
-        return explain(self.route(component), method, resolved, wanted, self.proxies.preferred)
+        route = self.route(component)
+        found = explain(route, method, resolved, wanted, self.proxies.preferred)
+        remarks = self._mismatches[component.name].remarks(route.instances, method)
+        return msgspec.structs.replace(found, contract=remarks)
 
     async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
         cls = self.catalog.channels.get(name) or load_channel(self._entries[name])
@@ -263,6 +295,7 @@ class Runtime:
         """
         found: list[Instance] = []
         problems: list[str] = []
+        digests = {component.name: component.digest for component in self.contract.components}
         for hosted, component in self._components:
             name = hosted.component.name
             addresses = tuple(component.get_addresses(base_url))
@@ -280,6 +313,7 @@ class Runtime:
                 zone=settings.zone,
                 weight=settings.weight,
                 health=f"{base_url.rstrip('/')}{hosted.health_path}" if hosted.health_path else "",
+                digest=digests[name],
             )
             objection = self.registry.objection(instance)
             if objection:
@@ -298,7 +332,7 @@ class Runtime:
 
 
 class _Following:
-    """The tasks that follow routes; they never end by themselves."""
+    """The tasks that follow routes."""
 
     def __init__(self) -> None:
         self._group = asyncio.TaskGroup()
@@ -308,10 +342,9 @@ class _Following:
         await self._group.__aenter__()
         return self
 
-    def start(self, route: Route) -> None:
-        """Follow a route until the end."""
-        name = f"meshcore.route {route.component.name}"
-        self._tasks.append(self._group.create_task(route.follow(), name=name))
+    def start(self, following: Coroutine[Any, Any, None], name: str) -> None:
+        """Run it until the end of the mesh."""
+        self._tasks.append(self._group.create_task(following, name=name))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

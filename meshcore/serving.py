@@ -14,6 +14,7 @@ import msgspec
 from meshcore.announcement import Announcement, server_identity
 from meshcore.asgi import MeshAsgi, Probes
 from meshcore.body import Receive, Scope, Send
+from meshcore.contract import encode_contract
 from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.lag import lag_reported
 from meshcore.mesh import Mesh
@@ -100,6 +101,7 @@ class MeshApp:
                 ready=self._ready,
                 health=runtime.component_health,
                 report=self.report,
+                contract=encode_contract(runtime.contract),
             )
             self._asgi = MeshAsgi(
                 server,

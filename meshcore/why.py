@@ -50,6 +50,7 @@ class Explanation(msgspec.Struct, frozen=True):
         retries: how many retries the budget of the component grants now.
         instances: all that can be reached over the channel, by id.
         problem: why nobody can be asked, empty if somebody can.
+        contract: how what the instances serve differs from what is declared here, as far as it concerns the method.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Explanation(msgspec.Struct, frozen=True):
     retries: float = 0.0
     instances: tuple[Standing, ...] = ()
     problem: str = ""
+    contract: tuple[str, ...] = ()
 
 
 _CHOICES = {

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from meshcore import Code, Component, Service, component, get, idempotency_key, idempotent, post, raises, service
 from meshcore.changes import compare, compare_services
 from meshcore.codec import JSON, MSGPACK
-from meshcore.contract import contract_of, digest_of
+from meshcore.contract import contract_of
+from meshcore.contract_digest import digest_of
 from meshcore.contract_reader import component_contract, service_contract
 from meshcore.contract_types import TypeReader
 from meshcore.description import describe, describe_component
