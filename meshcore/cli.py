@@ -134,6 +134,36 @@ def build() -> "Typer":
 
             asyncio.run(commands.explain(_settings(context.obj, module=module, registry=registry), method, channel))
 
+    @app.command()
+    def describe(
+        context: Context,
+        module: Annotated[str, Argument(help="A module, as package.module:Class.")] = "",
+        *,
+        as_json: Annotated[bool, Option("--json", help="Print what `diff` takes.")] = False,
+    ) -> None:
+        """Show what a module offers: services, methods, types; or everything that keeps it from starting."""
+        with _one_line(debug=context.obj):
+            from meshcore import contract_commands
+
+            asyncio.run(contract_commands.describe(_settings(context.obj, module=module or None), as_json=as_json))
+
+    @app.command()
+    def diff(
+        context: Context,
+        old: Annotated[str, Argument(help="A module, a file of `describe --json`, or the URL of a server.")],
+        new: Annotated[str, Argument(help="Likewise.")],
+        *,
+        as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """List what changes for callers of OLD that meet NEW. The exit status is 1 if something breaks them."""
+        with _one_line(debug=context.obj):
+            from meshcore import contract_commands
+
+            def settings_for(module: str) -> "Settings":
+                return _settings(context.obj, module=module)
+
+            sys.exit(0 if asyncio.run(contract_commands.diff(settings_for, old, new, as_json=as_json)) else 1)
+
     return app
 
 

@@ -42,7 +42,7 @@ async def explain(settings: Settings, typed: str, channel: str) -> None:
             await mesh.wait_for(service.interface, timeout=_LOOK)
             await mesh.runtime.compare_contracts(service.interface)
         found = mesh.why(service.interface, method.name, channel)
-    console = _console()
+    console = make_console()
     console.print(f"{found.method} of {found.component}, over {found.channel or 'no channel'}: {found.choice}")
     rules = _table("rule", "value", "from")
     for name, (value, source) in found.rules.items():
@@ -66,7 +66,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _console() -> Console:
+def make_console() -> Console:
     """What is piped into another program must not be cut at the width of a terminal that is not there."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     return Console(width=width, soft_wrap=True, highlight=False)
@@ -88,7 +88,7 @@ async def list_instances(settings: Settings) -> None:
     if not table.row_count:
         print(f"nothing is announced in {settings.registry}", file=sys.stderr)
         return
-    _console().print(table)
+    make_console().print(table)
 
 
 async def call(settings: Settings, typed: str, texts: Sequence[str], channel: str) -> str:

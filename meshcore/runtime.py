@@ -20,6 +20,7 @@ from meshcore.adapters import installed_channels, load_channel, make_registry, m
 from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
 from meshcore.client import Limit
+from meshcore.codec import Limits
 from meshcore.components import AbstractComponent, Component, ComponentStatus
 from meshcore.contract import Contract, contract_of
 from meshcore.contract_reader import component_contract
@@ -39,6 +40,7 @@ from meshcore.policies import Policies
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
 from meshcore.proxies import LOCAL, Interceptors, Proxies
 from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object
+from meshcore.rest_arguments import RequestReader
 from meshcore.route import Route
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings
@@ -79,7 +81,15 @@ class Runtime:
     async def problems(self) -> list[str]:
         """Everything that would keep this from starting; nothing is started."""
         async with AsyncExitStack() as stack:
-            return await self._check(stack)
+            problems = await self._check(stack)
+        for hosted in self.catalog.hosted:
+            for method in (method for service in hosted.component.services for method in service.methods):
+                if method.http is not None:
+                    try:
+                        RequestReader(method, Limits())
+                    except ConfigurationError as error:
+                        problems += error.problems
+        return list(dict.fromkeys(problems))
 
     async def _check(self, stack: AsyncExitStack) -> list[str]:
         """Read what is declared and prepare what does not run; all that is wrong with it."""
