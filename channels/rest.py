@@ -20,6 +20,7 @@ from meshcore.interface import ComponentDescription, HttpMapping, Method
 from meshcore.parameters import TextParameter
 from meshcore.paths import PathTemplate, quote_text
 from meshcore.ports import ChannelOptions
+from meshcore.problem import CONTENT_TYPE as PROBLEM_TYPE
 from meshcore.problem import ProblemReader
 
 _SUCCESS = range(200, 300)
@@ -33,7 +34,7 @@ class RestChannel(HTTPChannel):
         """Prepare all methods that are mapped to HTTP.
 
         Raises:
-            ConfigurationError: a parameter in path or query has no form as text.
+            ConfigurationError: a parameter in path, query or headers has no form as text.
         """
         super().bind(component, options)
         limits = Limits(max_depth=options.max_depth)
@@ -59,13 +60,14 @@ class RestChannel(HTTPChannel):
             raise LocalError(Code.UNIMPLEMENTED, text)
         url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
         body = operation.body(call.arguments)
-        headers = _NO_BODY if body is None else _JSON_BODY
+        headers = operation.headers(call.arguments, has_body=body is not None)
         answer = await self.exchange(call, operation.verb, url, headers, body)
         return operation.result(answer, endpoint)
 
 
-_NO_BODY: dict[str, str] = {}
-_JSON_BODY = {"content-type": JSON.content_type}
+_ACCEPTED = f"{JSON.content_type}, {PROBLEM_TYPE}"
+_NO_BODY = {"accept": _ACCEPTED}
+_JSON_BODY = {"accept": _ACCEPTED, "content-type": JSON.content_type}
 
 
 class _Operation:
@@ -82,7 +84,15 @@ class _Operation:
         at = {parameter.name: index for index, parameter in enumerate(method.parameters)}
         texts = {each.name: TextParameter(method, each) for each in method.parameters if each.source is not Source.BODY}
         self._path = [(at[name], texts.pop(name)) for name in self._template.names]
-        self._query = [(at[name], quote_text(name), text) for name, text in texts.items()]
+        by_source = {each.name: each.source for each in method.parameters}
+        self._headers = [
+            (at[name], text.name, text) for name, text in texts.items() if by_source[name] is Source.HEADER
+        ]
+        self._query = [
+            (at[name], quote_text(text.name), text)
+            for name, text in texts.items()
+            if by_source[name] is not Source.HEADER
+        ]
         bodies = [each for each in method.parameters if each.source is Source.BODY]
         self._body = (at[bodies[0].name], JSON.encoder(bodies[0].type)) if bodies else None
         self._read = JSON.decoder(method.returns, limits)
@@ -102,6 +112,25 @@ class _Operation:
             for value in self._texts(text, arguments[at])
         )
         return f"{path}?{query}" if query else path
+
+    def headers(self, arguments: tuple[Any, ...], *, has_body: bool) -> dict[str, str]:
+        """The headers that depend on the arguments and the body.
+
+        Raises:
+            LocalError: an argument has no form there.
+        """
+        fixed = _JSON_BODY if has_body else _NO_BODY
+        if not self._headers:
+            return fixed
+        found: dict[str, str] = dict(fixed)
+        for at, name, text in self._headers:
+            try:
+                value = text.write_header(arguments[at])
+            except EncodeError as error:
+                raise self._unfit(text.label, error) from error
+            if value is not None:
+                found[name] = value
+        return found
 
     def body(self, arguments: tuple[Any, ...]) -> bytes | None:
         """The body, None for none.

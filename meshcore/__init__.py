@@ -19,6 +19,8 @@ from meshcore.components import AbstractComponent, Component, ComponentStatus
 from meshcore.declare import (
     Body,
     Content,
+    Header,
+    HeaderParam,
     Path,
     PathParam,
     Query,
@@ -97,6 +99,8 @@ __all__ = [
     "Failed",
     "FirstURLSelector",
     "Handler",
+    "Header",
+    "HeaderParam",
     "HealthCheckManager",
     "HealthStatus",
     "Instance",

@@ -68,6 +68,7 @@ class HttpMark(msgspec.Struct, frozen=True):
     summary: str
     description: str
     tags: tuple[str, ...]
+    status: int = 200
 
 
 class RaisesMark(msgspec.Struct, frozen=True):
@@ -141,33 +142,51 @@ def channel(name: str) -> Callable[[C], C]:
     return lambda cls: add_mark(cls, ChannelMark(name))
 
 
-def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[str]) -> Callable[[F], F]:
-    return lambda function: add_mark(function, HttpMark(verb, path, summary, description, tuple(tags)))
+def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[str], status: int) -> Callable[[F], F]:
+    return lambda function: add_mark(function, HttpMark(verb, path, summary, description, tuple(tags), status))
 
 
-def get(path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = ()) -> Callable[[F], F]:
+def get(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
     """Map the method to HTTP GET; it is idempotent by that."""
-    return _http("GET", path, summary, description, tags)
+    return _http("GET", path, summary, description, tags, status)
 
 
-def post(path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = ()) -> Callable[[F], F]:
-    """Map the method to HTTP POST."""
-    return _http("POST", path, summary, description, tags)
+def post(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP POST.
+
+    Args:
+        path: below the interface's prefix; parameters stand in it in braces.
+        summary: for documents; default: the first paragraph of the docstring.
+        description: for documents; default: the rest of the docstring.
+        tags: for documents; default: the name of the service.
+        status: of an answer that is no error: 201 for what creates something, 204 for one without a body.
+    """
+    return _http("POST", path, summary, description, tags, status)
 
 
-def put(path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = ()) -> Callable[[F], F]:
+def put(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
     """Map the method to HTTP PUT; it is idempotent by that (RFC 9110, 9.2.2)."""
-    return _http("PUT", path, summary, description, tags)
+    return _http("PUT", path, summary, description, tags, status)
 
 
-def patch(path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = ()) -> Callable[[F], F]:
+def patch(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
     """Map the method to HTTP PATCH."""
-    return _http("PATCH", path, summary, description, tags)
+    return _http("PATCH", path, summary, description, tags, status)
 
 
-def delete(path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = ()) -> Callable[[F], F]:
+def delete(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
     """Map the method to HTTP DELETE; it is idempotent by that (RFC 9110, 9.2.2)."""
-    return _http("DELETE", path, summary, description, tags)
+    return _http("DELETE", path, summary, description, tags, status)
 
 
 def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
@@ -214,6 +233,7 @@ class Source(Enum):
 
     PATH = "path"
     QUERY = "query"
+    HEADER = "header"
     BODY = "body"
 
 
@@ -223,11 +243,31 @@ class ParameterMark(msgspec.Struct, frozen=True):
     source: Source
     description: str = ""
     example: Any = None
+    alias: str = ""
 
 
-def Query(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802 - reads as a type in Annotated
-    """Mark a query parameter, inside `Annotated`."""
-    return ParameterMark(Source.QUERY, description, example)
+def Query(  # noqa: N802 - reads as a type in Annotated
+    description: str = "", example: Any = None, alias: str = ""
+) -> ParameterMark:
+    """Mark a query parameter, inside `Annotated`.
+
+    Args:
+        description: for documents.
+        example: for documents.
+        alias: its name in the URL, where that is no name of Python: `alias="from"`.
+    """
+    return ParameterMark(Source.QUERY, description, example, alias)
+
+
+def Header(description: str = "", example: Any = None, alias: str = "") -> ParameterMark:  # noqa: N802
+    """Mark a parameter that travels as a header of the request, inside `Annotated`.
+
+    Args:
+        description: for documents.
+        example: for documents.
+        alias: the header's name; default: the parameter's with dashes, `x_tenant` is `x-tenant`.
+    """
+    return ParameterMark(Source.HEADER, description, example, alias)
 
 
 def Path(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
@@ -243,4 +283,5 @@ def Content(description: str = "", example: Any = None) -> ParameterMark:  # noq
 # Generic aliases: a type checker sees the plain type, `describe` sees the mark.
 QueryParam: TypeAlias = Annotated[T, ParameterMark(Source.QUERY)]
 PathParam: TypeAlias = Annotated[T, ParameterMark(Source.PATH)]
+HeaderParam: TypeAlias = Annotated[T, ParameterMark(Source.HEADER)]
 Body: TypeAlias = Annotated[T, ParameterMark(Source.BODY)]

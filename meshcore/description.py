@@ -25,7 +25,7 @@ from meshcore.errors import ConfigurationError
 from meshcore.faults import why_not_exception
 from meshcore.hints import resolve_hints, split_marks
 from meshcore.interface import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription
-from meshcore.mapping import assign_sources, read_mapping
+from meshcore.mapping import assign_sources, read_mapping, why_not_status
 from meshcore.marks import find_mark, marks_of
 from meshcore.policy import Policy
 from meshcore.suggest import did_you_mean
@@ -149,6 +149,8 @@ def _read_method(
         rest = find_mark(interface, RestMark)
         http = read_mapping(mapping, rest.prefix if rest else "")
         parameters = assign_sources(parameters, http, place, problems)
+        if reason := why_not_status(http, returns):
+            problems.append(f"{place}: {reason}")
     affinity = _read_affinity(function, parameters, place, problems)
     policy = _read_policy(function, place, problems)
     if len(problems) > before:
@@ -223,6 +225,7 @@ def _read_parameters(
                 source=mark.source if mark else None,
                 description=(mark.description if mark else "") or doc.parameters.get(parameter.name, ""),
                 example=mark.example if mark else None,
+                alias=mark.alias if mark else "",
             )
         )
     return tuple(found)

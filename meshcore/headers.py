@@ -54,6 +54,11 @@ class RequestHeaders(Mapping[str, str]):
                 return value.decode("latin-1")
         raise KeyError(name)
 
+    def all_of(self, name: str) -> list[str]:
+        """The values of all headers of that name."""
+        key = name.encode("latin-1")
+        return [value.decode("latin-1").strip() for found, value in self._raw if found == key]
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self._raw))
 

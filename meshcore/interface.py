@@ -33,6 +33,7 @@ class Parameter(msgspec.Struct, frozen=True):
         source: where REST carries it, None if the method has no HTTP mapping.
         description: from its mark, else from the docstring.
         example: from its mark.
+        alias: its name in a query or among the headers, if that is another one.
     """
 
     name: str
@@ -43,11 +44,19 @@ class Parameter(msgspec.Struct, frozen=True):
     source: Source | None = None
     description: str = ""
     example: Any = None
+    alias: str = ""
 
     @property
     def required(self) -> bool:
         """Whether a caller must give it."""
         return self.default is REQUIRED
+
+    @property
+    def wire_name(self) -> str:
+        """How REST calls it."""
+        if self.source is Source.HEADER:
+            return (self.alias or self.name.strip("_").replace("_", "-")).lower()
+        return self.alias or self.name
 
 
 class HttpMapping(msgspec.Struct, frozen=True):
@@ -57,11 +66,13 @@ class HttpMapping(msgspec.Struct, frozen=True):
         verb: GET, POST, PUT, PATCH or DELETE.
         path: with the prefix of the interface, parameters in braces.
         tags: for documents.
+        status: of an answer that is no error.
     """
 
     verb: str
     path: str
     tags: tuple[str, ...] = ()
+    status: int = 200
 
 
 class Method(msgspec.Struct, frozen=True, eq=False):

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Collection
+from collections import Counter
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 
 from meshcore.declare import HttpMark, Source
 from meshcore.interface import HttpMapping, Parameter
-from meshcore.text import from_text
-from meshcore.wording import DecodeError, TravelError
+from meshcore.text import from_text, takes_lists
+from meshcore.wording import TravelError
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
+NO_CONTENT = 204
+"""The status of an answer without a body."""
+
 _PATH_NAME = re.compile(r"\{(\w+)\}")
+_TOKEN = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)  # RFC 9110, 5.6.2
+_HTTPS_OWN = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"})
+_SUCCESS = range(200, 300)
 _FIELDS = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields", "__pydantic_fields__")
 
 
@@ -23,7 +29,16 @@ def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
     """The mapping that a decorator declares, below the interface's prefix."""
     path = "/".join(part.strip("/") for part in (prefix, mark.path) if part.strip("/"))
     trailing = "/" if path and mark.path.endswith("/") else ""
-    return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags)
+    return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags, mark.status)
+
+
+def why_not_status(http: HttpMapping, returns: Any) -> str | None:
+    """Why a method cannot answer with its status, None if it can."""
+    if http.status not in _SUCCESS:
+        return f"status={http.status!r} is not one of a success, 200 to 299"
+    if http.status == NO_CONTENT and returns is not None:
+        return f"an answer with status {NO_CONTENT} has no body, so the method must return None"
+    return None
 
 
 def assign_sources(
@@ -54,6 +69,9 @@ def assign_sources(
         if reason := _contradiction(parameter, source, body, http, in_path):
             problems.append(f"{place}({parameter.name}): {reason}")
         assigned.append(msgspec.structs.replace(parameter, source=source))
+    for (source, name), count in Counter((each.source, each.wire_name) for each in assigned).items():
+        if count > 1 and source in {Source.QUERY, Source.HEADER}:
+            problems.append(f"{place}: two of its parameters are the {source.value} parameter {name!r}")
     return tuple(assigned)
 
 
@@ -64,25 +82,30 @@ def _contradiction(
     match source:
         case Source.PATH if not named:
             return f"is a path parameter, but path {http.path!r} has no {{{parameter.name}}}"
-        case Source.BODY | Source.QUERY if named:
+        case Source.BODY | Source.QUERY | Source.HEADER if named:
             return f"is in path {http.path!r}, but marked as {source.value}"
         case Source.BODY if http.verb not in BODY_VERBS:
             return f"a {http.verb} request has no body"
         case Source.BODY if parameter.name != body:
             return f"a request has one body, and that is {body!r}"
-        case Source.QUERY | Source.PATH if reason := _why_no_text(parameter.type):
+        case Source.QUERY | Source.PATH | Source.HEADER if reason := _why_no_text(parameter.type):
             return f"{reason}, so it cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
         case _:
-            several = source is Source.PATH and _is_list(parameter.type)
-            return "is a list, and a path has one value in its place; take it from the query" if several else None
+            return _why_no_place(parameter, source)
 
 
-def _is_list(hint: Any) -> bool:
-    """Whether values may be of several texts: no other type takes no text at all."""
-    try:
-        return isinstance(from_text(hint)([]), Collection)
-    except DecodeError:
-        return False
+def _why_no_place(parameter: Parameter, source: Source) -> str | None:
+    """Why texts cannot stand where they should."""
+    if source is Source.PATH and takes_lists(parameter.type):
+        return "is a list, and a path has one value in its place; take it from the query"
+    if source is not Source.HEADER:
+        return None
+    name = msgspec.structs.replace(parameter, source=source).wire_name
+    if not _TOKEN.fullmatch(name):
+        return f"{name!r} is no name of a header"
+    if name in _HTTPS_OWN or name.startswith("mesh-"):
+        return f"header {name!r} belongs to {'the mesh' if name.startswith('mesh-') else 'HTTP itself'}"
+    return None
 
 
 def _why_no_text(hint: Any) -> str | None:

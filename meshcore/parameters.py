@@ -1,4 +1,4 @@
-"""Parameters in path and query: the same object reads them for a server and writes them for a client."""
+"""Parameters in path, query and headers: the same object reads them for a server and writes them for a client."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from meshcore.declare import Source
 from meshcore.errors import ConfigurationError
 from meshcore.interface import REQUIRED, Method, Parameter
-from meshcore.text import from_text, to_text
+from meshcore.text import from_text, takes_lists, to_text
 from meshcore.wording import DecodeError, EncodeError, TravelError
 
 
@@ -28,13 +29,15 @@ class TextParameter:
             ConfigurationError: values of its type have no form as text.
         """
         source = parameter.source.value if parameter.source else "query"
-        self.name = parameter.name
-        self.label = f"{source} parameter {parameter.name!r}"
+        self.name = parameter.wire_name
+        self.label = f"{source} parameter {self.name!r}"
+        self._home = "a header" if parameter.source is Source.HEADER else "a URL"
         try:
             self._read = from_text(parameter.type)
         except TravelError as error:
             text = f"{method}({parameter.name}): {error}"
             raise ConfigurationError(f"{method} cannot be called over REST", [text]) from error
+        self._lists = takes_lists(parameter.type)
         self._nullable = _accepts_none(parameter.type)
         self._empty_is_null = self._nullable and not self._takes("")
         self._absent = self._value_of_absence(parameter)
@@ -66,8 +69,35 @@ class TextParameter:
                 return ()
             if text is None and self._empty_is_null:
                 return ("",)
-            raise EncodeError("$", f"{value!r} has no form in a URL, since leaving it out means {self._meaning()}")
+            raise EncodeError(
+                "$", f"{value!r} has no form in {self._home}, since leaving it out means {self._meaning()}"
+            )
         return (text,) if isinstance(text, str) else tuple(text)
+
+    def read_header(self, values: Sequence[str]) -> Any:
+        """The value that the headers of that name give. A list is divided by commas (RFC 9110, 5.6.1).
+
+        Raises:
+            DecodeError: it is no value of the type, or is missing.
+        """
+        if not self._lists:
+            return self.read(values or None)
+        items = [item for value in values for part in value.split(",") if (item := part.strip())]
+        return self.read(items or None)
+
+    def write_header(self, value: Any) -> str | None:
+        """The value of a header, None for no such header.
+
+        Raises:
+            EncodeError: it cannot be said.
+        """
+        texts = self.write(value)
+        for text in texts:
+            if not (text.isascii() and text.isprintable()) or text != text.strip():
+                raise EncodeError("$", f"{text!r} has no form in a header: printable ASCII only, no space around it")
+            if self._lists and ("," in text or not text):
+                raise EncodeError("$", f"{text!r} cannot be in a list in a header")
+        return ", ".join(texts) if texts else None
 
     def _value_of_absence(self, parameter: Parameter) -> Any:
         if not parameter.required:

@@ -6,16 +6,35 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+import msgspec
+
 from meshcore.codec import JSON, DecodeError, Limits
 from meshcore.declare import Source
 from meshcore.errors import Code, LocalError
+from meshcore.headers import RequestHeaders
 from meshcore.interface import Method, Parameter
 from meshcore.parameters import TextParameter
 from meshcore.paths import unquote_value
 
 Values: TypeAlias = Mapping[str, str]
 Query: TypeAlias = Mapping[str, list[str]]
-_Read: TypeAlias = Callable[[Values, Query, bytes], Any]
+_Read: TypeAlias = Callable[["RequestParts"], Any]
+
+
+class RequestParts(msgspec.Struct):
+    """What arguments are read from.
+
+    Attributes:
+        values: of the path, quoted.
+        query: names that the method does not have do no harm, as is usual with HTTP.
+        headers: of the request.
+        body: JSON.
+    """
+
+    values: Values
+    query: Query
+    headers: RequestHeaders
+    body: bytes
 
 
 class RequestReader:
@@ -29,18 +48,19 @@ class RequestReader:
         """Prepare.
 
         Raises:
-            ConfigurationError: a parameter in path or query has no form as text.
+            ConfigurationError: a parameter in path, query or headers has no form as text.
         """
         self._method = method
         self._parts = [_part(method, parameter, limits) for parameter in method.parameters]
         self.takes_body = any(parameter.source is Source.BODY for parameter in method.parameters)
 
-    def read(self, values: Values, query_string: bytes, body: bytes) -> tuple[Any, ...]:
+    def read(self, values: Values, query_string: bytes, headers: RequestHeaders, body: bytes) -> tuple[Any, ...]:
         """The arguments.
 
         Args:
             values: of the path, quoted.
-            query_string: names that the method does not have do no harm, as is usual with HTTP.
+            query_string: not parsed yet.
+            headers: of the request.
             body: JSON.
 
         Raises:
@@ -50,11 +70,12 @@ class RequestReader:
             query = parse_qs(query_string.decode(), keep_blank_values=True, errors="strict") if query_string else {}
         except ValueError as error:
             raise LocalError(Code.INVALID_ARGUMENT, f"{self._method}: malformed query: {error}") from error
+        parts = RequestParts(values, query, headers, body)
         arguments: list[Any] = []
         problems: list[str] = []
         for label, read in self._parts:
             try:
-                arguments.append(read(values, query, body))
+                arguments.append(read(parts))
             except DecodeError as error:
                 problems.append(f"{label}{error.path.removeprefix('$')}: {error.reason}")
         if problems:
@@ -67,18 +88,20 @@ def _part(method: Method, parameter: Parameter, limits: Limits) -> tuple[str, _R
     if parameter.source is Source.BODY:
         return "body", _body_reader(parameter, limits)
     text = TextParameter(method, parameter)
-    name = parameter.name
+    name = text.name
     if parameter.source is Source.PATH:
-        return text.label, lambda values, query, body: text.read([unquote_value(values[name])])  # noqa: ARG005
-    return text.label, lambda values, query, body: text.read(query.get(name))  # noqa: ARG005
+        return text.label, lambda parts: text.read([unquote_value(parts.values[name])])
+    if parameter.source is Source.HEADER:
+        return text.label, lambda parts: text.read_header(parts.headers.all_of(name))
+    return text.label, lambda parts: text.read(parts.query.get(name))
 
 
 def _body_reader(parameter: Parameter, limits: Limits) -> _Read:
     decode = JSON.decoder(parameter.type, limits)
 
-    def read(values: Values, query: Query, body: bytes) -> Any:  # noqa: ARG001
-        if body:
-            return decode(body)
+    def read(parts: RequestParts) -> Any:
+        if parts.body:
+            return decode(parts.body)
         if parameter.required:
             raise DecodeError("", "is missing")
         return parameter.default

@@ -19,7 +19,7 @@ from meshcore.rest_arguments import RequestReader
 from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
 
-_OK, _UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TOO_LARGE, _WRONG_MEDIA_TYPE = 200, 401, 404, 405, 413, 415
+_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TOO_LARGE, _WRONG_MEDIA_TYPE = 401, 404, 405, 413, 415
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
 _LONGEST_PATH = 200  # characters of it in a message
@@ -35,7 +35,7 @@ def rest_routes(
     """One route per mapped method, those with the more exact paths first; and one for what is left over.
 
     Raises:
-        ConfigurationError: a parameter in path or query has no form as text.
+        ConfigurationError: a parameter in path, query or headers has no form as text.
     """
     limits = Limits(max_depth=max_depth)
     routes = [
@@ -112,6 +112,7 @@ class _Endpoint:
     def __init__(self, server: Server, method: Method, http: HttpMapping, max_body: int, limits: Limits) -> None:
         self._server = server
         self._method = method
+        self._status = http.status
         self._max_body = max_body
         self._has_body = http.verb in BODY_VERBS  # read also if no parameter takes it: so the connection can be kept
         self._reader = RequestReader(method, limits)
@@ -127,9 +128,9 @@ class _Endpoint:
             deadline = server.deadline(headers.seconds)
             body = await self._body(headers, receive) if self._has_body else b""
             server.check(deadline)
-            arguments = self._reader.read(scope[_VALUES], scope["query_string"], body)
+            arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
             result = await serve_call(server, self._method, arguments, headers, deadline, receive)
-            status, data, content_type = _OK, self._write(result), _JSON_TYPE
+            status, data, content_type = self._status, self._write(result), _JSON_TYPE
         except ClientLeft:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer

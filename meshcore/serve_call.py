@@ -9,6 +9,7 @@ from meshcore.body import Receive, Send, ServedScope
 from meshcore.call import Call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method
+from meshcore.mapping import NO_CONTENT
 from meshcore.scope import CallScope
 from meshcore.server import Server
 
@@ -50,7 +51,10 @@ async def send_answer(
     more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send a complete answer. A server that stops also asks its client to close the connection."""
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(data)), *more]
+    if status == NO_CONTENT:  # neither a body nor its length (RFC 9110, 8.6)
+        data, headers = b"", list(more)
+    else:
+        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(data)), *more]
     if server.draining:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -68,6 +68,11 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
     return read
 
 
+def takes_lists(type_: Any) -> bool:
+    """Whether values may be of several texts."""
+    return any(isinstance(member, _Arrays) for member in _members(inspect.type_info(type_)))
+
+
 def to_text(value: Any) -> str | list[str] | None:
     """A value as text; None when it is left out.
 
