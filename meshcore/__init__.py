@@ -67,6 +67,7 @@ from meshcore.instances import (
 )
 from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.mesh import Mesh
+from meshcore.openapi import openapi
 from meshcore.policy import Policy
 from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
 from meshcore.proxies import Interceptors
@@ -155,6 +156,7 @@ __all__ = [
     "module",
     "on_destroy",
     "on_init",
+    "openapi",
     "patch",
     "post",
     "put",

@@ -13,10 +13,12 @@ from starlette.routing import BaseRoute, Route
 
 from meshcore.body import Receive, Scope, Send
 from meshcore.catalog import Hosted
+from meshcore.documents import document_routes
 from meshcore.healthcheck import HealthCheckManager
 from meshcore.invoke import Invoke
 from meshcore.rest_routes import rest_routes
 from meshcore.server import Server
+from meshcore.settings import Settings
 
 HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
 
@@ -40,13 +42,12 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshAsgi:
-    """Serves `/invoke`, REST routes, each component's health path, `/livez`, `/readyz`, `/report`, `/contract`."""
+    """Serves `/invoke`, REST routes and documents, the components' health, `/livez`, `/readyz`, `/report`, `/contract`."""
 
-    def __init__(
-        self, server: Server, hosted: Iterable[Hosted], probes: Probes, *, max_body: int, max_depth: int, debug: bool
-    ) -> None:
+    def __init__(self, server: Server, hosted: Iterable[Hosted], probes: Probes, settings: Settings) -> None:
         hosted = tuple(hosted)
         components = [each.component for each in hosted]
+        max_body, max_depth = settings.max_body, settings.max_depth
         self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
         routes: list[BaseRoute] = [
             Route("/livez", _livez(probes)),
@@ -54,9 +55,10 @@ class MeshAsgi:
             Route("/report", _report(probes)),
             Route("/contract", _contract(probes)),
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
+            *(document_routes(components, settings.version) if settings.documents else ()),
             *rest_routes(server, components, max_body=max_body, max_depth=max_depth),
         ]
-        self._router = Starlette(debug=debug, routes=routes)
+        self._router = Starlette(debug=settings.debug, routes=routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, past Starlette if it is a dispatched call."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Attributes|Examples?|Notes?|Todo):\s*$")
+_NAMED = frozenset({"Args", "Arguments", "Parameters", "Attributes"})
 _ARGUMENT = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 
 
@@ -18,7 +19,7 @@ class Docstring(msgspec.Struct, frozen=True):
     Attributes:
         summary: its first paragraph, on one line.
         description: the paragraphs after that, up to the first section.
-        parameters: texts of the "Args" section by parameter name, each on one line.
+        parameters: texts of the "Args" or "Attributes" section by name, each on one line.
     """
 
     summary: str = ""
@@ -29,14 +30,17 @@ class Docstring(msgspec.Struct, frozen=True):
 def read_docstring(target: Any) -> Docstring:
     """The docstring of a class or function itself; an inherited one does not count."""
     text = vars(target).get("__doc__") if isinstance(target, type) else getattr(target, "__doc__", None)
-    if not text:
-        return Docstring()
+    return parse_docstring(text or "")
+
+
+def parse_docstring(text: str) -> Docstring:
+    """The parts of a docstring's text."""
     prose: list[str] = []
     arguments: list[str] = []
     target_lines: list[str] | None = prose
     for line in inspect.cleandoc(text).splitlines():
         if section := _SECTION.match(line):
-            target_lines = arguments if section[1] in {"Args", "Arguments", "Parameters"} else None
+            target_lines = arguments if section[1] in _NAMED else None
         elif target_lines is not None:
             target_lines.append(line)
     summary, _, description = "\n".join(prose).strip().partition("\n\n")

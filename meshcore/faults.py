@@ -38,20 +38,22 @@ class Fault(msgspec.Struct, frozen=True, eq=False):
         Raises:
             AttributeError: the error does not keep a parameter of its constructor.
         """
-        if self.carrier is _Arguments:
-            return _Arguments(list(error.args))
+        if self.carrier is ExceptionArguments:
+            return ExceptionArguments(list(error.args))
         return self.carrier(*(getattr(error, name) for name in self.carrier.__struct_fields__))
 
     def restore(self, fields: msgspec.Struct) -> Exception:
         """A new error with these fields."""
-        if isinstance(fields, _Arguments):
+        if isinstance(fields, ExceptionArguments):
             return self.cls(*fields.args)
         values = {name: getattr(fields, name) for name in self.carrier.__struct_fields__}
         positional = [value for name, value in values.items() if name not in self.keyword_only]
         return self.cls(*positional, **{name: values[name] for name in self.keyword_only})
 
 
-class _Arguments(msgspec.Struct):
+class ExceptionArguments(msgspec.Struct):
+    """The fields of an exception that names none."""
+
     args: list[Any]
 
 
@@ -65,7 +67,7 @@ def fault_of(cls: type[Exception]) -> Fault:
     code = code if isinstance(code, Code) else Code.FAILED_PRECONDITION
     fields, keyword_only = _fields(cls)
     if fields is None:
-        return Fault(cls, cls.__name__, code, _Arguments)
+        return Fault(cls, cls.__name__, code, ExceptionArguments)
     for name, hint in fields.items():
         if reason := why_not(hint):
             msg = f"{cls.__qualname__}({name}): {reason}"

@@ -15,9 +15,11 @@ or get what was meant to stay here. (Figures: `python -m benchmarks.codec`.)
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
 
@@ -84,6 +86,25 @@ def revive(type_: type, value: Any) -> Any:
     if is_model(type_):
         return load(type_, msgspec.json.encode(value))
     raise TypeError(f"{type_.__qualname__} cannot travel")
+
+
+def model_schemas(
+    models: Sequence[type[BaseModel]], mode: Literal["validation", "serialization"], template: str
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The JSON schemas of models: for each a reference, and what is referred to, by name.
+
+    Args:
+        models: of which.
+        mode: as they are read, or as they are written.
+        template: of references, with `{model}` in it.
+    """
+    if not models:
+        return [], {}
+    module: Any = importlib.import_module("pydantic.json_schema")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about defaults without a JSON form
+        references, schema = module.models_json_schema([(model, mode) for model in models], ref_template=template)
+    return [references[model, mode] for model in models], schema.get("$defs", {})
 
 
 def why_not_model(model: type[BaseModel]) -> str | None:

@@ -17,6 +17,11 @@ from meshcore.wording import DecodeError, EncodeError, TravelError
 class TextParameter:
     """One parameter as text.
 
+    Attributes:
+        name: on the wire.
+        label: how messages call it.
+        required: whether a request must name it.
+
     A query says "null" and "empty list" by leaving the name out, and a name that is left out also stands for the
     parameter's default. So what cannot be told apart from the default is not written but refused. `name=` stands for
     null too, where the empty text is no value of the type: aspyx-service writes None so.
@@ -42,6 +47,7 @@ class TextParameter:
         self._empty_is_null = self._nullable and not self._takes("")
         self._absent = self._value_of_absence(parameter)
         self._absent_text = _text_or_nothing(self._absent)
+        self.required = self._absent is REQUIRED
 
     def read(self, texts: Sequence[str] | None) -> Any:
         """The value that a request gives, as often as it names the parameter; None for not at all.

@@ -26,6 +26,7 @@ class PathTemplate:
     Attributes:
         rank: sorts templates so that of two that match the same path the more exact comes first: for each part of the
             path 0 if it is fixed, 1 if only some of it is, 2 if it is all placeholder.
+        quoted: the template with its fixed text as it stands in URLs.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,6 +39,9 @@ class PathTemplate:
             # Possessive at the end of a part: giving characters back could not help, and would take quadratic time.
             pattern += ("([^/]+)" if text and text[0] != "/" else "([^/]++)") + re.escape(text)
         self._pattern = re.compile(pattern)
+        self.quoted = self._fixed[0] + "".join(
+            f"{{{name}}}{text}" for name, text in zip(self._names, self._fixed[1:], strict=True)
+        )
         self.rank = tuple(2 if _PLACEHOLDER.fullmatch(part) else int("{" in part) for part in path.split("/"))
 
     def match(self, path: str) -> Mapping[str, str] | None:

@@ -103,14 +103,7 @@ class MeshApp:
                 report=self.report,
                 contract=encode_contract(runtime.contract),
             )
-            self._asgi = MeshAsgi(
-                server,
-                runtime.catalog.hosted,
-                probes,
-                max_body=settings.max_body,
-                max_depth=settings.max_depth,
-                debug=settings.debug,
-            )
+            self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
             self._announcement = Announcement(runtime.registry, instances, settings)
             async with self._announcement:
                 try:

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         zone: where this process runs, free text.
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the others'.
+        documents: whether `/openapi.json` and `/docs` tell what is offered over REST.
         debug: whether callers are told the server's internals (tracebacks) and logs are detailed.
         value_source: the URL of where `@inject_value` looks for what `values`, the environment and the arguments do not
             say; its scheme chooses the adapter. Empty: nowhere.
@@ -89,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     zone: _Text = ""
     version: _Text = ""
     weight: _Count = 1
+    documents: _Flag = True
     debug: _Flag = False
     value_source: Annotated[
         str, Meta(pattern=r"^([A-Za-z][\w+.-]*:.*)?$", description='a URL such as "consul://host:8500/prefix"')

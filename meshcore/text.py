@@ -61,6 +61,8 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
             value = msgspec.convert(source, type_, strict=False)
         except Exception as error:
             raise _with_text(decode_error(error, "json"), source) from error
+        if value is None:  # msgspec takes the word for it; nobody who writes text means that
+            raise DecodeError("$", f"expected a value, got {source!r}")
         if shape.floats:
             _refuse_non_finite(value)
         return value

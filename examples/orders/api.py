@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from decimal import Decimal
+from typing import Annotated
 from uuid import UUID
+
+from msgspec import Meta
 
 from meshcore import (
     Body,
     Component,
+    Query,
     QueryParam,
     Service,
     component,
@@ -50,7 +54,10 @@ class OrderService(Service):
     @get("")
     @abstractmethod
     async def search(
-        self, customer: str | None = None, status: OrderStatus | None = None, limit: QueryParam[int] = 20
+        self,
+        customer: str | None = None,
+        status: OrderStatus | None = None,
+        limit: Annotated[int, Query(example=5), Meta(ge=0, le=1000)] = 20,
     ) -> tuple[Order, ...]:
         """The latest orders.
 

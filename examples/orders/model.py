@@ -15,7 +15,9 @@ from msgspec import Meta
 
 from meshcore import Code
 
-Quantity: TypeAlias = Annotated[int, Meta(ge=1)]
+Quantity: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+# With its zone: what a datetime without one means is anybody's guess.
+Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
 class OrderStatus(Enum):
@@ -44,7 +46,7 @@ class Item:
 class Note:
     author: str
     text: str
-    at: datetime | None = None
+    at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Order:
     id: UUID
     customer: str
     lines: tuple[Item, ...]
-    placed_at: datetime
+    placed_at: Instant
     total: Decimal
     currency: str
     status: OrderStatus = OrderStatus.PLACED

@@ -78,7 +78,7 @@ class OrderServiceImpl(OrderService):
             "SELECT content FROM orders WHERE (?1 IS NULL OR customer = ?1) AND (?2 IS NULL OR status = ?2) "
             "ORDER BY placed DESC LIMIT ?3"
         )
-        wanted = (customer, status.value if status else None, max(limit, 0))
+        wanted = (customer, status.value if status else None, limit)
         rows = await self._database.read(lambda connection: connection.execute(select, wanted).fetchall())
         return tuple(msgspec.json.decode(content, type=Order) for (content,) in rows)
 
