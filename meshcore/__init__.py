@@ -3,6 +3,7 @@
 Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
 """
 
+from meshcore.adopt import client_module, mesh_lifespan, mesh_of, provide
 from meshcore.aspects import Invocation, advice, around, methods
 from meshcore.attempt import Attempt
 from meshcore.balance import (
@@ -136,6 +137,7 @@ __all__ = [
     "affinity",
     "around",
     "channel",
+    "client_module",
     "component",
     "compose",
     "create",
@@ -152,6 +154,8 @@ __all__ = [
     "inject_value",
     "injectable",
     "load_settings",
+    "mesh_lifespan",
+    "mesh_of",
     "methods",
     "module",
     "on_destroy",
@@ -159,6 +163,7 @@ __all__ = [
     "openapi",
     "patch",
     "post",
+    "provide",
     "put",
     "raises",
     "rest",

@@ -74,6 +74,18 @@ class Mesh:
         if self._main is not None:
             await self._main
 
+    async def start(self) -> Self:
+        """Enter the context where no `async with` fits, as in a notebook: `mesh = await Mesh(Client).start()`.
+
+        Raises:
+            ConfigurationError: with everything that cannot work; then nothing was started.
+        """
+        return await self.__aenter__()
+
+    async def stop(self) -> None:
+        """Leave the context that `start` entered."""
+        await self.__aexit__(None, None, None)
+
     async def _run(self, ready: asyncio.Future[Runtime]) -> None:
         try:
             settings = self._settings or load_settings()

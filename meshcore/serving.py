@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from meshcore.adopt import offered
 from meshcore.announcement import Announcement, server_identity
 from meshcore.asgi import MeshAsgi, Probes
 from meshcore.body import Receive, Scope, Send
@@ -67,17 +68,21 @@ class MeshApp:
         self.mesh: Mesh = Mesh(module, settings=settings)
 
     @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:  # noqa: ARG002 - the signature of a lifespan
+    async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:
         """Start the mesh, announce it as soon as it can be reached, and stop it in order.
 
         The server hears of SIGINT and SIGTERM when that has been done: what it does then may cost calls.
+
+        Args:
+            app: whose requests find the mesh by `mesh_of` and `provide`, if it has a `state` as Starlette's have.
 
         Raises:
             ConfigurationError: with everything that cannot work.
         """
         with held(self.stop, self.hurry):
             async with self.running():
-                yield
+                with offered(app, self.mesh):
+                    yield
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
