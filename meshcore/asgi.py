@@ -42,7 +42,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshAsgi:
-    """Serves `/invoke`, REST routes and documents, the components' health, `/livez`, `/readyz`, `/report`, `/contract`."""
+    """Serves `/invoke`, REST routes, documents, `/contract`, the components' health, `/livez`, `/readyz`, `/report`."""
 
     def __init__(self, server: Server, hosted: Iterable[Hosted], probes: Probes, settings: Settings) -> None:
         hosted = tuple(hosted)

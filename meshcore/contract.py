@@ -89,7 +89,8 @@ class ParameterContract(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         given: by `position`, by `name`, or by `either`.
-        source: `path`, `query` or `body` of a REST request; empty without an HTTP mapping.
+        source: `path`, `query`, `header` or `body` of a REST request, with the name there if it is another one; empty
+            without an HTTP mapping.
     """
 
     name: str

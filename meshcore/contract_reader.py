@@ -67,6 +67,12 @@ def _parameter(parameter: Parameter, types: TypeReader) -> ParameterContract:
         parameter.required,
         UNSET if parameter.required else plain_default(parameter.default),
         given,
-        parameter.source.value if parameter.source else "",
+        _source(parameter),
         parameter.description,
     )
+
+
+def _source(parameter: Parameter) -> str:
+    if parameter.source is None:
+        return ""
+    return f"{parameter.source.value} as {parameter.wire_name}" if parameter.alias else parameter.source.value
