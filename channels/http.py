@@ -80,24 +80,41 @@ class HTTPChannel(Channel):
         if body is not None and len(body) > limit:
             text = f"{call.method}: the request is {len(body)} bytes, more than {limit} (setting max_body)"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
-        session = self._session or self._open(call)
         left = call.deadline - time.monotonic()
         sent = {**call.headers, **headers, TIMEOUT: str(max(1, int(left * 1000)))}
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
-        # The session's own costs nothing; one of the call's own 2 us.
-        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _in_haste(session.timeout, left)
         try:
-            if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
-                return await self._direct.send(verb, url, sent, body, connecting=timeout, limit=limit)
-            return await _exchange(session, verb, url, sent, body, connecting=timeout, limit=limit)
+            answer = await self.transmit(call, verb, url, sent, body)
         except TooLargeError:
-            text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
-            raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False) from None
+            raise _too_large(call, limit) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _communication_error(call, url, error) from error
         except ValueError as error:
             raise LocalError(Code.INVALID_ARGUMENT, f"{call.method}: {error}") from error
+        if len(answer.body) > limit:  # it came another way than over the network
+            raise _too_large(call, limit)
+        return answer
+
+    async def transmit(self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """Take a request to its server, once, and bring its whole answer: the network, and nothing else.
+
+        The place for an around advice that goes another way, as `meshcore.testing.memory_mesh` does.
+
+        Raises:
+            TooLargeError: the answer has more bytes than `max_body`.
+            aiohttp.ClientError: no complete answer came.
+            OSError: the same.
+            ValueError: a header cannot be sent.
+        """
+        limit = self.options.max_body
+        session = self._session or self._open(call)
+        left = call.deadline - time.monotonic()
+        # The session's own costs nothing; one of the call's own 2 us.
+        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _in_haste(session.timeout, left)
+        if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
+            return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
+        return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
 
     def _open(self, call: Call) -> aiohttp.ClientSession:
         if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
@@ -164,6 +181,11 @@ def _in_haste(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTime
     return aiohttp.ClientTimeout(
         total=timeout.total, connect=timeout.connect, sock_read=timeout.sock_read, sock_connect=connect
     )
+
+
+def _too_large(call: Call, limit: int) -> CommunicationError:
+    text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
+    return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
 
 
 def _communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:

