@@ -46,7 +46,7 @@ async def check_channel(
     Raises:
         AssertionError: a clause of the contract is broken; the text says which.
     """
-    client = _client_module(provides)
+    client = client_module(provides)
 
     @asynccontextmanager
     async def calling(url: str) -> AsyncGenerator[Conformance]:
@@ -87,10 +87,10 @@ async def _problem(channel: str, clause: Clause, stage: Stage) -> AssertionError
     return None
 
 
-def _client_module(provides: Sequence[type]) -> type:
+def client_module(provides: Sequence[type], imports: Sequence[type] = ()) -> type:
     """A module that calls the service; apart from the implementations, which it would otherwise contain."""
 
-    @module(components=[ConformanceComponent], provides=provides)
+    @module(imports=imports, components=[ConformanceComponent], provides=provides)
     class ConformanceClient:
         @create()
         def interceptors(self) -> Interceptors:
