@@ -10,6 +10,7 @@ from meshcore.testing.faults import Fault, Faults, with_faults
 from meshcore.testing.memory import MemoryMesh, memory_mesh
 from meshcore.testing.memory_values import MemoryValueSource
 from meshcore.testing.registry_kit import check_fixed_registry, check_registry
+from meshcore.testing.selector_kit import check_selector
 from meshcore.testing.virtual import VirtualLoop, run_virtually
 from meshcore.testing.watcher import Watcher, watching
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_channel",
     "check_fixed_registry",
     "check_registry",
+    "check_selector",
     "consul_agent",
     "consul_cluster",
     "memory_mesh",

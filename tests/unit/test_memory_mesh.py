@@ -77,9 +77,8 @@ async def test_a_call_takes_the_whole_way_without_a_socket(channel: str) -> None
 
 
 # Those of other servers than ours open sockets, in memory as well: `check_channel` holds the channels to them.
-OF_OURS = [
-    each for each in CLAUSES if each not in {broken_connections, dead_endpoints, endless_answers, strange_answers}
-]
+OTHERS = {broken_connections, dead_endpoints, endless_answers, strange_answers}
+OF_OURS = [each for each in CLAUSES if each not in OTHERS]
 
 
 @pytest.mark.parametrize("clause", OF_OURS, ids=lambda clause: clause.__name__)
