@@ -1,4 +1,4 @@
-"""For tests: a mesh in memory, faults in its calls, virtual time, a source of values, and real Consul agents, alone or as a cluster.
+"""For tests: a mesh in memory, faults in its calls, virtual time, a source of values, and real Consul agents.
 
 And conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
 """

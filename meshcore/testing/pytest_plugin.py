@@ -1,0 +1,71 @@
+"""The pytest plugin: fixtures for tests of what is built with meshcore. It is loaded where meshcore is installed.
+
+All fixtures are plain ones that hand out functions and contexts. So they work whoever runs the async tests:
+pytest-asyncio in either mode, anyio's plugin, or nobody. Nothing happens before a test asks for one of them;
+`-p no:meshcore` keeps even that away.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from meshcore.testing.consul import ConsulAgent, consul_agent
+from meshcore.testing.faults import Faults
+from meshcore.testing.memory import MemoryMesh, memory_mesh
+from meshcore.testing.virtual import run_virtually
+
+_SEED = "mesh_seed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the seed of a run that is to be repeated."""
+    parser.getgroup("meshcore").addoption(
+        "--mesh-seed", dest=_SEED, metavar="TEXT", help="seed of the faults of mesh_faults (default: by chance)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose a seed if none is given. A worker of pytest-xdist has that of its controller."""
+    told: str | None = getattr(config, "workerinput", {}).get(_SEED) or getattr(config.option, _SEED)
+    setattr(config.option, _SEED, told or str(random.randrange(10**6)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist the seed."""
+    node.workerinput[_SEED] = getattr(node.config.option, _SEED)
+
+
+@pytest.fixture
+def mesh_faults(request: pytest.FixtureRequest) -> Faults:
+    """What befalls the calls of the meshes of `mesh_factory`: nothing, until the test says so.
+
+    Its seed is the run's, so every test of it meets the same chance; a test that fails tells how to repeat it.
+    """
+    seed: str = getattr(request.config.option, _SEED)
+    request.node.add_report_section("setup", "mesh_faults", f"the same faults again: --mesh-seed={seed}")
+    return Faults(seed)
+
+
+@pytest.fixture
+def mesh_factory(mesh_faults: Faults) -> Callable[..., AbstractAsyncContextManager[MemoryMesh]]:
+    """Meshes in memory: `meshcore.testing.memory_mesh`, with `mesh_faults` in their calls."""
+    return partial(memory_mesh, faults=mesh_faults)
+
+
+@pytest.fixture
+def virtual_time() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine in virtual time, in a plain test: `meshcore.testing.run_virtually`."""
+    return run_virtually
+
+
+@pytest.fixture
+def consul() -> Callable[..., AbstractAsyncContextManager[ConsulAgent]]:
+    """Real Consul agents, on free ports: `meshcore.testing.consul_agent`."""
+    return consul_agent
