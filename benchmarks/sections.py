@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks.load import Figures, Slice, ratio
-from benchmarks.local import INTERCEPTED, PLAIN, PROXY, measure_local
+from benchmarks.local import INTERCEPTED, MEMORY, PLAIN, PROXY, measure_local, measure_memory
 from benchmarks.report import Goal, Report, Row, row
 from benchmarks.seed import ASYNC, SYNC, NoSeedError, seed
 from benchmarks.served import ADDED
@@ -18,6 +18,7 @@ __all__ = ["Plan", "local_section", "seed_section", "wire_section"]
 
 MSGPACK = "dispatch-msgpack"
 LOCAL_ROUNDS, LOCAL_CALLS = 15, 10_000
+MEMORY_CALLS = 1_000
 LONGER = 4
 """A turn of aspyx's begins with the start of a process, and is so many times as long; there are fewer of them."""
 
@@ -37,6 +38,7 @@ def _cpu(of: Slice) -> float:
 async def local_section(plan: Plan, report: Report) -> None:  # noqa: ARG001 - it is over in a second anyway
     """A call inside the process."""
     found = await measure_local(LOCAL_ROUNDS, LOCAL_CALLS)
+    found |= await measure_memory(LOCAL_ROUNDS, MEMORY_CALLS)
     report.rows += [Row("in one process", name, time * 1e6) for name, time in found.items()]
     added = (found[INTERCEPTED] - found[PROXY]) / ADDED
     report.goals += [
@@ -44,6 +46,7 @@ async def local_section(plan: Plan, report: Report) -> None:  # noqa: ARG001 - i
             "us: a local call through the proxy above the plain method call", 1.5, (found[PROXY] - found[PLAIN]) * 1e6
         ),
         Goal("us: an added interceptor", 0.25, added * 1e6),
+        Goal("us: a call in memory: encoded, dispatched and decoded on both sides", 50.0, found[MEMORY] * 1e6),
     ]
 
 
