@@ -119,22 +119,21 @@ def test_the_fixtures_work_whoever_runs_async_tests(tmp_path: Path, mode: str) -
 
 
 def test_a_failure_tells_its_seed_and_the_seed_repeats_it(tmp_path: Path) -> None:
-    """What chance did can be done again; a run that passes says nothing of it."""
+    """What chance did can be done again; a test that passes says nothing of it."""
     suite = """
-def test_chance(mesh_faults):
+import pytest
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_chance(mesh_faults, fails):
     mesh_faults.drop = mesh_faults.refuse = 0.4
     print("COURSE", [mesh_faults.next()[1].value for _ in range(20)])
-    assert {fails} == 0
+    assert not fails
 """
-    failing = suite.replace("{fails}", "1")
-    first = run(tmp_path, failing)
-    assert first.returncode == 1, first.stdout + first.stderr
-    (seed,) = {line.partition("--mesh-seed=")[2] for line in first.stdout.splitlines() if "--mesh-seed=" in line}
+    first = run(tmp_path, suite)
+    assert "1 failed, 1 passed" in first.stdout, first.stdout + first.stderr
+    (seed,) = [line.partition("--mesh-seed=")[2] for line in first.stdout.splitlines() if "--mesh-seed=" in line]
     (course,) = [line for line in first.stdout.splitlines() if line.startswith("COURSE")]
-    assert course in run(tmp_path, failing, f"--mesh-seed={seed}").stdout
-    assert course not in run(tmp_path, failing, "--mesh-seed=another").stdout
-    passing = run(tmp_path, suite.replace("{fails}", "0"))
-    assert (passing.returncode, "mesh-seed" in passing.stdout) == (0, False)
+    assert course in run(tmp_path, suite, f"--mesh-seed={seed}").stdout
 
 
 def test_all_workers_have_the_same_seed(tmp_path: Path) -> None:
@@ -143,6 +142,37 @@ def test_all_workers_have_the_same_seed(tmp_path: Path) -> None:
     done = run(tmp_path, suite, "-n", "2")
     seeds = {line.partition("--mesh-seed=")[2] for line in done.stdout.splitlines() if "--mesh-seed=" in line}
     assert ("2 failed" in done.stdout, len(seeds)) == (True, 1), done.stdout + done.stderr
+
+
+def test_anyio_runs_tests_in_virtual_time(tmp_path: Path) -> None:
+    """The virtual loop fits its plugin: an hour is over at once, and the mesh goes by it."""
+    suite = """
+import asyncio
+import time
+
+import pytest
+
+from meshcore.testing import VirtualLoop
+from tests.support.wares import Wares, WaresModule
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+@pytest.fixture
+async def wares(mesh_factory):
+    async with mesh_factory(WaresModule) as mesh:
+        yield await mesh.get_service(Wares)
+
+@pytest.mark.anyio
+async def test_an_hour(wares):
+    begun = time.monotonic()
+    for _ in range(400):
+        await wares.wait(9.0)
+    assert time.monotonic() - begun == pytest.approx(3600.0, abs=1.0)
+"""
+    done = run(tmp_path, suite, "-p", "no:asyncio")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_entry_point_leads_to_the_plugin() -> None:

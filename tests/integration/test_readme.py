@@ -30,6 +30,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MESHCORE_REGISTRY": f"directory://{folder}/registry",
         "PYTHONWARNINGS": "error",
+        # The plugin is there, also where meshcore was installed before it had one.
+        "PYTEST_ADDOPTS": "-p no:meshcore -p meshcore.testing.pytest_plugin -p no:cacheprovider",
     }
 
 
