@@ -18,7 +18,7 @@ __all__ = ["Plan", "local_section", "seed_section", "wire_section"]
 
 MSGPACK = "dispatch-msgpack"
 LOCAL_ROUNDS, LOCAL_CALLS = 15, 10_000
-MEMORY_CALLS = 1_000
+MEMORY_ROUNDS, MEMORY_CALLS = 5, 1_000
 LONGER = 4
 """A turn of aspyx's begins with the start of a process, and is so many times as long; there are fewer of them."""
 
@@ -38,7 +38,7 @@ def _cpu(of: Slice) -> float:
 async def local_section(plan: Plan, report: Report) -> None:  # noqa: ARG001 - it is over in a second anyway
     """A call inside the process."""
     found = await measure_local(LOCAL_ROUNDS, LOCAL_CALLS)
-    found |= await measure_memory(LOCAL_ROUNDS, MEMORY_CALLS)
+    found |= await measure_memory(MEMORY_ROUNDS, MEMORY_CALLS)
     report.rows += [Row("in one process", name, time * 1e6) for name, time in found.items()]
     added = (found[INTERCEPTED] - found[PROXY]) / ADDED
     report.goals += [

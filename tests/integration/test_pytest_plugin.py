@@ -89,6 +89,9 @@ MODES = {
     },
 }
 
+# Plugins that have nothing to do with it; that of schemathesis makes every start a second slower.
+PLAIN = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
+
 
 def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[str]:
     """A pytest with the plugin, whether its entry point is installed here or not; warnings are errors."""
@@ -98,7 +101,7 @@ def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[
         options = (*options, "-o", "asyncio_default_fixture_loop_scope=function")  # it warns where nobody says
     plugin = ["-p", "no:meshcore", "-p", "meshcore.testing.pytest_plugin"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", *plugin, *options],
+        [sys.executable, "-m", "pytest", *PLAIN, *plugin, *options],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
         capture_output=True,

@@ -31,7 +31,7 @@ def environment(folder: Path) -> dict[str, str]:
         "MESHCORE_REGISTRY": f"directory://{folder}/registry",
         "PYTHONWARNINGS": "error",
         # The plugin is there, also where meshcore was installed before it had one.
-        "PYTEST_ADDOPTS": "-p no:meshcore -p meshcore.testing.pytest_plugin -p no:cacheprovider",
+        "PYTEST_ADDOPTS": "-p no:meshcore -p meshcore.testing.pytest_plugin -p no:cacheprovider -p no:schemathesis",
     }
 
 
