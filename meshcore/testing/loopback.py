@@ -50,7 +50,7 @@ class Loopback:
     def __init__(self) -> None:
         self.requests = 0
         self._applications: dict[str, Application | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[_Request, asyncio.Task[None]] = {}
 
     def serve(self, url: str, application: Application) -> None:
         """Let an application answer under a URL."""
@@ -81,21 +81,28 @@ class Loopback:
         loop = asyncio.get_running_loop()
         request = _Request(verb, url, headers, body or b"", loop.create_future())
         # A context of its own: over the network neither deadline nor anything else of the caller's would be there.
-        task = loop.create_task(request.run(application), name="meshcore.testing.request", context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        coroutine = self._run(request, application)
+        self._running[request] = loop.create_task(coroutine, name="meshcore.testing.request", context=Context())
         try:
             return await request.answer
         finally:
             request.leave()
 
+    async def _run(self, request: _Request, application: Application) -> None:
+        try:
+            await request.run(application)
+        finally:
+            self._running.pop(request, None)
+
     async def aclose(self) -> None:
         """Return when no request runs any more; those that do are cancelled, as by a server that is closed."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        running, self._running = self._running, {}
+        for task in running.values():
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if running:
+            await asyncio.wait(running.values())
+        for request in running:
+            request.end()  # one that had not begun could not do so by itself
 
 
 class _Request:
@@ -140,8 +147,12 @@ class _Request:
             if not self._status and not self.answer.done():
                 self.answer.set_result(Answer(_INTERNAL_ERROR, CIMultiDict(), repr(error).encode()))
         finally:
-            if not self.answer.done():
-                self.answer.set_exception(aiohttp.ServerDisconnectedError())
+            self.end()
+
+    def end(self) -> None:
+        """Close the connection: who still waits for an answer gets none."""
+        if not self.answer.done():
+            self.answer.set_exception(aiohttp.ServerDisconnectedError())
 
     def leave(self) -> None:
         """The client does not listen any more."""

@@ -47,6 +47,7 @@ from tests.support.wares import Ledger, Prices, SoldOut, Wares, WaresModule
 
 CHANNELS = ["dispatch-json", "dispatch-msgpack", "rest"]
 URL = "http://conformance.memory"
+PLAIN = Settings(registry="local:", adaptive_limit=False, resilience=False)
 
 
 @pytest.fixture
@@ -249,6 +250,20 @@ def test_hours_pass_in_no_time() -> None:
     # The caller waits for ten minutes; the server grants no more than the setting `request_timeout`, one.
     assert passed == pytest.approx(90.0, abs=0.1)
     assert time.monotonic() - begun < 10.0
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_call_that_the_end_overtakes_fails(begun: bool) -> None:  # noqa: FBT001
+    """Whoever still waits when the mesh ends hears of it, whether the server had begun with the call or not."""
+    async with memory_mesh(WaresModule, settings=PLAIN) as mesh:
+        wares, ledger = await mesh.get_service(Wares), await mesh.get(Ledger)
+        task = asyncio.create_task(wares.linger())
+        while not mesh.requests:
+            await asyncio.sleep(0)
+        if begun:
+            await ledger.begun.wait()
+    with pytest.raises(MeshError):
+        await asyncio.wait_for(task, 5)
 
 
 async def test_errors_of_an_application_are_those_of_a_server() -> None:

@@ -31,9 +31,26 @@ def test_virtual_time_takes_no_time() -> None:
 
 def test_waiting_for_nothing_is_an_error() -> None:
     """A simulation that could only hang says so."""
-
-    async def hang() -> None:
-        await asyncio.Event().wait()
-
     with pytest.raises(RuntimeError, match="this would hang for ever"):
         run_virtually(hang())
+
+
+def test_the_monotonic_clock_goes_by_the_loop() -> None:
+    """Whoever reads `time.monotonic` meanwhile reads virtual time; afterwards the clock is the machine's again."""
+    clock = time.monotonic
+
+    async def nap() -> float:
+        begun = time.monotonic()
+        await asyncio.sleep(3600.0)
+        return time.monotonic() - begun
+
+    assert run_virtually(nap()) == 3600.0
+    assert time.monotonic is clock
+    with pytest.raises(RuntimeError, match="this would hang for ever"):
+        run_virtually(hang())
+    assert time.monotonic is clock
+
+
+async def hang() -> None:
+    """Wait for nothing."""
+    await asyncio.Event().wait()
