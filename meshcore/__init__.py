@@ -17,6 +17,7 @@ from meshcore.balance import (
 from meshcore.blocking import BlockingMesh
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.components import AbstractComponent, Component, ComponentStatus
+from meshcore.current import CurrentCall, current_call
 from meshcore.declare import (
     Body,
     Content,
@@ -97,6 +98,7 @@ __all__ = [
     "ComponentStatus",
     "ConfigurationError",
     "Content",
+    "CurrentCall",
     "Endpoint",
     "Failed",
     "FirstURLSelector",
@@ -141,6 +143,7 @@ __all__ = [
     "component",
     "compose",
     "create",
+    "current_call",
     "delete",
     "describe",
     "get",

@@ -27,6 +27,7 @@ class Call(msgspec.Struct, frozen=True):
         tried: ids of the instances that earlier attempts asked, so that the next goes elsewhere.
         rules: the numbers that govern it.
         trail: its attempts so far, oldest first; shared by all that are sent for one call of a proxy.
+        peer: the address of the host that it came from, "local" if it was made in this process.
     """
 
     method: Method
@@ -37,6 +38,7 @@ class Call(msgspec.Struct, frozen=True):
     tried: tuple[str, ...] = ()
     rules: Rules = DEFAULTS
     trail: list[Attempt] = []
+    peer: str = "local"
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]

@@ -114,6 +114,11 @@ class Catalog:
             raise ConfigurationError(f"{name} cannot be called", [reason])
         return found[0]
 
+    def component_name(self, interface: type) -> str:
+        """The name of the component that offers a service, empty if none does, or several do."""
+        found = self._offering(interface)
+        return found[0].name if len(found) == 1 else ""
+
     def _offering(self, interface: type) -> list[ComponentDescription]:
         """The components that the modules name or implement; if none fits, those beside the service's own class."""
         named = [component for component in self._named.values() if _offers(component, interface)]

@@ -17,6 +17,7 @@ from math import inf
 from typing import Any
 
 from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
+from meshcore.current import unbounded
 from meshcore.errors import Code, LocalError
 
 
@@ -42,7 +43,8 @@ def detached() -> Generator[None]:
     """Inside, calls do not belong to the call that this code serves: see `Mesh.detached`."""
     tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _visit.set(None)
     try:
-        yield
+        with unbounded():
+            yield
     finally:
         ambient_deadline.reset(tokens[0])
         ambient_attempt.reset(tokens[1])

@@ -68,7 +68,9 @@ class Invoke:
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]
             arguments = method_codec.decode_arguments(bytes(request.args))
-            result = await serve_call(self._server, operation.method, arguments, headers, deadline, receive)
+            result = await serve_call(
+                self._server, operation.method, arguments, headers, deadline, scope=scope, receive=receive
+            )
             data = method_codec.encode_result(result)
             status = 200
         except ClientLeft:

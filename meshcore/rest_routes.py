@@ -129,7 +129,7 @@ class _Endpoint:
             body = await self._body(headers, receive) if self._has_body else b""
             server.check(deadline)
             arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
-            result = await serve_call(server, self._method, arguments, headers, deadline, receive)
+            result = await serve_call(server, self._method, arguments, headers, deadline, scope=scope, receive=receive)
             status, data, content_type = self._status, self._write(result), _JSON_TYPE
         except ClientLeft:
             return

@@ -195,10 +195,11 @@ class Runtime:
         for interface in dict.fromkeys([*self.catalog.implementations, *local]):
             service = self.catalog.service(interface)
             (recipe,) = self.injector.providers(interface)
+            component = self.catalog.component_name(interface)
             if recipe.scope == "request":
-                self._dispatch.add_scoped(service, recipe.product, partial(self._lend, recipe))
+                self._dispatch.add_scoped(service, recipe.product, partial(self._lend, recipe), component)
             else:
-                self._dispatch.add(service, await self.injector.instance(recipe))
+                self._dispatch.add(service, await self.injector.instance(recipe), component)
 
     @asynccontextmanager
     async def _lend(self, recipe: Recipe) -> AsyncGenerator[Any]:

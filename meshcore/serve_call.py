@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meshcore.body import Receive, Send, ServedScope
+from meshcore.body import Receive, Scope, Send, ServedScope
 from meshcore.call import Call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method
@@ -20,6 +20,8 @@ async def serve_call(
     arguments: tuple[Any, ...],
     headers: RequestHeaders,
     deadline: float,
+    *,
+    scope: Scope,
     receive: Receive,
 ) -> Any:
     """Run a decoded call for as long as its caller waits and is there, unless its method is shielded from that.
@@ -30,16 +32,24 @@ async def serve_call(
         arguments: of the call.
         headers: of the request.
         deadline: from when the request came: its body and its turn have taken their part.
+        scope: of the request.
         receive: tells that the client leaves.
 
     Raises:
         Exception: what `Server.run` raises; `Server.report` knows what the caller is told of it.
     """
-    if method.shielded:  # has all the time that the server grants, and nobody listens for its caller to leave
+    if method.shielded:  # has all the time that the server grants
         deadline = server.deadline(None)
-        return await server.run(Call(method, arguments, headers, deadline, headers.attempt), CallScope(deadline))
-    call = Call(method, arguments, headers, deadline, headers.attempt)
+    call = Call(method, arguments, headers, deadline, headers.attempt, peer=_peer(scope))
+    if method.shielded:  # nobody listens for its caller to leave
+        return await server.run(call, CallScope(deadline))
     return await server.run(call, ServedScope(deadline, receive))
+
+
+def _peer(scope: Scope) -> str:
+    """The host without its port, which says nothing but which connection of a pool was free."""
+    client = scope.get("client")
+    return client[0] if client else "unknown"  # a server on a Unix socket does not say
 
 
 async def send_answer(

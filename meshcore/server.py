@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
+from meshcore.current import ambient_call
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError, MeshError
@@ -38,23 +39,24 @@ class Dispatch:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._table: dict[Method, Run] = {}
+        self._table: dict[Method, tuple[Run, str]] = {}
 
-    def add(self, service: ServiceDescription, implementation: object) -> None:
-        """Serve a service by an object."""
+    def add(self, service: ServiceDescription, implementation: object, component: str = "") -> None:
+        """Serve a service of a component by an object."""
         for method in service.methods:
             function = getattr(implementation, method.name)
             # Asked of the class: advice may have replaced the object's own attribute by a plain function.
             in_loop = inspect.iscoroutinefunction(getattr(type(implementation), method.name))
-            self._table[method] = _keywords_by_name(method, function if in_loop else self._in_thread(function))
+            run = _keywords_by_name(method, function if in_loop else self._in_thread(function))
+            self._table[method] = run, component
 
-    def add_scoped(self, service: ServiceDescription, cls: type, lend: Lend) -> None:
-        """Serve a service by an object of a class that is made for each call."""
+    def add_scoped(self, service: ServiceDescription, cls: type, lend: Lend, component: str = "") -> None:
+        """Serve a service of a component by an object of a class that is made for each call."""
         for method in service.methods:
             run = functools.partial(self._run_lent, lend, method.name)
             if not inspect.iscoroutinefunction(getattr(cls, method.name)):
                 run = functools.partial(self._run_lent_in_thread, lend, method.name)
-            self._table[method] = _keywords_by_name(method, run)
+            self._table[method] = _keywords_by_name(method, run), component
 
     async def __call__(self, call: Call) -> Any:
         """Run the implementation.
@@ -62,10 +64,16 @@ class Dispatch:
         Raises:
             LocalError: nothing here implements the method.
         """
-        run = self._table.get(call.method)
-        if run is None:
+        found = self._table.get(call.method)
+        if found is None:
             raise LocalError(Code.UNIMPLEMENTED, f"{call.method} is not implemented in this process")
-        return await run(*call.arguments)
+        run, component = found
+        # Here, innermost, so that an implementation sees what the interceptors made of the call.
+        token = ambient_call.set((call, component))
+        try:
+            return await run(*call.arguments)
+        finally:
+            ambient_call.reset(token)
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:
         return functools.partial(self._run_in_thread, function)
