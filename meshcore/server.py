@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
+from meshcore.codec import EncodeError
 from meshcore.current import ambient_call
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
@@ -27,6 +28,7 @@ from meshcore.errors import Code, LocalError, MeshError
 from meshcore.interface import Method, ServiceDescription
 from meshcore.limit import WINDOW, AdaptiveLimit
 from meshcore.scope import CallScope, Stop, Stopped
+from meshcore.stalls import Stalls
 
 log = logging.getLogger("meshcore.server")
 
@@ -135,6 +137,7 @@ class Server:
         self._debug = debug
         self.limit = limit
         self._scopes: set[CallScope] = set()
+        self._stalls = Stalls()
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
@@ -174,6 +177,7 @@ class Server:
         self._scopes.add(scope)
         self._idle.clear()
         begun = time.monotonic()
+        self._stalls.begin(scope, call.method, begun)
         try:
             with scope:
                 result = await self._handler(call)
@@ -197,6 +201,7 @@ class Server:
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
             self._scopes.discard(scope)
+            self._stalls.end(scope, time.monotonic())
             if not self._scopes:
                 self._idle.set()
 
@@ -204,6 +209,13 @@ class Server:
         if self.limit is not None:
             now = time.monotonic()
             self.limit.observe(call.method, now - begun, len(self._scopes), now, whole=whole)
+
+    def lagged(self, lag: float, now: float) -> None:
+        """The event loop is so many seconds late: admit less, and say so if somebody blocks it."""
+        if self.limit is not None:
+            self.limit.lagged(lag, now)
+        if text := self._stalls.late(lag, now):
+            log.warning(text)
 
     def check(self, deadline: float) -> None:
         """Refuse a call whose caller has stopped waiting while its body arrived, before it is even decoded.
@@ -253,7 +265,10 @@ class Server:
         if body is not None:
             return body
         id_ = secrets.token_hex(8)
-        log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error)
+        if isinstance(error, EncodeError):  # no traceback: it would show the codec, not the implementation
+            log.error("call %s of %s failed: what it returned does not fit its type: %s", id_, method, error)
+        else:
+            log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error)
         details: dict[str, Any] = {"call": id_}
         if self._debug:
             details["traceback"] = "".join(traceback.format_exception(error))

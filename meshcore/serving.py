@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -116,7 +116,7 @@ class MeshApp:
             self._announcement = Announcement(runtime.registry, instances, settings)
             async with self._announcement:
                 try:
-                    with lag_reported(server.limit.lagged) if server.limit is not None else nullcontext():
+                    with lag_reported(server.lagged):
                         yield
                 finally:
                     await self.stop()

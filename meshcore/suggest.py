@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 100
+"""Characters of a name that somebody sent: what is longer is no misspelling, and comparing it takes long."""
+
+
+def shown(name: str) -> str:
+    """The name in quotes, as much of it as a person reads."""
+    return repr(name) if len(name) <= _LONGEST else f"{name[:_LONGEST]!r}... ({len(name)} characters)"
+
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The name that was probably meant, if there is one."""
+    if len(name) > _LONGEST:
+        return None
     return next(iter(get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)), None)
 
 
