@@ -135,6 +135,10 @@ class _Target:
         return f"{verb} {url.raw_path_qs}{self._host}{text}\r\n".encode()
 
 
+class NotHTTPError(aiohttp.ClientPayloadError):
+    """What came is no answer of HTTP."""
+
+
 async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int) -> Answer:
     assert protocol is not None  # noqa: S101 - of a connection that was just got
     protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True)
@@ -147,7 +151,7 @@ async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes |
         while message.code in _INFORMATIONAL:
             message, content = await protocol.read()
     except HttpProcessingError as error:
-        raise aiohttp.ClientPayloadError(error.message) from error
+        raise NotHTTPError(error.message) from error
     return Answer(message.code, message.headers, await read_body(content, limit))
 
 

@@ -52,6 +52,7 @@ class DispatchChannel(HTTPChannel):
         except CommunicationError as error:
             if answer.status != _OK:  # not our server's answer, but a proxy's, or nobody's
                 raise _status_error(call, endpoint, answer) from error
+            error.message += f" (from {endpoint.url})"
             raise
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from channels.direct import Answer, DirectExchange, TooLargeError, read_body
+from channels.direct import Answer, DirectExchange, NotHTTPError, TooLargeError, read_body
 from meshcore.call import Call
 from meshcore.errors import Code, CommunicationError, LocalError
 from meshcore.headers import ATTEMPT, TIMEOUT
@@ -197,7 +197,20 @@ def _communication_error(call: Call, url: URL, error: Exception) -> Communicatio
         | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
         | aiohttp.InvalidURL,
     )
-    number = error.errno if isinstance(error, OSError) else None
-    reason = os.strerror(number).lower() if number else str(error) or type(error).__name__
-    text = f"{call.method}: no answer from {url.origin()}: {reason}"
+    text = f"{call.method}: no answer from {url.origin()}: {_reason(error)}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, on one line. aiohttp's own words are for who reads its code: statuses that nobody sent."""
+    match error:
+        case NotHTTPError() | aiohttp.ClientResponseError():
+            return "what it answers is not HTTP"
+        case aiohttp.ClientPayloadError():
+            return "the connection broke in the middle of the answer"
+        case aiohttp.ServerDisconnectedError() | LostConnectionError():
+            return "the connection was closed before the answer"
+        case OSError(errno=int(number)):
+            return os.strerror(number).lower()
+        case _:
+            return " ".join(str(error).split()) or type(error).__name__

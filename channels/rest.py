@@ -159,7 +159,9 @@ class _Operation:
         try:
             return self._read(answer.body or b"null")
         except DecodeError as error:
-            raise unfit_answer(self._method, error, readable=self._readable(answer.body)) from error
+            unfit = unfit_answer(self._method, error, readable=self._readable(answer.body))
+            unfit.message += f" (from {endpoint.url})"
+            raise unfit from error
 
     def _readable(self, data: bytes) -> bool:
         try:

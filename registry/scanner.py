@@ -64,7 +64,7 @@ class Scanner:
         while self._wanted():
             try:
                 self._follow()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):  # whoever looks at the folder itself says so
                 self._wait_without_events()
             except (OSError, RuntimeError) as error:
                 # Mostly no inotify instance left (fs.inotify.max_user_instances, 128 per user by default).
