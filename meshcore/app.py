@@ -15,7 +15,7 @@ from meshcore.body import Receive, Scope, Send
 from meshcore.errors import ConfigurationError
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings, load_settings
-from meshcore.suggest import did_you_mean
+from meshcore.suggest import closest, did_you_mean
 
 log = logging.getLogger("meshcore.app")
 
@@ -39,7 +39,9 @@ def load_module(settings: Settings) -> type:
         found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigurationError(title, [f"no Python module {error.name!r} in {folder} or on sys.path"]) from None
+            raise ConfigurationError(
+                title, [f"no Python module {error.name!r} in {folder} or on sys.path{_hint(error.name, folder)}"]
+            ) from None
         raise ConfigurationError(title, [f"importing {name} failed: {error}"]) from error
     except Exception as error:
         raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
@@ -52,6 +54,17 @@ def load_module(settings: Settings) -> type:
     if not isinstance(found, type):
         raise ConfigurationError(title, [f"{path} is a {type(found).__name__}, not a class decorated with @module"])
     return found
+
+
+def _hint(missing: str, folder: str) -> str:
+    """The Python module that was probably meant, among those beside where the missing one would stand."""
+    parent, _, name = missing.rpartition(".")
+    package = sys.modules.get(parent) if parent else None
+    places = list(getattr(package, "__path__", ())) if parent else [folder]
+    entries = [entry for place in places for entry in Path(place).iterdir() if Path(place).is_dir()]
+    names = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and entry.name.isidentifier())}
+    close = closest(name, names)
+    return f"; did you mean {(f'{parent}.{close}' if parent else close)!r}?" if close else ""
 
 
 class LazyApp:

@@ -16,7 +16,7 @@ from meshcore.catalog import Hosted
 from meshcore.documents import document_routes
 from meshcore.healthcheck import HealthCheckManager
 from meshcore.invoke import Invoke
-from meshcore.rest_routes import rest_routes
+from meshcore.rest_routes import INVOKE, rest_routes
 from meshcore.server import Server
 from meshcore.settings import Settings
 
@@ -65,7 +65,7 @@ class MeshAsgi:
         if scope["type"] == "http" and scope["method"] == "POST":
             path: str = scope["path"]
             root: str = scope.get("root_path", "")
-            if path.removeprefix(root) == "/invoke":
+            if path.removeprefix(root) == INVOKE:
                 await self._invoke(scope, receive, send)
                 return
         await self._router(scope, receive, send)

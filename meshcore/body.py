@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from meshcore.errors import Code, LocalError
-from meshcore.scope import CallScope, Stop
+from meshcore.scope import CallScope, Stop, Stopped
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -25,13 +25,27 @@ class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
     """The client closed the connection before its request was complete."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int, deadline: float) -> bytes:
     """The whole body.
 
+    Args:
+        receive: of ASGI.
+        limit: bytes.
+        deadline: for the last of them: who sends slowly must not hold a connection and half a body for ever.
+
     Raises:
-        LocalError: RESOURCE_EXHAUSTED, it is larger than the limit in bytes.
+        LocalError: RESOURCE_EXHAUSTED, it is larger than the limit, or DEADLINE_EXCEEDED, it did not arrive in time.
         ClientLeft: nobody is there any more.
     """
+    try:
+        with CallScope(deadline):
+            return await _read_body(receive, limit)
+    except Stopped:
+        text = "the body was not complete when the time for the call was up"
+        raise LocalError(Code.DEADLINE_EXCEEDED, text) from None
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] != "http.request":
         raise ClientLeft
@@ -40,19 +54,20 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if len(body) > limit:
             raise too_large(limit)
         return body
-    chunks, size = [body], len(body)
+    # One array, not a list of chunks: of a million chunks of one byte each would take fifty.
+    whole, size = bytearray(body), len(body)
     while message.get("more_body"):
         message = await receive()
         if message["type"] != "http.request":
             raise ClientLeft
         size += len(message.get("body", b""))
         if size <= limit:
-            chunks.append(message.get("body", b""))
+            whole += message.get("body", b"")
         elif size > _DISCARD * limit:
             break  # a client that reads no answer before it has sent that much will not read this one either
     if size > limit:
         raise too_large(limit)
-    return b"".join(chunks)
+    return bytes(whole)
 
 
 def too_large(limit: int) -> LocalError:

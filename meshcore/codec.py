@@ -127,14 +127,14 @@ class Codec:
             try:
                 return load(data)
             except Exception as error:
-                raise decode_error(error, name) from error
+                raise decode_error(error, name, max_depth) from error
 
         def decode_unbounded(data: bytes) -> Any:
             try:
                 check(data, max_depth)
                 return load(data)
             except Exception as error:
-                raise decode_error(error, name) from error
+                raise decode_error(error, name, max_depth) from error
 
         return decode if bounded else decode_unbounded
 

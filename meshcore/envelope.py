@@ -197,6 +197,7 @@ class MethodCodec:
         arguments = arguments_type(method)
         self._write_arguments = codec.encoder(arguments)
         self._read_arguments = codec.decoder(arguments, limits)
+        self._read_list = codec.decoder(list[msgspec.Raw], limits)
         self._write_result = codec.encoder(method.returns, validate=True)
         answer = msgspec.defstruct("Answer", [("result", method.returns), ("exception", None, None)])
         self._read_answer = codec.decoder(answer, limits)
@@ -243,8 +244,26 @@ class MethodCodec:
         try:
             return msgspec.structs.astuple(self._read_arguments(data))
         except DecodeError as error:
-            text = f"{self._method}: {self._argument_path(error.path)}: {error.reason}"
-            raise LocalError(Code.INVALID_ARGUMENT, text) from error
+            text = self._misfit(data) or f"{self._argument_path(error.path)}: {error.reason}"
+            raise LocalError(Code.INVALID_ARGUMENT, f"{self._method}: {text}") from error
+
+    def _misfit(self, data: bytes) -> str:
+        """What is wrong if not the arguments themselves are, but how they come."""
+        try:
+            count = len(self._read_list(data))
+        except DecodeError as error:
+            return f"$.args: {error.reason}; they go by position: {self._signature}" if error.path == "$" else ""
+        parameters = self._method.parameters
+        least = max((at for at, entry in enumerate(parameters, start=1) if entry.required), default=0)
+        if least <= count <= len(parameters):
+            return ""
+        takes = f"{least} to {len(parameters)}" if least < len(parameters) else f"{least}"
+        return f"$.args: takes {takes} arguments {self._signature}, got {count}"
+
+    @property
+    def _signature(self) -> str:
+        names = [entry.name if entry.required else f"{entry.name}=..." for entry in self._method.parameters]
+        return f"[{', '.join(names)}]"
 
     def encode_result(self, result: Any) -> bytes:
         """The body of an answer.

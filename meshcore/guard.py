@@ -28,7 +28,7 @@ class NestingError(ValueError):
 
     def __init__(self, max_depth: int) -> None:
         """Remember the limit."""
-        super().__init__(f"nested deeper than {max_depth} levels")
+        super().__init__(f"nested deeper than {max_depth} levels (setting max_depth)")
         self.max_depth = max_depth
 
 

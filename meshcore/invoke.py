@@ -16,7 +16,7 @@ from meshcore.headers import RequestHeaders, write_retry_after
 from meshcore.interface import ComponentDescription, Method
 from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
-from meshcore.suggest import did_you_mean
+from meshcore.suggest import closest, did_you_mean, shown
 
 # The seed's servers and clients compare content types for equality; so these are sent exactly like this.
 _CODECS = {JSON.content_type: JSON, MSGPACK.content_type: MSGPACK}
@@ -63,7 +63,7 @@ class Invoke:
             self._server.admit()
             deadline = self._server.deadline(headers.seconds)
             codec = codec or _no_codec(headers)
-            body = await read_body(receive, self._max_body)
+            body = await read_body(receive, self._max_body, deadline)
             self._server.check(deadline)
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]
@@ -89,12 +89,22 @@ class Invoke:
         try:
             request: Request = self._read[codec](body)
         except DecodeError as error:
-            raise LocalError(Code.INVALID_ARGUMENT, f"the body is no call: {error}") from error
+            text = f"the body is no call in {codec.content_type}: {error}" if body else "the body is empty"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from error
         operation = self._operations.get(request.method)
         if operation is None:
-            hint = did_you_mean(request.method, self._operations)
-            raise LocalError(Code.UNIMPLEMENTED, f"no method {request.method!r} is offered here{hint}")
+            hint = self._hint(request.method)
+            raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
         return request, operation
+
+    def _hint(self, path: str) -> str:
+        """The name that was probably meant. Where the service is right, only the method's own name counts."""
+        service, _, name = path.rpartition(":")
+        names = [known.rpartition(":")[2] for known in self._operations if known.rpartition(":")[0] == service]
+        if not names:
+            return did_you_mean(path, self._operations)
+        close = closest(name, names)
+        return f"; did you mean '{service}:{close}'?" if close else did_you_mean(name, names)
 
 
 def _codec(content_type: str) -> Codec | None:
@@ -105,7 +115,7 @@ def _codec(content_type: str) -> Codec | None:
 
 
 def _no_codec(headers: RequestHeaders) -> NoReturn:
-    got = headers.content_type or "none"
+    got = shown(headers.content_type) if headers.content_type else "none"
     text = f"content type must be {JSON.content_type} or {MSGPACK.content_type}, got {got}"
     raise LocalError(Code.INVALID_ARGUMENT, text)
 

@@ -18,8 +18,10 @@ from meshcore.problem import CONTENT_TYPE, encode_problem
 from meshcore.rest_arguments import RequestReader
 from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
+from meshcore.suggest import closest, shown
 
-_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TOO_LARGE, _WRONG_MEDIA_TYPE = 401, 404, 405, 413, 415
+_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TIMEOUT, _TOO_LARGE, _WRONG_MEDIA_TYPE = 401, 404, 405, 408, 413, 415
+INVOKE = "/invoke"
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
 _LONGEST_PATH = 200  # characters of it in a message
@@ -88,14 +90,31 @@ class _Nowhere(BaseRoute):
         """Say what is wrong."""
         path = _path_of(scope)
         verbs = {verb for route in self._routes if route.template.match(path) is not None for verb in route.verbs}
-        shown = path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
+        if path == INVOKE:  # as POST it never comes here
+            verbs.add("POST")
+        place = path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
         if verbs:
             allowed = ", ".join(sorted(verbs))
-            status, text, more = _WRONG_VERB, f"{shown} takes {allowed}", [(b"allow", allowed.encode())]
+            status, text = _WRONG_VERB, f"{place} takes {allowed}, not {scope['method']}"
+            more = [(b"allow", allowed.encode())]
         else:
-            status, text, more = _NOT_FOUND, f"nothing is offered at {shown}", []
+            status, text, more = _NOT_FOUND, f"nothing is offered at {place}{self._hint(path)}", []
         status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
         await send_answer(self._server, send, status, data, _PROBLEM_TYPE, more)
+
+    def _hint(self, path: str) -> str:
+        """The path that was probably meant: each of its fixed parts is there, or nearly."""
+        if len(path) > _LONGEST_PATH:
+            return ""
+        parts = path.split("/")
+        found: dict[str, int] = {}
+        for route in self._routes:
+            names = route.path.split("/")
+            if len(names) == len(parts):
+                wrong = [(a, b) for a, b in zip(parts, names, strict=True) if a != b and "{" not in b]
+                if wrong and all(closest(part, [name]) for part, name in wrong):
+                    found[route.path] = len(wrong)
+        return f"; did you mean {min(found, key=found.__getitem__)}?" if found else ""
 
 
 class _RequestError(LocalError):
@@ -126,7 +145,7 @@ class _Endpoint:
         try:
             server.admit()
             deadline = server.deadline(headers.seconds)
-            body = await self._body(headers, receive) if self._has_body else b""
+            body = await self._body(headers, receive, deadline) if self._has_body else b""
             server.check(deadline)
             arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
             result = await serve_call(server, self._method, arguments, headers, deadline, scope=scope, receive=receive)
@@ -142,15 +161,16 @@ class _Endpoint:
                 more.append((b"www-authenticate", b"Bearer"))
         await send_answer(server, send, status, data, content_type, more)
 
-    async def _body(self, headers: RequestHeaders, receive: Receive) -> bytes:
+    async def _body(self, headers: RequestHeaders, receive: Receive, deadline: float) -> bytes:
         try:
-            body = await read_body(receive, self._max_body)
+            body = await read_body(receive, self._max_body, deadline)
         except LocalError as error:
-            raise _RequestError(_TOO_LARGE, error.code, error.message) from error
+            status = _TOO_LARGE if error.code is Code.RESOURCE_EXHAUSTED else _TIMEOUT
+            raise _RequestError(status, error.code, error.message) from error
         if body and self._reader.takes_body:
             content_type = headers.content_type
             if not _is_json(content_type):
-                text = f"{self._method}: content type must be {JSON.content_type}, got {content_type}"
+                text = f"{self._method}: content type must be {JSON.content_type}, got {shown(content_type)}"
                 raise _RequestError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
         return body
 

@@ -66,12 +66,13 @@ class ModelError(ValueError):
         self.reason = reason
 
 
-def decode_error(error: Exception, codec: str) -> DecodeError:
+def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeError:
     """Whatever a decoder raised, as a `DecodeError`.
 
     Args:
         error: The exception.
         codec: The codec's name, for the text.
+        max_depth: Containers that may be open at one place, for the text.
     """
     match error:
         case ModelError():
@@ -82,8 +83,10 @@ def decode_error(error: Exception, codec: str) -> DecodeError:
                 path += error.__cause__.path
             return DecodeError(path, reason)
         case NestingError() | RecursionError():
-            return DecodeError("", str(error) if isinstance(error, NestingError) else "nested too deep")
-        case msgspec.DecodeError() | UnicodeDecodeError():
+            return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher
+        case UnicodeDecodeError():  # its positions are those within one string, which nobody can find
+            return DecodeError("", f"malformed {_FORMATS[codec]}: {not_utf8(error)}")
+        case msgspec.DecodeError():
             return DecodeError("", _malformed(str(error), _FORMATS[codec]))
         case _:
             return DecodeError("$", sentence(str(error)) or type(error).__name__)
@@ -125,6 +128,11 @@ def sentence(text: str) -> str:
     if len(line) > _LONGEST_REASON:
         line = line[:_LONGEST_REASON] + "..."
     return line if line[1:2].isupper() else line[:1].lower() + line[1:]
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Why a text is none. Python's own words say where in the text, but not in which."""
+    return f"a text is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
 
 
 def steps(location: Sequence[str | int]) -> str:

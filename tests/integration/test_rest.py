@@ -192,7 +192,7 @@ async def test_what_is_no_text_is_refused(target: str) -> None:
         (b'{"id":1}', "application/json; charset=utf-8", 200, ""),
         (b'{"id":1}', "Application/JSON", 200, ""),
         (b'{"id":1}', "application/vnd.shop+json", 200, ""),
-        (b'{"id":1}', "text/plain", 415, "shop.add: content type must be application/json, got text/plain"),
+        (b'{"id":1}', "text/plain", 415, "shop.add: content type must be application/json, got 'text/plain'"),
         (b"id=1", "application/x-www-form-urlencoded", 415, "content type must be application/json"),
         (b'{"id":1', JSON, 400, "shop.add: body: malformed JSON"),
         (b'{"id":"x"}', JSON, 400, "shop.add: body.id: expected int, got str"),
@@ -214,14 +214,25 @@ async def test_bodies_that_cannot_be_read(data: bytes, content_type: str, status
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "/shop", "/shop/orders/1/", "/shop/orders//", "/shop/items/a/b/of/c", "/Shop/ping", "/shop/ping%2F"]
+    ("target", "hint"),
+    [
+        ("/", ""),
+        ("/shop", ""),
+        ("/shop/no", ""),
+        ("/shop/orders/1/", ""),
+        ("/shop/orders//", ""),
+        ("/shop/items/a/b/of/c", ""),
+        ("/Shop/ping", "; did you mean /shop/ping?"),
+        ("/shop/ping%2F", "; did you mean /shop/ping?"),
+        ("/shop/itms/a/of/c", "; did you mean /shop/items/{name}/of/{seller}?"),
+    ],
 )
-async def test_an_unknown_path_is_404(target: str) -> None:
-    """A path that nobody has is a problem with status 404 and a code."""
+async def test_an_unknown_path_is_404(target: str, hint: str) -> None:
+    """A path that nobody has is a problem with status 404 and a code; one that is nearly right is named."""
     async with shop() as shopper:
         problem = await shopper.problem(404, "GET", target)
         assert problem["code"] == "unimplemented"
-        assert problem["detail"] == f"nothing is offered at {target}"
+        assert problem["detail"] == f"nothing is offered at {target}{hint}"
 
 
 async def test_a_wrong_verb_is_405_and_names_the_right_ones() -> None:
@@ -231,7 +242,7 @@ async def test_a_wrong_verb_is_405_and_names_the_right_ones() -> None:
             status, headers, raw = await shopper.exchange(verb, "/shop/orders/1")
             assert (status, headers["content-type"]) == (405, PROBLEM)
             assert headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
-            assert json.loads(raw)["detail"] == "/shop/orders/1 takes DELETE, GET, HEAD, PATCH, PUT"
+            assert json.loads(raw)["detail"] == f"/shop/orders/1 takes DELETE, GET, HEAD, PATCH, PUT, not {verb}"
 
 
 async def test_head_is_get_without_the_body() -> None:

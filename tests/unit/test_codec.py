@@ -335,10 +335,10 @@ def test_a_refused_value_is_named_with_its_place(codec: Codec, type_, plain, tex
     [
         (JSON, Any, b"", "malformed JSON: input data was truncated"),
         (JSON, Any, b'{"a" 1}', "malformed JSON at byte 5: expected ':'"),
-        (JSON, Any, b'"\xff"', "malformed JSON: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (JSON, Any, b'"\xff"', "malformed JSON: a text is not UTF-8: invalid start byte 0xff"),
         (JSON, Line, b'{"amount":', "malformed JSON: EOF while parsing a value at line 1 column 10"),
         (MSGPACK, Any, b"\xc1", "malformed msgpack at byte 0: invalid opcode '\\xc1'"),
-        (MSGPACK, Any, b"\xa1\xff", "malformed msgpack: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (MSGPACK, Any, b"\xa1\xff", "malformed msgpack: a text is not UTF-8: invalid start byte 0xff"),
         (MSGPACK, Any, b"\x92\x01", "malformed msgpack: input data was truncated"),
         (MSGPACK, Any, b"\x01\x01", "malformed msgpack at byte 1: trailing characters"),
         (MSGPACK, Any, b"\xd4\x01a", "$: unknown msgpack extension 1"),
@@ -361,7 +361,7 @@ def test_depth_is_limited_exactly(codec: Codec, type_):
     exact = nesting(nested)
     data = codec.encoder(type_)(nested)
     assert codec.decoder(type_, Limits(max_depth=exact))(data) == nested
-    with pytest.raises(DecodeError, match=f"^nested deeper than {exact - 1} levels$"):
+    with pytest.raises(DecodeError, match=f"^nested deeper than {exact - 1} levels \\(setting max_depth\\)$"):
         codec.decoder(type_, Limits(max_depth=exact - 1))(data)
 
 
@@ -376,7 +376,7 @@ def nesting(value: Any) -> int:
 def test_a_type_of_bounded_depth_accepts_no_deep_surplus(codec: Codec):
     """Where the type bounds the depth, a deep unknown field ends in DecodeError or is skipped, never in a crash."""
     body = {JSON: b'{"b":' + b"[" * HUGE + b"]" * HUGE + b"}", MSGPACK: b"\x81\xa1b" + b"\x91" * HUGE + b"\xc0"}[codec]
-    with pytest.raises(DecodeError, match=r"^nested too deep$"):
+    with pytest.raises(DecodeError, match=r"^nested deeper than 128 levels"):
         codec.decoder(make_dataclass("Flat", [("a", int, 0)]))(body)
 
 
