@@ -51,7 +51,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIME = 15.0
 """Seconds in which each is over. Most take milliseconds; those that start a process take seconds on a busy machine."""
-MEMORY = 24 * 2**20
+MEMORY = 8 * 2**20
 """Bytes by which the server may grow meanwhile: its `max_body` is one million, and it reads on to four times that."""
 
 
