@@ -32,9 +32,7 @@ def load_module(settings: Settings) -> type:
     if not setting:
         raise ConfigurationError(title, ["set MESHCORE_MODULE=package.module:Class, or `module` in [tool.meshcore]"])
     name, _, path = setting.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # as `python -m` has it; console scripts do not
-        sys.path.insert(0, folder)
+    folder = str(working_directory())
     try:
         found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -65,6 +63,14 @@ def _hint(missing: str, folder: str) -> str:
     names = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and entry.name.isidentifier())}
     close = closest(name, names)
     return f"; did you mean {(f'{parent}.{close}' if parent else close)!r}?" if close else ""
+
+
+def working_directory() -> Path:
+    """The working directory, importable from now on: `python -m` has it on its path, console scripts do not."""
+    folder = Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return folder
 
 
 class LazyApp:

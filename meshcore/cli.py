@@ -69,14 +69,23 @@ def build() -> "Typer":
         workers: Annotated[int, Option(min=1, help="Processes that serve.")] = 1,
         registry: Annotated[str | None, registry_option] = None,
         advertise: Annotated[str | None, Option(help="The URL under which clients reach this.")] = None,
+        *,
+        reload: Annotated[bool, Option("--reload", help="Start again when a Python file changes.")] = False,
     ) -> None:
         """Serve a module, until Ctrl-C."""
         with _one_line(debug=context.obj):
-            from meshcore import runner
+            from meshcore import logs, runner
 
             settings = _settings(context.obj, module=module or None, registry=registry, advertise_url=advertise)
-            runner.log_to_stderr(debug=settings.debug)
-            sys.exit(runner.run(settings, bind=bind, workers=workers, say=functools.partial(print, flush=True)))
+            logs.log_to_stderr(settings.log_format, debug=settings.debug)
+            say = functools.partial(print, flush=True)
+            if reload and workers > 1:
+                _fail("--reload serves with one process; leave --workers out", _LOCAL)
+            if reload:
+                from meshcore.reload import run_reloading
+
+                sys.exit(run_reloading(settings, bind=bind, say=say))
+            sys.exit(runner.run(settings, bind=bind, workers=workers, say=say))
 
     @app.command()
     def demo(

@@ -27,8 +27,10 @@ from hypercorn.config import Config
 from meshcore.app import load_module
 from meshcore.body import Receive, Scope, Send
 from meshcore.errors import Code, ConfigurationError, LocalError
+from meshcore.logs import log_to_stderr
 from meshcore.serving import MeshApp
 from meshcore.settings import Settings
+from meshcore.startup import startup_report, startup_text
 
 log = logging.getLogger("meshcore.runner")
 
@@ -56,7 +58,7 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         settings: its module is what is served.
         bind: "host:port"; port 0 takes a free one.
         workers: processes that serve. One serves in this process; more are started, and share the address.
-        say: is told the address when it is open.
+        say: is told what is served and where, when the address is open.
 
     Returns:
         The exit status.
@@ -69,14 +71,10 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
     if workers < 1:
         raise ConfigurationError("cannot serve", [f"workers must be a whole number above 0, got {workers}"])
     with open_socket(bind) as sock:
-        url = _url_of(sock)
-        if settings.sources.get("advertise_url", "default") == "default":
-            settings = msgspec.structs.replace(settings, advertise_url=url)
-        noun = "process" if workers == 1 else "processes"
-        text = f"serving {settings.module} at {url} ({workers} {noun}, Ctrl-C ends)"
+        settings = at_address(settings, sock)
         if workers > 1:
-            return _supervise(settings, sock, workers, lambda: say(text))
-        return _to_the_end(_serve(settings, sock, lambda: say(text)))
+            return _supervise(settings, sock, workers, say)
+        return _to_the_end(_serve(settings, sock, lambda report: say(startup_text(report, 1, settings.log_format))))
 
 
 def open_socket(bind: str) -> socket.socket:
@@ -105,12 +103,19 @@ def open_socket(bind: str) -> socket.socket:
     return sock
 
 
-def _url_of(sock: socket.socket) -> str:
-    """The URL under which clients reach the socket. What is bound to all interfaces has the machine's name."""
+def at_address(settings: Settings, sock: socket.socket) -> Settings:
+    """The settings for a server on this socket, whose URL is advertised unless somebody set another.
+
+    What is bound to all interfaces has the machine's name.
+    """
+    if settings.sources.get("advertise_url", "default") != "default":
+        return settings
     host, port = sock.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared
         host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    sources = {**settings.sources, "advertise_url": "what is bound"}
+    return msgspec.structs.replace(settings, advertise_url=url, sources=sources)
 
 
 def _to_the_end(serving: Coroutine[Any, Any, int]) -> int:
@@ -130,7 +135,7 @@ def _to_the_end(serving: Coroutine[Any, Any, int]) -> int:
     return status
 
 
-async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], None]) -> int:
+async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[dict[str, Any]], None]) -> int:
     """Serve in this process until it is told to end; the exit status, 1 if there was no time for its calls.
 
     Raises:
@@ -170,7 +175,7 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[], No
         config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
         serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
         try:
-            ready()
+            ready(startup_report(app.mesh.runtime, settings))
             await _either(serving, stop.wait())
             # Up to here everything is served. Now: withdraw, refuse, let calls end; and only then close connections.
             await _either(serving, app.stop())
@@ -204,7 +209,8 @@ def _config(descriptor: int) -> Config:
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.backlog = _BACKLOG
-    config.loglevel = "WARNING"  # "Running on" is said by us
+    config.errorlog = logging.getLogger("hypercorn.error")  # in our form, not in its own
+    config.errorlog.setLevel(logging.WARNING)  # "Running on" is said by us
     config.include_date_header = False  # nobody reads them, and they cost 16 us per answer
     config.include_server_header = False
     config.keep_alive_max_requests = _ENOUGH  # closing a connection in use gains nothing and may cost a call
@@ -225,11 +231,9 @@ def _without_lifespan(app: MeshApp) -> Any:
     return serve_request
 
 
-def _supervise(settings: Settings, sock: socket.socket, workers: int, ready: Callable[[], None]) -> int:
+def _supervise(settings: Settings, sock: socket.socket, workers: int, say: Callable[[str], None]) -> int:
     """Start workers, pass signals on, and end all when one ends. Returns the status of the first that failed."""
-    # Spawned, not forked: a fork would take over locks of threads that it does not have.
-    context = multiprocessing.get_context("spawn")
-    reader, writer = context.Pipe(duplex=False)
+    reader, writer = multiprocessing.Pipe(duplex=False)
     started: list[BaseProcess] = []
     told = False
 
@@ -239,25 +243,22 @@ def _supervise(settings: Settings, sock: socket.socket, workers: int, ready: Cal
         for process in started:
             process.terminate()
 
-    def start() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the worker inherits
-        process = context.Process(target=_work, args=(settings, sock, writer), daemon=True)
-        process.start()
-        started.append(process)
-        signal.signal(signal.SIGINT, tell)
-
     signal.signal(signal.SIGTERM, tell)
-    start()
+    signal.signal(signal.SIGINT, tell)
+    started.append(start_worker(settings, sock, writer))
+    if told:  # before there was a worker to tell
+        tell()
     # The first has to be ready before there are others, so that what cannot work is said once.
     wait([reader, started[0].sentinel])
-    if reader.poll() and (problem := reader.recv()):
+    report = reader.recv() if reader.poll() else None
+    if isinstance(report, str):
         started[0].join()
-        raise LocalError(Code.FAILED_PRECONDITION, problem)
+        raise LocalError(Code.FAILED_PRECONDITION, report)
     while len(started) < workers and not told:
-        start()
+        started.append(start_worker(settings, sock))
     sock.close()  # theirs are copies; as long as one of us listens clients are not refused
-    if not told:
-        ready()
+    if not told and report is not None:
+        say(startup_text(report, workers, settings.log_format))
     wait([process.sentinel for process in started])
     if not told:
         log.error("a worker ended by itself; stopping the others")
@@ -272,20 +273,32 @@ def _supervise(settings: Settings, sock: socket.socket, workers: int, ready: Cal
     return next((abs(code) for code in codes if code not in {0, -signal.SIGTERM}), 0)
 
 
-def _work(settings: Settings, sock: socket.socket, writer: Connection[str, Any]) -> None:
-    """What a worker process does. It writes an empty text when it is ready, or else what is wrong."""
-    log_to_stderr(debug=settings.debug)
+def start_worker(settings: Settings, sock: socket.socket, writer: Connection[Any, Any] | None = None) -> BaseProcess:
+    """Start a process that serves on the socket until SIGTERM, or until its parent is gone.
+
+    Args:
+        settings: its module is what is served.
+        sock: is shared with it.
+        writer: gets the start-up report when it is ready, or else the text of what is wrong.
+    """
+    # Spawned, not forked: a fork would take over locks of threads that it does not have.
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_work, args=(settings, sock, writer), daemon=True)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the worker inherits
+    process.start()
+    signal.signal(signal.SIGINT, handler)
+    return process
+
+
+def _work(settings: Settings, sock: socket.socket, writer: Connection[Any, Any] | None) -> None:
+    """What a worker process does."""
+    log_to_stderr(settings.log_format, debug=settings.debug)
+    send = writer.send if writer is not None else log.debug
     try:
-        sys.exit(_to_the_end(_serve(settings, sock, lambda: writer.send(""))))
+        sys.exit(_to_the_end(_serve(settings, sock, send)))
     except LocalError as error:
-        writer.send(error.message)
+        if writer is not None:
+            writer.send(error.message)
+        else:
+            log.error("cannot serve: %s", error.message)  # noqa: TRY400 - the text says it all
         sys.exit(1)
-
-
-def log_to_stderr(*, debug: bool) -> None:
-    """What a server says, on stderr."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    if not debug:
-        logging.getLogger("asyncio").setLevel(logging.WARNING)

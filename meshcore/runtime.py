@@ -58,6 +58,7 @@ class Runtime:
         self.settings = settings
         self.identity = secrets.token_hex(8)
         self.health = HealthCheckManager()
+        self.registry_url = ""  # of the settings, unless the module brings a registry of its own
         self._module = module
         self._overrides = overrides
         self._stack = AsyncExitStack()
@@ -188,6 +189,7 @@ class Runtime:
                 problems.append(f"setting registry: {error}")
             else:
                 recipes.append(recipe_of_object(registry, ComponentRegistry))
+                self.registry_url = self.settings.registry
         return Injector(recipes, overrides=self._overrides, values=values, services=self.proxies)
 
     async def _fill_dispatch(self) -> None:

@@ -265,10 +265,11 @@ class Server:
         if body is not None:
             return body
         id_ = secrets.token_hex(8)
+        extra = {"call": id_, "method": str(method)}
         if isinstance(error, EncodeError):  # no traceback: it would show the codec, not the implementation
-            log.error("call %s of %s failed: what it returned does not fit its type: %s", id_, method, error)
+            log.error("call %s of %s failed: what it returned does not fit its type: %s", id_, method, error, extra=extra)
         else:
-            log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error)
+            log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error, extra=extra)
         details: dict[str, Any] = {"call": id_}
         if self._debug:
             details["traceback"] = "".join(traceback.format_exception(error))

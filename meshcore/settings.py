@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the others'.
         documents: whether `/openapi.json` and `/docs` tell what is offered over REST.
+        log_format: how `meshcore run` logs, "text" or "json" (one object a line).
         debug: whether callers are told the server's internals (tracebacks) and logs are detailed.
         value_source: the URL of where `@inject_value` looks for what `values`, the environment and the arguments do not
             say; its scheme chooses the adapter. Empty: nowhere.
@@ -91,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: _Text = ""
     weight: _Count = 1
     documents: _Flag = True
+    log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     debug: _Flag = False
     value_source: Annotated[
         str, Meta(pattern=r"^([A-Za-z][\w+.-]*:.*)?$", description='a URL such as "consul://host:8500/prefix"')

@@ -9,8 +9,6 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,79 +16,11 @@ import aiohttp
 import pytest
 
 from meshcore import cli
+from tests.support.shell import Shell, end, until_status
 
-ROOT = Path(__file__).parents[2]
 PROBE = "tests.support.probe:ProbeModule"
 GREETING = "examples.greeting:GreetingModule"
 ORDERS = "examples.orders:OrdersModule"
-
-
-class Shell:
-    """Runs `meshcore` in a folder, with a registry of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("MESHCORE_")}
-        self.environ = {
-            **environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "MESHCORE_REGISTRY": f"directory://{folder}/registry",
-        }
-
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
-        """Start a command."""
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "meshcore.cli", *words),
-            cwd=self.folder,
-            env=self.environ,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    async def __call__(self, *words: str) -> tuple[int | None, str, str]:
-        """Run a command; its exit status and what it printed."""
-        process = await self.start(*words)
-        out, err = await process.communicate()
-        return process.returncode, out.decode(), err.decode()
-
-    @asynccontextmanager
-    async def running(self, *words: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
-        """A server on a free port that is ready, and its URL. What is left of its session is killed in the end."""
-        process = await self.start("run", *words, "--bind", "127.0.0.1:0")
-        assert process.stdout is not None
-        try:
-            line = (await process.stdout.readline()).decode()
-            found = re.search(r"http://\S+", line)
-            assert found, (line, await process.stderr.read())
-            await until_status(f"{found[0]}/readyz", 200)
-            yield process, found[0]
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
-
-
-async def until_status(url: str, status: int) -> None:
-    """Return when the URL answers so."""
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(url) as response:
-                    if response.status == status:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.02)
-
-
-async def end(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:
-    """Send a signal; the exit status and what was said on stderr."""
-    process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode is not None
-    return process.returncode, err.decode()
 
 
 @pytest.fixture
