@@ -1,7 +1,6 @@
 """The command line: reads what was typed, has others do it, and says in one line what went wrong."""
 
 import asyncio
-import functools
 import importlib
 import sys
 from collections.abc import Generator
@@ -20,6 +19,9 @@ _LOCAL = 2
 _COMMUNICATION = 3
 _REMOTE = 4
 _AUTHORIZATION = 5
+# What a shell makes of SIGINT and SIGPIPE.
+_INTERRUPTED = 130
+_NOBODY_READS = 141
 
 
 def main() -> None:
@@ -32,7 +34,10 @@ def main() -> None:
         text = 'meshcore\'s command line needs typer and rich: pip install "meshcore-runtime[cli]"'
         print(text, file=sys.stderr)
         sys.exit(1)
-    app(prog_name="meshcore")
+    try:
+        app(prog_name="meshcore")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def build() -> "Typer":
@@ -42,16 +47,13 @@ def build() -> "Typer":
         ModuleNotFoundError: the extra `cli` is not installed.
     """
     importlib.import_module("rich")  # typer does without it, and we do not
-    from typer import Argument, Context, Option, Typer
+    from typer import Context, Option, Typer
 
     app = Typer(
         help="A service mesh inside the Python process.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,  # errors are said in one line, see `_one_line`
     )
-    registry_option = Option(help="Where instances are found, such as directory: or consul://host:8500.")
-    module_option = Option(help="The module that declares the service, as package.module:Class.")
 
     @app.callback()
     def options(
@@ -61,24 +63,38 @@ def build() -> "Typer":
     ) -> None:
         context.obj = debug
 
+    _add_serving(app)
+    _add_calling(app)
+    _add_contracts(app)
+    return app
+
+
+_REGISTRY = "Where instances are found, such as directory: or consul://host:8500."
+_JSON = "Print JSON, for machines."
+
+
+def _add_serving(app: "Typer") -> None:
+    """The commands that start servers."""
+    from typer import Argument, Context, Option
+
     @app.command()
     def run(
         context: Context,
         module: Annotated[str, Argument(help="What is served, as package.module:Class.")] = "",
         bind: Annotated[str, Option(help="host:port; port 0 takes a free one.")] = "127.0.0.1:8000",
         workers: Annotated[int, Option(min=1, help="Processes that serve.")] = 1,
-        registry: Annotated[str | None, registry_option] = None,
+        registry: Annotated[str | None, Option(help=_REGISTRY)] = None,
         advertise: Annotated[str | None, Option(help="The URL under which clients reach this.")] = None,
         *,
         reload: Annotated[bool, Option("--reload", help="Start again when a Python file changes.")] = False,
     ) -> None:
         """Serve a module, until Ctrl-C."""
         with _one_line(debug=context.obj):
-            from meshcore import logs, runner
+            from meshcore import logs, printing, runner
 
             settings = _settings(context.obj, module=module or None, registry=registry, advertise_url=advertise)
             logs.log_to_stderr(settings.log_format, debug=settings.debug)
-            say = functools.partial(print, flush=True)
+            say = printing.say_if_read
             if reload and workers > 1:
                 _fail("--reload serves with one process; leave --workers out", _LOCAL)
             if reload:
@@ -102,31 +118,56 @@ def build() -> "Typer":
 
             sys.exit(demo.run(registry, fetch=fetch))
 
-    @app.command("ls")
-    def list_instances(context: Context, registry: Annotated[str | None, registry_option] = None) -> None:
-        """List what is announced."""
-        with _one_line(debug=context.obj):
-            from meshcore import commands
 
-            asyncio.run(commands.list_instances(_settings(context.obj, registry=registry)))
+def _add_calling(app: "Typer") -> None:
+    """The commands that look at servers and call them."""
+    from typer import Argument, Context, Option
+
+    registry_option = Option(help=_REGISTRY)
+    json_option = Option("--json", help=_JSON)
+    module_option = Option(help="The module that declares the service, as package.module:Class.")
+
+    @app.command("ls")
+    def list_instances(
+        context: Context,
+        *,
+        registry: Annotated[str | None, registry_option] = None,
+        watch: Annotated[bool, Option("--watch", help="Go on and show what changes, until Ctrl-C.")] = False,
+        as_json: Annotated[bool, json_option] = False,
+    ) -> None:
+        """List what is announced: components, instances, channels, and how they are."""
+        with _one_line(debug=context.obj):
+            from meshcore import listing
+
+            settings = _settings(context.obj, registry=registry)
+            asyncio.run(listing.list_instances(settings, as_json=as_json, watch=watch))
 
     @app.command()
     def call(
         context: Context,
         method: Annotated[str, Argument(help="service.method")],
-        arguments: Annotated[list[str] | None, Argument(help="name=value; a value is JSON or text.")] = None,
+        arguments: Annotated[
+            list[str] | None,
+            Argument(help="name=value; a value is JSON or text. Or - for a JSON object on stdin."),
+        ] = None,
         *,
         module: Annotated[str | None, module_option] = None,
         channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
         registry: Annotated[str | None, registry_option] = None,
         timeout: Annotated[float | None, Option(help="Seconds to wait.")] = None,
+        repeat: Annotated[int | None, Option(min=1, help="Call so often, and print how long calls took.")] = None,
+        as_json: Annotated[bool, json_option] = False,
     ) -> None:
         """Call a method of a service, and print its result as JSON: meshcore call greeting.hello message=world."""
         with _one_line(debug=context.obj):
-            from meshcore import commands
+            from meshcore import calling
 
             settings = _settings(context.obj, module=module, registry=registry, timeout=timeout)
-            print(asyncio.run(commands.call(settings, method, arguments or [], channel)))
+            words = arguments or []
+            if repeat is None:
+                asyncio.run(calling.call(settings, method, words, channel, as_json=as_json))
+            else:
+                asyncio.run(calling.call_repeatedly(settings, method, words, channel, repeat, as_json=as_json))
 
     @app.command()
     def why(
@@ -136,12 +177,19 @@ def build() -> "Typer":
         module: Annotated[str | None, module_option] = None,
         channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
         registry: Annotated[str | None, registry_option] = None,
+        as_json: Annotated[bool, json_option] = False,
     ) -> None:
         """Tell which numbers govern calls of a method, who set them, and which instances may be asked."""
         with _one_line(debug=context.obj):
             from meshcore import commands
 
-            asyncio.run(commands.explain(_settings(context.obj, module=module, registry=registry), method, channel))
+            settings = _settings(context.obj, module=module, registry=registry)
+            asyncio.run(commands.explain(settings, method, channel, as_json=as_json))
+
+
+def _add_contracts(app: "Typer") -> None:
+    """The commands that tell what servers promise."""
+    from typer import Argument, Context, Option
 
     @app.command()
     def describe(
@@ -173,8 +221,6 @@ def build() -> "Typer":
 
             sys.exit(0 if asyncio.run(contract_commands.diff(settings_for, old, new, as_json=as_json)) else 1)
 
-    return app
-
 
 def _settings(debug: bool, **arguments: object) -> "Settings":  # noqa: FBT001
     from meshcore.settings import load_settings
@@ -185,12 +231,19 @@ def _settings(debug: bool, **arguments: object) -> "Settings":  # noqa: FBT001
 @contextmanager
 def _one_line(*, debug: bool) -> Generator[None]:
     """Turn an error into one line on stderr and an exit status that tells the family."""
+    from meshcore import printing
     from meshcore.errors import AuthorizationError, CommunicationError, LocalError, MeshError
 
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, since at the interpreter's end it is too late to notice a closed pipe
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # such as in `meshcore ls | head -1`; of the network there are none here
+        printing.hush()
+        sys.exit(_NOBODY_READS)
     except Exception as error:
         if debug:
             raise

@@ -13,7 +13,6 @@ from rich.tree import Tree
 from meshcore.app import load_module
 from meshcore.catalog import Catalog
 from meshcore.changes import Change, compare
-from meshcore.commands import make_console
 from meshcore.contract import (
     Contract,
     Field,
@@ -31,6 +30,7 @@ from meshcore.errors import Code, CommunicationError, ConfigurationError
 from meshcore.injection import ModuleMark
 from meshcore.marks import find_mark
 from meshcore.modules import modules_of
+from meshcore.printing import make_console
 from meshcore.runtime import Runtime
 from meshcore.settings import Settings
 

@@ -37,7 +37,7 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
                     {"channel": address.channel, "url": address.url}
                     for address in instances[hosted.component.name].addresses
                 ],
-                "health": f"{url.rstrip('/')}{hosted.health_path}" if hosted.health_path else "",
+                "health": instances[hosted.component.name].health,
             }
             for hosted in runtime.catalog.hosted
         ],

@@ -55,13 +55,13 @@ async def test_why_tells_the_numbers_and_the_instances(meshcore: Shell) -> None:
     (meshcore.folder / "meshcore.toml").write_text('[policies."greeting.hello"]\nattempts = 7\n')
     status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
     assert status == 0
-    assert re.search(r"^ attempts +7 +setting policies.greeting.hello *$", out, re.MULTILINE)
-    assert re.search(r"^ timeout +10.0 +default *$", out, re.MULTILINE)
+    assert re.search(r"^attempts +7 +setting policies.greeting.hello *$", out, re.MULTILINE)
+    assert re.search(r"^timeout +10.0 +default *$", out, re.MULTILINE)
     assert "component 'greeting-component' is offered by nobody, says DirectoryComponentRegistry" in out
     async with meshcore.running(GREETING) as (_, url):
         status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
         assert out.startswith("greeting.hello of greeting-component, over dispatch-msgpack: the less loaded of two")
-        assert re.search(rf"^ greeting-component-\w+ +{re.escape(url)} +1 +admitted *$", out, re.MULTILINE)
+        assert re.search(rf"^greeting-component-\w+ +{re.escape(url)} +1 +admitted *$", out, re.MULTILINE)
     status, _, err = await meshcore("why", "greeting.hallo", "--module", GREETING)
     assert (status, "did you mean 'hello'?" in err) == (2, True)
 
@@ -221,7 +221,7 @@ async def test_what_is_piped_is_complete(meshcore: Shell) -> None:
     async with meshcore.running(ORDERS) as (_, url):
         _, out, _ = await meshcore("ls")
         rows = {tuple(line.split()) for line in out.splitlines() if url in line}
-        assert {(component, channel) for component, _, channel, _ in rows} == {
+        assert {(component, channel) for component, _, _, channel, _ in rows} == {
             (component, channel)
             for component in ("orders", "warehouse")
             for channel in ("dispatch-msgpack", "dispatch-json", "rest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import re
 import signal
 import sys
@@ -29,22 +30,61 @@ class Shell:
             "MESHCORE_REGISTRY": f"directory://{folder}/registry",
         }
 
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
+    async def start(self, *words: str, stdin: int | None = None) -> asyncio.subprocess.Process:
         """Start a command."""
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "meshcore.cli", *words),
             cwd=self.folder,
             env=self.environ,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
 
-    async def __call__(self, *words: str) -> tuple[int | None, str, str]:
+    async def __call__(self, *words: str, stdin: bytes | None = None) -> tuple[int | None, str, str]:
         """Run a command; its exit status and what it printed."""
-        process = await self.start(*words)
-        out, err = await process.communicate()
+        process = await self.start(*words, stdin=None if stdin is None else asyncio.subprocess.PIPE)
+        out, err = await process.communicate(stdin)
         return process.returncode, out.decode(), err.decode()
+
+    async def on_a_terminal(
+        self, *words: str, until: str = "", then: int = signal.SIGINT, **environ: str
+    ) -> tuple[int | None, str]:
+        """Run a command on a terminal, send a signal when a text is there; the exit status and all that it wrote."""
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "meshcore.cli", *words),
+            cwd=self.folder,
+            env={**self.environ, "TERM": "xterm-256color", "COLUMNS": "200", **environ},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        text = ""
+        sent = not until
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(30):
+            with suppress(OSError):  # the terminal of a process that has ended
+                while data := await loop.run_in_executor(None, os.read, ours, 65_536):
+                    text += data.decode(errors="replace")
+                    if not sent and until in text:
+                        sent = True
+                        process.send_signal(then)
+            status = await process.wait()
+        os.close(ours)
+        return status, text
+
+    @staticmethod
+    async def until_active(url: str) -> None:
+        """Return when the server runs a call."""
+        async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{url}/report") as response:
+                    if (await response.json())["active"]:
+                        return
+                await asyncio.sleep(0.02)
 
     @asynccontextmanager
     async def running(self, *words: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
