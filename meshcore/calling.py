@@ -46,7 +46,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 async def call(settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False) -> None:
     """Call what was typed and print the result: indented for people, on one line for machines."""
-    client, service, method = client_of(settings, typed)
+    client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
     async with Mesh(client, settings=settings) as mesh:
         result = await _calls(await mesh.get_service(service.interface, channel), method, arguments)()
@@ -62,7 +62,7 @@ async def call_repeatedly(
     Raises:
         MeshError: the first error, after all calls. A call that could not be sent at all ends it at once.
     """
-    client, service, method = client_of(settings, typed)
+    client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
     latencies: list[float] = []
     failed: Counter[str] = Counter()

@@ -125,7 +125,7 @@ def _add_calling(app: "Typer") -> None:
 
     registry_option = Option(help=_REGISTRY)
     json_option = Option("--json", help=_JSON)
-    module_option = Option(help="The module that declares the service, as package.module:Class.")
+    module_option = Option(help="What declares the service, as package.module:Class. Else servers tell.")
 
     @app.command("ls")
     def list_instances(

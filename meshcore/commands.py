@@ -16,6 +16,7 @@ from meshcore.marks import find_mark
 from meshcore.mesh import Mesh
 from meshcore.modules import modules_of
 from meshcore.printing import make_console, print_json, table
+from meshcore.served import find_served
 from meshcore.settings import Settings
 from meshcore.suggest import did_you_mean
 from meshcore.why import Explanation
@@ -26,12 +27,15 @@ _LOOK = 2.0
 
 async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool = False) -> None:
     """Print why a call of what was typed goes where it goes."""
-    client, service, method = client_of(settings, typed)
+    client, service, method = await client_of(settings, typed)
     async with Mesh(client, settings=settings) as mesh:
         with suppress(CommunicationError):  # the explanation says so
             await mesh.wait_for(service.interface, timeout=_LOOK)
-            await mesh.runtime.compare_contracts(service.interface)
+            if settings.module:  # else there is nothing of our own to compare with
+                await mesh.runtime.compare_contracts(service.interface)
         found = mesh.why(service.interface, method.name, channel)
+    if not settings.module:
+        found = msgspec.structs.replace(found, contract=())
     if as_json:
         print_json(_plain(found))
         return
@@ -58,12 +62,13 @@ def _plain(found: Explanation) -> dict[str, Any]:
     return plain
 
 
-def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescription, Method]:
-    """A module for a client, and the method that it is to call."""
-    if not settings.module:
-        text = "say which module declares the service: --module package.module:Class, or MESHCORE_MODULE"
-        raise ConfigurationError(f"cannot call {typed!r}", [text])
-    components = _components(load_module(settings))
+async def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescription, Method]:
+    """A module for a client, and the method that it is to call; without a module of the user's, as servers tell it."""
+    if settings.module:
+        components = _components(load_module(settings))
+    else:
+        _, component = await find_served(settings, typed)
+        components = _components(module(components=[component])(type("Served", (), {})))
     service, method = _find([service for component in components for service in component.services], typed)
     # Only what is declared, without the implementations: those run elsewhere.
     client = module(components=[component.interface for component in components])(type("Client", (), {}))

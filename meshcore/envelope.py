@@ -137,10 +137,13 @@ class ErrorCodec:
             except (DecodeError, TypeError) as error:
                 text = f"{self._method} raised {body.type}, but its fields do not fit: {error}"
                 return CommunicationError(Code.INTERNAL, text, retryable=False)
+        message, details = body.message, body.details
+        if body.type:  # declared by the server, and unknown here
+            message, details = f"{body.type}: {message}", {**details, "exception": body.type}
         return restore_error(
             body.code,
-            body.message,
-            body.details,
+            message,
+            details,
             retryable=body.retryable,
             processed=body.processed,
             retry_after=body.retry_after,

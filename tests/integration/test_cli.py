@@ -260,8 +260,8 @@ async def test_a_sync_method_is_called_like_any_other(meshcore: Shell) -> None:
     [
         (
             ["greeting.hello", "message=x"],
-            2,
-            ["cannot call 'greeting.hello': say which module declares the service: --module package.module:Class, or"],
+            3,
+            ["unavailable: cannot call 'greeting.hello': nothing is announced in directory:"],
         ),
         (
             ["greting.hello", "--module", GREETING],

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.processes import free_port
 from tests.support.shell import Shell, end
 
 GREETING = "examples.greeting:GreetingModule"
@@ -116,3 +117,55 @@ async def test_a_bar_on_a_terminal(meshcore: Shell) -> None:
         assert "/60" in text
         assert "━" in text
         assert "p99" in text.rpartition("/60")[2]
+
+
+# --- without the module -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "rest"])
+async def test_servers_tell_what_their_methods_take(meshcore: Shell, channel: str) -> None:
+    """Without a module arguments are typed all the same, at depth, and declared exceptions have their names."""
+    order_id = str(uuid4())
+    draft = {"customer": "ada", "lines": [{"sku": "kit", "parts": [{"sku": "bolt", "quantity": 2}, {"sku": "lamp"}]}]}
+    options = ("--channel", channel, "--json")
+    async with meshcore.running(ORDERS):
+        words = ("call", "orders.place", f"order_id={order_id}", f"draft={json.dumps(draft)}")
+        status, out, err = await meshcore(*words, *options)
+        assert (status, err) == (0, "")
+        order = json.loads(out)
+        assert (order["id"], order["total"]) == (order_id, "37.34")
+        _, out, _ = await meshcore("call", "orders.search", "status=placed", "limit=1", *options)
+        assert json.loads(out) == [order]
+        status, out, err = await meshcore("call", "orders.find", f"order_id={uuid4()}", *options)
+        assert (status, out) == (4, "")
+        assert err.startswith("meshcore: not_found: OrderNotFound: there is no order ")
+
+
+async def test_what_servers_tell_is_checked(meshcore: Shell) -> None:
+    """What is misspelt or does not fit is said before anything is sent."""
+    async with meshcore.running(ORDERS):
+        for words, expected in [
+            (["oders.search"], "'oders.search': no such service is announced; did you mean 'orders.search'?"),
+            (["orders.serch"], "orders has no method 'serch'; did you mean 'search'?"),
+            (["orders.search", "limit=many"], "limit: $: expected int, got 'many'"),
+            (
+                ["pricing.quote", 'item={"sku": "kit", "parts": [{"sku": 1}]}'],
+                "item: $.parts[0].sku: expected str, got",
+            ),
+            (["pricing.quote", 'item={"skuu": "kit"}'], "item: $: object contains unknown field"),
+        ]:
+            status, out, err = await meshcore("call", *words)
+            assert (status, out) == (2, "")
+            assert expected in err, words
+            assert "Traceback" not in err
+        status, out, _ = await meshcore("why", "orders.search", "--json")
+        assert (status, json.loads(out)["component"], json.loads(out)["contract"]) == (0, "orders", [])
+
+
+async def test_a_server_that_tells_nothing(meshcore: Shell) -> None:
+    """A server that is away, or no mesh, cannot say what it takes; a module can."""
+    meshcore.environ["MESHCORE_REGISTRY"] = f"static:greeting-component=dispatch-json(http://127.0.0.1:{free_port()})"
+    status, out, err = await meshcore("call", "greeting.hello", "message=x")
+    assert (status, out) == (3, "")
+    assert "no server tells its contract" in err
+    assert "--module" in err

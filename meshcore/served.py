@@ -1,0 +1,125 @@
+"""What servers say of themselves: who offers a method, and what it takes, without the module that declares it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+import aiohttp
+
+from meshcore.adapters import make_registry
+from meshcore.contract import ComponentContract, Contract, MethodContract, ServiceContract, decode_contract, digests_of
+from meshcore.errors import Code, CommunicationError, ConfigurationError
+from meshcore.instances import Instance
+from meshcore.replica import replica_of
+from meshcore.settings import Settings
+from meshcore.startup import without_secrets
+from meshcore.suggest import did_you_mean
+
+_PATIENCE = 5.0
+"""Seconds that a server has to send its contract."""
+_AT_ONCE = 20
+_HINT = "or name the module that declares the service: --module package.module:Class, or MESHCORE_MODULE"
+
+
+async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
+    """The service, with the method that was typed as `service.method`, and its component, as interfaces.
+
+    Raises:
+        ConfigurationError: there is no such registry, or no such service or method.
+        CommunicationError: nobody could be asked.
+    """
+    title = f"cannot call {typed!r}"
+    service_name, _, method_name = typed.rpartition(".")
+    contracts = await _contracts(settings, title, service_name)
+    pairs = [(component, service) for component in contracts for service in component.services]
+    found = [(component, service) for component, service in pairs if service.name == service_name]
+    if not found:
+        names = {f"{service.name}.{method.name}" for _, service in pairs for method in service.methods}
+        raise ConfigurationError(title, [f"no such service is announced{did_you_mean(typed, names)}"])
+    if len({component.name for component, _ in found}) > 1:
+        names = {component.name for component, _ in found}
+        text = f"several components offer {service_name}: {', '.join(sorted(names))}; {_HINT.removeprefix('or ')}"
+        raise ConfigurationError(title, [text])
+    component, service = found[0]
+    method = _method(title, service, method_name)
+    # A part of the contract differs from the whole of it, and that is nothing to report.
+    logging.getLogger("meshcore.mismatch").setLevel(logging.CRITICAL)
+    try:
+        return replica_of(component.name, service, method)
+    except ValueError as error:
+        raise ConfigurationError(title, [f"{error}; {_HINT.removeprefix('or ')}"]) from None
+
+
+def _method(title: str, service: ServiceContract, name: str) -> MethodContract:
+    for method in service.methods:
+        if method.name == name:
+            return method
+    hint = did_you_mean(name, (method.name for method in service.methods))
+    raise ConfigurationError(title, [f"{service.name} has no method {name!r}{hint}"])
+
+
+async def _contracts(settings: Settings, title: str, service: str) -> list[ComponentContract]:
+    """What is offered by those who announce the service; by all if nobody does, or says so."""
+    try:
+        registry = make_registry(settings.registry)
+    except ValueError as error:
+        raise ConfigurationError("setting registry", [str(error)]) from None
+    async with registry:
+        announced = await registry.instances()
+    source = without_secrets(settings.registry)
+    if not announced:
+        text = f"{title}: nothing is announced in {source}; start a server, {_HINT}"
+        raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
+    offering = {
+        name: [instance for instance in instances if service in digests_of(instance.digest)]
+        for name, instances in announced.items()
+    }
+    offering = {name: instances for name, instances in offering.items() if instances}
+    problems: list[str] = []
+    asking = asyncio.Semaphore(_AT_ONCE)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as session:
+
+        async def one(name: str, instances: Iterable[Instance]) -> ComponentContract | None:
+            async with asking:
+                return await _first(session, name, instances, settings.max_body, problems)
+
+        found = await asyncio.gather(*(one(name, instances) for name, instances in (offering or announced).items()))
+    contracts = [contract for contract in found if contract is not None]
+    if not contracts:
+        text = f"{title}: no server tells its contract ({problems[0]}); {_HINT.removeprefix('or ')}"
+        raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
+    return contracts
+
+
+async def _first(
+    session: aiohttp.ClientSession, name: str, instances: Iterable[Instance], max_body: int, problems: list[str]
+) -> ComponentContract | None:
+    """The contract of a component from the first of its instances that has it; else a problem."""
+    reason = f"{name} has no address that could be asked"
+    for instance in instances:
+        for url in dict.fromkeys(each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")):
+            try:
+                contract = await _fetch(session, f"{url}/contract", max_body)
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                reason = f"{url}/contract: {str(error) or type(error).__name__}"
+                continue
+            for component in contract.components:
+                if component.name == name:
+                    return component
+            reason = f"{url}/contract does not have {name}"
+    problems.append(reason)
+    return None
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, max_body: int) -> Contract:
+    async with session.get(url) as response:
+        if response.status != 200:  # noqa: PLR2004 - OK
+            raise ValueError(f"it answers {response.status}")
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > max_body:
+                raise ValueError(f"it is larger than {max_body} bytes")
+        return decode_contract(bytes(data))
