@@ -205,6 +205,16 @@ def _add_contracts(app: "Typer") -> None:
             asyncio.run(contract_commands.describe(_settings(context.obj, module=module or None), as_json=as_json))
 
     @app.command()
+    def openapi(
+        context: Context, module: Annotated[str, Argument(help="A module, as package.module:Class.")] = ""
+    ) -> None:
+        """Print the OpenAPI document of what a module offers over REST, as servers do at /openapi.json."""
+        with _one_line(debug=context.obj):
+            from meshcore import commands
+
+            commands.print_document(_settings(context.obj, module=module or None))
+
+    @app.command()
     def diff(
         context: Context,
         old: Annotated[str, Argument(help="A module, a file of `describe --json`, or the URL of a server.")],

@@ -15,7 +15,8 @@ from meshcore.interface import ComponentDescription, Method, ServiceDescription
 from meshcore.marks import find_mark
 from meshcore.mesh import Mesh
 from meshcore.modules import modules_of
-from meshcore.printing import make_console, print_json, table
+from meshcore.openapi import document_of
+from meshcore.printing import make_console, print_json, say, table
 from meshcore.served import find_served
 from meshcore.settings import Settings
 from meshcore.suggest import did_you_mean
@@ -62,20 +63,26 @@ def _plain(found: Explanation) -> dict[str, Any]:
     return plain
 
 
+def print_document(settings: Settings) -> None:
+    """Print the OpenAPI document of a module."""
+    document = document_of(components_of(load_module(settings)), version=settings.version)
+    say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
 async def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescription, Method]:
     """A module for a client, and the method that it is to call; without a module of the user's, as servers tell it."""
     if settings.module:
-        components = _components(load_module(settings))
+        components = components_of(load_module(settings))
     else:
         _, component = await find_served(settings, typed)
-        components = _components(module(components=[component])(type("Served", (), {})))
+        components = components_of(module(components=[component])(type("Served", (), {})))
     service, method = _find([service for component in components for service in component.services], typed)
     # Only what is declared, without the implementations: those run elsewhere.
     client = module(components=[component.interface for component in components])(type("Client", (), {}))
     return client, service, method
 
 
-def _components(module_class: type) -> list[ComponentDescription]:
+def components_of(module_class: type) -> list[ComponentDescription]:
     """The components that a module implements or names."""
     catalog = Catalog(module_class)
     named = [mark.components for each in modules_of(module_class) if (mark := find_mark(each, ModuleMark))]

@@ -75,8 +75,9 @@ def _function(contract: ServiceContract, method: MethodContract) -> Any:
     for parameter in method.parameters:
         _check_name(parameter.name)
         hint = types.of(parameter)
-        if method.http and parameter.source in {source.value for source in Source}:
-            hint = Annotated[hint, ParameterMark(Source(parameter.source))]
+        source, _, alias = parameter.source.partition(" as ")
+        if method.http and source in {source.value for source in Source}:
+            hint = Annotated[hint, ParameterMark(Source(source), alias=alias)]
         hints[parameter.name] = hint
         default = _default(parameter, hint)
         parameters.append(inspect.Parameter(parameter.name, by_name, default=default))

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from tests.support.processes import free_port
@@ -169,3 +170,17 @@ async def test_a_server_that_tells_nothing(meshcore: Shell) -> None:
     assert (status, out) == (3, "")
     assert "no server tells its contract" in err
     assert "--module" in err
+
+
+async def test_the_document_of_a_module(meshcore: Shell) -> None:
+    """`openapi MODULE` prints what a server of it has at /openapi.json."""
+    status, out, err = await meshcore("openapi", ORDERS)
+    assert (status, err) == (0, "")
+    async with (
+        meshcore.running(ORDERS) as (_, url),
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/openapi.json") as response,
+    ):
+        assert json.loads(out) == await response.json()
+    status, _, err = await meshcore("openapi", "examples.orders:OrderModule")
+    assert (status, "did you mean 'OrdersModule'?" in err) == (2, True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import msgspec
 import pytest
 
-from meshcore import Service, describe, get, idempotency_key, idempotent, rest, service
+from meshcore import Header, Query, Service, describe, get, idempotency_key, idempotent, rest, service
 from meshcore.codec import JSON, MSGPACK
 from meshcore.contract import MethodContract, ParameterContract, ServiceContract, Type
 from meshcore.contract_reader import service_contract
@@ -50,7 +50,13 @@ class Zoo(Service):
     @abstractmethod
     @get("/find/{name}")
     async def find(
-        self, name: str, since: datetime, *, price: Decimal = Decimal("1.5"), tags: tuple[int, ...] = ()
+        self, name: str, since: datetime, *, price: Decimal = Decimal("1.5"), tags: list[int] | None = None
+    ) -> None: ...
+
+    @abstractmethod
+    @get("/named")
+    async def named(
+        self, begin: Annotated[int, Query(alias="from")] = 0, trace: Annotated[str, Header(alias="X-Trace")] = ""
     ) -> None: ...
 
     @abstractmethod
@@ -73,7 +79,7 @@ def method_of(name: str):
     return method
 
 
-@pytest.mark.parametrize("name", ["keep", "find", "count", "add"])
+@pytest.mark.parametrize("name", ["keep", "find", "named", "count", "add"])
 def test_a_replica_is_called_alike(name: str) -> None:
     """Names, order, defaults, mapping and what may be repeated are those of the interface."""
     copy, original = method_of(name), describe(Zoo).method(name)
@@ -84,8 +90,8 @@ def test_a_replica_is_called_alike(name: str) -> None:
         original.http and original.http.path,
     )
     assert (copy.idempotency_key is None) == (original.idempotency_key is None)
-    assert [(each.name, each.default, each.source) for each in copy.parameters] == [
-        (each.name, each.default, each.source) for each in original.parameters
+    assert [(each.name, each.default, each.source, each.wire_name) for each in copy.parameters] == [
+        (each.name, each.default, each.source, each.wire_name) for each in original.parameters
     ]
 
 
