@@ -21,7 +21,7 @@ from meshcore.commands import client_of
 from meshcore.errors import Code, CommunicationError, LocalError, MeshError, RemoteError
 from meshcore.interface import Method
 from meshcore.mesh import Mesh
-from meshcore.printing import make_console, print_json, say, table
+from meshcore.printing import make_console, print_json, table
 from meshcore.settings import Settings
 from meshcore.words import read_arguments
 
@@ -44,14 +44,14 @@ class Summary(msgspec.Struct, frozen=True):
     slowest: float | None
 
 
-async def call(settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False) -> None:
-    """Call what was typed and print the result: indented for people, on one line for machines."""
+async def call(settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False) -> str:
+    """Call what was typed; the result as JSON: indented for people, on one line for machines."""
     client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
     async with Mesh(client, settings=settings) as mesh:
         result = await _calls(await mesh.get_service(service.interface, channel), method, arguments)()
     data = JSON.encoder(method.returns)(result)
-    say((data if as_json else msgspec.json.format(data, indent=2)).decode())
+    return (data if as_json else msgspec.json.format(data, indent=2)).decode()
 
 
 async def call_repeatedly(

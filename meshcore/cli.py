@@ -165,7 +165,7 @@ def _add_calling(app: "Typer") -> None:
             settings = _settings(context.obj, module=module, registry=registry, timeout=timeout)
             words = arguments or []
             if repeat is None:
-                asyncio.run(calling.call(settings, method, words, channel, as_json=as_json))
+                print(asyncio.run(calling.call(settings, method, words, channel, as_json=as_json)))
             else:
                 asyncio.run(calling.call_repeatedly(settings, method, words, channel, repeat, as_json=as_json))
 

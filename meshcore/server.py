@@ -267,7 +267,8 @@ class Server:
         id_ = secrets.token_hex(8)
         extra = {"call": id_, "method": str(method)}
         if isinstance(error, EncodeError):  # no traceback: it would show the codec, not the implementation
-            log.error("call %s of %s failed: what it returned does not fit its type: %s", id_, method, error, extra=extra)
+            text = "call %s of %s failed: what it returned does not fit its type: %s"
+            log.error(text, id_, method, error, extra=extra)
         else:
             log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error, extra=extra)
         details: dict[str, Any] = {"call": id_}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from meshcore import Mesh, MeshError, Settings, commands, load_settings, module
+from meshcore import Mesh, MeshError, Settings, calling, load_settings, module
 from meshcore.app import load_module
 from meshcore.testing.servers import answering, refusing
 from tests.support.bazaar import Bazaar, BazaarComponent
@@ -330,7 +330,7 @@ def typed(method: str, *arguments: str) -> Act:
     async def act(stage: Stage) -> str:
         settings = load_settings({"module": MODULE, "registry": "local:"}, environ={}, directory=stage.folder)
         try:
-            return await commands.call(settings, method, arguments, "")
+            return await calling.call(settings, method, arguments, "")
         except MeshError as error:
             return f"{type(error).__name__} {error}"
 
