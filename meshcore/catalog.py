@@ -61,7 +61,7 @@ class Catalog:
         self._services: dict[type, ServiceDescription] = {}
         self._components: dict[type, ComponentDescription] = {}
         self.implementations: dict[type, type] = {}
-        self.channels: dict[str, type] = {}
+        self.channels: dict[str, type[Channel]] = {}
         self.hosted: tuple[Hosted, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
         classes = tuple(dict.fromkeys(cls for each in modules_of(module) for cls in classes_of(each)))

@@ -33,7 +33,8 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
         with suppress(CommunicationError):  # the explanation says so
             await mesh.wait_for(service.interface, timeout=_LOOK)
             if settings.module:  # else there is nothing of our own to compare with
-                await mesh.runtime.compare_contracts(service.interface)
+                component = mesh.runtime.catalog.component_of(service.interface)
+                await mesh.runtime.routes.compare_contracts(component)
         found = mesh.why(service.interface, method.name, channel)
     if not settings.module:
         found = msgspec.structs.replace(found, contract=())

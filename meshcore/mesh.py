@@ -128,7 +128,7 @@ class Mesh:
         cls = cast("type", interface)
         if runtime.is_local(cls):
             return
-        route = runtime.route(runtime.catalog.component_of(cls))
+        route = runtime.routes.to(runtime.catalog.component_of(cls))
         seconds = runtime.settings.timeout if timeout is None else timeout
         try:
             with CallScope(asyncio.get_running_loop().time() + seconds):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 import secrets
-import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property, partial
+from importlib.metadata import EntryPoint
 from types import TracebackType
 from typing import Any, Self, cast
 
 import msgspec
 
-from meshcore.adapters import installed_channels, load_channel, make_registry, make_value_source
+from meshcore.adapters import installed_channels, make_registry, make_value_source
 from meshcore.call import compose
 from meshcore.catalog import Catalog, Hosted
 from meshcore.client import Limit
@@ -33,19 +32,18 @@ from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
 from meshcore.live import LiveValues
 from meshcore.marks import find_mark
-from meshcore.mismatch import Mismatches
 from meshcore.modules import recipes_of_module
 from meshcore.once import Once
 from meshcore.policies import Policies
-from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
+from meshcore.ports import Channel, ComponentRegistry, ValueSource
 from meshcore.proxies import LOCAL, Interceptors, Proxies
 from meshcore.recipes import Recipe, recipe_of_class, recipe_of_object
 from meshcore.rest_arguments import RequestReader
 from meshcore.route import Route
+from meshcore.routes import Routes
 from meshcore.server import Dispatch, Server
 from meshcore.settings import Settings
 from meshcore.suggest import did_you_mean
-from meshcore.traffic import Traffic
 from meshcore.why import Explanation, explain, explain_local
 
 log = logging.getLogger("meshcore.runtime")
@@ -62,8 +60,6 @@ class Runtime:
         self._module = module
         self._overrides = overrides
         self._stack = AsyncExitStack()
-        self._routes: dict[str, Route] = {}
-        self._mismatches: dict[str, Mismatches] = {}
         self._components: list[tuple[Hosted, Component]] = []
 
     async def __aenter__(self) -> Self:
@@ -96,15 +92,15 @@ class Runtime:
         """Read what is declared and prepare what does not run; all that is wrong with it."""
         settings = self.settings
         self.catalog = Catalog(self._module, self._overrides)
-        self._entries = installed_channels()
-        self.known = frozenset({*self.catalog.channels, *self._entries})
+        self._channels: dict[str, type[Channel] | EntryPoint] = {**installed_channels(), **self.catalog.channels}
+        self.known = frozenset(self._channels)
         workers = Workers(settings.max_threads)
         stack.callback(workers.close)
         self._dispatch = Dispatch(workers)
         bridge = Bridge(asyncio.get_running_loop())
         local = {*self.catalog.implementations, *self._overrides}
         self.policies = Policies(settings)
-        self.proxies = Proxies(self.catalog, local, bridge, self.route, self.known, self.policies)
+        self.proxies = Proxies(self.catalog, local, bridge, self._route, self.known, self.policies)
         problems = [*self.catalog.problems, *self.policies.problems(self.catalog.components)]
         # Left after the injector: values change until then.
         values = await stack.enter_async_context(LiveValues(settings, self._value_source(problems)))
@@ -135,8 +131,8 @@ class Runtime:
         await stack.enter_async_context(self.injector)
         self.registry: ComponentRegistry = await self.injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(self.registry)
-        stack.push_async_callback(self._close_routes)
-        self._following = await stack.enter_async_context(_Following())
+        routes = Routes(self.registry, self._channels, self.injector, self.policies, settings, self.identity)
+        self.routes = await stack.enter_async_context(routes)
         for instance in self.injector.get_all(object):
             if find_mark(type(instance), HealthChecksMark) is not None:
                 self.health.add(instance)
@@ -192,6 +188,9 @@ class Runtime:
                 self.registry_url = self.settings.registry
         return Injector(recipes, overrides=self._overrides, values=values, services=self.proxies)
 
+    def _route(self, component: ComponentDescription) -> Route:
+        return self.routes.to(component)  # which are not there yet when proxies are made
+
     async def _fill_dispatch(self) -> None:
         local = [interface for interface in self._overrides if self.proxies.is_service(interface)]
         for interface in dict.fromkeys([*self.catalog.implementations, *local]):
@@ -242,28 +241,10 @@ class Runtime:
             limit=AdaptiveLimit(settings.max_concurrency) if settings.adaptive_limit else None,
         )
 
-    def route(self, component: ComponentDescription) -> Route:
-        """The route to a component; the first to ask starts following it in the registry."""
-        route = self._routes.get(component.name)
-        if route is None:
-            rules = self.policies.of_component(component).rules
-            traffic = Traffic(component.name, rules, time.monotonic, random.Random())
-            route = Route(component, self.registry, self.known, self._make_channel, traffic, self.identity)
-            self._routes[component.name] = route
-            mismatches = self._mismatches[component.name] = Mismatches(component, self.settings.max_body)
-            self._following.start(route.follow(), f"meshcore.route {component.name}")
-            self._following.start(mismatches.follow(route), f"meshcore.mismatch {component.name}")
-        return route
-
     @cached_property
     def contract(self) -> Contract:
         """What this process serves."""
         return contract_of(component_contract(hosted.component) for hosted in self.catalog.hosted)
-
-    async def compare_contracts(self, interface: type) -> None:
-        """Compare what the instances seen so far serve with what is declared here, unless that has been done."""
-        route = self.route(self.catalog.component_of(interface))
-        await self._mismatches[route.component.name].look(route.instances)
 
     def why(self, interface: type, name: str, wanted: str) -> Explanation:
         """Why a call made now would go where it goes."""
@@ -279,26 +260,8 @@ class Runtime:
         resolved = self.policies.of_method(component, service, method)
         if self.is_local(interface) and wanted in {"", LOCAL}:
             return explain_local(component.name, method, resolved)
-        route = self.route(component)
-        found = explain(route, method, resolved, wanted, self.proxies.preferred)
-        remarks = self._mismatches[component.name].remarks(route.instances, method)
-        return msgspec.structs.replace(found, contract=remarks)
-
-    async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
-        cls = self.catalog.channels.get(name) or load_channel(self._entries[name])
-        channel = cast("Channel", await self.injector.make(cls))
-        settings = self.settings
-        slow_start = self.policies.of_component(component).rules.slow_start
-        options = ChannelOptions(
-            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
-        )
-        channel.bind(component, options)
-        channel.customize()
-        return channel
-
-    async def _close_routes(self) -> None:
-        for route in self._routes.values():
-            await route.aclose()
+        found = explain(self.routes.to(component), method, resolved, wanted, self.proxies.preferred)
+        return msgspec.structs.replace(found, contract=self.routes.remarks(component, method))
 
     def instances(self, base_url: str) -> list[Instance]:
         """What this process announces if it is reached under the URL: one instance per component.
@@ -342,29 +305,6 @@ class Runtime:
             if each is hosted:
                 return await component.get_health()
         raise CommunicationError(Code.UNAVAILABLE, f"component {hosted.component.name!r} is not running")
-
-
-class _Following:
-    """The tasks that follow routes."""
-
-    def __init__(self) -> None:
-        self._group = asyncio.TaskGroup()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        return self
-
-    def start(self, following: Coroutine[Any, Any, None], name: str) -> None:
-        """Run it until the end of the mesh."""
-        self._tasks.append(self._group.create_task(following, name=name))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._group.__aexit__(kind, error, traceback)
 
 
 async def _settled(result: Any) -> None:

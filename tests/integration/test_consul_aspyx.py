@@ -146,7 +146,9 @@ async def known(mesh: Mesh, *urls: str) -> float:
     """Return when our client has these servers, and the monotonic time when it did."""
     async with asyncio.timeout(20):
         while {
-            each.url for one in mesh.runtime._routes["interop-component"].instances for each in one.addresses
+            each.url
+            for one in mesh.runtime.routes.by_component["interop-component"].instances
+            for each in one.addresses
         } != set(urls):
             await asyncio.sleep(0.005)
     return time.monotonic()

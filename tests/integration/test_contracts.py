@@ -85,7 +85,7 @@ async def test_what_is_served_is_what_is_announced(world: World) -> None:
 async def test_the_same_version_is_not_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody hears of what fits."""
     async with world.server(First), world.client() as mesh:
-        await mesh.runtime.compare_contracts(Desk)
+        await mesh.runtime.routes.compare_contracts(mesh.runtime.catalog.component_of(Desk))
         assert await reported(caplog, 0) == []
         assert mesh.why(Desk, "place").contract == ()
 
@@ -107,7 +107,7 @@ async def test_a_compatible_version(world: World, caplog: pytest.LogCaptureFixtu
         async with asyncio.timeout(10):
             while len(mesh.why(Desk, "place").instances) < 2:
                 await asyncio.sleep(0.01)
-        await mesh.runtime.compare_contracts(Desk)
+        await mesh.runtime.routes.compare_contracts(mesh.runtime.catalog.component_of(Desk))
         assert len(await reported(caplog)) == 1
         desk = await mesh.get_service(Desk)
         assert (await desk.place("hat")).number == 2

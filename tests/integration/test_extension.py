@@ -119,7 +119,7 @@ async def test_advice_chooses_the_url_selector(tmp_path: Path) -> None:
             await two_instances(mesh)
             probe = await mesh.get_service(Probe, "dispatch-msgpack")
             assert len({await probe.pid() for _ in range(6)}) == 1
-            (route,) = mesh.runtime._routes.values()
+            (route,) = mesh.runtime.routes.by_component.values()
             assert isinstance(route.channels["dispatch-msgpack"].selector, FirstURLSelector)
         async with Mesh(ProbeClient, settings=settings(tmp_path)) as mesh:
             await two_instances(mesh)
@@ -130,7 +130,7 @@ async def test_advice_chooses_the_url_selector(tmp_path: Path) -> None:
 async def two_instances(mesh: Mesh) -> None:
     """Return when the mesh's route knows both."""
     await mesh.wait_for(Probe)
-    (route,) = mesh.runtime._routes.values()
+    (route,) = mesh.runtime.routes.by_component.values()
     while len(route.instances) < 2:
         await route.wait()
 
@@ -149,7 +149,7 @@ async def test_a_channel_of_one_s_own() -> None:
         assert await probe.echo("a") == "fancy a"
         assert await (await mesh.get_service(Probe, "fancy")).echo("b") == "fancy b"
         assert wire.sent == [("probe.echo", ("a",), "fancy://there"), ("probe.echo", ("b",), "fancy://there")]
-        (route,) = mesh.runtime._routes.values()
+        (route,) = mesh.runtime.routes.by_component.values()
         assert isinstance(route.channels["fancy"].selector, FirstURLSelector)
         assert wire.closed == 0
     assert wire.closed == 1

@@ -159,7 +159,7 @@ class ClusterScene:
     @property
     def known(self) -> int:
         """How many the client knows of."""
-        return len(self.mesh.runtime._routes["ledger"].instances)
+        return len(self.mesh.runtime.routes.by_component["ledger"].instances)
 
     @asynccontextmanager
     async def newcomer(self, place: Place) -> AsyncIterator[ServerProcess]:

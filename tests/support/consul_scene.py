@@ -170,7 +170,7 @@ class Scene:
     @property
     def known(self) -> Mapping[str, str]:
         """The URLs of the instances that the client knows, by their ids."""
-        return {each.id: each.addresses[0].url for each in self.mesh.runtime._routes["ledger"].instances}
+        return {each.id: each.addresses[0].url for each in self.mesh.runtime.routes.by_component["ledger"].instances}
 
     def id_of(self, server: ServerProcess) -> str:
         """The id of a server that the client knows."""
