@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
+from meshcore.body import ClientLeft, Receive, Scope, Send
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.envelope import ErrorBody, MethodCodec, Request, encode_failure, method_path
 from meshcore.errors import Code, LocalError
@@ -63,7 +63,7 @@ class Invoke:
             self._server.admit()
             deadline = self._server.deadline(headers.seconds)
             codec = codec or _no_codec(headers)
-            body = await read_body(receive, self._max_body, deadline)
+            body = await self._server.arriving.read(receive, self._max_body, deadline)
             self._server.check(deadline)
             request, operation = self._find(codec, body)
             method_codec = operation.codecs[codec]

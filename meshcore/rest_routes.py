@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.routing import BaseRoute, Match, Route
 
-from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
+from meshcore.body import ClientLeft, Receive, Scope, Send
 from meshcore.codec import JSON, Limits
 from meshcore.envelope import ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError
@@ -163,7 +163,7 @@ class _Endpoint:
 
     async def _body(self, headers: RequestHeaders, receive: Receive, deadline: float) -> bytes:
         try:
-            body = await read_body(receive, self._max_body, deadline)
+            body = await self._server.arriving.read(receive, self._max_body, deadline)
         except LocalError as error:
             status = _TOO_LARGE if error.code is Code.RESOURCE_EXHAUSTED else _TIMEOUT
             raise _RequestError(status, error.code, error.message) from error

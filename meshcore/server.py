@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from meshcore.body import Arriving
 from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.codec import EncodeError
 from meshcore.current import ambient_call
@@ -118,6 +119,7 @@ class Server:
         draining: new calls are refused as not processed, so that their callers send them elsewhere.
         refused_at: when that happened last, or could have begun to, on the monotonic clock.
         active: how many calls run.
+        arriving: the bodies that are being read.
         limit: what adapts how many calls are admitted below `max_concurrency`, None for nothing. It wants to be told
             how late the event loop is.
     """
@@ -137,6 +139,7 @@ class Server:
         self._debug = debug
         self.limit = limit
         self._scopes: set[CallScope] = set()
+        self.arriving = Arriving()
         self._stalls = Stalls()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -210,8 +213,12 @@ class Server:
             now = time.monotonic()
             self.limit.observe(call.method, now - begun, len(self._scopes), now, whole=whole)
 
-    def lagged(self, lag: float, now: float) -> None:
-        """The event loop is so many seconds late: admit less, and say so if somebody blocks it."""
+    def tick(self, lag: float, now: float) -> None:
+        """Some milliseconds have passed, and the event loop is so many seconds late.
+
+        Bodies whose time is up are given up. If it is late, less is admitted, and if somebody blocks it, that is said.
+        """
+        self.arriving.expire(now)
         if self.limit is not None:
             self.limit.lagged(lag, now)
         if text := self._stalls.late(lag, now):

@@ -116,7 +116,7 @@ class MeshApp:
             self._announcement = Announcement(runtime.registry, instances, settings)
             async with self._announcement:
                 try:
-                    with lag_reported(server.lagged):
+                    with lag_reported(server.tick):
                         yield
                 finally:
                     await self.stop()
