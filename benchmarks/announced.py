@@ -108,7 +108,7 @@ class Client:
     def known(self) -> set[str]:
         """The servers that its selectors choose from at the moment."""
         runtime = self._mesh.runtime
-        instances = runtime.route(runtime.catalog.component_of(PricingService)).instances
+        instances = runtime.routes.to(runtime.catalog.component_of(PricingService)).instances
         return {address.url for each in instances for address in each.addresses}
 
     async def until(self, condition: Callable[[], object]) -> float:

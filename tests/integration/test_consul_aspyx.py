@@ -22,7 +22,7 @@ from tests.support.consul_scene import CACHE
 from tests.support.interop import AsyncInterop, InteropComponent, SyncInterop
 from tests.support.processes import ROOT, ServerProcess, free_port, serve
 
-pytestmark = pytest.mark.timeout(300)  # the first to run makes the environment
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]  # the first to run makes the environment
 
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
 SLEEP = 0.5  # of aspyx's registry between two looks; 5 s if it is not told

@@ -14,6 +14,8 @@ from tests.support import consul_namespaces
 from tests.support.consul_cluster_scene import client_cut_off, cluster_scene, relay, settle, until_passing
 from tests.support.consul_scene import CACHE
 
+pytestmark = pytest.mark.long
+
 # Where no namespaces can be made, a relay alone has to do.
 STARTERS = [None, *filter(None, [consul_namespaces.command()])]
 
@@ -144,4 +146,5 @@ async def test_the_client_is_cut_off(tmp_path, times, starter):
         found = await consul_namespaces.run(starter, tmp_path)
     times(**found)
     assert 5 < found["lost"] < 15
-    assert found["known"] < 10
+    # Mostly at once. A query that left just before the way was free ends by its own 10 s, and a pause of 5 follows.
+    assert found["known"] < 17

@@ -31,6 +31,8 @@ from tests.support.consul_scene import CACHE, Notes, Scene, scene, to
 from tests.support.faulty import Fault, FaultyProxy, faulty
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.long
+
 ROUNDS = int(os.environ.get("ROLLING_ROUNDS", "1"))
 
 

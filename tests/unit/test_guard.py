@@ -188,7 +188,7 @@ def test_hostile_bodies_take_linear_time(name):
     start = time.process_time()
     with contextlib.suppress(NestingError):
         check(data, 128)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10  # with coverage on a busy machine; 4 MiB squared would take hours
 
 
 @pytest.mark.parametrize("name", HOSTILE)
