@@ -175,13 +175,14 @@ class _Demo:
                 )
                 callers = [tasks.create_task(self._call(mesh, name)) for name in CHANNELS for _ in range(_CALLERS)]
                 await asyncio.sleep(_PHASE)
+                await self._answers(tally, first, second)
                 await self._kill(second, tally)
                 await asyncio.sleep(_PHASE)
                 self._tell("B is started anew, as B'")
                 third = await stack.enter_async_context(self._server("B'", folder))
                 await self._found(third)
                 await asyncio.sleep(_PHASE)
-                await self._answers(third, tally)
+                await self._answers(tally, third)
                 self._calling = False
                 await asyncio.wait(callers)
                 for server in (first, third):
@@ -273,14 +274,15 @@ class _Demo:
             ended.cancel()
             present.cancel()
 
-    async def _answers(self, server: _Server, tally: Tally) -> None:
-        """Return when it has answered over all channels; if it never does, the table says so.
+    async def _answers(self, tally: Tally, *servers: _Server) -> None:
+        """Return when each has answered over all channels; if one never does, the table says so.
 
         A new server gets few calls at first, and fewer if the first take long because the machine is busy.
         """
+        waiting = {(channel, server.identity) for channel in CHANNELS for server in servers}
         with suppress(TimeoutError):
             async with asyncio.timeout(_NOTICE):
-                while not all(tally.answered[channel, server.identity] for channel in CHANNELS):  # noqa: ASYNC110
+                while not all(tally.answered[each] for each in waiting):  # noqa: ASYNC110
                     await asyncio.sleep(_PAUSE)
 
     async def _gone(self, server: _Server) -> None:

@@ -44,6 +44,7 @@ class Server:
         self.requests: list[bytes] = []
         self.connections = 0
         self.url = URL()
+        self.never = asyncio.Event()  # kept, or a task that waits for it would be garbage
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -53,7 +54,7 @@ class Server:
                 length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0)
                 self.requests.append(head + await reader.readexactly(length))
                 if not self.answers:
-                    await asyncio.Event().wait()
+                    await self.never.wait()
                 answer = self.answers.pop(0)
                 writer.write(answer)
                 await writer.drain()

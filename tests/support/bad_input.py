@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -49,19 +50,22 @@ class Stage(NamedTuple):
     folder: Path
 
     async def exchange(self, request: bytes | Send) -> str:
-        """What the server answers to bytes on a connection of their own: status, code and text."""
+        """What the server answers to bytes on a connection of their own: status, code and text.
+
+        Over a bare socket: asyncio's streams lose an answer that has come once there is nobody to write to any more.
+        """
         parts = urlsplit(self.server.url)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        try:
-            sending = asyncio.ensure_future(_send(request, writer))
+        loop = asyncio.get_running_loop()
+        with socket.socket() as connection:
+            connection.settimeout(0)
+            await loop.sock_connect(connection, (parts.hostname, parts.port))
+            sending = asyncio.ensure_future(_send(request, partial(loop.sock_sendall, connection)))
             try:
                 async with asyncio.timeout(_ENOUGH):
-                    return await _read_answer(reader)
+                    return await _read_answer(partial(loop.sock_recv, connection))
             finally:
                 sending.cancel()
                 await asyncio.wait([sending])
-        finally:
-            writer.close()
 
     async def works(self) -> bool:
         """Whether a good call gets its answer."""
@@ -79,22 +83,24 @@ class Stage(NamedTuple):
 
 
 Act: TypeAlias = Callable[[Stage], Awaitable[str]]
-Send: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+Send: TypeAlias = Callable[[Write], Awaitable[None]]
 
 
-async def _send(request: bytes | Send, writer: asyncio.StreamWriter) -> None:
+async def _send(request: bytes | Send, write: Write) -> None:
     with contextlib.suppress(OSError):  # the server has seen enough
-        if isinstance(request, bytes):
-            writer.write(request)
-            await writer.drain()
-        else:
-            await request(writer)
+        await (write(request) if isinstance(request, bytes) else request(write))
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> str:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+async def _read_answer(read: Callable[[int], Awaitable[bytes]]) -> str:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await _some(read)
+    head, _, body = data.partition(b"\r\n\r\n")
+    head = head.lower()
     length = re.search(rb"content-length: (\d+)", head)
-    body = await reader.readexactly(int(length[1])) if length else b""
+    while len(body) < int(length[1] if length else 0):
+        body += await _some(read)
     status = head.split(b" ")[1].decode()
     plain: Any = None
     if body:
@@ -104,6 +110,12 @@ async def _read_answer(reader: asyncio.StreamReader) -> str:
             return masked(f"{status} {code}: {text}")
         case _:
             return f"{status} {json.dumps(plain, separators=(',', ':'))}" if body else status
+
+
+async def _some(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    data = await read(65536)
+    assert data, "the server closed the connection and gave no answer, or half of one"
+    return data
 
 
 def masked(text: str) -> str:
@@ -162,12 +174,12 @@ def raw_packed(method: str, args: bytes) -> bytes:
 def chunked(size: int, *, content_type: bytes = JSON, target: str = "/invoke", wait: int = 5000) -> Send:
     """A body in chunks of one size, as fast as they go, without an end."""
 
-    async def send(writer: asyncio.StreamWriter) -> None:
-        writer.write(_chunked_head(target, content_type, wait))
+    async def send(write: Write) -> None:
+        await write(_chunked_head(target, content_type, wait))
         chunk = b"%x\r\n%b\r\n" % (size, b" " * size)
         while True:
-            writer.write(chunk * max(1, 4096 // size))
-            await writer.drain()
+            await write(chunk * max(1, 4096 // size))
+            await asyncio.sleep(0)  # a socket that takes all of it would never let anybody else in
 
     return send
 
@@ -175,11 +187,10 @@ def chunked(size: int, *, content_type: bytes = JSON, target: str = "/invoke", w
 def slow(*, content_type: bytes = JSON, target: str = "/invoke", wait: int = 500) -> Send:
     """A body that comes a byte at a time, and would take a day."""
 
-    async def send(writer: asyncio.StreamWriter) -> None:
-        writer.write(http("POST", target, content_type, b" " * 900_000, wait=wait)[:-900_000])
+    async def send(write: Write) -> None:
+        await write(http("POST", target, content_type, b" " * 900_000, wait=wait)[:-900_000])
         while True:
-            writer.write(b" ")
-            await writer.drain()
+            await write(b" ")
             await asyncio.sleep(0.05)
 
     return send
