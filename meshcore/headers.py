@@ -30,29 +30,21 @@ class RequestHeaders(Mapping[str, str]):
         attempt: which attempt of the call this is.
     """
 
-    __slots__ = ("_raw", "attempt", "content_type", "seconds")
+    __slots__ = ("_first", "_raw", "attempt", "content_type", "seconds")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
-        content_type = milliseconds = attempt = b""
-        for name, value in raw:  # once for all that every call is asked for
-            if name == _CONTENT_TYPE:
-                content_type = content_type or value
-            elif name == _TIMEOUT:
-                milliseconds = milliseconds or value
-            elif name == _ATTEMPT:
-                attempt = attempt or value
-        self.content_type = content_type.decode("latin-1")
-        number = _number(milliseconds)
+        self._first = first = dict(reversed(raw))
+        self.content_type = first.get(_CONTENT_TYPE, b"").decode("latin-1")
+        number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
-        self.attempt = _number(attempt) or 1
+        self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1
 
     def __getitem__(self, name: str) -> str:
-        key = name.encode("latin-1")
-        for found, value in self._raw:
-            if found == key:
-                return value.decode("latin-1")
-        raise KeyError(name)
+        try:
+            return self._first[name.encode("latin-1")].decode("latin-1")
+        except KeyError:
+            raise KeyError(name) from None
 
     def all_of(self, name: str) -> list[str]:
         """The values of all headers of that name."""
@@ -63,7 +55,7 @@ class RequestHeaders(Mapping[str, str]):
         return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self._raw))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._first)
 
 
 def write_retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:

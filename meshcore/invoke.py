@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from meshcore.body import ClientLeft, Receive, Scope, Send
+from meshcore.answer import send_answer
+from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.envelope import ErrorBody, MethodCodec, Request, encode_failure, method_path
 from meshcore.errors import Code, LocalError
 from meshcore.headers import RequestHeaders, write_retry_after
 from meshcore.interface import ComponentDescription, Method
-from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
 from meshcore.suggest import closest, did_you_mean, shown
 
@@ -60,17 +60,14 @@ class Invoke:
         operation: _Operation | None = None
         more: Sequence[tuple[bytes, bytes]] = ()
         try:
-            self._server.admit()
-            deadline = self._server.deadline(headers.seconds)
-            codec = codec or _no_codec(headers)
-            body = await self._server.arriving.read(receive, self._max_body, deadline)
-            self._server.check(deadline)
-            request, operation = self._find(codec, body)
-            method_codec = operation.codecs[codec]
-            arguments = method_codec.decode_arguments(bytes(request.args))
-            result = await serve_call(
-                self._server, operation.method, arguments, headers, deadline, scope=scope, receive=receive
-            )
+            with self._server.accept(headers, scope, receive) as request:
+                codec = codec or _no_codec(headers)
+                body = await read_body(receive, self._max_body)
+                request.check()
+                called, operation = self._find(codec, body)
+                method_codec = operation.codecs[codec]
+                arguments = method_codec.decode_arguments(bytes(called.args))
+                result = await self._server.run(request, operation.method, arguments)
             data = method_codec.encode_result(result)
             status = 200
         except ClientLeft:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from starlette.routing import BaseRoute, Match, Route
 
-from meshcore.body import ClientLeft, Receive, Scope, Send
+from meshcore.answer import send_answer
+from meshcore.body import BodyError, ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, Limits
 from meshcore.envelope import ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError
@@ -16,11 +17,10 @@ from meshcore.mapping import BODY_VERBS
 from meshcore.paths import PathTemplate, request_path
 from meshcore.problem import CONTENT_TYPE, encode_problem
 from meshcore.rest_arguments import RequestReader
-from meshcore.serve_call import send_answer, serve_call
 from meshcore.server import Server
 from meshcore.suggest import closest, shown
 
-_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _TIMEOUT, _TOO_LARGE, _WRONG_MEDIA_TYPE = 401, 404, 405, 408, 413, 415
+_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _WRONG_MEDIA_TYPE = 401, 404, 405, 415
 INVOKE = "/invoke"
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
@@ -117,14 +117,6 @@ class _Nowhere(BaseRoute):
         return f"; did you mean {min(found, key=found.__getitem__)}?" if found else ""
 
 
-class _RequestError(LocalError):
-    """Something is wrong that HTTP has a status of its own for."""
-
-    def __init__(self, status: int, code: Code, text: str) -> None:
-        super().__init__(code, text)
-        self.status = status
-
-
 class _Endpoint:
     """The ASGI callable that serves one method."""
 
@@ -143,36 +135,28 @@ class _Endpoint:
         server, headers = self._server, RequestHeaders(scope["headers"])
         more: list[tuple[bytes, bytes]] = []
         try:
-            server.admit()
-            deadline = server.deadline(headers.seconds)
-            body = await self._body(headers, receive, deadline) if self._has_body else b""
-            server.check(deadline)
-            arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
-            result = await serve_call(server, self._method, arguments, headers, deadline, scope=scope, receive=receive)
+            with server.accept(headers, scope, receive) as request:
+                body = await read_body(receive, self._max_body) if self._has_body else b""
+                self._check_type(body, headers)
+                request.check()
+                arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
+                result = await server.run(request, self._method, arguments)
             status, data, content_type = self._status, self._write(result), _JSON_TYPE
         except ClientLeft:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             failure = server.report(error, self._method, self._errors)
-            status, data = encode_problem(failure, error.status if isinstance(error, _RequestError) else None)
+            status, data = encode_problem(failure, error.status if isinstance(error, BodyError) else None)
             content_type = _PROBLEM_TYPE
             more += write_retry_after(failure.retry_after)
             if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
                 more.append((b"www-authenticate", b"Bearer"))
         await send_answer(server, send, status, data, content_type, more)
 
-    async def _body(self, headers: RequestHeaders, receive: Receive, deadline: float) -> bytes:
-        try:
-            body = await self._server.arriving.read(receive, self._max_body, deadline)
-        except LocalError as error:
-            status = _TOO_LARGE if error.code is Code.RESOURCE_EXHAUSTED else _TIMEOUT
-            raise _RequestError(status, error.code, error.message) from error
-        if body and self._reader.takes_body:
-            content_type = headers.content_type
-            if not _is_json(content_type):
-                text = f"{self._method}: content type must be {JSON.content_type}, got {shown(content_type)}"
-                raise _RequestError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
-        return body
+    def _check_type(self, body: bytes, headers: RequestHeaders) -> None:
+        if body and self._reader.takes_body and not _is_json(headers.content_type):
+            text = f"{self._method}: content type must be {JSON.content_type}, got {shown(headers.content_type)}"
+            raise BodyError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
 
 
 def _path_of(scope: Scope) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from enum import Enum
 from math import inf
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from meshcore.errors import Code, CommunicationError
 
@@ -42,7 +42,7 @@ class CallScope:
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call must run in an asyncio task")
@@ -50,12 +50,13 @@ class CallScope:
             raise Stopped(self._reason)
         self._task = task
         self._cancelling = task.cancelling()
-        self._arm(task.get_loop())
+        if self._deadline != inf:
+            self._arm(task.get_loop())
+        return self
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that the scope is stopped at its deadline."""
-        if self._deadline != inf:
-            self._timer = loop.call_at(self._deadline, self.stop, Stop.DEADLINE)
+        self._timer = loop.call_at(self._deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work; the first reason counts. What has not begun will not begin."""

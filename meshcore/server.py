@@ -1,6 +1,6 @@
 """The server stack: what a served call passes through, outermost first.
 
-    decode > refuse (stopping, limits) > scope (deadline, disconnect) > the user's interceptors
+    refuse (stopping, limits) > scope (deadline, disconnect) > decode > the user's interceptors
         > once (repetitions of calls with a key) > dispatch > implementation
 
 A local call uses the same handler from the user's interceptors on.
@@ -19,16 +19,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from meshcore.body import Arriving
+from meshcore.body import Receive, Scope
 from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.codec import EncodeError
 from meshcore.current import ambient_call
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.errors import Code, LocalError, MeshError
+from meshcore.headers import RequestHeaders
 from meshcore.interface import Method, ServiceDescription
 from meshcore.limit import WINDOW, AdaptiveLimit
-from meshcore.scope import CallScope, Stop, Stopped
+from meshcore.request_scope import RequestScope
+from meshcore.scope import Stop
 from meshcore.stalls import Stalls
 
 log = logging.getLogger("meshcore.server")
@@ -119,7 +121,6 @@ class Server:
         draining: new calls are refused as not processed, so that their callers send them elsewhere.
         refused_at: when that happened last, or could have begun to, on the monotonic clock.
         active: how many calls run.
-        arriving: the bodies that are being read.
         limit: what adapts how many calls are admitted below `max_concurrency`, None for nothing. It wants to be told
             how late the event loop is.
     """
@@ -138,21 +139,23 @@ class Server:
         self._request_timeout = request_timeout
         self._debug = debug
         self.limit = limit
-        self._scopes: set[CallScope] = set()
-        self.arriving = Arriving()
+        self._requests: set[RequestScope] = set()
+        self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._stalls = Stalls()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.active = 0
         self.draining = False
         self.refused_at = 0.0
 
-    @property
-    def active(self) -> int:
-        """How many calls run now."""
-        return len(self._scopes)
+    def accept(self, headers: RequestHeaders, scope: Scope, receive: Receive) -> RequestScope:
+        """Take on a request, or refuse it before its body is read, so that a refused one costs next to nothing.
 
-    def admit(self) -> None:
-        """Refuse a new call if need be. Asked before its body is read, so that a refused call costs next to nothing.
+        Args:
+            headers: of the request.
+            scope: of ASGI.
+            receive: of ASGI.
+
+        Returns:
+            What is to be entered while the body is read and the call runs.
 
         Raises:
             MeshError: not processed; UNAVAILABLE, or RESOURCE_EXHAUSTED with a pause to keep.
@@ -161,34 +164,38 @@ class Server:
             self.refused_at = time.monotonic()
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
-        if len(self._scopes) >= self._max_concurrency:
+        if self.active >= self._max_concurrency:
             text = f"this instance runs {self._max_concurrency} calls already"
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=WINDOW)
-        if self.limit is not None and not self.limit.admit(len(self._scopes)):
+        if self.limit is not None and not self.limit.admit(self.active):
             text, pause = "this instance is overloaded", self.limit.retry_after
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=pause)
+        seconds = headers.seconds
+        granted = self._request_timeout if seconds is None else min(seconds, self._request_timeout)
+        return RequestScope(self._requests, headers, time.monotonic() + granted, scope, receive)
 
-    async def run(self, call: Call, scope: CallScope) -> Any:
-        """Run a call in a scope that its connection made, with the deadline from `deadline`.
+    async def run(self, request: RequestScope, method: Method, arguments: tuple[Any, ...]) -> Any:
+        """Run the call of a request for as long as its caller waits and is there, unless it is shielded from that.
 
         Raises:
-            MeshError: CANCELED, DEADLINE_EXCEEDED or UNAVAILABLE if it was stopped, or what the implementation raised.
-            Exception: whatever the implementation raised.
+            MeshError: what the implementation raised.
+            Exception: the same.
         """
-        token = ambient_deadline.set(call.deadline)
-        attempt_token = ambient_attempt.set(call.attempt) if call.attempt > 1 else None
-        self._scopes.add(scope)
-        self._idle.clear()
         begun = time.monotonic()
-        self._stalls.begin(scope, call.method, begun)
+        if method.shielded:  # has all the time that the server grants
+            request.shield(begun + self._request_timeout)
+        headers, attempt = request.headers, request.headers.attempt
+        call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
+        token = ambient_deadline.set(request.deadline)
+        attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
+        request.begin(method, begun)
+        self.active += 1
         try:
-            with scope:
-                result = await self._handler(call)
-        except Stopped as stopped:
-            if stopped.reason is not Stop.SHUTDOWN:
+            result = await self._handler(call)
+        except asyncio.CancelledError:
+            if request.stopped in {Stop.DEADLINE, Stop.CLIENT_LEFT}:
                 self._observe(call, begun, whole=False)
-            text = f"{call.method} was stopped: {stopped.reason.name.lower().replace('_', ' ')}"
-            raise MeshError(stopped.reason.value, text) from None
+            raise
         except LocalError as error:
             # A mistake in how the implementation itself makes calls: not the caller's, and not the caller's business.
             raise ImplementationError from error
@@ -203,41 +210,33 @@ class Server:
             ambient_deadline.reset(token)
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
-            self._scopes.discard(scope)
-            self._stalls.end(scope, time.monotonic())
-            if not self._scopes:
+            self._stalls.ended(method, begun, time.monotonic())
+            self.active -= 1
+            if self._idle is not None and not self.active:
                 self._idle.set()
 
     def _observe(self, call: Call, begun: float, *, whole: bool = True) -> None:
         if self.limit is not None:
             now = time.monotonic()
-            self.limit.observe(call.method, now - begun, len(self._scopes), now, whole=whole)
+            self.limit.observe(call.method, now - begun, self.active, now, whole=whole)
 
     def tick(self, lag: float, now: float) -> None:
         """Some milliseconds have passed, and the event loop is so many seconds late.
 
-        Bodies whose time is up are given up. If it is late, less is admitted, and if somebody blocks it, that is said.
+        Requests that take long are looked at. If the loop is late, less is admitted, and if somebody blocks it, that
+        is said.
         """
-        self.arriving.expire(now)
+        loop = asyncio.get_running_loop()
+        for request in self._requests:
+            request.look(now, loop)
         if self.limit is not None:
             self.limit.lagged(lag, now)
-        if text := self._stalls.late(lag, now):
+        if text := self._stalls.late(lag, now, self._calls()):
             log.warning(text)
 
-    def check(self, deadline: float) -> None:
-        """Refuse a call whose caller has stopped waiting while its body arrived, before it is even decoded.
-
-        Raises:
-            MeshError: DEADLINE_EXCEEDED, and not processed.
-        """
-        if deadline <= time.monotonic():
-            text = "the deadline had passed when the call was complete"
-            raise MeshError(Code.DEADLINE_EXCEEDED, text, processed=False)
-
-    def deadline(self, seconds: float | None) -> float:
-        """The deadline of a call whose caller waits that long (None: it does not say), as far as this one grants it."""
-        granted = self._request_timeout
-        return time.monotonic() + (granted if seconds is None else min(seconds, granted))
+    def _calls(self) -> list[tuple[Method, float]]:
+        """What runs, and since when."""
+        return [(request.method, request.begun) for request in self._requests if request.method is not None]
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> int:
         """Refuse new calls, wait for those that run, and stop what is left; how many that were.
@@ -248,15 +247,18 @@ class Server:
         """
         self.draining = True
         self.refused_at = time.monotonic()
+        self._idle = asyncio.Event()
+        if not self.active:
+            self._idle.set()
         waiting = [asyncio.create_task(event.wait()) for event in (self._idle, hurry)]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in waiting:
                 task.cancel()
-        left = list(self._scopes)
-        for scope in left:
-            scope.stop(Stop.SHUTDOWN)
+        left = [request for request in self._requests if request.method is not None]
+        for request in left:
+            request.stop(Stop.SHUTDOWN)
         return len(left)
 
     def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Iterable
 
 from meshcore.interface import Method
 
@@ -16,32 +16,32 @@ _NAMED = 3
 
 
 class Stalls:
-    """Remembers what runs, and what ran long until a moment ago.
+    """Remembers what ran long until a moment ago.
 
     Who blocks a loop cannot be seen while he does, and the loop's timer comes only after him: so those that have just
     ended are asked as well.
     """
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, tuple[Method, float]] = {}
         self._ended: deque[tuple[Method, float, float]] = deque(maxlen=_REMEMBERED)
 
-    def begin(self, key: Hashable, method: Method, now: float) -> None:
-        """A call begins."""
-        self._running[key] = method, now
-
-    def end(self, key: Hashable, now: float) -> None:
-        """A call ends."""
-        method, begun = self._running.pop(key)
+    def ended(self, method: Method, begun: float, now: float) -> None:
+        """A call has ended."""
         if now - begun >= STALL - _SLACK:
             self._ended.append((method, begun, now))
 
-    def late(self, lag: float, now: float) -> str:
-        """What to say of a loop that is so many seconds late at that time; empty if nothing."""
+    def late(self, lag: float, now: float, running: Iterable[tuple[Method, float]]) -> str:
+        """What to say of a loop that is so many seconds late at that time; empty if nothing.
+
+        Args:
+            lag: seconds.
+            now: in seconds.
+            running: the calls that run, and since when.
+        """
         if lag < STALL:
             return ""
         first, last = now - lag + _SLACK, now - _SLACK
-        spans = [*self._ended, *((method, begun, now) for method, begun in self._running.values())]
+        spans = [*self._ended, *((method, begun, now) for method, begun in running)]
         # Who began last is named first: the loop was still alive before.
         spans.sort(key=lambda span: -span[1])
         names = dict.fromkeys(str(method) for method, begun, end in spans if begun <= first and end >= last)

@@ -208,6 +208,8 @@ class TypeComparison:
         written, read = (old, new) if self._sent else (new, old)
         if read.kind == "any":
             return True
+        if written.kind == read.kind == "ref" and kind_in_union(old, self._old) != kind_in_union(new, self._new):
+            return False  # an object is not read as an array, nor by another tag
         kinds = {written.kind}
         if written.kind == "enum":
             kinds = {"str" if isinstance(value, str) else "int" for value in written.values}

@@ -138,10 +138,25 @@ def check(old: Typed, new: Typed, value: Any, *, sent: bool) -> None:
             codec.decoder(read)(codec.encoder(written)(value))
 
 
+class Nothing(msgspec.Struct):
+    """Written as an object."""
+
+
+class NoItems(msgspec.Struct, array_like=True):
+    """Written as an array."""
+
+
 @given(data=st.data(), old=types(), new=types(), sent=st.booleans())
 def test_what_is_compatible_is_read(*, data: st.DataObject, old: Typed, new: Typed, sent: bool) -> None:
     """Whatever the two types are: the comparison may be too careful, but it never promises what codecs do not keep."""
     check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_an_object_is_no_array(*, sent: bool) -> None:
+    """Also not if it has no fields, nor as a member of a union."""
+    assert any(each.breaking for each in differences(NoItems | None, Nothing, sent=sent))
+    assert any(each.breaking for each in differences(Nothing, NoItems | None, sent=sent))
 
 
 READABLE = [
