@@ -20,6 +20,7 @@ from meshcore.rest_routes import INVOKE, rest_routes
 from meshcore.server import Server
 from meshcore.settings import Settings
 
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
 
 
@@ -60,15 +61,13 @@ class MeshAsgi:
         ]
         self._router = Starlette(debug=settings.debug, routes=routes)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, past Starlette if it is a dispatched call."""
+    def endpoint(self, scope: Scope) -> Application:
+        """Who serves a request: a dispatched call goes past Starlette."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path: str = scope["path"]
-            root: str = scope.get("root_path", "")
-            if path.removeprefix(root) == INVOKE:
-                await self._invoke(scope, receive, send)
-                return
-        await self._router(scope, receive, send)
+            if path.removeprefix(scope.get("root_path", "")) == INVOKE:
+                return self._invoke
+        return self._router
 
 
 def _json(content: Any, status: int = 200) -> Response:

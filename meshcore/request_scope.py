@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -28,25 +29,26 @@ class RequestScope(CallScope):
     Args:
         among: the requests that are looked at; this is one of them while it is entered.
         headers: of the request.
-        deadline: on `time.monotonic()`, for the body and the call together: who sends slowly must not hold a
-            connection and half a body for ever.
+        seconds: for the body and the call together: who sends slowly must not hold a connection and half a body for
+            ever.
         scope: of ASGI.
         receive: of ASGI.
 
     Attributes:
         headers: of the request.
-        deadline: of the call.
+        deadline: of the request, on `time.monotonic()`.
         method: what is called, None until that runs.
         begun: since when that runs, on `time.monotonic()`.
         stopped: why it was stopped, if it was.
     """
 
-    __slots__ = ("_among", "_listening", "_receive", "_scope", "begun", "headers", "method")
+    __slots__ = ("_among", "_listening", "_receive", "_scope", "begun", "deadline", "headers", "method")
 
     def __init__(
-        self, among: set[RequestScope], headers: RequestHeaders, deadline: float, scope: Scope, receive: Receive
+        self, among: set[RequestScope], headers: RequestHeaders, seconds: float, scope: Scope, receive: Receive
     ) -> None:
-        super().__init__(deadline)
+        self.deadline = time.monotonic() + seconds
+        super().__init__(self.deadline if seconds <= _SOON else inf)
         self._among = among
         self._scope = scope
         self._receive: Receive | None = receive
@@ -59,11 +61,6 @@ class RequestScope(CallScope):
         super().__enter__()
         self._among.add(self)
         return self
-
-    @property
-    def deadline(self) -> float:
-        """See above."""
-        return self._deadline
 
     @property
     def stopped(self) -> Stop | None:
@@ -82,7 +79,7 @@ class RequestScope(CallScope):
         Raises:
             MeshError: DEADLINE_EXCEEDED, and not processed.
         """
-        if self._deadline <= time.monotonic():
+        if self.deadline <= time.monotonic():
             text = "the deadline had passed when the call was complete"
             raise MeshError(Code.DEADLINE_EXCEEDED, text, processed=False)
 
@@ -94,25 +91,21 @@ class RequestScope(CallScope):
     def shield(self, deadline: float) -> None:
         """Let it go on until another deadline, also when its client leaves."""
         self._receive = None
-        self._deadline = deadline
+        self.deadline = deadline
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def look(self, now: float, loop: asyncio.AbstractEventLoop) -> None:
+    def look(self, now: float) -> None:
         """See to it that the request ends when it has to, if it takes long."""
         if self.method is None:
-            if self._deadline <= now:
+            if self.deadline <= now:
                 self.stop(Stop.DEADLINE)
         elif now - self.begun >= _LONG:
             if self._timer is None:
-                super()._arm(loop)
+                self._arm(self.deadline)
             if self._listening is None and self._receive is not None:
-                self._listening = loop.create_task(self._listen(self._receive))
-
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._deadline <= loop.time() + _SOON:
-            super()._arm(loop)
+                self._listening = asyncio.create_task(self._listen(self._receive))
 
     async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -51,12 +51,13 @@ class CallScope:
         self._task = task
         self._cancelling = task.cancelling()
         if self._deadline != inf:
-            self._arm(task.get_loop())
+            self._arm(self._deadline)
         return self
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See to it that the scope is stopped at its deadline."""
-        self._timer = loop.call_at(self._deadline, self.stop, Stop.DEADLINE)
+    def _arm(self, deadline: float) -> None:
+        """See to it that the scope is stopped at that time."""
+        assert self._task is not None  # noqa: S101 - it is entered
+        self._timer = self._task.get_loop().call_at(deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work; the first reason counts. What has not begun will not begin."""

@@ -172,7 +172,7 @@ class Server:
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=pause)
         seconds = headers.seconds
         granted = self._request_timeout if seconds is None else min(seconds, self._request_timeout)
-        return RequestScope(self._requests, headers, time.monotonic() + granted, scope, receive)
+        return RequestScope(self._requests, headers, granted, scope, receive)
 
     async def run(self, request: RequestScope, method: Method, arguments: tuple[Any, ...]) -> Any:
         """Run the call of a request for as long as its caller waits and is there, unless it is shielded from that.
@@ -226,9 +226,8 @@ class Server:
         Requests that take long are looked at. If the loop is late, less is admitted, and if somebody blocks it, that
         is said.
         """
-        loop = asyncio.get_running_loop()
         for request in self._requests:
-            request.look(now, loop)
+            request.look(now)
         if self.limit is not None:
             self.limit.lagged(lag, now)
         if text := self._stalls.late(lag, now, self._calls()):

@@ -216,7 +216,7 @@ class MeshApp:
             raise RuntimeError("an ASGI server runs an application in a task")
         self._requests.add(task)
         try:
-            await self._asgi(scope, receive, send)
+            await self._asgi.endpoint(scope)(scope, receive, send)
         finally:
             self._requests.discard(task)
 
