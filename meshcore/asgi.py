@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from meshcore.body import Receive, Scope, Send
+from meshcore.body import Application, Scope
 from meshcore.catalog import Hosted
 from meshcore.documents import document_routes
 from meshcore.healthcheck import HealthCheckManager
@@ -20,7 +20,6 @@ from meshcore.rest_routes import INVOKE, rest_routes
 from meshcore.server import Server
 from meshcore.settings import Settings
 
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
 
 

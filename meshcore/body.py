@@ -10,6 +10,7 @@ from meshcore.errors import Code, LocalError
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope: TypeAlias = MutableMapping[str, Any]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A body over the limit is read on, and thrown away, up to this multiple of it: a connection that is closed while the
 # client still writes loses the answer that would have told it why.

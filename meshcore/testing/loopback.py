@@ -19,8 +19,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meshcore.aspects import Invocation, advice, around, methods
+from meshcore.body import Application
 from meshcore.ports import Channel
-from meshcore.testing.servers import Application
 
 _NO_HEADER = re.compile(r"[\r\n\0]")
 _INTERNAL_ERROR = 500

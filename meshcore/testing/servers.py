@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager, closing
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import hypercorn.asyncio
 from hypercorn.config import Config
 
-from meshcore.body import Receive, Scope, Send
+from meshcore.body import Application, Receive, Scope, Send
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 
 _STOP = 10.0  # seconds
-
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from starlette.routing import Mount, Route
 
 from examples.orders import OrdersModule, PricingService, WarehouseComponent
 from meshcore import LocalError, Mesh, MeshApp, Settings, client_module, mesh_lifespan, mesh_of, provide
-from meshcore.testing.servers import Application, served
+from meshcore.body import Application
+from meshcore.testing.servers import served
 from tests.support.processes import ROOT
 
 Pricing = Annotated[PricingService, Depends(provide(PricingService))]
