@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from meshcore.demo_registry import DemoError, demo_registry
+from meshcore.demo_table import Outcome, table_of
 from meshcore.errors import MeshError
 from meshcore.injection import module
 from meshcore.instances import Bound
@@ -97,14 +96,6 @@ class _Server:
     identity: str = ""
 
 
-@dataclass
-class _Outcome:
-    """What became of the calls over one channel."""
-
-    seconds: list[float] = field(default_factory=list[float])
-    failures: list[str] = field(default_factory=list[str])
-
-
 class _Demo:
     def __init__(self, registry: str, *, fetch: bool) -> None:
         self._wanted = registry
@@ -113,7 +104,7 @@ class _Demo:
         self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._servers: dict[str, _Server] = {}  # by URL
-        self._outcomes = {channel: _Outcome() for channel in CHANNELS}
+        self._outcomes = {channel: Outcome() for channel in CHANNELS}
         self._calling = True
         self._signal = 0
 
@@ -329,20 +320,8 @@ class _Demo:
 
     def _close(self, tally: Tally) -> int:
         """Print the table; the exit status."""
-        table = Table(
-            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="Calls, and who answered them", title_justify="left"
-        )
-        for heading in ("channel", "calls", "failed", "resent", "p50 ms", "p99 ms"):
-            table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
-        for server in self._servers.values():
-            table.add_column(server.label, justify="right", no_wrap=True)
-        for channel, outcome in self._outcomes.items():
-            failed = len(outcome.failures)
-            answered = [tally.answered[channel, server.identity] for server in self._servers.values()]
-            figures = [len(outcome.seconds) + failed, failed, tally.lost[channel]]
-            times = [f"{_percentile(outcome.seconds, share) * 1000:.1f}" for share in (0.50, 0.99)]
-            table.add_row(channel, *map(str, figures), *times, *map(str, answered))
-        self._console.print(table)
+        servers = {server.label: server.identity for server in self._servers.values()}
+        self._console.print(table_of(self._outcomes, servers, tally))
         problems = [f"{name}: {failure}" for name, outcome in self._outcomes.items() for failure in outcome.failures]
         for server in self._servers.values():
             problems += [
@@ -363,7 +342,3 @@ class _Demo:
         for server in self._servers.values():
             self._console.rule(f"log of {server.label}")
             self._console.print(server.log.read_text(errors="replace") or "(empty)", markup=False)
-
-
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[int(len(values) * share)] if values else 0.0
