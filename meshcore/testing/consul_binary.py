@@ -63,6 +63,7 @@ def _fetch(binary: Path) -> None:
             *("-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::State::status={status}"),
             *("-o", f"Dir::Cache={folder / 'cache'}", "-o", "APT::Sandbox::User="),
             *("-o", "Acquire::Check-Valid-Until=false"),  # an old release is not signed anew
+            *("-o", "APT::Update::Error-Mode=any"),  # else a mirror out of reach is only a warning
         ]
         _run(folder, "apt-get", *options, "update")
         _run(folder, "apt-get", *options, "download", "consul")

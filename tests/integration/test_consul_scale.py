@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -17,6 +16,7 @@ from registry.consul_crowd import READS
 from registry.consul_entries import check_id, registration_of, service_id
 from tests.support.consul_scene import CACHE, to
 from tests.support.faulty import Fault, faulty
+from tests.support.processes import count_open
 
 MANY, EACH, WATCHES = 150, 3, 10
 
@@ -32,15 +32,6 @@ async def register(client: ConsulClient, *instances: Instance) -> None:
         service = registration_of(each)
         check = msgspec.structs.replace(service.check, ttl="1h")
         await client.register(msgspec.structs.replace(service, check=check))
-
-
-def sockets() -> int:
-    """How many this process has."""
-    count = 0
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # closed while looking
-            count += each.readlink().name.startswith("socket:")
-    return count
 
 
 class Watched:
@@ -86,7 +77,7 @@ async def test_many_components_over_few_connections(record_property):
     loop = asyncio.get_running_loop()
     async with consul_agent(cache=CACHE) as agent, to(agent) as client:
         await register(client, *(each for found in truth.values() for each in found))
-        before = sockets()
+        before = count_open("socket:")
         url = f"consul://{agent.url.removeprefix('http://')}?watches={WATCHES}"
         registry = ConsulComponentRegistry.from_url(url)
         async with registry, watching_all(registry, [*names, "nobody"]) as watched:
@@ -107,7 +98,7 @@ async def test_many_components_over_few_connections(record_property):
                     truth[name] = found
                     await watched.until_all(truth)
                     took.append(loop.time() - begun)
-            assert sockets() - before <= WATCHES + 3 + READS + 2  # three queries, reads, a spare one closing
+            assert count_open("socket:") - before <= WATCHES + 3 + READS + 2  # and one that closes
         record_property("seconds", max(took))
         assert sorted(took)[len(took) // 2] < 0.5
 

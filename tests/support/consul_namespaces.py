@@ -40,8 +40,9 @@ def command() -> tuple[str, ...] | None:
 
 async def run(starter: tuple[str, ...], folder: Path) -> dict[str, float]:
     """Play the scene in namespaces; what it says about its times."""
+    program = await asyncio.to_thread(find_consul, CACHE)  # in there is no network to fetch it by
     process = await asyncio.create_subprocess_exec(
-        *(*starter, sys.executable, "-m", "tests.support.consul_namespaces", folder),
+        *(*starter, sys.executable, "-m", "tests.support.consul_namespaces", program, folder),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
@@ -119,8 +120,7 @@ async def _namespace() -> AsyncIterator[int]:
         await process.wait()
 
 
-async def _main(folder: Path) -> None:
-    program = find_consul(CACHE)
+async def _main(program: Path, folder: Path) -> None:
     async with _namespace() as holder:
         links = _Links(holder)
         # The kit starts what it finds on the PATH.
@@ -135,4 +135,4 @@ async def _main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1])))
+    asyncio.run(_main(*map(Path, sys.argv[1:])))
