@@ -1,8 +1,9 @@
 """`python -m benchmarks.consul_scale`: one process that watches a thousand components in a real Consul agent.
 
-Instances are registered directly, so nobody listens; the client is a process of its own, so that its memory, its CPU
-and its connections are the watching's alone. A change is timed from the moment before the agent is asked to make it
-until the watcher has the new snapshot.
+They are in Consul as those of five other machines, so nobody listens, and the agent has only its own to keep: one
+that has thousands takes 30 to 200 ms for each registration. The client is a process of its own, so that its memory, its
+CPU and its connections are the watching's alone. A change is timed from the moment before the agent is asked to make it
+until the watcher has the new snapshot; beside it stands what Consul itself needs to tell a bare query of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import msgspec
 
 from benchmarks.report import Goal, goal_line, machine
@@ -59,6 +61,44 @@ async def register(client: ConsulClient, instance: Instance) -> None:
     service = registration_of(instance)
     check = msgspec.structs.replace(service.check, ttl="24h")
     await client.register(msgspec.structs.replace(service, check=check))
+
+
+async def populate(session: aiohttp.ClientSession, agent: ConsulAgent, instance: Instance) -> None:
+    """With Consul's servers, as the agent of its machine would: https://developer.hashicorp.com/consul/api-docs/catalog."""
+    service = registration_of(instance)
+    node = instance.id.partition("-8000-")[0]
+    check = {"Node": node, "CheckID": service.check.check_id, "Name": service.check.name, "Status": "passing"}
+    told = {
+        "Node": node,
+        "Address": service.address,
+        "SkipNodeUpdate": True,
+        "Service": {key: value for key, value in msgspec.to_builtins(service).items() if key not in {"Name", "Check"}}
+        | {"Service": service.name},
+        "Check": check | {"ServiceID": service.id},
+    }
+    async with session.put(f"{agent.url}/v1/catalog/register", data=msgspec.json.encode(told)) as response:
+        if not response.ok:
+            raise RuntimeError(f"Consul refuses {instance.id}: {await response.text()}")
+
+
+async def bare(session: aiohttp.ClientSession, agent: ConsulAgent, client: ConsulClient, instance: Instance) -> float:
+    """How many seconds after the agent was asked to register it a bare query for the catalog ends, read to its end."""
+    path = f"{agent.url}/v1/catalog/services?stale"
+    async with session.get(path) as response:
+        index = response.headers["X-Consul-Index"]
+
+    async def blocked() -> None:
+        async with session.get(f"{path}&index={index}&wait=60s") as response:
+            await response.read()
+
+    asking = asyncio.create_task(blocked())
+    await asyncio.sleep(0.5)
+    begun = time.monotonic()
+    await register(client, instance)
+    await asking
+    took = time.monotonic() - begun
+    await client.deregister(service_id(instance))
+    return took
 
 
 async def watch_all(address: str, components: int, watches: int) -> None:
@@ -146,12 +186,23 @@ async def measure(options: argparse.Namespace) -> list[Goal]:
     """All of it, in its order."""
     names = [f"component-{number}" for number in range(options.components)]
     rng = random.Random(1)
-    async with consul_agent() as agent, ConsulClient(read_config(agent.url)) as client:
+    async with (
+        consul_agent() as agent,
+        ConsulClient(read_config(agent.url)) as client,
+        aiohttp.ClientSession() as session,
+    ):
         started = time.monotonic()
         everybody = [instance_of(name, number) for name in names for number in range(options.each)]
         for first in range(0, len(everybody), AT_ONCE):
-            await asyncio.gather(*(register(client, each) for each in everybody[first : first + AT_ONCE]))
+            await asyncio.gather(*(populate(session, agent, each) for each in everybody[first : first + AT_ONCE]))
         print(f"{len(names)} components, {len(everybody)} instances: {time.monotonic() - started:.0f} s to register")
+        bares = sorted(
+            [await bare(session, agent, client, instance_of(names[0], 5000)) for _ in range(options.changes)]
+        )
+        own = [1000 * bares[int(share * len(bares))] for share in (0.5, 0.99)]
+        print(
+            f"registration to a bare query for the catalog, nobody else watching: p50 {own[0]:.1f}, p99 {own[1]:.1f} ms"
+        )
         begun = time.monotonic()
         async with watching(agent, options.components, options.watches) as client_process:
             known = max([await client_process.until(name, options.each) for name in names])
@@ -182,8 +233,9 @@ async def measure(options: argparse.Namespace) -> list[Goal]:
     goals = []
     for kind, found in times.items():
         found.sort()
-        print(f"{kind}: {len(found)} changes, p50 {found[len(found) // 2]:.1f} ms, max {found[-1]:.1f} ms")
-        goals.append(Goal(f"ms: {kind} to its watcher, p99", LIMIT_MS, found[int(0.99 * len(found))]))
+        p50, p99 = found[len(found) // 2], found[int(0.99 * len(found))]
+        print(f"{kind}: {len(found)} changes, p50 {p50:.1f}, p99 {p99:.1f}, max {found[-1]:.1f} ms")
+        goals.append(Goal(f"ms: {kind} to its watcher, p99", LIMIT_MS, p99))
     return [
         *goals,
         Goal("MB: memory of the watching process", LIMIT_MB, memory),

@@ -3,14 +3,17 @@
 A blocking query for each of a thousand components is a thousand connections, of which an agent allows 200 for all
 processes of a machine. So these share three blocking queries, whose answers say where to look, and few reads:
 
-- `catalog/services` ends with every registration and deregistration. It does not say whose, so then all checks are
-  read once, and a service whose set of checks is another than before is read.
+- `catalog/services` ends with every registration and deregistration. Its answer has the tags of each service, and an
+  instance of ours has a tag that is another for each other registration. So whoever has other tags is read.
+- Instances that are not ours have no such tag. So if nobody has other tags, all checks are read once, and a service
+  whose set of checks is another than before is read. If somebody has, that is done later, in case a foreign one has
+  changed at the same time.
 - `health/state/critical` and `health/state/warning` end with every change of health, and their answers are as long as
   the trouble is wide. Whoever comes, goes or changes there is read. They stay silent while the heartbeats and outputs
   of healthy instances change, which a query for the checks of all states would not.
 
-What no check shows (a service without one, or with other Meta under the same id) is found by reading everybody after
-the catalog told of a change that no check explains; and all are read every few minutes whatever happens.
+What neither shows (a foreign service without a check, or with other Meta under the same id) is found by reading
+everybody after the catalog told of a change that nothing explains; and all are read every few minutes whatever happens.
 
 What is believed of each service is decided by a `ConsulWatch`, as for those with a query of their own.
 """
@@ -19,15 +22,17 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from registry.consul_watch import BACKOFF_FIRST, BACKOFF_MAX, GAP, ConsulWatch, News
+from registry.consul_cursor import BACKOFF_MAX, GAP, pause_after
+from registry.consul_watch import ConsulWatch, News
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from registry.consul_types import CheckRow
     from registry.consul_watch import Entry
@@ -43,6 +48,9 @@ UNEXPLAINED = 10.0
 
 AGAIN = 1.0
 """When a change was told and the read shows none, a server was behind perhaps: it is read once more after this."""
+
+LATER = 5.0
+"""Until the checks are read after a change that tags explain."""
 
 COST, SHARE, BURST = 10e-6, 0.2, 0.5
 """A check that is read takes COST seconds of CPU, most of it the agent's. All of them are read at any time until that
@@ -72,8 +80,8 @@ Step: TypeAlias = ReadService | ReadChecks | Idle
 class _Member:
     def __init__(self, watch: ConsulWatch) -> None:
         self.watch = watch
-        self.due = float("-inf")  # when it is read though nothing is told of it
-        self.begun = float("-inf")  # the last read
+        self.due = -inf  # when it is read though nothing is told of it
+        self.begun = -inf  # the last read
         self.reading = False
         self.told = False  # of a change that no read has begun after
         self.told_before = False  # the read under way is because of one
@@ -94,18 +102,19 @@ class Crowd:
         self._reads = 0
         self._lost: tuple[str, bool] | None = None  # cause, refused
         self._live = False  # the catalog answers
-        self._names: frozenset[str] = frozenset()
+        self._editions: Mapping[str, frozenset[str]] = {}
         self._index = 0  # of the catalog
+        self._unexplained = 0  # the last of its indexes that came with no other tags
         self._rows: dict[str, dict[tuple[str, str], tuple[str, int]]] = {}  # by state
         self._digests: dict[str, int] | None = None  # of each service's checks
         self._digests_index = 0
-        self._wanted = True  # all checks are to be read
+        self._wanted = -inf  # when all checks are to be read; infinity if not at all
         self._checking = False
-        self._checks_not_before = float("-inf")
+        self._checks_not_before = -inf
         self._spent, self._spent_at = 0.0, 0.0
-        self._swept = float("-inf")
+        self._swept = -inf
         self._errors = 0  # of reads, in a row
-        self._reads_not_before = float("-inf")
+        self._reads_not_before = -inf
 
     def add(self, name: str, now: float) -> News:
         """A service is watched from now on; what can be told at once."""
@@ -125,10 +134,10 @@ class Crowd:
     def step(self, now: float) -> Step:
         """What to do next."""
         if not self._live:
-            return Idle(float("inf"))
-        if self._wanted and not self._checking and self._allowed(now):
+            return Idle(inf)
+        if self._allowed(now):
             # Before the services themselves: what changes after this shows as a difference to it.
-            self._wanted, self._checking = False, True
+            self._wanted, self._checking = inf, True
             return ReadChecks()
         wake = self._next_checks(now)
         if self._digests is None:
@@ -140,18 +149,28 @@ class Crowd:
             return self._read(name, now)
         return Idle(min(wake, self._timed[0][0]) if self._timed and self._reads < READS - 1 else wake)
 
-    def catalog(self, names: Iterable[str], now: float, index: int) -> None:
-        """The catalog answered, with this index: these services exist. A wait that ended has the index of before."""
-        before, self._names = self._names, frozenset(names)
+    def catalog(self, editions: Mapping[str, frozenset[str]], now: float, index: int) -> None:
+        """The catalog answered, with this index. A wait that ended has the index of before.
+
+        Args:
+            editions: of each service that exists, the tags that tell one registration from another.
+            now: the time.
+            index: X-Consul-Index.
+        """
+        before, self._editions = self._editions, editions
         changed, self._index = index != self._index, index
         if self._live:
-            for name in before ^ self._names:
-                self.told(name, now)  # the first has come, or the last has gone: no need to look at checks for that
-            self._wanted = self._wanted or changed
+            others = [name for name in before.keys() | editions if before.get(name) != editions.get(name)]
+            for name in others:
+                self.told(name, now)
+            if others:
+                self._wanted = min(self._wanted, now + LATER)
+            elif changed:
+                self._wanted, self._unexplained = min(self._wanted, now), index
             return
         # It may have forgotten everything. What is believed of it is the watches' to say.
-        self._live, self._lost, self._digests, self._wanted = True, None, None, True
-        self._errors, self._reads_not_before, self._checks_not_before = 0, float("-inf"), float("-inf")
+        self._live, self._lost, self._digests, self._wanted = True, None, None, now
+        self._errors, self._reads_not_before, self._checks_not_before = 0, -inf, -inf
         for name, member in self._members.items():
             member.told = False
             self._plan(name, member, now, latest=now)
@@ -179,19 +198,19 @@ class Crowd:
         before, self._digests = self._digests, digests
         known, self._digests_index = self._digests_index, index
         if index >= self._index:
-            self._wanted = False  # also of what the catalog told during the read
+            self._wanted = inf  # also of what the catalog told during the read
         if before is None:
             return
         changed = [name for name in before.keys() | digests.keys() if before.get(name) != digests.get(name)]
         for name in changed:
             self.told(name, now)
-        if not changed and known < self._index:
+        if not changed and known < self._unexplained:
             self._sweep(now)
 
     def unchecked(self, now: float) -> None:
         """The checks could not be read. What changed is found by reading everybody; they are tried again."""
         self._checking = False
-        self._wanted = True
+        self._wanted = now
         self._checks_not_before = now + self._rng.uniform(0.5, 1.0) * BACKOFF_MAX
         if self._digests is None:
             self._digests = {}
@@ -216,7 +235,7 @@ class Crowd:
         member.told = True
         if member.reading:
             return  # and again afterwards
-        if now >= max(member.begun + 2 * GAP, member.watch.not_before):
+        if now >= max(member.begun + 2 * GAP, member.watch.cursor.not_before):
             self._urgent.append(name)
         else:
             self._plan(name, member, now)
@@ -231,7 +250,7 @@ class Crowd:
         # Nothing new may be a server that is behind. Once more, but only once: a change may well concern nobody.
         again = member.told_before and news is None
         member.keys = tuple(entry.key for entry in entries)
-        self._plan(name, member, now, latest=now + AGAIN if again else float("inf"))
+        self._plan(name, member, now, latest=now + AGAIN if again else inf)
         return news
 
     def failed(self, name: str, now: float, cause: str, *, refused: bool = False) -> News:
@@ -241,8 +260,7 @@ class Crowd:
             return None
         if not refused:
             # Others will fare no better. One watch of its own would back off alone; a thousand must do so together.
-            bound = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(self._errors, 16))
-            self._reads_not_before = max(self._reads_not_before, now + self._rng.uniform(0.0, bound))
+            self._reads_not_before = max(self._reads_not_before, now + pause_after(self._errors, self._rng))
             self._errors += 1
         news = member.watch.failed(now, cause, refused=refused)
         self._plan(name, member, now)
@@ -284,12 +302,12 @@ class Crowd:
         self._reads -= 1
         return member
 
-    def _plan(self, name: str, member: _Member, now: float, latest: float = float("inf")) -> None:
+    def _plan(self, name: str, member: _Member, now: float, latest: float = inf) -> None:
         """When it is read next if nothing is told of it, or if what was told comes too soon after the last read."""
         soonest = member.begun + 2 * GAP
         due = min(member.watch.due, latest, now + self._rng.uniform(0.75, 1.25) * SWEEP)
         if member.told:
-            due = max(now, member.watch.not_before)
+            due = max(now, member.watch.cursor.not_before)
         member.due = max(due, soonest)
         heapq.heappush(self._timed, (member.due, name))
 
@@ -319,6 +337,7 @@ class Crowd:
         return self._next_checks(now) <= now
 
     def _next_checks(self, now: float) -> float:
-        if not self._wanted or self._checking:
-            return float("inf")
-        return max(now + (self._spent - BURST) / SHARE if self._spent > BURST else now, self._checks_not_before)
+        if self._checking:
+            return inf
+        affordable = now + (self._spent - BURST) / SHARE if self._spent > BURST else now
+        return max(self._wanted, affordable, self._checks_not_before)

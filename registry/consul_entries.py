@@ -6,6 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from meshcore.errors import Code, LocalError
 from registry.consul_meta import HEAVIEST, MOST, instance_in, meta_of
@@ -13,12 +14,17 @@ from registry.consul_types import Check, HealthEntry, Registration, Weights
 from registry.consul_watch import Entry, Level
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from meshcore.instances import Instance
 
 _logger = logging.getLogger(__name__)
 
 TAG = "component"
-"""Marks what is a component, as aspyx-service does. Tags hold nothing else: whoever lists services is woken by them."""
+"""Marks what is a component, as aspyx-service does."""
+
+_EDITION = "edition-"
+"""Begins the tag that is another for each other registration: whoever lists services sees in it which has changed."""
 
 TTL = 3.0
 """Seconds without a heartbeat after which an instance is critical."""
@@ -93,16 +99,26 @@ def registration_of(instance: Instance, check: str = "ttl", status: str = "passi
             Code.INVALID_ARGUMENT, f"{instance.id} of {instance.component} cannot be announced: {objection}"
         )
     address, port = _origin(instance)
+    meta, weight = meta_of(instance), min(instance.weight, HEAVIEST)
     return Registration(
         id=service_id(instance),
         name=service_name(instance.component),
         address=address,
         port=port,
-        tags=(TAG,),
-        meta=meta_of(instance),
-        weights=Weights(min(instance.weight, HEAVIEST), 1),
+        tags=(TAG, _edition(instance.id, weight, *sorted(meta.items()))),
+        meta=meta,
+        weights=Weights(weight, 1),
         check=_check(instance, check, status),
     )
+
+
+def _edition(*parts: object) -> str:
+    return f"{_EDITION}{crc32(repr(parts).encode()):08x}"
+
+
+def editions(tags: Iterable[str]) -> frozenset[str]:
+    """Of a service's tags, those that tell one registration from another."""
+    return frozenset(tag for tag in tags if tag.startswith(_EDITION))
 
 
 def _check(instance: Instance, check: str, status: str) -> Check:

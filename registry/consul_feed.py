@@ -13,7 +13,7 @@ import msgspec
 from meshcore.errors import AuthorizationError, Code, CommunicationError, MeshError
 from registry.consul_entries import entry_of, service_name
 from registry.consul_rights import why_hidden
-from registry.consul_watch import ConsulWatch, Entry, Lost, News, Query, Seen
+from registry.consul_watch import ConsulWatch, Entry, Lost, News, Seen
 from registry.sightings import Sightings
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from meshcore.instances import Sighting
     from registry.consul_client import ConsulClient
+    from registry.consul_cursor import Query
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What a watch of Consul's keys asks next, and what it believes: a pure machine. Its shell does the I/O.
+"""What a watch of Consul's keys believes: a pure machine. Its shell does the I/O.
 
 The rules are those of `registry.consul_watch`, with one difference. Instances register themselves again when a Consul
 comes back without its data, keys do not: somebody has to write them. So of what vanishes over a restart
@@ -15,7 +15,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from registry.consul_watch import BACKOFF_FIRST, BACKOFF_MAX, GAP, HOLD, REFUSED, WAIT, WAIT_FIRST, Lost, Query, State
+from registry.consul_cursor import Cursor, Query
+from registry.consul_watch import HOLD, Lost, State
 
 if TYPE_CHECKING:
     import random
@@ -30,33 +31,20 @@ class KeyWatch:
 
     Attributes:
         state: where it stands.
-        index: what the next query blocks on; 0 for one that does not block.
+        cursor: of its queries.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.state = State.INIT
-        self.index = 0
-        self._begun = -inf  # the last query
-        self._not_before = -inf
-        self._errors = 0  # in a row
-        self._asked = 0  # the index of the last query
-        self._wait = WAIT_FIRST
-        self._reset = False  # the next answer is the first of a Consul that may have forgotten
+        self.cursor = Cursor(rng)
         self._good: Mapping[str, bytes] = {}
         self._held: dict[str, float] = {}  # until when what vanished is believed in
         self._published: Mapping[str, bytes] | Lost | None = None
 
     def query(self, now: float) -> Query:
-        """What to ask next."""
-        gap = self._begun + GAP + self._rng.uniform(0.0, GAP)
-        self._begun = at = max(now, gap, self._not_before)
-        self._asked = self.index
-        if not self.index:
-            return Query(at, 0, 0.0, 10.0)
-        # It ends when there is something to stop believing in; to the second is good enough.
-        wait = min([self._wait, *(max(1.0, until - at) for until in self._held.values())])
-        return Query(at, self.index, wait, wait * 17 / 16 + 5.0)
+        """What to ask next; it ends when there is something to stop believing in."""
+        return self.cursor.query(now, min(self._held.values(), default=inf))
 
     def answered(
         self, now: float, index: int, found: Mapping[str, bytes], *, leader: bool = True
@@ -69,19 +57,11 @@ class KeyWatch:
             found: all keys with their values.
             leader: X-Consul-KnownLeader.
         """
-        if index < self.index:
-            # Another server, or one that forgot; or Consul has swept what it knew of old deletions.
-            self.index, self._reset = 0, True
+        if not self.cursor.answered(index):
             return None
-        self.index = max(index, 1)
-        self._errors, self._not_before = 0, -inf
         vanished = self._good.keys() - found.keys()
-        unmoved = self._asked == self.index
-        quiet = unmoved and not vanished - self._held.keys()
-        suspicious = self._reset or not leader or unmoved
+        suspicious = self.cursor.doubtful or not leader
         self._held = self._holding(vanished, now, suspicious=suspicious, empty=not found)
-        self._wait = min(2.0 * self._wait, WAIT) if quiet else WAIT_FIRST
-        self._reset = False
         self.state = State.LIVE
         self._good = {**{key: self._good[key] for key in self._held}, **found}
         if self._good == self._published:
@@ -90,21 +70,15 @@ class KeyWatch:
         return self._good
 
     def failed(self, now: float, cause: str, *, refused: bool = False) -> Lost | None:
-        """No answer came, or an error. An index that came with it means nothing.
+        """No answer came, or none with status 200.
 
         Args:
             now: the time.
             cause: for people.
             refused: time alone will not heal it.
         """
-        self.index, self._reset, self.state = 0, True, State.STALE
-        self._wait = WAIT_FIRST
-        if refused:
-            self._not_before = now + self._rng.uniform(0.9, 1.0) * REFUSED
-        else:
-            longest = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(self._errors, 16))
-            self._not_before = now + self._rng.uniform(0.0, longest)
-            self._errors += 1
+        self.cursor.failed(now, refused=refused)
+        self.state = State.STALE
         if isinstance(self._published, Lost) and self._published.refused == refused:
             return None  # the first cause says it
         self._published = Lost(cause, refused)

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from registry.consul_crowd import Crowd, Idle, ReadChecks, ReadService
 from registry.consul_cursor import Cursor
+from registry.consul_entries import editions
 from registry.consul_feed import Found, look, trouble
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class CrowdReader:
                 case ReadChecks():
                     self._spawn(self._read_checks(), "read of all checks")
                 case Idle(until):
-                    seconds = None if until == float("inf") else max(0.0, until - self._now())
+                    seconds = None if until == inf else max(0.0, until - self._now())
                     with suppress(TimeoutError):
                         async with asyncio.timeout(seconds):
                             await self._wake.wait()
@@ -108,7 +110,7 @@ class CrowdReader:
             try:
                 index, tags = await self._client.catalog(index=query.index, wait=query.wait, timeout=query.timeout)
                 if cursor.answered(index):
-                    self._crowd.catalog(tags, self._now(), index)
+                    self._crowd.catalog({name: editions(found) for name, found in tags.items()}, self._now(), index)
             except Exception as error:  # noqa: BLE001 - as above
                 found = trouble(error, "the catalog")
                 cursor.failed(self._now(), refused=found.refused)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from registry.consul_config import ConsulConfig
+    from registry.consul_cursor import Query
     from registry.consul_types import Pair
-    from registry.consul_watch import Query
 
 _logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from meshcore.policy import DEFAULTS
 from meshcore.testing import ConsulAgent, consul_agent
 from registry.consul_client import ConsulClient
 from registry.consul_config import read_config
+from registry.consul_cursor import GAP
 from registry.consul_types import Check, Registration
-from registry.consul_watch import GAP
 from tests.support.consul_scene import CACHE, Notes, Scene, scene, to
 from tests.support.faulty import Fault, FaultyProxy, faulty
 from tests.support.processes import ROOT

@@ -1,4 +1,4 @@
-"""The machine of many watched services, over changes, reads, errors and time; and the two small ones beside it."""
+"""The machine of many watched services, over changes, reads, errors and time; and who is turned away."""
 
 from __future__ import annotations
 
@@ -10,13 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore.instances import ChannelAddress, Instance
-from registry.consul_crowd import BURST, COST, READS, SHARE, SWEEP, UNEXPLAINED, Crowd, Idle, ReadChecks, ReadService
-from registry.consul_cursor import Cursor
+from registry.consul_crowd import (
+    BURST,
+    COST,
+    LATER,
+    READS,
+    SHARE,
+    SWEEP,
+    UNEXPLAINED,
+    Crowd,
+    Idle,
+    ReadChecks,
+    ReadService,
+)
+from registry.consul_cursor import BACKOFF_MAX, GAP, REFUSED
 from registry.consul_limit import QUICK, TIMES, TurnedAway
 from registry.consul_types import CheckRow
-from registry.consul_watch import BACKOFF_MAX, GAP, REFUSED, WAIT, WAIT_FIRST, Entry, Level, Lost, Seen
+from registry.consul_watch import Entry, Level, Lost, Seen
 
 NAMES = "abcdef"
+FOREIGN = "z"
+"""This instance of each service has no tag that is its own."""
 
 Fleet = dict[str, dict[str, Level]]
 """The truth: the instances of each service and how their checks stand."""
@@ -77,7 +91,11 @@ class Consul:
         self.answer_unwell()
 
     def answer_catalog(self) -> None:
-        self.crowd.catalog(list(self.fleet), self.now, self.catalog_index)
+        editions = {
+            name: frozenset(f"{each} {self.made[name, each]}" for each in found if each != FOREIGN)
+            for name, found in self.fleet.items()
+        }
+        self.crowd.catalog(editions, self.now, self.catalog_index)
 
     def answer_unwell(self) -> None:
         for state in (Level.CRITICAL, Level.WARNING):
@@ -212,14 +230,48 @@ def quiet() -> Consul:
 
 
 @pytest.mark.parametrize("level", [Level.PASSING, None], ids=["registration", "deregistration"])
-def test_a_registration_costs_one_look_at_the_checks_and_one_read(level):
-    """Only the service whose checks are other ones is read, and at once."""
+@pytest.mark.parametrize("each", ["w", FOREIGN])
+def test_a_registration_costs_one_read(each, level):
+    """Only the service that has changed is read, and at once. The checks have to say whose a foreign one is."""
     consul = quiet()
-    consul.put("c", "z" if level else "x", level)
+    if level is None:
+        consul.put("c", each, Level.PASSING)
+        consul.run(2 * LATER)
+        consul.reads.clear()
+        consul.checks.clear()
+    consul.put("c", each, level)
     consul.run(0.01)
-    assert consul.known["c"] == (["x", "y", "z"] if level else ["y"])
+    assert consul.known["c"] == consul.truth["c"]
     assert [name for _, name in consul.reads] == ["c"]
+    assert len(consul.checks) == (each == FOREIGN)
+
+
+def test_a_foreign_change_is_found_beside_one_of_ours():
+    """The tags explain that the catalog has changed, so all checks are read a little later, in case they hide more."""
+    consul = quiet()
+    consul.down = True  # for as long as both need
+    consul.put("c", "w", Level.PASSING)
+    consul.put("d", FOREIGN, Level.PASSING)
+    consul.back()
+    consul.run(0.01)
+    assert consul.known["c"] == consul.truth["c"]
+    assert consul.known["d"] != consul.truth["d"]
+    assert not consul.checks
+    consul.run(LATER)
+    assert consul.known == consul.truth
     assert len(consul.checks) == 1
+
+
+def test_other_tags_alone_have_nobody_else_read():
+    """Such as of other Meta under the same id: the checks stay as they were, and that is nothing to look for."""
+    consul = quiet()
+    consul.index = consul.catalog_index = consul.made["c", "x"] = consul.index + 1
+    consul.fleet["c"]["x"] = Level.PASSING
+    before = consul.rows()
+    consul.answer_catalog()
+    consul.rows = lambda state=None: before
+    consul.run(2 * UNEXPLAINED)
+    assert {name for _, name in consul.reads} == {"c"}
 
 
 def test_a_change_of_health_costs_one_read():
@@ -248,7 +300,7 @@ def test_a_node_that_is_unwell_concerns_all_on_it():
 
 
 def test_a_change_that_no_check_shows_has_all_read():
-    """Such as other Meta under the same id; but not more often than every ten seconds."""
+    """Such as other Meta of a foreign one under the same id; but not more often than every ten seconds."""
     consul = quiet()
     for _ in range(5):
         consul.index = consul.catalog_index = consul.index + 1
@@ -282,9 +334,9 @@ def test_a_change_that_no_server_shows_yet_is_looked_for_again():
 def test_what_a_look_at_the_checks_has_shown_is_not_looked_for_again():
     """The catalog told of a change while they were read, and it is in what was read."""
     consul = quiet()
-    consul.put("c", "z", Level.PASSING)
+    consul.put("c", FOREIGN, Level.PASSING)
     assert isinstance(consul.crowd.step(consul.now), ReadChecks)
-    consul.put("d", "z", Level.PASSING)
+    consul.put("d", FOREIGN, Level.PASSING)
     consul.crowd.checked(consul.rows(), consul.now, consul.checks_index)
     consul.run(0.9)
     assert sorted(name for _, name in consul.reads) == ["c", "d"]
@@ -298,7 +350,7 @@ def test_a_storm_does_not_have_all_checks_read_all_the_time():
         consul.fleet["c"][f"i{number}"] = Level.PASSING
         consul.made["c", f"i{number}"] = 1
     for number in range(100):
-        consul.put("d", f"i{number}", Level.PASSING)
+        consul.put("d", FOREIGN, None if number % 2 else Level.PASSING)
         consul.run(0.02)
     assert 10 < len(consul.checks) < 50
     assert sum(consul.checks) <= BURST + SHARE * 2.0 + 2 * max(consul.checks)
@@ -351,35 +403,6 @@ def test_a_read_of_who_has_left_tells_nobody():
     consul.pending.clear()
     consul.begin()
     assert [name for name, _, _ in consul.pending] == ["a"]
-
-
-@given(st.lists(st.tuples(st.floats(0, 40), st.one_of(st.integers(-2, 9), st.none())), max_size=30), st.randoms())
-def test_a_cursor_never_goes_back_without_a_reset(steps, rng):
-    """It grows, stays, or is 0; queries are 50 ms apart, their waits bounded, and each has an end."""
-    cursor, now, last = Cursor(rng), 0.0, -1.0
-    for seconds, step in steps:
-        query = cursor.query(now)
-        assert query.at >= last + GAP
-        assert query.wait == 0 if not query.index else WAIT_FIRST <= query.wait <= WAIT
-        assert query.timeout > query.wait * 17 / 16
-        last, now = query.at, query.at + seconds
-        if step is None:
-            cursor.failed(now)
-            assert cursor.index == 0
-            assert cursor.query(now).at <= max(now, last + 2 * GAP) + BACKOFF_MAX
-            last = max(now, last)
-        elif cursor.answered(step):
-            assert cursor.index == max(step, 1) >= query.index
-        else:
-            assert step < query.index
-            assert cursor.index == 0
-
-
-def test_a_refused_cursor_waits_long():
-    """Time alone does not heal a token."""
-    cursor = Cursor(random.Random(1))
-    cursor.failed(1.0, refused=True)
-    assert cursor.query(1.0).at == pytest.approx(1.0 + REFUSED, abs=0.1 * REFUSED)
 
 
 def test_being_turned_away_is_said_once():

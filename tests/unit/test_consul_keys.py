@@ -7,10 +7,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.consul_cursor import WAIT_FIRST
 from registry.consul_keys import KeyWatch
-from registry.consul_watch import BACKOFF_MAX, GAP, HOLD, REFUSED, WAIT, WAIT_FIRST, Lost, State
-
-ROUNDING = 1e-6
+from registry.consul_watch import HOLD, Lost, State
 
 KEYS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([b"1", b"2"]), max_size=4)
 ANSWERS = st.tuples(st.just("answer"), st.integers(-3, 12), KEYS, st.booleans())
@@ -27,28 +26,12 @@ def fed(machine, now, step):
 
 @settings(deadline=None)  # a busy machine is no mistake
 @given(STEPS, st.randoms(use_true_random=False))
-def test_queries_are_bounded_and_the_index_goes_back_only_to_nothing(steps, rng):
-    """No two queries are closer than the gap, no pause exceeds its bound, no wait the longest one."""
-    watch, now, last, begun = KeyWatch(rng), 0.0, 0, None
-    for seconds, step in steps:
-        query = watch.query(now)
-        assert query.index == 0 or query.index >= last
-        assert begun is None or query.at >= begun + GAP
-        assert now <= query.at <= now + max(BACKOFF_MAX, REFUSED, 2 * GAP) + ROUNDING
-        assert 0 <= query.wait <= WAIT
-        assert query.wait < query.timeout
-        last, begun, now = query.index, query.at, query.at + seconds
-        fed(watch, now, step)
-
-
-@settings(deadline=None)  # a busy machine is no mistake
-@given(STEPS, st.randoms(use_true_random=False))
 def test_nothing_is_published_twice_and_nothing_invented(steps, rng):
     """News differ from what they follow; each key's value is the last that was seen; an answer's keys are all there."""
     watch, now, news, seen = KeyWatch(rng), 0.0, None, {}
     for seconds, step in steps:
         now = watch.query(now).at + seconds
-        stale = step[0] == "answer" and step[1] < watch.index
+        stale = step[0] == "answer" and step[1] < watch.cursor.index
         if step[0] == "answer" and not stale:
             seen |= step[2]
         said = fed(watch, now, step)

@@ -8,20 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.instances import ChannelAddress, Instance
-from registry.consul_watch import (
-    BACKOFF_MAX,
-    GAP,
-    HOLD,
-    REFUSED,
-    WAIT,
-    WAIT_FIRST,
-    ConsulWatch,
-    Entry,
-    Level,
-    Lost,
-    Seen,
-    State,
-)
+from registry.consul_cursor import WAIT, WAIT_FIRST
+from registry.consul_watch import HOLD, ConsulWatch, Entry, Level, Lost, Seen, State
 
 NAMES = "abcd"
 
@@ -44,42 +32,6 @@ def ids(news: object) -> list[str]:
     """Of the instances that are published."""
     assert isinstance(news, Seen)
     return [instance.id for instance in news.instances]
-
-
-@given(STEPS, st.randoms(use_true_random=False))
-def test_the_index_never_goes_back_without_a_reset(steps, rng):
-    """From one query to the next it grows, stays, or is 0; never negative, and 0 whenever something went wrong."""
-    watch, now, last = ConsulWatch(rng), 0.0, 0
-    for seconds, step in steps:
-        query = watch.query(now)
-        assert query.index == 0 or query.index >= last
-        last, now = query.index, query.at + seconds
-        if step[0] == "answer":
-            watch.answered(now, step[1], [entry(*each) for each in step[2].items()], leader=step[3])
-            assert watch.index == (0 if step[1] < query.index else max(1, step[1]))
-        else:
-            watch.failed(now, "gone", refused=step[1])
-            assert watch.index == 0
-
-
-@given(STEPS, st.randoms(use_true_random=False))
-def test_queries_keep_their_distance(steps, rng):
-    """Two queries are at least 50 ms apart; pauses and waits stay within their bounds, and each query has an end."""
-    watch, now, before = ConsulWatch(rng), 0.0, float("-inf")
-    refused = False
-    for seconds, step in steps:
-        query = watch.query(now)
-        assert query.at >= before + GAP
-        assert query.at - max(now, before + 2 * GAP) <= (REFUSED if refused else BACKOFF_MAX) + 1e-6  # rounding
-        if query.index:
-            assert 1.0 <= query.wait <= WAIT
-        assert query.wait * 17 / 16 < query.timeout <= WAIT * 17 / 16 + 10
-        before, now = query.at, query.at + seconds
-        refused = step[0] == "error" and step[1]
-        if step[0] == "answer":
-            watch.answered(now, step[1], [entry(*each) for each in step[2].items()], leader=step[3])
-        else:
-            watch.failed(now, "gone", refused=step[1])
 
 
 @given(STEPS, st.randoms(use_true_random=False))
