@@ -15,7 +15,7 @@ from meshcore.headers import RequestHeaders
 from meshcore.interface import Method, Parameter
 from meshcore.parameters import TextParameter
 from meshcore.paths import unquote_value
-from meshcore.wording import not_utf8
+from meshcore.wording import NOT_UTF8
 
 Values: TypeAlias = Mapping[str, str]
 Query: TypeAlias = Mapping[str, list[str]]
@@ -70,7 +70,7 @@ class RequestReader:
         try:
             query = parse_qs(query_string.decode(), keep_blank_values=True, errors="strict") if query_string else {}
         except ValueError as error:
-            reason = not_utf8(error) if isinstance(error, UnicodeDecodeError) else str(error)
+            reason = NOT_UTF8 if isinstance(error, UnicodeDecodeError) else str(error)
             raise LocalError(Code.INVALID_ARGUMENT, f"{self._method}: malformed query: {reason}") from error
         parts = RequestParts(values, query, headers, body)
         arguments: list[Any] = []

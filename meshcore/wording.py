@@ -14,6 +14,9 @@ import msgspec
 
 from meshcore.guard import NestingError
 
+NOT_UTF8 = "a text is not UTF-8"
+"""Whatever the library underneath says of it, which is never which text."""
+
 _LONGEST_REASON = 300
 _MALFORMED = re.compile(r"^\w+(?: data)? is malformed: (.*) \(byte (\d+)\)$", re.DOTALL)
 _FORMATS = {"json": "JSON", "msgpack": "msgpack"}
@@ -84,8 +87,8 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
             return DecodeError(path, reason)
         case NestingError() | RecursionError():
             return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher
-        case UnicodeDecodeError():  # its positions are those within one string, which nobody can find
-            return DecodeError("", f"malformed {_FORMATS[codec]}: {not_utf8(error)}")
+        case UnicodeDecodeError():  # of msgspec before 0.23; its positions are those within one string
+            return DecodeError("", f"malformed {_FORMATS[codec]}: {NOT_UTF8}")
         case msgspec.DecodeError():
             return DecodeError("", _malformed(str(error), _FORMATS[codec]))
         case _:
@@ -130,11 +133,6 @@ def sentence(text: str) -> str:
     return line if line[1:2].isupper() else line[:1].lower() + line[1:]
 
 
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Why a text is none. Python's own words say where in the text, but not in which."""
-    return f"a text is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
-
-
 def steps(location: Sequence[str | int]) -> str:
     """A pydantic `loc` in msgspec's notation: `("lines", 0)` becomes `.lines[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
@@ -142,6 +140,8 @@ def steps(location: Sequence[str | int]) -> str:
 
 def _malformed(text: str, language: str) -> str:
     """`malformed JSON at byte 12: invalid character`."""
+    if "UTF-8" in text:
+        return f"malformed {language}: {NOT_UTF8}"
     if found := _MALFORMED.match(text):
         return f"malformed {language} at byte {found[2]}: {sentence(found[1])}"
     return f"malformed {language}: {sentence(text)}"

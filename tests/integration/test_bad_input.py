@@ -465,22 +465,22 @@ TABLE = [
     Row(
         "text that is not UTF-8",
         asked(dispatch_json(raw_json("price", b'["bo\xfft"]'))),
-        ("400 invalid_argument: bazaar.price: $.args: malformed JSON: a text is not UTF-8: invalid start byte 0xff"),
+        ("400 invalid_argument: bazaar.price: $.args: malformed JSON: a text is not UTF-8"),
     ),
     Row(
         "the same in msgpack, text",
         asked(dispatch_msgpack(raw_packed("price", b"\x91\xa2\xff\xfe"))),
-        ("400 invalid_argument: bazaar.price: $.args: malformed msgpack: a text is not UTF-8: invalid start byte 0xff"),
+        ("400 invalid_argument: bazaar.price: $.args: malformed msgpack: a text is not UTF-8"),
     ),
     Row(
         "the same over REST, text",
         asked(rest("POST", "/orders", b'{"customer":"\xff"}')),
-        ("400 invalid_argument: bazaar.order: body: malformed JSON: a text is not UTF-8: invalid start byte 0xff"),
+        ("400 invalid_argument: bazaar.order: body: malformed JSON: a text is not UTF-8"),
     ),
     Row(
         "the same in a query",
         asked(rest("GET", "/items/7?limit=%ff")),
-        ("400 invalid_argument: bazaar.item: malformed query: a text is not UTF-8: invalid start byte 0xff"),
+        ("400 invalid_argument: bazaar.item: malformed query: a text is not UTF-8"),
     ),
     Row(
         "the same in a path",

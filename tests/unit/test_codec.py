@@ -318,7 +318,6 @@ def test_hostile_bodies_cost_little_memory(codec: Codec, type_):
             "$.invoice.number: input should be a valid string (and 3 more)",
         ),
         (list[Line], [{"amount": "many", "unitPrice": 1}], "$[0].amount: input should be a valid integer, unable to"),
-        (set[Any], [[1], {}], "$: unhashable type:"),
     ],
 )
 @CODECS
@@ -330,15 +329,22 @@ def test_a_refused_value_is_named_with_its_place(codec: Codec, type_, plain, tex
     assert str(caught.value) == f"{caught.value.path}: {caught.value.reason}"
 
 
+@CODECS
+def test_what_a_set_cannot_hold_is_refused(codec: Codec):
+    """Where it is, msgspec says from 0.23 on."""
+    with pytest.raises(DecodeError, match=r"^\$(\[\d\])?: (unhashable type: |expected a hashable value, got )"):
+        codec.decoder(set[Any])(codec.encoder(Any)([[1], {}]))
+
+
 @pytest.mark.parametrize(
     ("codec", "type_", "body", "text"),
     [
         (JSON, Any, b"", "malformed JSON: input data was truncated"),
         (JSON, Any, b'{"a" 1}', "malformed JSON at byte 5: expected ':'"),
-        (JSON, Any, b'"\xff"', "malformed JSON: a text is not UTF-8: invalid start byte 0xff"),
+        (JSON, Any, b'"\xff"', "malformed JSON: a text is not UTF-8"),
         (JSON, Line, b'{"amount":', "malformed JSON: EOF while parsing a value at line 1 column 10"),
         (MSGPACK, Any, b"\xc1", "malformed msgpack at byte 0: invalid opcode '\\xc1'"),
-        (MSGPACK, Any, b"\xa1\xff", "malformed msgpack: a text is not UTF-8: invalid start byte 0xff"),
+        (MSGPACK, Any, b"\xa1\xff", "malformed msgpack: a text is not UTF-8"),
         (MSGPACK, Any, b"\x92\x01", "malformed msgpack: input data was truncated"),
         (MSGPACK, Any, b"\x01\x01", "malformed msgpack at byte 1: trailing characters"),
         (MSGPACK, Any, b"\xd4\x01a", "$: unknown msgpack extension 1"),
