@@ -182,8 +182,16 @@ def unfit_answer(method: Method, failure: DecodeError, *, readable: bool) -> Com
     return CommunicationError(Code.INTERNAL, f"the answer to {method} does not fit: {failure}", retryable=not readable)
 
 
+HEAD_ENDS = {JSON: b'"args":', MSGPACK: b"\xa4args"}
+"""What a head ends with; see `MethodCodec`."""
+
+
 class MethodCodec:
-    """Everything that one method needs in one format, on both sides; built once."""
+    """Everything that one method needs in one format, on both sides; built once.
+
+    Attributes:
+        head: how the body of a call begins, before its arguments, if it was written by `encode_request`.
+    """
 
     def __init__(self, codec: Codec, component: str, method: Method, limits: Limits) -> None:
         self._method = method
@@ -191,11 +199,11 @@ class MethodCodec:
         self.errors = ErrorCodec(codec, method, limits)
         # The envelope around the arguments and the result is constant text, so it is written once, here.
         if codec is JSON:
-            self._head, self._tail = b'{"method":%b,"args":' % msgspec.json.encode(self._path), b"}"
+            self.head, self._tail = b'{"method":%b,"args":' % msgspec.json.encode(self._path), b"}"
             self._answer_head, self._answer_tail = b'{"result":', b',"exception":null}'
         else:
             pack: Callable[[Any], bytes] = msgspec.msgpack.encode
-            self._head, self._tail = b"\x82" + pack("method") + pack(self._path) + pack("args"), b""
+            self.head, self._tail = b"\x82" + pack("method") + pack(self._path) + pack("args"), b""
             self._answer_head, self._answer_tail = b"\x82" + pack("result"), pack("exception") + pack(None)
         arguments = arguments_type(method)
         self._write_arguments = codec.encoder(arguments)
@@ -213,7 +221,7 @@ class MethodCodec:
             LocalError: an argument cannot be encoded; the text names it.
         """
         try:
-            return self._head + self._write_arguments(arguments) + self._tail
+            return self.head + self._write_arguments(arguments) + self._tail
         except EncodeError as error:
             text = f"{self._method}: {self._argument_path(error.path)}: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, text) from error
@@ -249,6 +257,16 @@ class MethodCodec:
         except DecodeError as error:
             text = self._misfit(data) or f"{self._argument_path(error.path)}: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, f"{self._method}: {text}") from error
+
+    def arguments_after_head(self, body: bytes) -> tuple[Any, ...] | None:
+        """The arguments in the body of a call that begins with the head; None if it goes on otherwise."""
+        end = len(body) - len(self._tail)
+        if body[end:] != self._tail:
+            return None
+        try:
+            return msgspec.structs.astuple(self._read_arguments(body[len(self.head) : end]))
+        except DecodeError:
+            return None
 
     def _misfit(self, data: bytes) -> str:
         """What is wrong if not the arguments themselves are, but how they come."""

@@ -18,7 +18,8 @@ RETRY_AFTER = "retry-after"
 """On answers that are errors: whole seconds after which the call may come again (RFC 9110, 10.2.3)."""
 
 _LONGEST_NUMBER = 10
-_CONTENT_TYPE, _TIMEOUT, _ATTEMPT = b"content-type", TIMEOUT.encode(), ATTEMPT.encode()
+_TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
+_CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -26,16 +27,19 @@ class RequestHeaders(Mapping[str, str]):
 
     Attributes:
         content_type: as it was sent, empty if it was not.
+        content_length: how many bytes the body has, None if they come in chunks.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
     """
 
-    __slots__ = ("_first", "_raw", "attempt", "content_type", "seconds")
+    __slots__ = ("_first", "_raw", "attempt", "content_length", "content_type", "seconds")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._first = first = dict(reversed(raw))
         self.content_type = first.get(_CONTENT_TYPE, b"").decode("latin-1")
+        # Who sends both counts chunks (RFC 9112, 6.3).
+        self.content_length = None if _CODING in first else _number(first.get(_LENGTH, b""))
         number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
         self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1

@@ -11,7 +11,7 @@ from typing import NoReturn
 from meshcore.answer import send_answer
 from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
-from meshcore.envelope import ErrorBody, MethodCodec, Request, encode_failure, method_path
+from meshcore.envelope import HEAD_ENDS, ErrorBody, MethodCodec, Request, encode_failure, method_path
 from meshcore.errors import Code, LocalError
 from meshcore.headers import RequestHeaders, write_retry_after
 from meshcore.interface import ComponentDescription, Method
@@ -48,6 +48,11 @@ class Invoke:
             for service in component.services
             for method in service.methods
         }
+        self._by_head = {
+            method_codec.head: operation
+            for operation in self._operations.values()
+            for method_codec in operation.codecs.values()
+        }
         # JSON's and msgpack's own; the arguments stay raw until the method is known.
         self._read = {codec: codec.decoder(Request, limits) for codec in (JSON, MSGPACK)}
 
@@ -62,13 +67,17 @@ class Invoke:
         try:
             with self._server.accept(headers, scope, receive) as request:
                 codec = codec or _no_codec(headers)
-                body = await read_body(receive, self._max_body)
+                body = await read_body(receive, self._max_body, headers.content_length)
                 request.check()
-                called, operation = self._find(codec, body)
-                method_codec = operation.codecs[codec]
-                arguments = method_codec.decode_arguments(bytes(called.args))
+                # A client of ours writes all that stands before the arguments in one way: to know it saves 3 us.
+                head = body[: body.find(HEAD_ENDS[codec]) + len(HEAD_ENDS[codec])]
+                operation = self._by_head.get(head)
+                arguments = None if operation is None else operation.codecs[codec].arguments_after_head(body)
+                if operation is None or arguments is None:  # otherwise written, or wrong
+                    called, operation = self._find(codec, body)
+                    arguments = operation.codecs[codec].decode_arguments(bytes(called.args))
                 result = await self._server.run(request, operation.method, arguments)
-            data = method_codec.encode_result(result)
+            data = operation.codecs[codec].encode_result(result)
             status = 200
         except ClientLeft:
             return

@@ -136,7 +136,7 @@ class _Endpoint:
         more: list[tuple[bytes, bytes]] = []
         try:
             with server.accept(headers, scope, receive) as request:
-                body = await read_body(receive, self._max_body) if self._has_body else b""
+                body = await read_body(receive, self._max_body, headers.content_length) if self._has_body else b""
                 self._check_type(body, headers)
                 request.check()
                 arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from meshcore import (
@@ -301,6 +302,40 @@ async def test_bad_calls_are_named(tmp_path: Path, body: bytes, content_type: st
             assert text in answer
         async with session.get(f"{server.url}/livez") as response:
             assert response.status == 200
+
+
+async def test_a_call_may_be_written_in_any_way(tmp_path: Path) -> None:
+    """As our clients write it, with spaces, in another order, with more keys, with a key twice, and in chunks."""
+    bodies = [
+        b'{"method":"probe:probe:echo","args":["x"]}',
+        b' { "method" : "probe:probe:echo" , "args" : [ "x" ] } ',
+        b'{"args":["x"],"method":"probe:probe:echo"}',
+        b'{"method":"probe:probe:echo","args":["x"],"more":{"args":[1]}}',
+        b'{"method":"probe:probe:echo","args":["y"],"args":["x"]}',
+        b'{"args":["x"],"more":{"method":"probe:probe:pid","args":["y"]},"method":"probe:probe:echo"}',
+    ]
+    packed = [
+        msgspec.msgpack.encode({"method": "probe:probe:echo", "args": ["x"]}),
+        msgspec.msgpack.encode({"args": ["x"], "method": "probe:probe:echo"}),
+        msgspec.msgpack.encode({"method": "probe:probe:echo", "args": ["x"], "more": 1}),
+    ]
+    async with serve(tmp_path, MODULE) as server, aiohttp.ClientSession() as session:
+        for kind, decode, all_bodies in (
+            ("json", msgspec.json.decode, bodies),
+            ("msgpack", msgspec.msgpack.decode, packed),
+        ):
+            headers = {"content-type": f"application/{kind}", "mesh-timeout-ms": "5000"}
+            for body in all_bodies:
+                for data in (body, chunks(body)):
+                    async with session.post(f"{server.url}/invoke", data=data, headers=headers) as response:
+                        answer = await response.read()
+                        assert decode(answer) == {"result": "x", "exception": None}, (body, answer)
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Of three bytes, so that no length is sent."""
+    for at in range(0, len(body), 3):
+        yield body[at : at + 3]
 
 
 async def test_nobody_there_is_said_at_once(tmp_path: Path) -> None:

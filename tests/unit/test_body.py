@@ -1,0 +1,69 @@
+"""Bodies of requests, as servers tell of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcore.body import BodyError, ClientLeft, read_body
+from meshcore.headers import RequestHeaders
+
+
+class Told:
+    """What a server tells an application, message after message, and then nothing more."""
+
+    def __init__(self, *parts: bytes, ended: bool = True) -> None:
+        self.messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": part, "more_body": True} for part in parts
+        ]
+        if ended:
+            self.messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def __call__(self) -> dict[str, Any]:
+        if not self.messages:
+            return {"type": "http.disconnect"}
+        return self.messages.pop(0)
+
+
+@given(st.lists(st.binary(max_size=4), max_size=6), st.booleans(), st.integers(0, 20))
+def test_a_body_is_what_its_parts_are(parts, known, limit):
+    """However it is cut, and whether its length is known; nothing beyond the limit is taken."""
+    whole = b"".join(parts)
+    reading = read_body(Told(*parts), limit, len(whole) if known else None)
+    if len(whole) <= limit:
+        assert asyncio.run(reading) == whole
+        return
+    with pytest.raises(BodyError) as refused:
+        asyncio.run(reading)
+    assert refused.value.status == 413
+
+
+async def test_a_body_that_is_whole_is_not_waited_for():
+    """Its length says so; the message that says it too stays where it is."""
+    told = Told(b"abc")
+    assert await read_body(told, 10, 3) == b"abc"
+    assert len(told.messages) == 1
+
+
+async def test_a_client_that_leaves_before_the_end():
+    """What it has sent is no body."""
+    with pytest.raises(ClientLeft):
+        await read_body(Told(b"ab", ended=False), 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "length"),
+    [
+        ([], None),
+        ([(b"content-length", b"12")], 12),
+        ([(b"content-length", b"-1")], None),
+        ([(b"content-length", b"3"), (b"transfer-encoding", b"chunked")], None),
+    ],
+)
+def test_the_length_that_headers_tell(headers, length):
+    """Chunks count themselves, whatever else is said."""
+    assert RequestHeaders(headers).content_length == length
