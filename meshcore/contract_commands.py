@@ -25,6 +25,7 @@ from meshcore.contract import (
     decode_contract,
     encode_contract,
 )
+from meshcore.contract_fetch import contract_url, fetch_contract, reason_of
 from meshcore.contract_reader import component_contract
 from meshcore.errors import Code, CommunicationError, ConfigurationError
 from meshcore.injection import ModuleMark
@@ -36,9 +37,6 @@ from meshcore.settings import Settings
 
 SettingsFor = Callable[[str], Settings]
 """The settings with which a module is loaded."""
-
-_PATIENCE = 10.0
-"""Seconds for fetching a contract."""
 
 
 async def describe(settings: Settings, *, as_json: bool) -> None:
@@ -91,7 +89,7 @@ def _print_changes(changes: Sequence[Change]) -> None:
 async def _read(settings_for: SettingsFor, source: str) -> Contract:
     """A contract from a URL, a file, or a module."""
     if source.startswith(("http://", "https://")):
-        return await _fetch(source)
+        return await _fetch(source, settings_for("").max_body)
     if ":" in source and not _is_file(source):
         return await _of_module(settings_for(source))
     return _read_file(source)
@@ -111,24 +109,18 @@ def _read_file(source: str) -> Contract:
         raise ConfigurationError(source, [str(error)]) from None
 
 
-async def _fetch(url: str) -> Contract:
-    url = url.rstrip("/").removesuffix("/contract") + "/contract"
+async def _fetch(source: str, max_body: int) -> Contract:
+    url = contract_url(source)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as session,
-            session.get(url) as response,
-        ):
-            response.raise_for_status()
-            data = await response.read()
+        async with aiohttp.ClientSession() as session:
+            return await fetch_contract(session, url, max_body)
+    except aiohttp.InvalidURL as error:
+        raise ConfigurationError(url, [f"no URL: {error}"]) from None
     except aiohttp.ClientResponseError as error:
         text = f"{url} answers {error.status}: is a mesh served there?"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommunicationError(Code.UNAVAILABLE, f"{url}: {str(error) or type(error).__name__}") from error
-    except ValueError as error:  # such as a URL without a host
-        raise ConfigurationError(url, [str(error)]) from None
-    try:
-        return decode_contract(data)
+        raise CommunicationError(Code.UNAVAILABLE, f"{url}: {reason_of(error)}") from error
     except ValueError as error:
         raise ConfigurationError(url, [str(error)]) from None
 

@@ -15,7 +15,8 @@ import aiohttp
 import msgspec
 
 from meshcore.changes import Change, compare_services
-from meshcore.contract import ComponentContract, decode_contract, digests_of
+from meshcore.contract import ComponentContract, digests_of
+from meshcore.contract_fetch import fetch_component
 from meshcore.contract_reader import component_contract
 from meshcore.errors import LocalError
 from meshcore.instances import Instance
@@ -23,9 +24,6 @@ from meshcore.interface import ComponentDescription, Method
 from meshcore.route import Route
 
 log = logging.getLogger("meshcore.mismatch")
-
-_PATIENCE = 5.0
-"""Seconds for fetching a contract."""
 
 _SHOWN = 20
 """Changes in one record of the log."""
@@ -106,7 +104,8 @@ class Mismatches:
         if not theirs or not services:
             return Mismatch()
         try:
-            other = await _fetch(instance, self._max_body)
+            async with aiohttp.ClientSession() as session:
+                other = await fetch_component(session, instance, self._max_body)
         except ValueError as error:
             return Mismatch(services, reason=str(error))
         by_name = {service.name: service for service in other.services}
@@ -142,38 +141,3 @@ def _report(instance: Instance, found: Mismatch) -> None:
 
 def _marked(change: Change) -> str:
     return f"{'breaking' if change.breaking else 'compatible'}: {change}"
-
-
-async def _fetch(instance: Instance, max_body: int) -> ComponentContract:
-    """What an instance serves.
-
-    Raises:
-        ValueError: it cannot be had; the text says why.
-    """
-    urls = dict.fromkeys(address.url.rstrip("/") for address in instance.addresses if address.url.startswith("http"))
-    reason = "it has no address that could be asked for its contract"
-    timeout = aiohttp.ClientTimeout(total=_PATIENCE)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        for url in urls:
-            try:
-                contract = decode_contract(await _read(session, f"{url}/contract", max_body))
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                reason = f"{url}/contract: {str(error) or type(error).__name__}"
-                continue
-            for component in contract.components:
-                if component.name == instance.component and component.digest == instance.digest:
-                    return component
-            reason = f"{url}/contract is not that of this instance"
-    raise ValueError(reason)
-
-
-async def _read(session: aiohttp.ClientSession, url: str, max_body: int) -> bytes:
-    async with session.get(url) as response:
-        if response.status != 200:  # noqa: PLR2004 - OK
-            raise ValueError(f"it answers {response.status}")
-        data = bytearray()
-        async for part in response.content.iter_any():
-            data += part
-            if len(data) > max_body:
-                raise ValueError(f"it is larger than {max_body} bytes")
-        return bytes(data)

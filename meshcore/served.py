@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import aiohttp
 
 from meshcore.adapters import make_registry
-from meshcore.contract import ComponentContract, Contract, MethodContract, ServiceContract, decode_contract, digests_of
+from meshcore.contract import ComponentContract, MethodContract, ServiceContract, digests_of
+from meshcore.contract_fetch import fetch_component
 from meshcore.errors import Code, CommunicationError, ConfigurationError
 from meshcore.instances import Instance
 from meshcore.replica import replica_of
@@ -17,8 +18,6 @@ from meshcore.settings import Settings
 from meshcore.startup import without_secrets
 from meshcore.suggest import did_you_mean
 
-_PATIENCE = 5.0
-"""Seconds that a server has to send its contract."""
 _AT_ONCE = 20
 _HINT = "or name the module that declares the service: --module package.module:Class, or MESHCORE_MODULE"
 
@@ -79,7 +78,7 @@ async def _contracts(settings: Settings, title: str, service: str) -> list[Compo
     offering = {name: instances for name, instances in offering.items() if instances}
     problems: list[str] = []
     asking = asyncio.Semaphore(_AT_ONCE)
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as session:
+    async with aiohttp.ClientSession() as session:
 
         async def one(name: str, instances: Iterable[Instance]) -> ComponentContract | None:
             async with asking:
@@ -97,29 +96,11 @@ async def _first(
     session: aiohttp.ClientSession, name: str, instances: Iterable[Instance], max_body: int, problems: list[str]
 ) -> ComponentContract | None:
     """The contract of a component from the first of its instances that has it; else a problem."""
-    reason = f"{name} has no address that could be asked"
+    reason = "nobody offers it"
     for instance in instances:
-        for url in dict.fromkeys(each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")):
-            try:
-                contract = await _fetch(session, f"{url}/contract", max_body)
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                reason = f"{url}/contract: {str(error) or type(error).__name__}"
-                continue
-            for component in contract.components:
-                if component.name == name:
-                    return component
-            reason = f"{url}/contract does not have {name}"
-    problems.append(reason)
+        try:
+            return await fetch_component(session, instance, max_body)
+        except ValueError as error:
+            reason = str(error)
+    problems.append(f"{name}: {reason}")
     return None
-
-
-async def _fetch(session: aiohttp.ClientSession, url: str, max_body: int) -> Contract:
-    async with session.get(url) as response:
-        if response.status != 200:  # noqa: PLR2004 - OK
-            raise ValueError(f"it answers {response.status}")
-        data = bytearray()
-        async for part in response.content.iter_any():
-            data += part
-            if len(data) > max_body:
-                raise ValueError(f"it is larger than {max_body} bytes")
-        return decode_contract(bytes(data))

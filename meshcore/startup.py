@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from meshcore.documents import DOCS, OPENAPI
 from meshcore.logs import json_line
 from meshcore.runtime import Runtime
 from meshcore.settings import Settings
@@ -41,6 +42,7 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
             }
             for hosted in runtime.catalog.hosted
         ],
+        "documents": [f"{url.rstrip('/')}{path}" for path in (DOCS, OPENAPI)] if settings.documents else [],
         "settings": list(_settings_of(settings)),
     }
 
@@ -99,6 +101,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"    health {component['health'] or 'has no path; /report has it'}"
     if not report["components"]:
         yield "  no components: the module implements none"
+    if report["documents"]:
+        yield f"  documents {', '.join(report['documents'])}"
     registry = report["registry"]
     yield f"  registry {registry['type']} ({registry['url'] or 'of the module'})"
     settings = report["settings"]

@@ -65,6 +65,7 @@ async def test_the_report_tells_what_is_served(meshcore: Shell) -> None:
             "    service pricing: quote, price",
             f"    channels dispatch-msgpack, dispatch-json, rest at {url}",
             f"    health {url}/warehouse/health",
+            f"  documents {url}/docs, {url}/openapi.json",
             f"  registry DirectoryComponentRegistry (directory://{meshcore.folder}/registry)",
             f"  setting module = {ORDERS} (argument)",
             f"  setting registry = directory://{meshcore.folder}/registry (environment MESHCORE_REGISTRY)",

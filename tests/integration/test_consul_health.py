@@ -33,7 +33,7 @@ from meshcore.instances import Absent, Bound, Failed, Instance
 from meshcore.serving import MeshApp
 from meshcore.testing import ConsulAgent, Watcher, consul_agent, watching
 from registry import ConsulComponentRegistry
-from registry.consul_entries import service_id
+from registry.consul_entries import registration_of, service_id
 from registry.own_health import OwnHealth, Verdict
 from tests.support.consul_scene import CACHE, to
 from tests.support.processes import ServerProcess, free_port, serve
@@ -453,3 +453,17 @@ async def test_what_does_not_fit_is_told_at_the_start(tmp_path):
         with pytest.raises(ConfigurationError, match=r"component 'wide'.*64 pairs, and this takes 7\d: it has 1 addr"):
             async with app.running():
                 pass
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+async def test_who_is_gone_is_swept():
+    """Nobody reports any more, as after SIGKILL: Consul removes the registration after a minute of critical."""
+    instance = Instance("gone", "orders", (ChannelAddress("rest", "http://127.0.0.1:9"),))
+    async with consul_agent(cache=CACHE) as agent, to(agent) as client:
+        await client.register(registration_of(instance))
+        begun, found = time.monotonic(), await client.health("orders")
+        assert [each.service.id for each in found.entries] == [service_id(instance)]
+        while found.entries:
+            found = await client.health("orders", index=found.index, wait=60.0, timeout=90.0)
+        assert 60 < time.monotonic() - begun < 120  # it looks every half a minute

@@ -238,7 +238,7 @@ async def test_thirty_processes_come_and_go_at_once(tmp_path):
             await done.wait()
 
     living: dict[str, Instance | None] = {}
-    async with DirectoryComponentRegistry(tmp_path) as registry, watching(registry, "orders", seconds=5) as watcher:
+    async with DirectoryComponentRegistry(tmp_path) as registry, watching(registry, "orders", seconds=20) as watcher:
         ready, done = asyncio.Barrier(31), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number in range(30):

@@ -624,6 +624,7 @@ class Busy(RemoteError):
         self.retry_after = 0.2
 
 
+@pytest.mark.alone
 async def test_who_asks_for_time_gets_it(client: Client) -> None:
     """The others are asked at once; the same ones only after the time that they asked for, as long as there is time."""
     client.failures = dict.fromkeys("abc", Busy)
