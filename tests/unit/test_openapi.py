@@ -209,6 +209,7 @@ def test_bodies(document: dict[str, Any]) -> None:
 def test_types_have_names_and_their_docstrings(document: dict[str, Any]) -> None:
     """A recursive class refers to itself; what its docstring says of an attribute is said there."""
     schemas = document["components"]["schemas"]
+    schemas["Tree"]["properties"]["below"].pop("default", None)  # msgspec tells it from 0.23 on
     assert schemas["Tree"] == {
         "title": "Tree",
         "description": "A tree.\n\nIt may be deep.",
