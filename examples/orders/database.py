@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import Lock
@@ -37,7 +38,7 @@ class Database:
         """Connect, and fill the shelves of a new shop."""
         self._connection = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
         # Readers and one writer at the same time; what a killed process has committed is safe.
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         self._connection.execute("PRAGMA synchronous=NORMAL")
         with self.transaction() as connection:
             for statement in _SCHEMA.strip().split("\n"):
@@ -45,6 +46,19 @@ class Database:
             connection.executemany(
                 "INSERT OR IGNORE INTO stock VALUES (?, ?)", [(sku, _ON_THE_SHELF) for sku in PRICES]
             )
+
+    def _write_ahead(self) -> None:
+        """Switch the file; SQLite does not wait by itself for another process that does so at the same moment."""
+        give_up = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() >= give_up:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @on_destroy
     def close(self) -> None:
