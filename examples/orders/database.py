@@ -53,10 +53,10 @@ class Database:
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError:
-                if time.monotonic() >= give_up:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
                     raise
-                time.sleep(0.01)
+                time.sleep(0.01)  # there is nothing to wait for: SQLite tells nobody when it is free
             else:
                 return
 
