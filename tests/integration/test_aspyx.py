@@ -14,7 +14,7 @@ from tests.support.interop import Address, AsyncInterop, Item, Person, SyncInter
 from tests.support.interop_client import InteropClient
 from tests.support.processes import ROOT, free_port, serve
 
-pytestmark = pytest.mark.timeout(300)  # the first to run makes the environment
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]  # the first to run makes the environment
 
 TAGS = [Tag("x", 0.25)]
 ITEM = Item("täble ☃", 3, 12.5, active=True, labels=["a", ""], main=Tag("m", 1.0), tags=TAGS, note=None, spare=None)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.long
+
 # Ten times the goals: this looks for a blunder, and the machine of a test may be busy.
 SLACK = 10
 
@@ -55,7 +57,6 @@ async def test_a_local_call_costs_next_to_nothing() -> None:
         assert goal["found"] < SLACK * goal["limit"], goal["text"]
 
 
-@pytest.mark.long
 @pytest.mark.timeout(300)  # the first to run makes the environment of aspyx-service
 async def test_servers_come_and_go_through_consul() -> None:
     """No call fails when servers are stopped and killed, and a dead one is hardly asked once it was found so."""

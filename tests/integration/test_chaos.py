@@ -12,6 +12,8 @@ import pytest
 from tests.support.chaos import Chaos, census, chaos, grown
 from tests.support.faulty import Fault
 
+pytestmark = pytest.mark.long
+
 SICK = 0.15
 """The share of the calls that an instance may get while it is sick; a third would be its fair one."""
 

@@ -105,6 +105,7 @@ async def test_everything_is_json_if_logging_is(meshcore: Shell, workers: str) -
     assert "the secret of the server" in failed["exception"]
 
 
+@pytest.mark.long
 async def test_reload_serves_what_was_saved(meshcore: Shell) -> None:
     """A saved file is served under the same address; one that is broken is said, and the next one serves again."""
     file = meshcore.folder / "answering.py"

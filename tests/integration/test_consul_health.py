@@ -124,6 +124,7 @@ async def hold(server: ServerProcess, seconds: float) -> int:
         return 0
 
 
+@pytest.mark.long
 @FORMS
 async def test_the_health_of_a_component_reaches_consul(tmp_path, check, record_property):
     """OK, WARNING, ERROR, a check that hangs and a process that hangs are Consul's words for them, in both forms.
@@ -173,6 +174,7 @@ async def test_the_health_of_a_component_reaches_consul(tmp_path, check, record_
             await asyncio.wait([busy])
 
 
+@pytest.mark.long
 @FORMS
 async def test_an_instance_is_registered_again_as_it_was(check, record_property):
     """An agent that lost its data knows it again within about a second, and never as passing if it was critical."""
@@ -255,6 +257,7 @@ async def test_passing_before_warning_before_critical():
             await watcher.until(Bound((three,)))
 
 
+@pytest.mark.long
 async def test_an_agent_that_cannot_reach_an_instance(caplog):
     """The log names the option that helps, once; with it the instance passes."""
     async with ward() as health, consul_agent(cache=CACHE) as agent:

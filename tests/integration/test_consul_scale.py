@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
+import pytest
 
 from meshcore.instances import Absent, Bound, ChannelAddress, Failed, Instance, Sighting
 from meshcore.testing import check_registry, consul_agent
@@ -103,6 +104,7 @@ async def test_many_components_over_few_connections(record_property):
         assert sorted(took)[len(took) // 2] < 0.5
 
 
+@pytest.mark.long
 async def test_those_who_share_queries_outlive_an_agent():
     """An agent that comes back without its data has nobody taken for gone; who is there then is found."""
     names = [f"component-{number}" for number in range(20)]
@@ -127,6 +129,7 @@ async def test_those_who_share_queries_outlive_an_agent():
         assert not watched.absent
 
 
+@pytest.mark.long
 async def test_those_who_share_queries_outlive_a_spoilt_connection():
     """Resets, garbage, nonsense: what is known stays in use, and what changed meanwhile is seen afterwards."""
     names = [f"component-{number}" for number in range(5)]

@@ -123,6 +123,7 @@ async def test_a_wrong_value_changes_nothing(caplog):
             await becomes(shop.rate, 0.75)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keeps_data", [True, False], ids=["with its data", "without its data"])
 async def test_an_agent_is_restarted(keeps_data):
     """Values stay while it is away and when it has forgotten them; what is written then is seen."""
@@ -181,6 +182,7 @@ async def test_keys_that_are_not_there_at_the_start():
             assert (await running.get(Shop)).limit.get() == 10
 
 
+@pytest.mark.long
 async def test_an_agent_that_is_not_there_at_the_start():
     """After 5 s the start fails and says what to look at; a process whose environment says all does start."""
     began = time.monotonic()

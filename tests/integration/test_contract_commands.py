@@ -133,6 +133,7 @@ def test_changes_between_modules() -> None:
     assert json.loads(out) == {"compatible": False, "changes": [change]}
 
 
+@pytest.mark.long
 async def test_a_saved_description_a_server_and_a_module(tmp_path: Path) -> None:
     """All three say the same of one version, byte by byte, and each may be compared with each."""
     status, out, _ = await run(tmp_path, "describe", ONE, "--json")

@@ -110,7 +110,13 @@ def _consul() -> None:
 
 
 @pytest.mark.usefixtures("_consul")
-@pytest.mark.parametrize("words", [(), ("--registry", "consul")], ids=["in a directory", "in Consul"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param((), id="in a directory"),
+        pytest.param(("--registry", "consul"), id="in Consul", marks=pytest.mark.long),
+    ],
+)
 async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, words: tuple[str, ...]) -> None:
     """It tells the story in order, ends by itself in under 30 s, and its table adds up, without a failed call."""
     began = time.monotonic()
@@ -139,6 +145,7 @@ async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, 
         demo.assert_nothing_is_left()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["two servers start", "the client calls over", "dropped B", "started anew"])
 async def test_a_signal_ends_it_at_any_time(tmp_path: Path, moment: str, number: signal.Signals) -> None:
@@ -152,6 +159,7 @@ async def test_a_signal_ends_it_at_any_time(tmp_path: Path, moment: str, number:
         demo.assert_nothing_is_left()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_consul")
 @pytest.mark.parametrize("moment", ["a Consul agent starts", "the Consul agent is ready", "dropped B"])
 async def test_ctrl_c_ends_its_consul(tmp_path: Path, moment: str) -> None:
@@ -165,6 +173,7 @@ async def test_ctrl_c_ends_its_consul(tmp_path: Path, moment: str) -> None:
         demo.assert_nothing_is_left()
 
 
+@pytest.mark.long
 async def test_in_a_consul_of_the_users(tmp_path: Path) -> None:
     """It uses an agent that runs already, and takes its servers out of it; one that was killed before is no matter."""
     code = "import sys; from meshcore import demo; demo._PHASE = 0.3; raise SystemExit(demo.run(sys.argv[1]))"

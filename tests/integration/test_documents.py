@@ -85,6 +85,7 @@ async def test_without_the_extra_the_page_says_what_to_install(monkeypatch: pyte
         assert (await fetch(f"{url}/docs/swagger-ui.css"))[0] == 404
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Whatever schemathesis sends, there is no server error, and each answer is one that the document describes."""
@@ -110,6 +111,7 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         assert b"Tested: 11" in output
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     """Without the internet the page loads, lists the operations, tries one out, and has nothing to complain about."""

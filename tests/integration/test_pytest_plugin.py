@@ -121,6 +121,7 @@ def test_the_fixtures_work_whoever_runs_async_tests(tmp_path: Path, mode: str) -
     assert done.returncode == 0
 
 
+@pytest.mark.long
 def test_a_failure_tells_its_seed_and_the_seed_repeats_it(tmp_path: Path) -> None:
     """What chance did can be done again; a test that passes says nothing of it."""
     suite = """
@@ -139,6 +140,7 @@ def test_chance(mesh_faults, fails):
     assert course in run(tmp_path, suite, f"--mesh-seed={seed}").stdout
 
 
+@pytest.mark.long
 def test_all_workers_have_the_same_seed(tmp_path: Path) -> None:
     """Where tests run in several processes, one seed repeats all of them."""
     suite = "".join(f"def test_{at}(mesh_faults):\n    raise RuntimeError\n" for at in "ab")
@@ -147,6 +149,7 @@ def test_all_workers_have_the_same_seed(tmp_path: Path) -> None:
     assert ("2 failed" in done.stdout, len(seeds)) == (True, 1), done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_anyio_runs_tests_in_virtual_time(tmp_path: Path) -> None:
     """The virtual loop fits its plugin: an hour is over at once, and the mesh goes by it."""
     suite = """

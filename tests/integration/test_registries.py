@@ -220,6 +220,7 @@ async def test_a_killed_process_is_gone_within_a_second(tmp_path, record_propert
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.long
 async def test_thirty_processes_come_and_go_at_once(tmp_path):
     """After thirty processes started, stopped and were killed at random, each watcher has exactly those that live."""
     chance = random.Random(7)

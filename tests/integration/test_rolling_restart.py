@@ -43,8 +43,14 @@ MOUNTED = {"hypercorn, mounted": ("-m", "hypercorn", "tests.support.mounted:ledg
 
 
 def each(ways: dict[str, tuple[str, ...]]) -> pytest.MarkDecorator:
-    """A test for each of the ways."""
-    return pytest.mark.parametrize("way", [pytest.param(words, id=name) for name, words in ways.items()])
+    """A test for each of the ways; what matters of a version of Python shows in those without further processes."""
+    return pytest.mark.parametrize(
+        "way",
+        [
+            pytest.param(words, id=name, marks=[pytest.mark.long] if "2 workers" in name or "uvloop" in name else [])
+            for name, words in ways.items()
+        ],
+    )
 
 
 @asynccontextmanager

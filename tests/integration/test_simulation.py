@@ -13,6 +13,8 @@ from benchmarks.simulation.run import simulate
 from benchmarks.simulation.scenario import Fault, Scenario
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.long
+
 
 async def python(*arguments: str, hashes: str = "random") -> str:
     """What a process prints; it ends well."""
