@@ -207,7 +207,7 @@ class MethodCodec:
             self._answer_head, self._answer_tail = b"\x82" + pack("result"), pack("exception") + pack(None)
         arguments = arguments_type(method)
         self._write_arguments = codec.encoder(arguments)
-        self._read_arguments = codec.decoder(arguments, limits)
+        self._read_arguments = codec.decoder(arguments, limits, unique=True)
         self._read_list = codec.decoder(list[msgspec.Raw], limits)
         self._write_result = codec.encoder(method.returns, validate=True)
         answer = msgspec.defstruct("Answer", [("result", method.returns), ("exception", None, None)])

@@ -54,7 +54,11 @@ class Invoke:
             for method_codec in operation.codecs.values()
         }
         # JSON's and msgpack's own; the arguments stay raw until the method is known.
-        self._read = {codec: codec.decoder(Request, limits) for codec in (JSON, MSGPACK)}
+        self._read = {
+            (codec, unique): codec.decoder(Request, limits, unique=unique)
+            for codec in (JSON, MSGPACK)
+            for unique in (False, True)
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,6 +80,7 @@ class Invoke:
                 if operation is None or arguments is None:  # otherwise written, or wrong
                     called, operation = self._find(codec, body)
                     arguments = operation.codecs[codec].decode_arguments(bytes(called.args))
+                    self._request(codec, body, unique=True)  # last, so that a bad argument is said of its method
                 result = await self._server.run(request, operation.method, arguments)
             data = operation.codecs[codec].encode_result(result)
             status = 200
@@ -92,16 +97,21 @@ class Invoke:
         await send_answer(self._server, send, status, data, _CONTENT_TYPES[codec], more)
 
     def _find(self, codec: Codec, body: bytes) -> tuple[Request, _Operation]:
-        try:
-            request: Request = self._read[codec](body)
-        except DecodeError as error:
-            text = f"the body is no call in {codec.content_type}: {error}" if body else "the body is empty"
-            raise LocalError(Code.INVALID_ARGUMENT, text) from error
+        request = self._request(codec, body)
         operation = self._operations.get(request.method)
         if operation is None:
+            self._request(codec, body, unique=True)
             hint = self._hint(request.method)
             raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
         return request, operation
+
+    def _request(self, codec: Codec, body: bytes, *, unique: bool = False) -> Request:
+        try:
+            request: Request = self._read[codec, unique](body)
+        except DecodeError as error:
+            text = f"the body is no call in {codec.content_type}: {error}" if body else "the body is empty"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from error
+        return request
 
     def _hint(self, path: str) -> str:
         """The name that was probably meant. Where the service is right, only the method's own name counts."""

@@ -99,7 +99,7 @@ def _part(method: Method, parameter: Parameter, limits: Limits) -> tuple[str, _R
 
 
 def _body_reader(parameter: Parameter, limits: Limits) -> _Read:
-    decode = JSON.decoder(parameter.type, limits)
+    decode = JSON.decoder(parameter.type, limits, unique=True)
 
     def read(parts: RequestParts) -> Any:
         if parts.body:

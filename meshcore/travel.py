@@ -17,6 +17,14 @@ from meshcore.wording import TravelError, sentence
 
 _Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
 _Arrays = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
+_Keyed = (
+    inspect.AnyType
+    | inspect.CustomType
+    | inspect.DictType
+    | inspect.StructType
+    | inspect.DataclassType
+    | inspect.TypedDictType
+)
 # What JSON can write as the name of a member. The others (bool, None, tuples, objects) only msgpack could.
 _Keys = (
     inspect.AnyType
@@ -42,10 +50,12 @@ class Shape:
         bounded: The type itself bounds how deep a value nests: it neither contains itself nor `Any`. (`msgspec.Raw`,
             which envelopes use, is bounded: its content is checked when it is decoded.)
         floats: A value may contain floats.
+        keyed: A value may contain objects, which have keys.
     """
 
     bounded: bool = True
     floats: bool = False
+    keyed: bool = False
 
 
 def why_not(type_: Any) -> str | None:
@@ -76,7 +86,7 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
-    return Shape(walk.bounded, walk.floats)
+    return Shape(walk.bounded, walk.floats, walk.keyed)
 
 
 class _Walk:
@@ -86,6 +96,7 @@ class _Walk:
         """Start with nothing seen."""
         self.bounded = True
         self.floats = False
+        self.keyed = False
         self._active = set[int]()
         self._done = set[int]()
 
@@ -102,6 +113,7 @@ class _Walk:
         if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model's content is decoded as Any first
             self.bounded = False
         self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
+        self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
         self._active.add(id(info))
         for step, inner in _parts(info):
             self.visit(inner, path + step)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from meshcore.guard import NestingError
+from meshcore.keys import RepeatedKeyError
 
 NOT_UTF8 = "a text is not UTF-8"
 """Whatever the library underneath says of it, which is never which text."""
@@ -78,7 +79,7 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
         max_depth: Containers that may be open at one place, for the text.
     """
     match error:
-        case ModelError():
+        case ModelError() | RepeatedKeyError():
             return DecodeError(f"${error.path}", sentence(error.reason))
         case msgspec.ValidationError():
             path, reason = split(str(error))

@@ -226,7 +226,7 @@ def test_what_is_encoded_decodes_to_an_equal_value(codec: Codec, case):
     type_, value = case
     assert why_not(type_) is None
     data = codec.encoder(type_, validate=True)(value)
-    assert same(codec.decoder(type_)(data), value)
+    assert same(codec.decoder(type_, unique=True)(data), value)
 
 
 @CODECS
@@ -234,7 +234,7 @@ def test_what_is_encoded_decodes_to_an_equal_value(codec: Codec, case):
 @given(type_=st.sampled_from(TYPES) | TYPED.map(lambda typed: typed[0]), data=st.data())
 def test_arbitrary_bytes_decode_or_raise_decode_error(codec: Codec, type_, data):
     """Whatever the bytes, a decoder returns a value or raises DecodeError, and nothing else."""
-    decode = codec.decoder(type_)
+    decode = codec.decoder(type_, unique=data.draw(st.booleans()))
     alphabet = st.text('[]{}":,\\0123.eE+-ntfu \ud7ff', max_size=40).map(str.encode)
     for body in data.draw(st.lists(st.binary(max_size=60) | alphabet, min_size=5, max_size=5)):
         try:
@@ -250,7 +250,7 @@ def test_arbitrary_bytes_decode_or_raise_decode_error(codec: Codec, type_, data)
 def test_mutated_messages_decode_or_raise_decode_error(codec: Codec, case, data):
     """A valid message with bytes cut, doubled or replaced is a value or a DecodeError, and nothing else."""
     type_, value = case
-    valid, decode = codec.encoder(type_)(value), codec.decoder(type_)
+    valid, decode = codec.encoder(type_)(value), codec.decoder(type_, unique=data.draw(st.booleans()))
     for _ in range(5):
         start = data.draw(st.integers(0, len(valid)))
         end = data.draw(st.integers(start, min(len(valid), start + 4)))
@@ -280,7 +280,7 @@ BODIES = {
 @CODECS
 def test_hostile_bodies_cost_little_memory(codec: Codec, type_):
     """Deep, endless and lying bodies end in DecodeError, and need no more memory than a few times their size."""
-    decode = codec.decoder(type_)
+    decode = codec.decoder(type_, unique=True)
     for body in BODIES[codec]:
         tracemalloc.start()
         with pytest.raises(DecodeError):
