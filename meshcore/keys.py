@@ -4,8 +4,8 @@ Decoders take the last one and say nothing. But who checks a call on its way may
 what it never saw: RFC 8259 calls the result unpredictable, RFC 7493 (I-JSON) forbids it.
 
 Decoding without types and encoding again gives the very same bytes, unless a key comes twice or somebody writes less
-compactly than we do. That is settled at C speed (2 to 3 us for 7 objects) for all that our own clients write. The rest is
-read once more with an eye on the keys: JSON at a third of the speed, msgpack in Python, as slowly as in `guard`.
+compactly than we do. That settles at C speed (2 to 3 us for 7 objects) all that our own clients write. The rest is read
+once more with an eye on the keys: JSON at a third of the speed, msgpack in Python, as slowly as in `guard`.
 """
 
 from __future__ import annotations
