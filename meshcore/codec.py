@@ -18,7 +18,7 @@ benchmarks.codec`); "rich" nodes hold Decimal, datetime, UUID and an enum instea
 ormsgpack wins only where pydantic models are packed, and there it writes excluded fields and ignores aliases and
 serializers (see `models`): so it is not used. What this module adds to the bare library is 0.06 us, and 0.6 us where
 the depth of a body has to be checked (see `guard`), and 0.2 us where JSON is searched for lost floats.
-Calls are also searched for keys that come twice (see `keys`), which costs 2 to 3 us for such a tree.
+Calls in JSON are also searched for keys that come twice (see `keys`), which costs 2 to 3 us for such a tree.
 
 Does a value fit its declared type? Encoding alone does not ask: msgspec writes what it finds. `msgspec.convert(value,
 type)` costs 0.4 us and does not look inside an instance of the right class; converting its plain form costs 5.3 us;
@@ -34,7 +34,7 @@ import msgspec
 
 from meshcore.finding import find_non_finite, find_unencodable
 from meshcore.guard import check_json, check_msgpack
-from meshcore.keys import check_json_keys, check_msgpack_keys
+from meshcore.keys import check_json_keys
 from meshcore.models import dump as dump_model
 from meshcore.models import is_model, plain, revive
 from meshcore.models import load as load_model
@@ -72,7 +72,6 @@ class Codec:
     _dump: Callable[[Any], bytes]
     _loader: Callable[[Any], Callable[[bytes], Any]]
     _check: Callable[[bytes, int], None]
-    _check_keys: Callable[[bytes], None]
 
     def encoder(self, type_: Any, *, validate: bool = False) -> Callable[[Any], bytes]:
         """A function that writes values of a type.
@@ -115,7 +114,7 @@ class Codec:
         Args:
             type_: The declared type.
             limits: What a body may ask for.
-            unique: Refuse an object with a key that comes twice, of which a decoder takes the last.
+            unique: Refuse JSON in which an object has a key twice, of which a decoder takes the last (see `keys`).
 
         Returns:
             The function. It raises `DecodeError`, and nothing else.
@@ -125,7 +124,7 @@ class Codec:
         """
         shape = shape_of(type_)
         load = partial(load_model, type_) if self is JSON and is_model(type_) else self._loader(type_)
-        name, check, check_keys, max_depth = self.name, self._check, self._check_keys, limits.max_depth
+        name, check, max_depth = self.name, self._check, limits.max_depth
 
         def decode(data: bytes) -> Any:
             try:
@@ -144,12 +143,12 @@ class Codec:
             try:
                 check(data, max_depth)  # of what the type does not know and skips, too: the next check reads it all
                 value = load(data)
-                check_keys(data)
+                check_json_keys(data)
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
             return value
 
-        if unique and shape.keyed:
+        if unique and self is JSON and shape.keyed:
             return decode_unique
         return decode if shape.bounded else decode_unbounded
 
@@ -167,19 +166,7 @@ def _refuse_extension(code: int, _: memoryview) -> Any:
     raise ValueError(f"unknown msgpack extension {code}")
 
 
-JSON: Final = Codec(
-    "json",
-    "application/json",
-    msgspec.json.Encoder(enc_hook=plain).encode,
-    _json_loader,
-    check_json,
-    check_json_keys,
-)
+JSON: Final = Codec("json", "application/json", msgspec.json.Encoder(enc_hook=plain).encode, _json_loader, check_json)
 MSGPACK: Final = Codec(
-    "msgpack",
-    "application/msgpack",
-    msgspec.msgpack.Encoder(enc_hook=plain).encode,
-    _msgpack_loader,
-    check_msgpack,
-    check_msgpack_keys,
+    "msgpack", "application/msgpack", msgspec.msgpack.Encoder(enc_hook=plain).encode, _msgpack_loader, check_msgpack
 )

@@ -100,9 +100,9 @@ def _fixed_steps() -> bytes:
     return bytes(steps)
 
 
-FIXED = _fixed_steps()
+_FIXED = _fixed_steps()
 # Head -> (bytes of the size field, bytes between it and the payload). An ext has its type code there.
-SIZED = {
+_SIZED = {
     0xC4: (1, 0),
     0xC5: (2, 0),
     0xC6: (4, 0),  # bin
@@ -114,7 +114,7 @@ SIZED = {
     0xDB: (4, 0),  # str
 }
 # Head -> (bytes of the size field, items per unit of size).
-CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+_CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 def check_msgpack(data: bytes, max_depth: int) -> None:
@@ -133,7 +133,7 @@ def check_msgpack(data: bytes, max_depth: int) -> None:
 
 def _measure_msgpack(data: bytes, max_depth: int) -> None:
     """Walk the items without decoding them; ends where the decoder would find the body malformed or truncated."""
-    fixed = FIXED
+    fixed = _FIXED
     position, end = 0, len(data)
     left, outer = 1, list[int]()  # items to come in this container, and in those around it
     while position < end:
@@ -147,15 +147,15 @@ def _measure_msgpack(data: bytes, max_depth: int) -> None:
             left = (head & 0x0F) << (head < 0x90)  # noqa: PLR2004 - an entry of a map is two items
             if len(outer) > max_depth:
                 raise NestingError(max_depth)
-        elif head in CONTAINERS:
-            width, factor = CONTAINERS[head]
+        elif head in _CONTAINERS:
+            width, factor = _CONTAINERS[head]
             outer.append(left - 1)
             left = int.from_bytes(data[position + 1 : position + 1 + width]) * factor
             position += 1 + width
             if len(outer) > max_depth:
                 raise NestingError(max_depth)
-        elif head in SIZED:
-            width, gap = SIZED[head]
+        elif head in _SIZED:
+            width, gap = _SIZED[head]
             position += 1 + width + gap + int.from_bytes(data[position + 1 : position + 1 + width])
             left -= 1
         else:  # 0xc1 is never used

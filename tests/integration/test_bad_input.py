@@ -607,13 +607,13 @@ TABLE = [
         "400 invalid_argument: bazaar.order: $.args[0]: key 'customer' comes twice",
     ),
     Row(
-        "the same in msgpack, twice",
+        "the same in msgpack, of which the last counts",
         asked(
             dispatch_msgpack(
-                raw_packed("order", b"\x91\x82" + (pack("customer") + pack("a")) + pack("customer") + pack("b"))
+                raw_packed("order", b"\x91\x82" + (pack("customer") + pack("a")) + pack("customer") + pack(7))
             )
         ),
-        "400 invalid_argument: bazaar.order: $.args[0]: key 'customer' comes twice",
+        "400 invalid_argument: bazaar.order: $.args[0].customer: expected str, got int",
     ),
     Row(
         "the same over REST, twice",
@@ -624,11 +624,6 @@ TABLE = [
         "a key twice, far inside and written in another way",
         asked(dispatch_json(raw_json("anything", b'[ [ 1, { "a": { "k\\u0065y": 1.50, "key": [] } } ] ]'))),
         "400 invalid_argument: bazaar.anything: $.args[0][1].a: key 'key' comes twice",
-    ),
-    Row(
-        "a key twice that is no text",
-        asked(dispatch_msgpack(raw_packed("anything", b"\x91\x91\x82\x07\x01\xcd\x00\x07\x02"))),
-        "400 invalid_argument: bazaar.anything: $.args[0][0]: key 7 comes twice",
     ),
     Row(
         "the method twice",
