@@ -120,6 +120,7 @@ async def test_an_agent_is_frozen(tmp_path, note):
         await acted.until_known(acted.servers)
 
 
+@pytest.mark.long(80)
 @pytest.mark.timeout(180)
 async def test_an_agent_is_gone_for_a_minute(tmp_path, note):
     """Whoever dies or stops meanwhile is avoided, whoever starts is found afterwards; the truth is known in the end."""

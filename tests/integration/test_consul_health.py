@@ -458,7 +458,7 @@ async def test_what_does_not_fit_is_told_at_the_start(tmp_path):
                 pass
 
 
-@pytest.mark.long
+@pytest.mark.long(90)
 @pytest.mark.timeout(240)
 async def test_who_is_gone_is_swept():
     """Nobody reports any more, as after SIGKILL: Consul removes the registration after a minute of critical."""

@@ -74,7 +74,7 @@ async def serving(folder: Path, command: str, port: int) -> AsyncIterator[None]:
         await process.communicate()
 
 
-@pytest.mark.long
+@pytest.mark.long(40)
 @pytest.mark.timeout(180)
 async def test_every_block_runs(tmp_path: Path) -> None:
     """Blocks with a file name are written, others run; a text block after one is exactly what it prints."""
