@@ -16,12 +16,23 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 
 
+_given = set[int]()
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that was free a moment ago, and that no other test gets before its server binds it.
+
+    The system has but 14,000 to choose from (half of its range), so now and then it would give one out again.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        if port // 2 % workers == worker and port not in _given:
+            _given.add(port)
+            return port
 
 
 def count_open(name: str) -> int:
