@@ -5,8 +5,8 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 from meshcore.answer import send_answer
 from meshcore.body import ClientLeft, Receive, Scope, Send, read_body
@@ -54,11 +54,9 @@ class Invoke:
             for method_codec in operation.codecs.values()
         }
         # JSON's and msgpack's own; the arguments stay raw until the method is known.
-        self._read = {
-            (codec, unique): codec.decoder(Request, limits, unique=unique)
-            for codec in (JSON, MSGPACK)
-            for unique in (False, True)
-        }
+        self._read = {codec: codec.decoder(Request, limits) for codec in (JSON, MSGPACK)}
+        # The call is a container around what may be so deep.
+        self._read_unique = JSON.decoder(Request, Limits(max_depth=max_depth + 1), unique=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -80,7 +78,7 @@ class Invoke:
                 if operation is None or arguments is None:  # otherwise written, or wrong
                     called, operation = self._find(codec, body)
                     arguments = operation.codecs[codec].decode_arguments(bytes(called.args))
-                    self._request(codec, body, unique=True)  # last, so that a bad argument is said of its method
+                    self._check_keys(codec, body)  # last, so that a bad argument is said of its method
                 result = await self._server.run(request, operation.method, arguments)
             data = operation.codecs[codec].encode_result(result)
             status = 200
@@ -97,17 +95,21 @@ class Invoke:
         await send_answer(self._server, send, status, data, _CONTENT_TYPES[codec], more)
 
     def _find(self, codec: Codec, body: bytes) -> tuple[Request, _Operation]:
-        request = self._request(codec, body)
+        request = self._request(codec, body, self._read[codec])
         operation = self._operations.get(request.method)
         if operation is None:
-            self._request(codec, body, unique=True)
+            self._check_keys(codec, body)
             hint = self._hint(request.method)
             raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
         return request, operation
 
-    def _request(self, codec: Codec, body: bytes, *, unique: bool = False) -> Request:
+    def _check_keys(self, codec: Codec, body: bytes) -> None:
+        if codec is JSON:
+            self._request(codec, body, self._read_unique)
+
+    def _request(self, codec: Codec, body: bytes, read: Callable[[bytes], Any]) -> Request:
         try:
-            request: Request = self._read[codec, unique](body)
+            request: Request = read(body)
         except DecodeError as error:
             text = f"the body is no call in {codec.content_type}: {error}" if body else "the body is empty"
             raise LocalError(Code.INVALID_ARGUMENT, text) from error

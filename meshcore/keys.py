@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ import msgspec
 
 from meshcore.suggest import shown
 
-_FARTHEST = 10_000  # objects and arrays in which the place is looked for: a hostile body has millions
+_LARGE = 2**16  # bytes; in a larger body nobody looks for the place, which takes a second for a hostile one
 _LONGEST = 40  # characters of a key as a step of a path, which shall stay readable
 
 _read, _write = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
@@ -31,7 +30,7 @@ class RepeatedKeyError(ValueError):
     """An object has a key twice.
 
     Attributes:
-        path: Of the object, without `$`: `.lines[2]`; empty, for the whole, if it is too far inside.
+        path: Of the object, without `$`: `.lines[2]`; empty, for the whole, if that is large.
         reason: Names the key.
     """
 
@@ -62,8 +61,10 @@ def check_json_keys(data: bytes) -> None:
     load = partial(json.loads, text, parse_int=_ignore, parse_float=_ignore, parse_constant=_ignore)
     try:
         load(object_pairs_hook=_distinct)
-    except RepeatedKeyError as error:
-        raise _placed(error, load(object_pairs_hook=_Object)) from None
+    except RepeatedKeyError:
+        if len(data) <= _LARGE:
+            _place(load(object_pairs_hook=_Object))
+        raise
 
 
 def _ignore(_: str) -> None: ...
@@ -75,25 +76,13 @@ def _distinct(pairs: list[tuple[str, Any]], path: str = "") -> None:
         raise RepeatedKeyError(path, next(key for key, count in counts.items() if count > 1))
 
 
-def _placed(error: RepeatedKeyError, tree: Any) -> RepeatedKeyError:
-    """The same with its place."""
-    for _, (path, node) in zip(range(_FARTHEST), _nodes(tree), strict=False):
-        if isinstance(node, _Object):
-            try:
-                _distinct(node, path)
-            except RepeatedKeyError as found:
-                return found
-    return error
-
-
-def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:
-    """All objects and arrays, from the outside, with their places."""
-    open_ = [("", tree)]
-    while open_:
-        path, node = open_.pop()
-        yield path, node
-        steps = node if isinstance(node, _Object) else enumerate(node)
-        open_ += [(path + _step(key), inner) for key, inner in steps if isinstance(inner, list)]
+def _place(node: Any, path: str = "") -> None:
+    """Raise the first of those that there are, with its place."""
+    if isinstance(node, _Object):
+        _distinct(node, path)
+    for key, inner in node if isinstance(node, _Object) else enumerate(node):
+        if isinstance(inner, list):
+            _place(inner, path + _step(key))
 
 
 def _step(key: str | int) -> str:

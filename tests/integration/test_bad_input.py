@@ -543,6 +543,11 @@ TABLE = [
         ),
     ),
     Row(
+        "JSON nested as deep as it may be, in a call with a space",
+        asked(dispatch_json(b" " + raw_json("anything", b"[" * 128 + b"]" * 128))),
+        '200 {"result":"list","exception":null}',
+    ),
+    Row(
         "JSON nested 200-fold",
         asked(dispatch_json(raw_json("anything", b"[" * 200 + b"]" * 200))),
         ("400 invalid_argument: bazaar.anything: $.args: nested deeper than 128 levels (setting max_depth)"),

@@ -93,8 +93,8 @@ def test_what_the_type_does_not_know_counts_as_well() -> None:
         JSON.decoder(Known, unique=True)(b'{"a":1,"more":{"b":1,"b":2}}')
 
 
-def test_far_inside_only_the_key_is_named() -> None:
-    """A hostile body does not keep anybody busy with its path."""
+def test_of_a_large_body_only_the_key_is_named() -> None:
+    """A hostile one does not keep anybody busy with its path."""
     body = b"[" + b"{}," * 20_000 + b'{"b":1,"b":2}' + b",{}" * 20_000 + b"]"
     with pytest.raises(RepeatedKeyError) as found:
         check_json_keys(body + b" ")
