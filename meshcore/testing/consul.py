@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import signal
@@ -214,7 +215,10 @@ class ConsulAgent:
 
     def _send(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(number)
+            # Before Python 3.13.2 `send_signal` itself collects a process that has just died, and who waits for it is
+            # told of an unknown child (python/cpython#127049).
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
 
 @asynccontextmanager

@@ -78,13 +78,13 @@ async def test_an_instance_hangs(tmp_path, note, check):
         hanging, other = acted.servers
         await asyncio.sleep(3.2)  # a client learns every three seconds how long calls take, and then what is too long
         name, begun = acted.id_of(hanging), time.monotonic()
-        hanging.process.send_signal(signal.SIGSTOP)
+        hanging.send(signal.SIGSTOP)
         try:
             note("left_out_seconds", await acted.until_known([other]))
             await acted.load.more()
             note("attempts_while_hanging", len(acted.load.attempts(name, begun)))
         finally:
-            hanging.process.send_signal(signal.SIGCONT)
+            hanging.send(signal.SIGCONT)
         note("taken_back_seconds", await acted.until_known(acted.servers))
         await acted.load.more()
 

@@ -162,11 +162,11 @@ async def test_the_health_of_a_component_reaches_consul(tmp_path, check, record_
                 file.write_text(mood)
                 took = await until(agent, {found: expected}, "moody")
                 record_property(f"{mood} is {expected}", round(took, 2))
-            server.process.send_signal(signal.SIGSTOP)
+            server.send(signal.SIGSTOP)
             try:
                 record_property("stopped is critical", round(await until(agent, {found: "critical"}, "moody"), 2))
             finally:
-                server.process.send_signal(signal.SIGCONT)
+                server.send(signal.SIGCONT)
             await until(agent, {found: "passing"}, "moody")
             assert await hold(server, 0) == 429
             assert await server.stop() == 0

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,7 +234,7 @@ async def until_refused(server: ServerProcess) -> aiohttp.ClientResponse:
 async def test_a_call_in_progress_is_waited_for(tmp_path: Path, way: tuple[str, ...]) -> None:
     """After SIGTERM a call ends as if nothing were; new ones are served, then refused unprocessed, all the while."""
     async with with_a_long_call(tmp_path, way, 2.0) as held:
-        held.server.process.send_signal(signal.SIGTERM)
+        held.server.send(signal.SIGTERM)
         await until_not_ready(held.server)
         refused = await until_refused(held.server)
         assert refused.status == 503
@@ -250,7 +250,7 @@ async def test_a_call_in_progress_is_waited_for(tmp_path: Path, way: tuple[str, 
 async def test_who_has_not_heard_of_the_stop_is_refused(tmp_path: Path, name: str) -> None:
     """As long as calls come a stopping server refuses them, rather than close connections on which they are sent."""
     async with serving(tmp_path, WAYS[name], free_port()) as server, aiohttp.ClientSession() as session:
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         await until_refused(server)
         for _ in range(20):
             async with session.post(f"{server.url}/ledger/entries/7") as response:
@@ -263,16 +263,15 @@ async def test_who_has_not_heard_of_the_stop_is_refused(tmp_path: Path, name: st
 async def test_a_second_sigterm_means_now(tmp_path: Path, way: tuple[str, ...]) -> None:
     """Asked twice, a server stops its calls, says so to their callers, and still cleans up."""
     async with with_a_long_call(tmp_path, way, 50.0) as held:
-        held.server.process.send_signal(signal.SIGTERM)
+        held.server.send(signal.SIGTERM)
         await until_not_ready(held.server)
-        held.server.process.send_signal(signal.SIGTERM)
+        held.server.send(signal.SIGTERM)
         if way is WAYS["hypercorn, 2 workers"]:
             # All have to have looked at the one event that hypercorn tells them by before it can tell them again.
             # When that is, nobody can see from outside: so do as whoever is in a hurry does.
             while not held.call.done():
                 await asyncio.sleep(0.5)
-                with suppress(ProcessLookupError):
-                    held.server.process.send_signal(signal.SIGTERM)
+                held.server.send(signal.SIGTERM)
         await ended_at_once(held, way)
         assert stopped_in_order(tmp_path)
 

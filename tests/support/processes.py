@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -84,10 +85,19 @@ class ServerProcess:
                     pass
                 await asyncio.sleep(0.02)
 
-    async def stop(self, signal: int | None = None) -> int:
-        """End it and return its exit status."""
+    def send(self, number: int) -> None:
+        """Send it a signal, if it still runs.
+
+        Before Python 3.13.2 the process's own `send_signal` collects one that has just ended, and its status is lost
+        to who waits for it (python/cpython#127049).
+        """
         if self.process.returncode is None:
-            self.process.terminate() if signal is None else self.process.send_signal(signal)
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it and return its exit status."""
+        self.send(number)
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
