@@ -11,7 +11,7 @@ import msgspec
 from meshcore.call import Call, Handler
 from meshcore.codec import MSGPACK, EncodeError, Limits
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.errors import Code, MeshError
+from meshcore.errors import Code, LocalError, MeshError
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import Method
 from meshcore.replay import Replay
@@ -43,10 +43,11 @@ class _Outcomes:
     def of_error(self, error: Exception) -> bytes:
         """What is kept of an error."""
         try:
-            body = self._errors.body_of(error)
+            # A mistake in how the implementation makes calls is none of the caller's, as any that is not declared.
+            body = None if isinstance(error, LocalError) else self._errors.body_of(error)
         except Exception:  # noqa: BLE001 - a declared exception that does not keep its fields: the server reports it
             body = None
-        if body is None:  # undeclared, so it is the server's secret
+        if body is None:  # so it is the server's secret
             return self.lost("it failed with an internal error, which is in the server's log")
         return _write(_Answer(_NOTHING, body))
 
@@ -91,7 +92,7 @@ class Once:
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Execute the call, or answer it with the outcome of the one that was sent before with its key.
 
-        While that runs, wait for it. If it is cancelled, or was certainly not processed, execute this one.
+        While that runs, wait for it. If it is cancelled, execute this one.
         """
         seconds = call.method.idempotency_key
         key = call.headers.get(IDEMPOTENCY_KEY) if seconds is not None else None
@@ -113,8 +114,10 @@ class Once:
         try:
             result = await handler(call)
         except Exception as error:
-            if not isinstance(error, MeshError) or error.processed:
-                self._keep(place, outcomes, outcomes.of_error(error), seconds)
+            # Whatever a call that the implementation made says of itself, this one has begun.
+            if isinstance(error, MeshError):
+                error.processed = True
+            self._keep(place, outcomes, outcomes.of_error(error), seconds)
             raise
         else:
             self._keep(place, outcomes, outcomes.of_result(result), seconds)
