@@ -10,7 +10,7 @@ from yarl import URL
 from channels.direct import Answer
 from channels.http import HTTPChannel
 from meshcore.call import Call
-from meshcore.codec import JSON, MSGPACK, Codec, Limits
+from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.declare import channel
 from meshcore.envelope import MethodCodec, restore_error
 from meshcore.errors import Code, CommunicationError, MeshError
@@ -48,10 +48,10 @@ class DispatchChannel(HTTPChannel):
         body = codec.encode_request(call.arguments)
         answer = await self.exchange(call, "POST", _invoke_url(endpoint.url), self._headers, body)
         try:
-            return codec.decode_answer(answer.body)
+            if answer.status == _OK:
+                return codec.decode_answer(answer.body)
+            raise _failure(codec, answer) or _status_error(call, endpoint, answer)
         except CommunicationError as error:
-            if answer.status != _OK:  # not our server's answer, but a proxy's, or nobody's
-                raise _status_error(call, endpoint, answer) from error
             error.message += f" (from {endpoint.url})"
             raise
 
@@ -76,8 +76,16 @@ def _invoke_url(base: str) -> URL:
     return URL(base.rstrip("/") + "/invoke")
 
 
+def _failure(codec: MethodCodec, answer: Answer) -> Exception | None:
+    """The error that a mesh answered with; None if it was no mesh, but a proxy, or who has the address now."""
+    try:
+        return codec.decode_failure(answer.body)
+    except DecodeError:
+        return None
+
+
 def _status_error(call: Call, endpoint: Endpoint, answer: Answer) -> MeshError:
-    """The error of an answer from nobody of ours: a proxy's, or that of who got the address of an old instance."""
+    """The error of an answer that is none of a mesh's."""
     status = answer.status
     text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
     of_request = status in _CLIENT_ERRORS and status not in _OF_INSTANCE

@@ -6,6 +6,7 @@ exception is an object with a code; for callers that do not send our headers (as
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +17,9 @@ from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, EncodeError, Limit
 from meshcore.errors import AuthorizationError, Code, CommunicationError, LocalError, MeshError, RemoteError
 from meshcore.faults import Fault, fault_of
 from meshcore.interface import Method
+from meshcore.wording import encodable
+
+log = logging.getLogger("meshcore.envelope")
 
 _LONGEST_PAUSE = 86_400.0  # seconds
 
@@ -88,7 +92,7 @@ def mesh_error_body(error: MeshError) -> ErrorBody:
     pause = error.retry_after
     return ErrorBody(
         error.code.value,
-        error.message,
+        encodable(str(error.message)),
         details=dict(error.details),
         retryable=error.retryable,
         processed=error.processed,
@@ -111,16 +115,30 @@ class ErrorCodec:
         self._by_name = {fault.name: fault for fault in self._faults.values()}
         self._readers = {fault.name: codec.decoder(fault.carrier, limits) for fault in self._faults.values()}
         self._dump = codec.encoder(Any)
+        self._read_details = codec.decoder(dict[str, Any], limits)
 
     def body_of(self, error: Exception) -> ErrorBody | None:
         """The wire form of a declared exception or a mesh error; None for any other, which is the server's secret."""
         if isinstance(error, MeshError):
-            return mesh_error_body(error)
+            body = mesh_error_body(error)
+            if body.details:
+                body.details = self._plain(body.details)
+            return body
         fault = self._fault_of(error)
         if fault is None:
             return None
         fields = msgspec.Raw(self._dump(fault.fields_of(error)))
-        return ErrorBody(fault.code.value, str(error), type=fault.name, fields=fields)
+        return ErrorBody(fault.code.value, encodable(str(error)), type=fault.name, fields=fields)
+
+    def _plain(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the details the format can carry: an implementation may have put anything there."""
+        found: dict[str, Any] = {}
+        for name, value in details.items():
+            try:
+                found |= self._read_details(self._dump({name: value}))
+            except (EncodeError, DecodeError) as error:
+                log.warning("%s raised an error whose detail %r cannot be sent: %s", self._method, name, error)
+        return found
 
     def _fault_of(self, error: Exception) -> Fault | None:
         """The declaration of the error's class or of its nearest declared base."""
@@ -134,7 +152,7 @@ class ErrorCodec:
         if read is not None:
             try:
                 return self._by_name[body.type].restore(read(bytes(body.fields)))
-            except (DecodeError, TypeError) as error:
+            except Exception as error:  # noqa: BLE001 - the class's own code may raise anything
                 text = f"{self._method} raised {body.type}, but its fields do not fit: {error}"
                 return CommunicationError(Code.INTERNAL, text, retryable=False)
         message, details = body.message, body.details
@@ -239,12 +257,21 @@ class MethodCodec:
             failure = error
         # Rare, so it may read twice: an answer with an exception has a null result that does not fit its type.
         try:
-            exception = self._read_failure(data).exception
+            exception = self.decode_failure(data)
         except DecodeError:
             raise unfit_answer(self._method, failure, readable=False) from failure
         if exception is not None:
-            raise self.errors.restore(exception)
+            raise exception
         raise unfit_answer(self._method, failure, readable=True) from failure
+
+    def decode_failure(self, data: bytes) -> Exception | None:
+        """The error in an answer, as its caller sees it; None if it has none.
+
+        Raises:
+            DecodeError: the answer is not one.
+        """
+        exception = self._read_failure(data).exception
+        return None if exception is None else self.errors.restore(exception)
 
     def decode_arguments(self, data: bytes) -> tuple[Any, ...]:
         """The arguments in a call.

@@ -134,6 +134,11 @@ def sentence(text: str) -> str:
     return line if line[1:2].isupper() else line[:1].lower() + line[1:]
 
 
+def encodable(text: str) -> str:
+    """The text, with what UTF-8 has no form for written out: half of a surrogate pair, as in names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def steps(location: Sequence[str | int]) -> str:
     """A pydantic `loc` in msgspec's notation: `("lines", 0)` becomes `.lines[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
