@@ -12,7 +12,7 @@ from typing import Any, cast, get_type_hints
 
 import msgspec
 
-from meshcore.errors import Code
+from meshcore.errors import Code, MeshError
 from meshcore.travel import why_not
 
 
@@ -80,6 +80,11 @@ def why_not_exception(cls: Any) -> str | None:
     """Why a class cannot be declared with `@raises`, None if it can."""
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         return f"{cls!r} is not an exception class"
+    if issubclass(cls, MeshError):
+        return (
+            f"{cls.__qualname__} derives from MeshError, which says what the mesh found and arrives as such: derive it "
+            "from Exception, with a class attribute `code` if it is to have one of the codes"
+        )
     try:
         fault_of(cls)
     except TypeError as error:

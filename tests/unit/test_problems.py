@@ -19,6 +19,7 @@ from meshcore import (
     LocalError,
     Mesh,
     MeshApp,
+    MeshError,
     Service,
     describe,
     get,
@@ -120,8 +121,11 @@ class Raises:
     async def run(self) -> None: ...
 
 
+class Sold(MeshError): ...
+
+
 class RaisesNoException:
-    @raises(int, KeyboardInterrupt)  # type: ignore[arg-type]
+    @raises(int, KeyboardInterrupt, Sold)  # type: ignore[arg-type]
     @abstractmethod
     async def run(self) -> None: ...
 
@@ -266,6 +270,10 @@ INTERFACES: list[tuple[type, list[str]]] = [
         [
             ".run: @raises: <class 'int'> is not an exception class",
             ".run: @raises: <class 'KeyboardInterrupt'> is not an exception class",
+            (
+                ".run: @raises: Sold derives from MeshError, which says what the mesh found and arrives as such: "
+                "derive it from Exception, with a class attribute `code` if it is to have one of the codes"
+            ),
         ],
     ),
     (RaisesTwins, [".run: @raises: two exceptions are called ValueError"]),
