@@ -144,6 +144,11 @@ class AuthorizationError(MeshError):
     """The caller is not known (UNAUTHENTICATED) or not allowed (PERMISSION_DENIED)."""
 
 
+def is_of_a_call(error: MeshError) -> bool:
+    """Whether a call ended with it, in this process, rather than that somebody who serves one has raised it."""
+    return isinstance(error, LocalError | CommunicationError) or bool(error.attempts)
+
+
 class ConfigurationError(LocalError):
     """What was declared cannot work. Carries every problem that was found, not only the first.
 

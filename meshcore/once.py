@@ -11,7 +11,7 @@ import msgspec
 from meshcore.call import Call, Handler
 from meshcore.codec import MSGPACK, EncodeError, Limits
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.errors import Code, LocalError, MeshError
+from meshcore.errors import Code, MeshError, is_of_a_call
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import Method
 from meshcore.replay import Replay
@@ -43,8 +43,9 @@ class _Outcomes:
     def of_error(self, error: Exception) -> bytes:
         """What is kept of an error."""
         try:
-            # A mistake in how the implementation makes calls is none of the caller's, as any that is not declared.
-            body = None if isinstance(error, LocalError) else self._errors.body_of(error)
+            # How a call of its own ended is none of the caller's, like whatever is not declared.
+            hidden = isinstance(error, MeshError) and is_of_a_call(error)
+            body = None if hidden else self._errors.body_of(error)
         except Exception:  # noqa: BLE001 - a declared exception that does not keep its fields: the server reports it
             body = None
         if body is None:  # so it is the server's secret

@@ -25,15 +25,19 @@ from meshcore.codec import EncodeError
 from meshcore.current import ambient_call
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.errors import Code, LocalError, MeshError
+from meshcore.errors import Code, LocalError, MeshError, is_of_a_call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method, ServiceDescription
 from meshcore.limit import WINDOW, AdaptiveLimit
 from meshcore.request_scope import RequestScope
 from meshcore.scope import Stop
 from meshcore.stalls import Stalls
+from meshcore.wording import encodable
 
 log = logging.getLogger("meshcore.server")
+
+_OF_THE_MOMENT = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
+"""Codes that say nothing of the call itself: at another time, or from another instance, it may go well."""
 
 Run = Callable[..., Awaitable[Any]]
 Lend = Callable[[], AbstractAsyncContextManager[Any]]
@@ -111,7 +115,11 @@ def _keywords_by_name(method: Method, run: Run) -> Run:
 
 
 class ImplementationError(Exception):
-    """Hides an error that is the implementation's own; its cause is what happened."""
+    """Hides an error that is none of the caller's, such as that of a call which the implementation made itself.
+
+    Its cause is what happened. Whoever gets it passed on would take it for one of this server: a credential that
+    another server refused for one of his own, for instance (Google's API design guide, "Error propagation").
+    """
 
 
 class Server:
@@ -192,14 +200,15 @@ class Server:
         self.active += 1
         try:
             result = await self._handler(call)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if request.stopped in {Stop.DEADLINE, Stop.CLIENT_LEFT}:
                 self._observe(call, begun, whole=False)
+            if not request.cancelled:  # it has waited for something else that was
+                raise ImplementationError from error
             raise
-        except LocalError as error:
-            # A mistake in how the implementation itself makes calls: not the caller's, and not the caller's business.
-            raise ImplementationError from error
         except MeshError as error:
+            if is_of_a_call(error):
+                raise ImplementationError from error
             error.processed = True
             raise
         else:
@@ -261,7 +270,10 @@ class Server:
         return len(left)
 
     def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:
-        """What the caller is told of an error. Undeclared ones are logged with an id; only that id goes out."""
+        """What the caller is told of an error. Undeclared ones are logged with an id; only that id goes out.
+
+        Of a failed call that the implementation made, the code goes out too if another try may go well.
+        """
         body: ErrorBody | None = None
         if errors is not None:
             try:
@@ -281,5 +293,11 @@ class Server:
             log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error, extra=extra)
         details: dict[str, Any] = {"call": id_}
         if self._debug:
-            details["traceback"] = "".join(traceback.format_exception(error))
-        return ErrorBody(Code.INTERNAL.value, f"internal error; the server's log has it as call {id_}", details=details)
+            details["traceback"] = encodable("".join(traceback.format_exception(error)))
+        code, what, retryable = Code.INTERNAL, "internal error", False
+        cause = error.__cause__ if isinstance(error, ImplementationError) else None
+        if isinstance(cause, MeshError) and cause.code in _OF_THE_MOMENT and not isinstance(cause, LocalError):
+            code, what, retryable = cause.code, f"a call that {method} makes itself failed", cause.retryable
+        return ErrorBody(
+            code.value, f"{what}; the server's log has it as call {id_}", details=details, retryable=retryable
+        )

@@ -114,7 +114,7 @@ async def test_a_declared_exception_is_kept() -> None:
 
 
 async def test_errors_of_the_mesh_are_kept() -> None:
-    """Also that of a call which the implementation made and which was not processed: this one has begun all the same."""
+    """Also that of a call of the implementation's own that was not processed: this one has begun all the same."""
     shop = Shop(MeshError(Code.ABORTED, "conflict"), MeshError(Code.UNAVAILABLE, "no", processed=False))
     for key, text in (("k", "conflict"), ("other", "no")):
         for _ in range(2):
@@ -130,7 +130,7 @@ async def test_errors_of_the_mesh_are_kept() -> None:
     ids=["crash", "mistake", "unfit", "large"],
 )
 async def test_what_cannot_be_kept_is_not_executed_again(outcome: Any) -> None:
-    """A crash, a wrong call of its own, a result of the wrong type, or one larger than the memory: it hears so, no more."""
+    """A crash, a wrong call of its own, a result of the wrong type or too large a one: it hears so, and no more."""
     shop = Shop(outcome, memory=1500)
     if isinstance(outcome, Exception):
         with pytest.raises(type(outcome)):
