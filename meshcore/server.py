@@ -114,6 +114,11 @@ def _keywords_by_name(method: Method, run: Run) -> Run:
     return run_by_name
 
 
+def _overloaded(limit: AdaptiveLimit) -> MeshError:
+    text = "this instance is overloaded"
+    return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=limit.retry_after)
+
+
 class ImplementationError(Exception):
     """Hides an error that is none of the caller's, such as that of a call which the implementation made itself.
 
@@ -172,12 +177,11 @@ class Server:
             self.refused_at = time.monotonic()
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
-        if self.active >= self._max_concurrency:
-            text = f"this instance runs {self._max_concurrency} calls already"
-            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=WINDOW)
+        # As many may be on their way as may run: a body that does not come to its end takes memory, too.
+        if self.active >= self._max_concurrency or len(self._requests) >= 2 * self._max_concurrency:
+            raise self._full()
         if self.limit is not None and not self.limit.admit(self.active):
-            text, pause = "this instance is overloaded", self.limit.retry_after
-            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=pause)
+            raise _overloaded(self.limit)
         seconds = headers.seconds
         granted = self._request_timeout if seconds is None else min(seconds, self._request_timeout)
         return RequestScope(self._requests, headers, granted, scope, receive)
@@ -186,9 +190,11 @@ class Server:
         """Run the call of a request for as long as its caller waits and is there, unless it is shielded from that.
 
         Raises:
-            MeshError: what the implementation raised.
-            Exception: the same.
+            MeshError: what the implementation raised; or not processed, RESOURCE_EXHAUSTED: while the body came, others
+                have begun.
+            Exception: what the implementation raised.
         """
+        self._check_room()
         begun = time.monotonic()
         if method.shielded:  # has all the time that the server grants
             request.shield(begun + self._request_timeout)
@@ -223,6 +229,16 @@ class Server:
             self.active -= 1
             if self._idle is not None and not self.active:
                 self._idle.set()
+
+    def _check_room(self) -> None:
+        if self.active >= self._max_concurrency:
+            raise self._full()
+        if self.limit is not None and self.active >= self.limit.limit:
+            raise _overloaded(self.limit)
+
+    def _full(self) -> MeshError:
+        text = f"this instance runs {self._max_concurrency} calls already"
+        return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=WINDOW)
 
     def _observe(self, call: Call, begun: float, *, whole: bool = True) -> None:
         if self.limit is not None:
