@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import total_ordering
+from math import inf
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -75,7 +76,7 @@ def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float 
     Args:
         name: how the answer calls it; by default the method's name.
         cache: seconds for which its last result is answered without running it again.
-        fail_if_slower_than: seconds after which it is an error; 0 for no bound.
+        fail_if_slower_than: seconds after which it is an error; 0 for the setting `request_timeout`.
     """
     return lambda function: add_mark(function, HealthCheckMark(name, cache, fail_if_slower_than))
 
@@ -101,6 +102,8 @@ class HealthCheckManager:
     Args:
         checks: objects whose classes have methods with `@health_check`; others among them have none, and add none.
         clock: seconds, monotonic; tells the age of cached results and how long checks take.
+        longest: seconds after which a check without a bound of its own is an error: who asks does not wait for ever,
+            nor does whatever asks again and again pile up.
     """
 
     class Result(msgspec.Struct):
@@ -142,8 +145,11 @@ class HealthCheckManager:
             ]
             return {"status": self.status.value, "checks": checks}
 
-    def __init__(self, checks: Iterable[object] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, checks: Iterable[object] = (), clock: Callable[[], float] = time.monotonic, longest: float = inf
+    ) -> None:
         self._clock = clock
+        self._longest = longest
         self._checks: list[_Check] = []
         self.add(*checks)
 
@@ -151,7 +157,7 @@ class HealthCheckManager:
         """Check these objects as well."""
         for each in checks:
             for name, mark in marked_methods(type(each), HealthCheckMark).items():
-                self._checks.append(_Check(mark.name or name, getattr(each, name), mark, self._clock))
+                self._checks.append(_Check(mark.name or name, getattr(each, name), mark, self._clock, self._longest))
 
     async def check(self) -> Health:
         """Run all checks at the same time, except those whose last result is still good."""
@@ -177,11 +183,12 @@ class _Check:
         method: Callable[[HealthCheckManager.Result], object],
         mark: HealthCheckMark,
         clock: Callable[[], float],
+        longest: float,
     ) -> None:
         self._name = name
         self._method = method
         self._cache = mark.cache
-        self._bound = mark.fail_if_slower_than
+        self._bound = mark.fail_if_slower_than or longest
         self._clock = clock
         self._lock = anyio.Lock()
         self._finished: int = 0  # runs
@@ -210,7 +217,7 @@ class _Check:
         draft = HealthCheckManager.Result()
         late = False
         try:
-            with anyio.move_on_after(self._bound or None) as limit:
+            with anyio.move_on_after(self._bound) as limit:
                 await self._call(draft)
             late = limit.cancelled_caught
         except Exception as error:  # noqa: BLE001 - a check may fail as it likes, the others still count
@@ -220,7 +227,7 @@ class _Check:
         status, details = draft.status, draft.details
         if late:
             status, details = HealthStatus.ERROR, f"not done after {self._bound:g} s"
-        elif self._bound and duration > self._bound and status is not HealthStatus.ERROR:
+        elif duration > self._bound and status is not HealthStatus.ERROR:
             status, details = HealthStatus.ERROR, f"took {duration:.3g} s, longer than {self._bound:g} s"
         return HealthCheckManager.Result(self._name, status, details, duration)
 

@@ -139,21 +139,23 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[dict[
     """Serve in this process until it is told to end; the exit status, 1 if there was no time for its calls.
 
     Raises:
-        asyncio.CancelledError: it was told a third time, since not even the end at once came to its end.
+        asyncio.CancelledError: it was told twice while it started; or a third time, since not even the end at once
+            came to its end.
     """
     stop = asyncio.Event()
     main = asyncio.current_task()
     app = MeshApp(load_module(settings), settings=settings)
     told = 0
+    started = False
 
     def on_signal() -> None:
         nonlocal told
         told += 1
         stop.set()
-        if told == _AT_ONCE:
-            app.hurry()
-        elif told > _AT_ONCE and main is not None:
+        if main is not None and (not started or told > _AT_ONCE):
             main.cancel()
+        elif told == _AT_ONCE:
+            app.hurry()
 
     loop = asyncio.get_running_loop()
     parent = multiprocessing.parent_process()
@@ -166,23 +168,31 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[dict[
         def on_orphaned() -> None:  # nobody is left who could end this process
             loop.remove_reader(sentinel)
             stop.set()
+            if main is not None and not started:
+                main.cancel()
 
         loop.add_reader(sentinel, on_orphaned)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
 
     closing = asyncio.Event()
-    async with app.running():
-        config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
-        serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
-        try:
-            ready(startup_report(app.mesh.runtime, settings))
-            await _either(serving, stop.wait())
-            # Up to here everything is served. Now: withdraw, refuse, let calls end; and only then close connections.
-            await _either(serving, app.stop())
-            closing.set()
-            await asyncio.wait([serving], timeout=_CLOSING)
-        finally:
-            await _end(serving)
+    try:
+        async with app.running():
+            started = True
+            config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
+            serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
+            try:
+                ready(startup_report(app.mesh.runtime, settings))
+                await _either(serving, stop.wait())
+                # Up to here everything is served. Now withdraw, refuse, let calls end; only then close connections.
+                await _either(serving, app.stop())
+                closing.set()
+                await asyncio.wait([serving], timeout=_CLOSING)
+            finally:
+                await _end(serving)
+    except asyncio.CancelledError:
+        if started or told > 1:
+            raise
+        return 0  # told before there was anything to stop
     if not serving.cancelled():
         serving.result()
     return 1 if told >= _AT_ONCE else 0

@@ -48,6 +48,9 @@ from meshcore.why import Explanation, explain, explain_local
 
 log = logging.getLogger("meshcore.runtime")
 
+_GRACE = 30.0
+"""Seconds that a component has for its `shutdown()`, as the injector's clean-ups have: it must not hold the process."""
+
 
 class Runtime:
     """The parts of a running mesh, built and torn down in one place."""
@@ -55,7 +58,7 @@ class Runtime:
     def __init__(self, module: type, settings: Settings, overrides: Mapping[type, object]) -> None:
         self.settings = settings
         self.identity = secrets.token_hex(8)
-        self.health = HealthCheckManager()
+        self.health = HealthCheckManager(longest=settings.request_timeout)
         self.registry_url = ""  # of the settings, unless the module brings a registry of its own
         self._module = module
         self._overrides = overrides
@@ -213,7 +216,11 @@ class Runtime:
         component: Component = await self.injector.instance(recipe)
         if isinstance(component, AbstractComponent):
             component.health_checks = self.health
-        await _settled(component.startup())
+        try:
+            await _settled(component.startup())
+        except Exception as error:
+            error.add_note(f"in startup() of component {hosted.component.name!r}")
+            raise
         _set_status(component, ComponentStatus.RUNNING)
         self._components.append((hosted, component))
         try:
@@ -221,7 +228,8 @@ class Runtime:
         finally:
             self._components.remove((hosted, component))
             try:
-                await _settled(component.shutdown())
+                async with asyncio.timeout(_GRACE):
+                    await _settled(component.shutdown())
             except Exception:  # one component's failure must not keep the others from stopping
                 log.exception("shutdown of component %r failed", hosted.component.name)
             _set_status(component, ComponentStatus.STOPPED)

@@ -43,6 +43,18 @@ class AnswerModule: ...
 """
 
 
+WAITS = """
+class AnswerComponentImpl(AbstractComponent, AnswerComponent):
+    async def startup(self) -> None:
+        file = pathlib.Path("waits")
+        file.touch()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            file.write_text("left")
+"""
+
+
 @pytest.fixture
 def meshcore(tmp_path: Path) -> Shell:
     """The command line."""
@@ -103,6 +115,35 @@ async def test_everything_is_json_if_logging_is(meshcore: Shell, workers: str) -
     assert failed["call"] in told
     assert failed["method"] == "probe.crash"
     assert "the secret of the server" in failed["exception"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_ends_it_while_it_starts(meshcore: Shell, workers: str) -> None:
+    """A component waits for what does not come; that it is told to end is no failure."""
+    (meshcore.folder / "answer.py").write_text(
+        SERVICE.replace("ANSWER", "yes")
+        .replace("class AnswerComponentImpl(AbstractComponent, AnswerComponent): ...", WAITS)
+        .replace("from abc", "import asyncio, pathlib\nfrom abc")
+    )
+    process = await meshcore.start("run", "answer:AnswerModule", "--workers", workers, "--bind", "127.0.0.1:0")
+    async with asyncio.timeout(20):
+        while not (meshcore.folder / "waits").exists():
+            await asyncio.sleep(0.02)
+    status, err = await end(process, signal.SIGTERM)
+    assert (status, (meshcore.folder / "waits").read_text()) == (0, "left"), err
+
+
+async def test_why_a_component_does_not_start(meshcore: Shell) -> None:
+    """What its startup() raises is said in one line, which names it."""
+    fails = WAITS.replace("await asyncio.Event().wait()", 'raise ValueError("the database is away")')
+    (meshcore.folder / "answer.py").write_text(
+        SERVICE.replace("class AnswerComponentImpl(AbstractComponent, AnswerComponent): ...", fails).replace(
+            "from abc", "import asyncio, pathlib\nfrom abc"
+        )
+    )
+    status, _, err = await meshcore("run", "answer:AnswerModule", "--bind", "127.0.0.1:0")
+    text = "ValueError: the database is away; in startup() of component 'answer-component'"
+    assert (status, err) == (1, f"meshcore: {text} (meshcore --debug ... shows the traceback)\n")
 
 
 @pytest.mark.long

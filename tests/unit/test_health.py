@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meshcore import Mesh, Settings, module
 from meshcore.healthcheck import (
     HealthCheckManager,
     HealthStatus,
@@ -147,6 +148,23 @@ async def test_an_async_check_is_cancelled_at_its_bound():
     health = await one(check, fail_if_slower_than=0.01).check()
     assert summary(health) == [("check", HealthStatus.ERROR, "not done after 0.01 s")]
     assert ended == [True]
+
+
+async def test_a_check_without_a_bound_has_the_managers():
+    """The mesh gives it the setting `request_timeout`: who asks again and again must not pile up."""
+
+    @health_checks()
+    class Checks:
+        @health_check()
+        async def hang(self, result: HealthCheckManager.Result) -> None:
+            await asyncio.Event().wait()
+
+    @module(provides=[Checks])
+    class Hanging: ...
+
+    async with Mesh(Hanging, settings=Settings(registry="local:", request_timeout=0.01)) as mesh:
+        health = await (await mesh.get(HealthCheckManager)).check()
+    assert summary(health) == [("hang", HealthStatus.ERROR, "not done after 0.01 s")]
 
 
 async def test_a_sync_check_is_reported_at_its_bound_and_not_started_twice():
