@@ -267,7 +267,8 @@ def _one_line(*, debug: bool) -> Generator[None]:
             case MeshError():
                 _fail(str(error), _REMOTE)
             case _:
-                _fail(f"{type(error).__name__}: {error} (meshcore --debug ... shows the traceback)", 1)
+                what = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+                _fail(f"{what} (meshcore --debug ... shows the traceback)", 1)
 
 
 def _fail(text: str, status: int) -> NoReturn:

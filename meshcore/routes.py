@@ -67,6 +67,12 @@ class Routes:
             task.cancel()
         try:
             await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if error is not None and group.exceptions == (
+                error,
+            ):  # not the group's: whoever catches it knows its class
+                raise error from None
+            raise
         finally:
             for route in self.by_component.values():
                 await route.aclose()

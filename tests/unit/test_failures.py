@@ -203,3 +203,20 @@ async def test_a_declared_exception_of_another_version(channel: str, left: str, 
             await (await mesh.get_service(Shop)).fail("x")
     assert caught.value.message.startswith(f"shop.fail raised SoldOut, but its fields do not fit: {why}")
     assert (caught.value.code, len(caught.value.attempts)) == (Code.INTERNAL, 1)
+
+
+async def test_a_start_that_fails_raises_what_the_component_raised() -> None:
+    """As itself, so that it can be caught; a note names the component."""
+
+    @implementation()
+    class Starting(AbstractComponent, ShopComponent):
+        async def startup(self) -> None:
+            raise Failing("the database is away")
+
+    # Elsewhere, or it would own the component of this module as well.
+    bare = type("StartingModule", (), {"__module__": "tests.nowhere"})
+    started = module(provides=[ShopImpl, Starting], components=[LedgerComponent])(bare)
+    with pytest.raises(Failing, match="the database is away") as caught:
+        async with Mesh(started, settings=Settings(registry="local:")):
+            pass
+    assert caught.value.__notes__ == ["in startup() of component 'shop'"]
