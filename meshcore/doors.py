@@ -20,13 +20,37 @@ from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.current import unbounded
 from meshcore.errors import Code, LocalError
 
+_DEEPEST = 32
+"""How many worker threads may wait for each other. What goes deeper is hardly anything but endless recursion."""
+
 
 class _Visit:
-    """A call that is being served in a worker thread, and the calls that it makes from there."""
+    """A call that is being served in a worker thread, and the calls that it makes from there.
 
-    def __init__(self) -> None:
+    Args:
+        above: the call in a worker thread that this one is made for, and that keeps its thread meanwhile.
+
+    Attributes:
+        above: see there.
+        depth: how many there are above.
+        over: whether its thread has come to its end.
+    """
+
+    def __init__(self, above: _Visit | None) -> None:
+        self.above = above
+        self.depth: int = above.depth + 1 if above is not None else 0
+        self.over = False
         self.closed = False
         self.tasks: set[asyncio.Task[Any]] = set()
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call it, in the worker thread. Python 3.11 waits forever for a StopIteration, which no future can carry."""
+        try:
+            return function(*arguments, **keywords)
+        except StopIteration as error:
+            raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error
+        finally:
+            self.over = True
 
     def close(self) -> None:
         """A thread cannot be stopped, but it can be kept from calling on: its caller has left."""
@@ -36,6 +60,9 @@ class _Visit:
 
 
 _visit: ContextVar[_Visit | None] = ContextVar("_visit", default=None)
+
+# The same, also in what is detached: that belongs to no call, but a thread may wait for it all the same.
+_thread: ContextVar[_Visit | None] = ContextVar("_thread", default=None)
 
 
 @contextmanager
@@ -52,33 +79,64 @@ def detached() -> Generator[None]:
 
 
 class Workers:
-    """The threads in which `def` implementations run; their number bounds how many run at once."""
+    """The threads in which `def` implementations run.
+
+    A thread that calls another `def` implementation of this process waits for that one's thread. Out of one bounded set
+    all of them could wait, and none would be left to be waited for. So there is a set for each depth, made when it is
+    needed: a call waits only for calls that are deeper, and the deepest waits for none.
+
+    Args:
+        threads: how many calls run at once, of those that are equally deep.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="meshcore-worker")
+        self._threads = threads
+        self._executors: list[ThreadPoolExecutor] = []
+        self._closed = False
 
     async def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call the function in a worker thread, in a copy of this context.
 
         A cancellation returns at once. The thread runs to its end, but calls that it makes through the mesh fail.
+
+        Raises:
+            LocalError: RESOURCE_EXHAUSTED, too many threads wait for this call.
         """
-        visit = _Visit()
-        token = _visit.set(visit)
+        above = _thread.get()
+        while above is not None and above.over:  # what it has started goes on, but no thread waits for that
+            above = above.above
+        visit = _Visit(above)
+        executor = self._executor(visit.depth)
+        tokens = _visit.set(visit), _thread.set(visit)
         try:
             context = contextvars.copy_context()
         finally:
-            _visit.reset(token)
+            _visit.reset(tokens[0])
+            _thread.reset(tokens[1])
         loop = asyncio.get_running_loop()
         try:
-            run = functools.partial(context.run, _without_stop_iteration, function, *arguments, **keywords)
-            return await loop.run_in_executor(self._executor, run)
+            run = functools.partial(context.run, visit.run, function, *arguments, **keywords)
+            return await loop.run_in_executor(executor, run)
         except asyncio.CancelledError:
             visit.close()
             raise
 
+    def _executor(self, depth: int) -> ThreadPoolExecutor:
+        if depth > _DEEPEST:
+            text = f"{depth} calls of def implementations wait for each other in this process, each in a thread"
+            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
+        if self._closed:
+            raise LocalError(Code.FAILED_PRECONDITION, "the mesh has stopped")
+        while len(self._executors) <= depth:
+            name = f"meshcore-worker-{len(self._executors)}"
+            self._executors.append(ThreadPoolExecutor(self._threads, thread_name_prefix=name))
+        return self._executors[depth]
+
     def close(self) -> None:
         """Give up what has not begun; what runs keeps its thread until it returns."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        for executor in self._executors:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Bridge:
@@ -168,11 +226,3 @@ def _fail(future: Future[Any], error: BaseException) -> None:
 
 def _stopped(call: Call) -> LocalError:
     return LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
-
-
-def _without_stop_iteration(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """Call it. Python 3.11 waits forever for a thread that raises StopIteration, which no future can carry."""
-    try:
-        return function(*arguments, **keywords)
-    except StopIteration as error:
-        raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error

@@ -50,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_concurrency: calls that a server process executes at once; beyond that it refuses them as not processed.
         adaptive_limit: whether a server also refuses calls when latencies and the event loop say that it is overloaded.
         idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key.
-        max_threads: worker threads for implementations that are `def`.
+        max_threads: worker threads for implementations that are `def`; those that such threads wait for have as many
+            again, level by level.
         drain: seconds that calls in progress are granted when a server stops; what then still runs is cancelled.
         zone: where this process runs, free text.
         version: the version of what is served, free text.
