@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from yarl import URL
 
 from channels.direct import Answer
-from channels.http import HTTPChannel
+from channels.http import HTTPChannel, parse_url
 from meshcore.call import Call
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
 from meshcore.declare import channel
@@ -72,7 +72,12 @@ class DispatchMsgpackChannel(DispatchChannel):
 
 @lru_cache(1024)
 def _invoke_url(base: str) -> URL:
-    """Parsing a URL costs as much as encoding the arguments."""
+    """Parsing a URL costs as much as encoding the arguments.
+
+    Raises:
+        CommunicationError: the base is none that can be asked.
+    """
+    parse_url(base)
     return URL(base.rstrip("/") + "/invoke")
 
 

@@ -33,6 +33,28 @@ instance: the call has not left. Two seconds are enough for one packet to be los
 """
 
 _LARGE = 2**20
+_SCHEMES = frozenset({"http", "https"})
+
+
+def parse_url(text: str) -> URL:
+    """The URL of an instance, as whoever announced it wrote it: by hand, perhaps.
+
+    Raises:
+        CommunicationError: UNAVAILABLE and not processed, nobody can be asked under it; so another instance is.
+    """
+    try:
+        url = URL(text)
+        host = url.raw_host or ""
+        host.encode("idna")  # as when its address is looked up, where nobody could tell what was wrong
+    except ValueError as error:
+        raise _unusable(text, str(error)) from error
+    if url.scheme not in _SCHEMES or not host:
+        raise _unusable(text, "it has to begin with http://host or https://host")
+    return url
+
+
+def _unusable(url: str, reason: str) -> CommunicationError:
+    return CommunicationError(Code.UNAVAILABLE, f"the URL {url!r} cannot be asked: {reason}", processed=False)
 
 
 class HTTPChannel(Channel):
@@ -197,7 +219,8 @@ def _communication_error(call: Call, url: URL, error: Exception) -> Communicatio
         | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
         | aiohttp.InvalidURL,
     )
-    text = f"{call.method}: no answer from {url.origin()}: {_reason(error)}"
+    server = url.origin() if url.absolute else url  # a channel of somebody's own may have made it of anything
+    text = f"{call.method}: no answer from {server}: {_reason(error)}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)
 
 

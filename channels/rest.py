@@ -8,7 +8,7 @@ from typing import Any
 from yarl import URL
 
 from channels.direct import Answer
-from channels.http import HTTPChannel
+from channels.http import HTTPChannel, parse_url
 from meshcore.call import Call
 from meshcore.codec import JSON, DecodeError, EncodeError, Limits
 from meshcore.declare import Source, channel
@@ -189,5 +189,9 @@ class _Operation:
 
 @lru_cache(1024)
 def _base(url: str) -> str:
-    """The URL without a slash at its end, quoted: the rest of a request's URL is, so all of it is taken as it is."""
-    return str(URL(url)).rstrip("/")
+    """The URL without a slash at its end, quoted: the rest of a request's URL is, so all of it is taken as it is.
+
+    Raises:
+        CommunicationError: it is none that can be asked.
+    """
+    return str(parse_url(url)).rstrip("/")

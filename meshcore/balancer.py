@@ -68,11 +68,11 @@ class Balance:
             return await channel.invoke(call, endpoint)
         except MeshError as error:
             error.instance = instance
-            outcome, attempt.outcome = outcome_of(error), error.code.value
+            outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
             rest = min(error.retry_after or 0.0, _LONGEST_REST)
             raise
         except BaseException as error:
-            outcome, attempt.outcome = outcome_of(error), type(error).__name__
+            outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
             if outcome is Outcome.IGNORABLE:
                 # Given up because another was faster or the caller left says nothing. Given up at the deadline does:
                 # this instance did not answer in time. So does one that hung: else nobody would ever eject an instance

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from meshcore.call import Call, Handler, ambient_attempt
+from meshcore.interface import Method
 from meshcore.outcome import Outcome, outcome_of
 from meshcore.traffic import Traffic
 
@@ -58,12 +59,12 @@ class Hedge:
 _FINAL = frozenset({Outcome.SUCCEEDED, Outcome.IGNORABLE})
 
 
-def _answered(copy: asyncio.Task[Any]) -> bool:
+def _answered(copy: asyncio.Task[Any], method: Method) -> bool:
     """Whether an instance did its work; an exception that the interface declares is an answer as well."""
     if copy.cancelled():
         return False
     error = copy.exception()
-    return error is None or outcome_of(error) is Outcome.SUCCEEDED
+    return error is None or outcome_of(error, method) is Outcome.SUCCEEDED
 
 
 class _Race:
@@ -136,7 +137,7 @@ class _Race:
 
     def _ended(self, copy: asyncio.Task[Any]) -> None:
         """A copy has ended. If it was answered, the call need not be."""
-        if not _answered(copy) or self._over or self._won is not None:
+        if not _answered(copy, self._call.method) or self._over or self._won is not None:
             return
         self._won = copy
         self._task.cancel()
@@ -148,14 +149,14 @@ class _Race:
             if self._task.uncancel() <= self._cancelling:
                 return won.result()
             raise error  # its caller does not want it any more, either
-        if outcome_of(error) in _FINAL:  # an answer, or its caller left
+        if outcome_of(error, self._call.method) in _FINAL:  # an answer, or its caller left
             raise error
         left = {copy for copy in self._copies if not copy.done()}
         self._over = True  # from here on a copy that ends cancels nobody
         while left:
             done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
             for copy in done:
-                if _answered(copy):
+                if _answered(copy, self._call.method):
                     return copy.result()
         raise error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -44,6 +45,19 @@ class Instance(msgspec.Struct, frozen=True):
             if address.channel == channel:
                 return Endpoint(instance=self.id, url=address.url, zone=self.zone, weight=self.weight)
         return None
+
+
+def url_objection(url: str) -> str:
+    """Why nobody can be reached under a URL, empty if somebody may be. Schemes other than HTTP's need no host."""
+    try:
+        parts = urlsplit(url)
+        without_host = not parts.hostname and parts.scheme in {"", "http", "https"}
+        _ = parts.port  # which is not read before
+    except ValueError as error:
+        return f"{url!r} is no URL: {error}"
+    if without_host or "://" not in url:
+        return f"{url!r} has no scheme and host, as http://host:8000 has"
+    return ""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

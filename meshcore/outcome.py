@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum
 
 from meshcore.errors import Code, LocalError, MeshError
+from meshcore.interface import Method
 
 
 class Outcome(Enum):
@@ -28,14 +28,18 @@ class Outcome(Enum):
 _FAILURES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
-def outcome_of(error: BaseException) -> Outcome:
-    """What an attempt that ended with an error says about its instance."""
+def outcome_of(error: BaseException, method: Method) -> Outcome:
+    """What an attempt at a method that ended with an error says about its instance.
+
+    An exception that is neither the mesh's nor declared is the channel's own, at a loss with what this instance is
+    announced as: taken for an answer it would attract all calls, as no real answer comes as fast.
+    """
     if isinstance(error, MeshError):
         if isinstance(error, LocalError):
             return Outcome.IGNORABLE
         if error.code is Code.RESOURCE_EXHAUSTED:
             return Outcome.REFUSED
         return Outcome.FAILED if error.code in _FAILURES else Outcome.SUCCEEDED
-    if isinstance(error, asyncio.CancelledError):
+    if not isinstance(error, Exception):  # cancelled, mostly
         return Outcome.IGNORABLE
-    return Outcome.SUCCEEDED if isinstance(error, Exception) else Outcome.IGNORABLE
+    return Outcome.SUCCEEDED if isinstance(error, method.raises) else Outcome.FAILED

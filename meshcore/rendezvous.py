@@ -19,7 +19,8 @@ _MASK = 2**64 - 1
 @lru_cache(4096)
 def _hash(text: str) -> int:
     """The same in every process, as `hash` is not."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+    data = text.encode(errors="surrogatepass")  # keys are users' texts, and a file's name may have half a character
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
 def key_of(value: Any) -> int:

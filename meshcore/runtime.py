@@ -27,7 +27,7 @@ from meshcore.doors import Bridge, Workers
 from meshcore.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.healthcheck import HealthCheckManager, HealthChecksMark, health_problems
 from meshcore.injector import Injector
-from meshcore.instances import Instance
+from meshcore.instances import Instance, url_objection
 from meshcore.interface import ComponentDescription
 from meshcore.limit import AdaptiveLimit
 from meshcore.live import LiveValues
@@ -275,7 +275,8 @@ class Runtime:
         """What this process announces if it is reached under the URL: one instance per component.
 
         Raises:
-            ConfigurationError: a component names a channel that nobody knows, or the registry cannot hold it.
+            ConfigurationError: a component names a channel that nobody knows or a URL that is none, or the registry
+                cannot hold it.
         """
         found: list[Instance] = []
         problems: list[str] = []
@@ -283,11 +284,14 @@ class Runtime:
         for hosted, component in self._components:
             name = hosted.component.name
             addresses = tuple(component.get_addresses(base_url))
+            place = f"{hosted.implementation.__qualname__}.get_addresses"
             for address in addresses:
                 try:
                     self.proxies.check_channel(address.channel)
                 except LocalError as error:
-                    problems.append(f"{hosted.implementation.__qualname__}.get_addresses: {error.message}")
+                    problems.append(f"{place}: {error.message}")
+                if reason := url_objection(address.url):
+                    problems.append(f"{place}: channel {address.channel!r} of component {name!r}: {reason}")
             settings = self.settings
             instance = Instance(
                 f"{name}-{self.identity}",

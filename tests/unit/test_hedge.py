@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore import Attempt, Call, Code, CommunicationError, MeshError
@@ -61,10 +62,10 @@ class Fleet:
         result: str = await self.hedge(self.handle, Call(method, deadline=deadline, rules=rules or self._rules))
         return result
 
-    def usually(self, seconds: float) -> None:
+    def usually(self, seconds: float, method: Method = LOOK) -> None:
         """The method has taken so long, often."""
         for _ in range(100):
-            self.traffic.latency(LOOK).observe(seconds)
+            self.traffic.latency(method).observe(seconds)
             self.traffic.hedges(0.01).deposit(self.traffic.clock())
 
 
@@ -264,15 +265,24 @@ def sold_out(seconds: float) -> Answer:
 @virtual
 async def test_a_declared_exception_is_an_answer() -> None:
     """Of a copy it ends the call as a result does; of the first, nobody waits for a copy."""
+    declaring = msgspec.structs.replace(LOOK, raises=(SoldOut,))
     fleet = Fleet(a=answer("a", 8.0), b=sold_out(0.1))
-    fleet.usually(0.01)
+    fleet.usually(0.01, declaring)
     with pytest.raises(SoldOut):
-        await fleet.call()
+        await fleet.call(declaring)
     assert now() < 0.2
     assert fleet.cancelled == ["a"]
     fleet = Fleet(a=sold_out(0.1), b=answer("b", 8.0))
-    fleet.usually(0.01)
+    fleet.usually(0.01, declaring)
     with pytest.raises(SoldOut):
-        await fleet.call()
+        await fleet.call(declaring)
     assert now() < 0.4
     assert fleet.cancelled == ["b"]
+
+
+@virtual
+async def test_any_other_exception_is_a_failure() -> None:
+    """A channel that is at a loss has not answered: a copy may."""
+    fleet = Fleet(a=sold_out(0.05), b=answer("b", 0.1))
+    fleet.usually(0.01)
+    assert await fleet.call() == "b"

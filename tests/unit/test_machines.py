@@ -179,6 +179,13 @@ def test_keys_are_spread_and_hardly_move() -> None:
     assert {winners[key] for key in moved} == {"i3"}
 
 
+@given(st.text(st.characters()))
+def test_any_text_is_a_key(text: str) -> None:
+    """Also one that no UTF-8 has, such as a file's name that was read with half a character."""
+    assert key_of(text) == key_of(text)
+    assert key_of("\udc80") != key_of("\udc81")
+
+
 def test_subsets_are_stable_and_together_use_all() -> None:
     """Each of 50 clients keeps 100 of 300; all are used about equally; one more instance changes little."""
     names = [f"i{number}" for number in range(300)]

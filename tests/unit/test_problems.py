@@ -867,6 +867,28 @@ async def test_a_channel_that_no_component_can_have() -> None:
     assert refused.value.problems == ("GreetingComponentImpl.get_addresses: no channel 'rset'; did you mean 'rest'?",)
 
 
+async def test_a_url_that_nobody_can_ask() -> None:
+    """An application does not come up when `get_addresses` names a URL that is none; other schemes need no host."""
+    source = HEAD + IMPL + HOST.replace(
+        "...",
+        "\n    def get_addresses(self, base_url: str) -> list[ChannelAddress]:\n"
+        '        urls = ["h1:8000", "localhost", "http://h1:99999", "http://", "http://[::1", "unix:///s", base_url]\n'
+        '        return [ChannelAddress("rest", url) for url in urls]',
+    )  # fmt: skip
+    settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
+    with Declared(source + MODULE) as declared, pytest.raises(ConfigurationError) as refused:
+        async with MeshApp(declared.M, settings=settings).lifespan():
+            pass
+    place = "GreetingComponentImpl.get_addresses: channel 'rest' of component 'greeting-component': "
+    assert refused.value.problems == (
+        f"{place}'h1:8000' has no scheme and host, as http://host:8000 has",
+        f"{place}'localhost' has no scheme and host, as http://host:8000 has",
+        f"{place}'http://h1:99999' is no URL: Port out of range 0-65535",
+        f"{place}'http://' has no scheme and host, as http://host:8000 has",
+        f"{place}'http://[::1' is no URL: Invalid IPv6 URL",
+    )
+
+
 # --- All at once ------------------------------------------------------------------------------------------------------
 
 STARTED: list[str] = []

@@ -45,6 +45,7 @@ from meshcore.client import Limit, client_stack
 from meshcore.description import describe_component
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import ComponentDescription
+from meshcore.peers import State
 from meshcore.policy import DEFAULTS, Policy, Rules, resolve
 from meshcore.ports import ComponentRegistry
 from meshcore.route import Route
@@ -267,6 +268,21 @@ async def test_what_would_fail_again_is_not_sent_again(client: Client, failure: 
     with pytest.raises(Exception, match="no"):
         await client.handler()(Call(LOOK))
     assert client.channels["one"].asked == ["a"]
+
+
+async def test_a_channel_at_a_loss_is_a_failing_instance() -> None:
+    """What is neither the mesh's nor declared says that this instance cannot be asked: others get the calls."""
+    async with following(Client(LocalComponentRegistry())) as client:
+        client.rules = Rules(balance="round-robin", max_ejected=0.5)
+        client.route.traffic = Traffic("shop-component", client.rules, time.monotonic, random.Random(1))
+        for name in "ab":
+            await client.announce(name)
+        client.failures["a"] = lambda: ValueError("no")
+        handler = client.handler()
+        answers = await asyncio.gather(*(handler(Call(BUY)) for _ in range(12)), return_exceptions=True)
+        assert [type(each) for each in answers].count(ValueError) == 6
+        assert client.route.traffic.peers["a"].state is State.EJECTED
+        assert [await handler(Call(BUY)) for _ in range(4)] == ["b"] * 4
 
 
 async def test_an_instance_that_was_tried_over_one_channel_is_not_tried_over_another(client: Client) -> None:
