@@ -14,7 +14,7 @@ from yarl import URL
 from channels.direct import Answer, DirectExchange, NotHTTPError, TooLargeError, read_body
 from meshcore.call import Call
 from meshcore.errors import Code, CommunicationError, LocalError
-from meshcore.headers import ATTEMPT, TIMEOUT
+from meshcore.headers import ATTEMPT, TIMEOUT, write_timeout
 from meshcore.ports import Channel
 
 KEEP_ALIVE = 3.0
@@ -103,7 +103,7 @@ class HTTPChannel(Channel):
             text = f"{call.method}: the request is {len(body)} bytes, more than {limit} (setting max_body)"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
         left = call.deadline - time.monotonic()
-        sent = {**call.headers, **headers, TIMEOUT: str(max(1, int(left * 1000)))}
+        sent = {**call.headers, **headers, TIMEOUT: write_timeout(left)}
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
         try:

@@ -18,6 +18,7 @@ RETRY_AFTER = "retry-after"
 """On answers that are errors: whole seconds after which the call may come again (RFC 9110, 10.2.3)."""
 
 _LONGEST_NUMBER = 10
+_LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
 
@@ -62,9 +63,14 @@ class RequestHeaders(Mapping[str, str]):
         return len(self._first)
 
 
+def write_timeout(seconds: float) -> str:
+    """The header for what is left of a caller's time, if that is at most 115 days; else it has this largest number."""
+    return str(max(1, int(min(seconds * 1000, _LARGEST_NUMBER))))
+
+
 def write_retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:
     """The header for so many seconds, rounded up; none for None."""
-    return [] if seconds is None else [(RETRY_AFTER.encode(), b"%d" % ceil(seconds))]
+    return [] if seconds is None else [(RETRY_AFTER.encode(), b"%d" % ceil(min(seconds, _LARGEST_NUMBER)))]
 
 
 def read_retry_after(value: str | None) -> float | None:

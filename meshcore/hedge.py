@@ -25,6 +25,9 @@ _HANGS = 10.0
 _HANGS_AT_LEAST = 0.25
 """A call that takes ten times what nearly all of its method take, and a quarter of a second, probably hangs."""
 
+_LATEST = 86_400.0
+"""Seconds; what takes a day hangs, also if its caller would wait for ever."""
+
 _USUAL = 0.99
 """The share of the calls that tells what is usual, where `max_extra_load` does not say it."""
 
@@ -44,7 +47,7 @@ class Hedge:
         begin = traffic.clock()
         share = rules.max_extra_load
         usual = latency.quantile(1.0 - share if share else _USUAL, begin)
-        late = (call.deadline - begin) / rules.attempts
+        late = min((call.deadline - begin) / rules.attempts, _LATEST)
         if usual is not None:
             late = min(late, max(_HANGS_AT_LEAST, _HANGS * usual))
         soon = None

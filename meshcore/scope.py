@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from meshcore.errors import Code, CommunicationError
 
+_NEVER = 1e10
+"""No machine runs for 300 years; and no timer does, in which uvloop counts milliseconds."""
+
 
 class Stop(Enum):
     """Why a call's work was stopped from outside; the code that its caller gets."""
@@ -50,14 +53,14 @@ class CallScope:
             raise Stopped(self._reason)
         self._task = task
         self._cancelling = task.cancelling()
-        if self._deadline != inf:
-            self._arm(self._deadline)
+        self._arm(self._deadline)
         return self
 
     def _arm(self, deadline: float) -> None:
         """See to it that the scope is stopped at that time."""
         assert self._task is not None  # noqa: S101 - it is entered
-        self._timer = self._task.get_loop().call_at(deadline, self.stop, Stop.DEADLINE)
+        if deadline < _NEVER:
+            self._timer = self._task.get_loop().call_at(deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work; the first reason counts. What has not begun will not begin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.body import BodyError, ClientLeft, read_body
-from meshcore.headers import RequestHeaders
+from meshcore.headers import RequestHeaders, read_retry_after, write_retry_after, write_timeout
 
 
 class Told:
@@ -67,3 +68,18 @@ async def test_a_client_that_leaves_before_the_end():
 def test_the_length_that_headers_tell(headers, length):
     """Chunks count themselves, whatever else is said."""
     assert RequestHeaders(headers).content_length == length
+
+
+@given(st.floats(0, exclude_min=True, allow_infinity=True))
+def test_what_is_left_of_a_caller_s_time_arrives(seconds: float) -> None:
+    """However long it is: a number that is too long to be read would look like a caller of another wire."""
+    headers = RequestHeaders([(b"mesh-timeout-ms", write_timeout(seconds).encode())])
+    assert headers.seconds is not None
+    assert headers.seconds == pytest.approx(min(max(seconds, 0.001), 9_999_999.999), abs=0.001)
+
+
+@given(st.floats(0, allow_infinity=True))
+def test_how_long_to_wait_arrives(seconds: float) -> None:
+    """The same, in whole seconds and rounded up."""
+    ((_, value),) = write_retry_after(seconds)
+    assert read_retry_after(value.decode()) == min(ceil(min(seconds, 1e10)), 9_999_999_999)

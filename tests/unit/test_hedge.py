@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -286,3 +287,11 @@ async def test_any_other_exception_is_a_failure() -> None:
     fleet = Fleet(a=sold_out(0.05), b=answer("b", 0.1))
     fleet.usually(0.01)
     assert await fleet.call() == "b"
+
+
+@virtual
+async def test_a_caller_that_would_wait_for_ever() -> None:
+    """What takes a day hangs all the same."""
+    fleet = Fleet(a=answer("a", 10 * 86_400.0), b=answer("b", 0.1))
+    assert await fleet.call(seconds=math.inf) == "b"
+    assert 86_400 < now() < 86_401

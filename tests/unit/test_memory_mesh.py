@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import yarl
 
@@ -164,6 +166,25 @@ async def test_the_deadline_of_the_caller_reaches_the_server() -> None:
         with pytest.raises(MeshError) as late:
             await with_policy(wares, Policy(timeout=0.05)).wait(30.0)
         assert late.value.code is Code.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_caller_that_would_wait_for_ever(channel: str, *, fast: bool) -> None:
+    """Its calls are calls as any other: results come, and declared exceptions; also if a server grants as much."""
+
+    async def main() -> None:
+        settings = msgspec.structs.replace(PLAIN, timeout=math.inf, request_timeout=math.inf, resilience=True)
+        async with memory_mesh(WaresModule, channel=channel, settings=settings) as mesh:
+            patient = await mesh.get_service(Wares)
+            for wares in (patient, *(with_policy(patient, Policy(timeout=each)) for each in (1.1e7, 1e12, 1e300))):
+                assert await wares.look("apple") == 5
+                with pytest.raises(SoldOut):
+                    await wares.look("unicorn")
+
+    factory = pytest.importorskip("uvloop").new_event_loop if fast else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
 
 
 async def test_a_caller_that_leaves_is_noticed() -> None:
