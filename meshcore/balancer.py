@@ -47,6 +47,8 @@ class Balance:
         for but in passes:
             for name in (self._wanted,) if self._wanted else route.candidates(self._preferred()):
                 channel = route.channels.get(name) or await route.open_channel(name)
+                if name in route.broken:
+                    continue
                 now = route.traffic.clock()
                 endpoint = route.to_probe(name, call, now) if avoided else None
                 endpoint = endpoint or channel.selector.select(call, but, now)
@@ -59,8 +61,8 @@ class Balance:
         selector, instance = channel.selector, endpoint.instance
         attempt = Attempt(instance, name, begin)
         call.trail.append(attempt)
+        selector.begin(endpoint)  # before the count, and its end after that: it may be somebody's own, and raise
         probe = traffic.peers.begin(instance)
-        selector.begin(endpoint)
         outcome = Outcome.SUCCEEDED
         rest = 0.0
         attempt.outcome = "ok"
@@ -86,5 +88,5 @@ class Balance:
         finally:
             end = traffic.clock()
             attempt.seconds = end - begin
-            selector.end(endpoint, outcome, max(attempt.seconds, rest), end)
             traffic.end(instance, outcome, end, probe=probe)
+            selector.end(endpoint, outcome, max(attempt.seconds, rest), end)

@@ -34,6 +34,7 @@ class Route:
         sighting: what the registry reported last.
         instances: the ones in use; last known good, if the registry cannot tell.
         channels: those that were made so far, by name.
+        broken: why the URL selector of a channel did not take over the instances as they are now, by name.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Route:
         self.instances: tuple[Instance, ...] = ()
         self._offered: tuple[str, ...] = ()
         self.channels: dict[str, Channel] = {}
+        self.broken: dict[str, str] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._making = asyncio.Lock()
         self._closed = False
@@ -73,7 +75,7 @@ class Route:
             await asyncio.sleep(1.0)
 
     def see(self, sighting: Sighting) -> None:
-        """Take over what the registry reports."""
+        """Take over what the registry reports. Raises nothing: who follows it would end the whole mesh by that."""
         match sighting:
             case Bound(instances):
                 self.instances = instances
@@ -118,7 +120,15 @@ class Route:
         endpoints = (instance.endpoint(name) for instance in self.instances)
         found = tuple(endpoint for endpoint in endpoints if endpoint is not None)
         self._endpoints[name] = {endpoint.instance: endpoint for endpoint in found}
-        channel.selector.update(found, self.traffic.clock())
+        selector = channel.selector
+        try:
+            selector.update(found, self.traffic.clock())
+        except Exception as error:  # somebody's own selector: its channel cannot be used until it takes over others
+            component = self.component.name
+            log.exception("channel %r: %s did not take over the instances of %s", name, type(selector), component)
+            self.broken[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"
+        else:
+            self.broken.pop(name, None)
 
     def to_probe(self, channel: str, call: Call, now: float) -> Endpoint | None:
         """The endpoint of an ejected instance that it is time to try again, if this call is the one to do it."""
@@ -160,6 +170,9 @@ class Route:
                 missing = wanted not in offered if wanted else not self._offered
                 but = f", but not{over or ' over a channel that is known here'}" if missing else ""
                 text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
+                for channel in (wanted,) if wanted else self._offered:
+                    if channel in self.broken:
+                        text += f"; channel {channel!r} cannot choose one: {self.broken[channel]}"
             case Failed(cause):
                 text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
             case _:

@@ -101,7 +101,7 @@ def explain(route: Route, method: Method, resolved: Resolved, wanted: str, prefe
         _rules(resolved),
         traffic.retries.available(now),
         standings,
-        "" if name else route.unavailable(wanted).message,
+        "" if name and name not in route.broken else route.unavailable(wanted).message,
     )
 
 
@@ -130,7 +130,7 @@ def _standing(route: Route, instance: Instance, name: str, channel: Channel | No
         left = peer.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call that can be repeated"
     latency = load = None
-    selector = channel.selector if channel is not None else None
+    selector = channel.selector if channel is not None and name not in route.broken else None
     if isinstance(selector, PolicyURLSelector):
         selector = selector.least_loaded
     if isinstance(selector, LeastLoadedURLSelector):

@@ -26,6 +26,7 @@ from meshcore import (
     Component,
     Endpoint,
     Failed,
+    FirstURLSelector,
     Handler,
     Instance,
     LocalError,
@@ -45,6 +46,7 @@ from meshcore.client import Limit, client_stack
 from meshcore.description import describe_component
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import ComponentDescription
+from meshcore.outcome import Outcome
 from meshcore.peers import State
 from meshcore.policy import DEFAULTS, Policy, Rules, resolve
 from meshcore.ports import ComponentRegistry
@@ -492,6 +494,86 @@ async def test_a_watch_that_breaks_is_a_failed_sighting(scripted: Client, caplog
     assert "watching shop-component failed" in caplog.text
     await scripted.registry.say(scripted, Bound((A,)))
     assert await scripted.handler()(Call(BUY)) == "a"
+
+
+class Picky(FirstURLSelector):
+    """Does not know what to do with as many endpoints as the test says."""
+
+    def __init__(self, *wrong: int) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
+        """Take them over or fail."""
+        if len(endpoints) in self.wrong:
+            raise ZeroDivisionError("a mistake")
+        super().update(endpoints, now)
+
+
+B = Instance("b", "shop-component", (ChannelAddress("one", "http://b"), ChannelAddress("two", "http://b")))
+
+
+async def test_a_selector_that_fails(scripted: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Its channel is not used, with a code and a reason, until it takes over what is there; all else goes on."""
+    await scripted.registry.say(scripted, Bound((A, B)))
+    assert await scripted.handler("two")(Call(BUY)) == "b"
+    assert await scripted.handler("one")(Call(BUY)) == "a"
+    scripted.channels["one"].select(Picky(0, 2))
+    await scripted.registry.say(scripted, Absent())
+    assert "did not take over the instances of shop-component" in caplog.text
+    with pytest.raises(CommunicationError, match="offered by nobody over channel 'one', says Script"):
+        await scripted.handler("one")(Call(BUY))
+    await scripted.registry.say(scripted, Bound((A, B)))
+    with pytest.raises(CommunicationError) as broken:
+        await scripted.handler("one")(Call(BUY))
+    text = (
+        "component 'shop-component' is offered; its instances offer: one, two; "
+        "channel 'one' cannot choose one: Picky.update raised ZeroDivisionError: a mistake"
+    )
+    assert (broken.value.message, broken.value.code, broken.value.processed) == (text, Code.UNAVAILABLE, False)
+    assert explain(scripted.route, BUY, resolve([]), "one", "").problem == text
+    assert await scripted.handler()(Call(BUY)) == "b"
+    await scripted.registry.say(scripted, Bound((A,)))
+    assert await scripted.handler("one")(Call(BUY)) == "a"
+
+
+async def test_a_selector_that_fails_from_the_start(scripted: Client) -> None:
+    """The channel is made once, and used as soon as it can be."""
+    made = scripted.make
+
+    async def make(name: str, of: ComponentDescription) -> Channel:
+        channel = await made(name, of)
+        channel.select(Picky(1))
+        return channel
+
+    scripted.route._make = make
+    await scripted.registry.say(scripted, Bound((A,)))
+    for _ in range(2):
+        with pytest.raises(CommunicationError, match="a mistake"):
+            await scripted.handler()(Call(BUY))
+    await scripted.registry.say(scripted, Bound((A, B)))
+    assert await scripted.handler("one")(Call(BUY)) == "a"
+
+
+async def test_a_selector_that_fails_at_a_call(client: Client) -> None:
+    """Whether at its begin or at its end, no instance is taken for one that has a call in hand."""
+
+    class Clumsy(FirstURLSelector):
+        def begin(self, endpoint: Endpoint) -> None:
+            raise ZeroDivisionError("begin")
+
+    class Forgetful(FirstURLSelector):
+        def end(self, endpoint: Endpoint, outcome: Outcome, seconds: float, now: float) -> None:
+            raise ZeroDivisionError("end")
+
+    handler = client.handler()
+    await handler(Call(BUY))
+    for selector in (Clumsy(), Forgetful()):
+        client.channels["one"].select(selector)
+        client.route.see(client.route.sighting)
+        with pytest.raises(ZeroDivisionError):
+            await handler(Call(BUY))
+    assert [client.route.traffic.peers[name].pending for name in "abc"] == [0, 0, 0]
 
 
 # --- The end ----------------------------------------------------------------------------------------------------------
