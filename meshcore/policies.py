@@ -109,5 +109,7 @@ def merged(first: Policy | None, second: Policy) -> Policy:
     if second.shared:
         text = f"{', '.join(second.shared)}: shared by all calls to a component, so no single call can set it"
         raise LocalError(Code.INVALID_ARGUMENT, f"policy: {text}")
-    values = {name: getattr(policy, name) for policy in (first, second) if policy for name in policy.given}
+    if first is None:
+        return second
+    values = {name: getattr(policy, name) for policy in (first, second) for name in policy.given}
     return Policy(**values)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -24,6 +26,9 @@ from meshcore.suggest import did_you_mean
 
 _Key: TypeAlias = tuple[type, str, Policy | None]
 """Interface, channel, and what a caller says of the numbers."""
+
+_RECENT = 256
+"""Proxies with a policy that are kept though nobody may have them: so many of 3 KB, and the next is 100 us of work."""
 
 LOCAL = "local"
 """The name of the channel that is no channel: the implementation itself."""
@@ -64,7 +69,10 @@ class Proxies:
         self._known = known
         self._policies = policies
         self._classes: dict[type, ProxyClass] = {}
-        self._proxies: dict[_Key, Any] = {}
+        self._proxies: dict[tuple[type, str], Any] = {}
+        # Those with a policy are not kept for ever: what is left of a caller's time is another number each time.
+        self._variants: WeakValueDictionary[_Key, Any] = WeakValueDictionary()
+        self._variant = lru_cache(_RECENT)(self._living_variant)
         self._build: Callable[[type, str, Policy | None], Handler] | None = None
         self.preferred = ""
 
@@ -92,24 +100,31 @@ class Proxies:
         if not self.is_service(kind):
             name = getattr(kind, "__qualname__", repr(kind))
             raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
-        return self._proxy(kind, self._wanted(kind, preferred_channel), None)
-
-    def _proxy(self, kind: type, wanted: str, policy: Policy | None) -> Any:
-        found = self._proxies.get((kind, wanted, policy))
+        wanted = self._wanted(kind, preferred_channel)
+        found = self._proxies.get((kind, wanted))
         if found is None:
             self._check(kind, wanted)
-            cls = self._classes.get(kind)
-            if cls is None:
-                cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
-            handler = self._build(kind, wanted, policy) if self._build else _starting
-            target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
-            target += f" with {policy}" if policy else ""
-
-            def variant(other: Policy) -> Any:
-                return self._proxy(kind, wanted, merged(policy, other))
-
-            found = self._proxies[kind, wanted, policy] = cls.make(handler, self._bridge, target, variant)
+            found = self._proxies[kind, wanted] = self._make(kind, wanted, None)
         return found
+
+    def _living_variant(self, kind: type, wanted: str, policy: Policy) -> Any:
+        found = self._variants.get((kind, wanted, policy))
+        if found is None:
+            found = self._variants[kind, wanted, policy] = self._make(kind, wanted, policy)
+        return found
+
+    def _make(self, kind: type, wanted: str, policy: Policy | None) -> Any:
+        cls = self._classes.get(kind)
+        if cls is None:
+            cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
+        handler = self._build(kind, wanted, policy) if self._build else _starting
+        target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
+        target += f" with {policy}" if policy else ""
+
+        def variant(other: Policy) -> Any:
+            return self._variant(kind, wanted, merged(policy, other))
+
+        return cls.make(handler, self._bridge, target, variant)
 
     def _wanted(self, interface: type, preferred_channel: str) -> str:
         return LOCAL if interface in self._local and not preferred_channel else preferred_channel
@@ -154,14 +169,18 @@ class Proxies:
             )
 
         self._build = build
-        for (interface, wanted, policy), proxy in self._proxies.items():
-            proxy._mesh_handler = build(interface, wanted, policy)  # noqa: SLF001 - a proxy's class is generated here
+        for (interface, wanted), proxy in self._proxies.items():
+            proxy._mesh_handler = build(interface, wanted, None)  # noqa: SLF001 - a proxy's class is generated here
+        for (interface, wanted, policy), proxy in self._variants.items():
+            proxy._mesh_handler = build(interface, wanted, policy)  # noqa: SLF001
 
     def close(self) -> None:
         """From here on every call fails, at once and with the reason."""
         self._build = lambda interface, wanted, policy: _stopped  # noqa: ARG005
-        for proxy in self._proxies.values():
-            proxy._mesh_handler = _stopped  # noqa: SLF001
+        living = (found() for found in self._variants.valuerefs())  # a copy: threads may make another one meanwhile
+        for proxy in (*self._proxies.values(), *living):
+            if proxy is not None:
+                proxy._mesh_handler = _stopped  # noqa: SLF001
 
 
 async def _starting(call: Call) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Collection
+from functools import lru_cache, partial
 
 from meshcore.budget import Budget
 from meshcore.interface import Method
@@ -17,6 +18,10 @@ log = logging.getLogger("meshcore.traffic")
 
 _HEDGE_RESERVE = 1.0
 """Hedges per second beyond `max_extra_load`: a caller of few calls would never save up for one."""
+
+
+_SHARES = 64
+"""Shares that have a budget at the same time: policies are few, unless each call's is another."""
 
 
 class Traffic:
@@ -37,7 +42,7 @@ class Traffic:
         self.peers = Peers(rules, rng)
         self.retries = Budget(rules.retry_ratio, rules.retry_reserve)
         self._component = component
-        self._hedges: dict[float, Budget] = {}
+        self._budget = lru_cache(_SHARES)(partial(Budget, reserve=_HEDGE_RESERVE))
         self._latencies: dict[Method, Latency] = {}
 
     def latency(self, method: Method) -> Latency:
@@ -49,10 +54,7 @@ class Traffic:
 
     def hedges(self, share: float) -> Budget:
         """The budget of hedges that come at the time that `max_extra_load` gives."""
-        budget = self._hedges.get(share)
-        if budget is None:
-            budget = self._hedges[share] = Budget(share, _HEDGE_RESERVE)
-        return budget
+        return self._budget(share)
 
     def update(self, instances: Collection[str]) -> None:
         """Take over who is there."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+import weakref
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from meshcore import (
 from meshcore.description import describe_component
 from meshcore.policies import Policies
 from meshcore.policy import DEFAULTS, Rules
+from meshcore.traffic import Traffic
 
 
 @service()
@@ -207,6 +211,33 @@ async def test_a_service_with_a_policy() -> None:
             with_policy(shop, Policy(retry_ratio=0.5))
     with pytest.raises(LocalError, match="ShopImpl is no proxy of a service"):
         with_policy(ShopImpl(), Policy(timeout=0.2))
+
+
+async def test_policies_that_are_different_each_time() -> None:
+    """A proxy that nobody has any more goes, one that somebody has is the same as long as it lives, and stops."""
+    async with Mesh(ShopModule, settings=load_settings({"registry": "local:"}, environ={})) as mesh:
+        shop = await mesh.get_service(Shop)
+        kept = with_policy(shop, Policy(timeout=1.0))
+        others: list[weakref.ref[Shop]] = []
+        for number in range(1000):
+            other = with_policy(shop, Policy(timeout=2.0 + number))
+            assert await other.look("you") == "you"
+            others.append(weakref.ref(other))
+        assert sum(each() is not None for each in others) == 256
+        assert with_policy(shop, Policy(timeout=1.0)) is kept
+    with pytest.raises(LocalError, match="the mesh has stopped"):
+        await kept.look("you")
+
+
+def test_budgets_of_hedges_are_few() -> None:
+    """That of a share that is used stays the same, that of another each time is forgotten."""
+    traffic = Traffic("shop", DEFAULTS, time.monotonic, random.Random(1))
+    used = traffic.hedges(0.5)
+    other = weakref.ref(traffic.hedges(0.4))
+    for number in range(1000):
+        traffic.hedges(number / 10_000)
+        assert traffic.hedges(0.5) is used
+    assert other() is None
 
 
 async def test_a_deadline_of_a_local_call() -> None:
