@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
+
+import msgspec
 
 from meshcore.attempt import Attempt
 from meshcore.call import Call, Handler, Interceptor, ambient_deadline, compose
@@ -104,8 +107,7 @@ class Deadline:
         now = self._clock()
         deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
         if deadline <= now:  # the call that this is made for has no time left: it must cost nothing any more
-            text = f"{call.method} was not sent: its caller's deadline had passed"
-            raise CommunicationError(Code.DEADLINE_EXCEEDED, text, retryable=False, processed=False)
+            raise _too_late(call)
         trail: list[Attempt] = []
         headers = call.headers
         if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers:
@@ -120,6 +122,46 @@ class Deadline:
         except MeshError as error:
             _told(error, trail)
             raise
+
+
+class LocalDeadline:
+    """Bounds calls within the process whose timeout somebody has set; what they call has no more time than they have.
+
+    Args:
+        rules: by method.
+        clock: monotonic seconds, the event loop's.
+    """
+
+    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
+        self._rules = rules
+        self._clock = clock
+
+    async def __call__(self, handler: Handler, call: Call) -> Any:
+        """Run the call within its deadline.
+
+        Raises:
+            CommunicationError: DEADLINE_EXCEEDED.
+        """
+        rules = self._rules[call.method]
+        if rules.timeout == inf:
+            return await handler(call)
+        now = self._clock()
+        deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
+        if deadline <= now:
+            raise _too_late(call)
+        token = ambient_deadline.set(deadline)  # as a server does around what it runs
+        try:
+            with CallScope(deadline):
+                return await handler(msgspec.structs.replace(call, deadline=deadline, rules=rules))
+        except Stopped as stopped:
+            raise deadline_exceeded(str(call.method), deadline - now) from stopped
+        finally:
+            ambient_deadline.reset(token)
+
+
+def _too_late(call: Call) -> CommunicationError:
+    text = f"{call.method} was not sent: its caller's deadline had passed"
+    return CommunicationError(Code.DEADLINE_EXCEEDED, text, retryable=False, processed=False)
 
 
 def _told(error: MeshError, trail: Sequence[Attempt]) -> MeshError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from meshcore.errors import Code, LocalError
 from meshcore.interface import ComponentDescription, Method, ServiceDescription
@@ -12,12 +13,15 @@ from meshcore.suggest import closest, did_you_mean
 
 Layer = tuple[str, Policy | None]
 
+_UNBOUND: Layer = ("none for calls in this process", Policy(timeout=inf))
+
 
 class Policies:
     """Merges defaults, what interfaces say, settings and what a caller says; what comes later wins.
 
     The setting `timeout` is a default of one's own: the interface, which knows its methods, overrules it. A table of
-    the setting `policies` names what it is about, and overrules the interface.
+    the setting `policies` names what it is about, and overrules the interface. `resilience = false` is for who wants to
+    see each call as it is, so it overrules all, but of timeouts it says nothing.
 
     Attributes:
         resilient: whether what failed or is slow is repeated at all.
@@ -30,37 +34,57 @@ class Policies:
         self._defaults: list[Layer] = []
         if source != "default":
             self._defaults.append((f"setting timeout ({source})", Policy(timeout=settings.timeout)))
-        if not settings.resilience:
-            self._defaults.append(("setting resilience", OFF))
+        self._off: list[Layer] = [] if settings.resilience else [("setting resilience", OFF)]
 
     def of_component(self, component: ComponentDescription) -> Resolved:
         """The rules that all calls to a component share."""
-        return resolve(
-            [*self._defaults, (f"component {component.name}", component.policy), self._named(component.name)]
-        )
+        own: Layer = (f"component {component.name}", component.policy)
+        return resolve([*self._defaults, own, self._named(component.name), *self._off])
 
     def of_method(
         self, component: ComponentDescription, service: ServiceDescription, method: Method, caller: Policy | None = None
     ) -> Resolved:
         """The rules of one method's calls."""
-        return resolve(
-            [
-                *self._defaults,
-                (f"component {component.name}", component.policy),
-                (f"interface {service.name}", service.policy),
-                (f"method {method}", method.policy),
-                self._named(component.name),
-                self._named(service.name),
-                self._named(str(method)),
-                ("call", caller),
-            ]
-        )
+        return resolve([*self._defaults, *self._said(component, service, method), ("call", caller), *self._off])
+
+    def of_local_method(
+        self,
+        component: ComponentDescription | None,
+        service: ServiceDescription,
+        method: Method,
+        caller: Policy | None = None,
+    ) -> Resolved:
+        """The same within the process, where only the timeout counts, and only one that somebody set for these calls.
+
+        The defaults are for what may hang elsewhere: here a timer for each call would cost more than the call. A method
+        that is shielded would be cancelled at its end, as no server stands between it and its caller.
+        """
+        said = [] if method.shielded else self._said(component, service, method)
+        return resolve([_UNBOUND, *said, ("call", caller)])
 
     def rules(
         self, component: ComponentDescription, service: ServiceDescription, caller: Policy | None = None
     ) -> Mapping[Method, Rules]:
         """The rules of all methods of a service."""
         return {method: self.of_method(component, service, method, caller).rules for method in service.methods}
+
+    def local_rules(
+        self, component: ComponentDescription | None, service: ServiceDescription, caller: Policy | None = None
+    ) -> Mapping[Method, Rules]:
+        """The same within the process."""
+        return {method: self.of_local_method(component, service, method, caller).rules for method in service.methods}
+
+    def _said(self, component: ComponentDescription | None, service: ServiceDescription, method: Method) -> list[Layer]:
+        """What is said of a method by name, wherever it is; without a component if several offer it."""
+        by_component = [(f"component {component.name}", component.policy)] if component else []
+        return [
+            *by_component,
+            (f"interface {service.name}", service.policy),
+            (f"method {method}", method.policy),
+            *([self._named(component.name)] if component else []),
+            self._named(service.name),
+            self._named(str(method)),
+        ]
 
     def doubts(self, components: Iterable[ComponentDescription]) -> list[str]:
         """Names in the setting `policies` that nobody has here, but nearly. Other processes may share the settings."""

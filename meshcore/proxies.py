@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -13,7 +14,7 @@ import msgspec
 from meshcore.balancer import Balance
 from meshcore.call import Call, Handler, Interceptor, compose
 from meshcore.catalog import Catalog
-from meshcore.client import Deadline, Limit, client_stack
+from meshcore.client import Limit, LocalDeadline, client_stack
 from meshcore.declare import ServiceMark
 from meshcore.errors import Code, ConfigurationError, LocalError
 from meshcore.interface import ComponentDescription
@@ -138,6 +139,13 @@ class Proxies:
             text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
             raise LocalError(Code.UNAVAILABLE, text)
 
+    def _component_of_local(self, interface: type) -> ComponentDescription | None:
+        """Whose word governs calls within the process, None if nobody's: an override may take the place of anything."""
+        try:
+            return self._catalog.component_of(interface)
+        except ConfigurationError:
+            return None
+
     def check_channel(self, name: str) -> None:
         """See that a channel has that name; the empty name stands for any.
 
@@ -152,17 +160,18 @@ class Proxies:
         local = compose(served, *interceptors.client)
 
         def build(interface: type, wanted: str, policy: Policy | None) -> Handler:
-            if wanted == LOCAL and policy is None:
-                return local  # a timer for each call would cost more than the call; who wants one says so
-            component = self._catalog.component_of(interface)
-            rules = self._policies.rules(component, self._catalog.service(interface), policy)
+            service = self._catalog.service(interface)
             if wanted == LOCAL:
-                return compose(local, Deadline(rules, time.monotonic))
+                rules = self._policies.local_rules(self._component_of_local(interface), service, policy)
+                if all(each.timeout == inf for each in rules.values()):
+                    return local
+                return compose(local, LocalDeadline(rules, time.monotonic))
+            component = self._catalog.component_of(interface)
             route = self._route(component)
             return client_stack(
                 Balance(route, wanted, lambda: self.preferred),
                 route.traffic,
-                rules=rules,
+                rules=self._policies.rules(component, service, policy),
                 interceptors=interceptors.client,
                 limit=limit,
                 resilient=self._policies.resilient,

@@ -265,9 +265,9 @@ class Runtime:
             hint = did_you_mean(name, [method.name for method in service.methods])
             raise LocalError(Code.INVALID_ARGUMENT, f"{service.name} has no method {name!r}{hint}")
         component = self.catalog.component_of(interface)
-        resolved = self.policies.of_method(component, service, method)
         if self.is_local(interface) and wanted in {"", LOCAL}:
-            return explain_local(component.name, method, resolved)
+            return explain_local(component.name, method, self.policies.of_local_method(component, service, method))
+        resolved = self.policies.of_method(component, service, method)
         found = explain(self.routes.to(component), method, resolved, wanted, self.proxies.preferred)
         return msgspec.structs.replace(found, contract=self.routes.remarks(component, method))
 

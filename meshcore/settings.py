@@ -38,9 +38,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         verify_advertise: whether a server asks its advertised URL after the start, and logs if another process answers.
         preferred_channel: over which channel services are called if nobody says otherwise. Empty: the first that the
             instance offers and this process knows.
-        timeout: seconds that a call may take if the caller gives no deadline and no policy says otherwise; `inf` for
-            no bound.
-        resilience: whether failed and slow calls are repeated, and failing instances ejected.
+        timeout: seconds that a call to another process may take if the caller gives no deadline and no policy says
+            otherwise; `inf` for no bound.
+        resilience: whether failed and slow calls are repeated, and failing instances ejected. If not, no policy can
+            say otherwise.
         policies: by the name of a component, of a service, or of a method as `service.method`: the numbers that govern
             calls to it. They take precedence over what the interface says.
         max_calls: calls to other processes that may be under way at once; beyond that they are refused.

@@ -46,7 +46,7 @@ class Explanation(msgspec.Struct, frozen=True):
         component: who offers it.
         channel: over which channel; "local" for the implementation in this process, empty if there is none.
         choice: how an instance is picked, in words.
-        rules: by name, the number and who set it.
+        rules: by name, the number and who set it; those that count.
         retries: how many retries the budget of the component grants now.
         instances: all that can be reached over the channel, by id.
         problem: why nobody can be asked, empty if somebody can.
@@ -73,8 +73,9 @@ _CHOICES = {
 
 
 def explain_local(component: str, method: Method, resolved: Resolved) -> Explanation:
-    """The explanation of a call that does not leave this process."""
-    return Explanation(str(method), component, "local", "the implementation is in this process", _rules(resolved))
+    """The explanation of a call that does not leave this process: of all rules only its timeout counts."""
+    rules = {"timeout": _rules(resolved)["timeout"]}
+    return Explanation(str(method), component, "local", "the implementation is in this process", rules)
 
 
 def explain(route: Route, method: Method, resolved: Resolved, wanted: str, preferred: str) -> Explanation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 import time
 import weakref
@@ -31,8 +33,10 @@ from meshcore import (
     load_settings,
     module,
     service,
+    shielded,
     with_policy,
 )
+from meshcore.call import ambient_deadline
 from meshcore.description import describe_component
 from meshcore.policies import Policies
 from meshcore.policy import DEFAULTS, Rules
@@ -100,11 +104,20 @@ def test_the_setting_timeout_is_a_default_of_ones_own() -> None:
 
 
 def test_resilience_off() -> None:
-    """One setting leaves deadlines and fairness."""
-    policies = Policies(load_settings({"resilience": False}, environ={}))
-    rules = policies.of_method(SHOP, SHOP.services[0], LOOK).rules
+    """One setting leaves deadlines and fairness, whatever interfaces, tables and callers say."""
+    said = Policy(balance="first", attempts=7, max_ejected=0.3, timeout=30.0, retry_ratio=0.5)
+    settings = load_settings({"resilience": False, "policies": {"shop-component": said}}, environ={})
+    policies = Policies(settings)
     assert not policies.resilient
-    assert (rules.max_extra_load, rules.max_ejected, rules.balance) == (0.0, 0.0, "round-robin")
+    caller = Policy(balance="random", attempts=9, max_extra_load=0.5)
+    resolved = policies.of_method(SHOP, SHOP.services[0], LOOK, caller)
+    for rules in (resolved.rules, policies.of_component(SHOP).rules):
+        assert (rules.max_extra_load, rules.max_ejected, rules.balance) == (0.0, 0.0, "round-robin")
+        assert (rules.attempts, rules.retry_ratio, rules.timeout) == (1, 0.0, 30.0)
+    assert (resolved.sources["attempts"], resolved.sources["timeout"]) == (
+        "setting resilience",
+        "setting policies.shop-component",
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,3 +271,95 @@ async def test_a_deadline_of_a_local_call() -> None:
         with pytest.raises(CommunicationError) as late:
             await shop.look("you")
     assert late.value.code is Code.DEADLINE_EXCEEDED
+
+
+@service()
+class Ledger(Service):
+    @abstractmethod
+    @Policy(timeout=0.05)
+    async def quick(self, seconds: float) -> float: ...
+
+    @abstractmethod
+    async def plain(self, seconds: float) -> float: ...
+
+    @abstractmethod
+    @shielded
+    async def careful(self, seconds: float) -> float: ...
+
+
+@service()
+class Archive(Service):
+    @abstractmethod
+    async def left(self) -> float: ...
+
+
+@component(services=[Ledger, Archive])
+class LedgerComponent(Component): ...
+
+
+@implementation()
+class LedgerImpl(Ledger):
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+
+    async def quick(self, seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return await self.archive.left()
+
+    async def plain(self, seconds: float) -> float:
+        return await self.quick(seconds)
+
+    async def careful(self, seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return ambient_deadline.get()
+
+
+@implementation()
+class ArchiveImpl(Archive):
+    async def left(self) -> float:
+        return ambient_deadline.get() - time.monotonic()
+
+
+@implementation()
+class LedgerComponentImpl(AbstractComponent, LedgerComponent): ...
+
+
+@module(provides=[LedgerImpl, ArchiveImpl, LedgerComponentImpl])
+class LedgerModule: ...
+
+
+async def test_timeouts_of_calls_within_the_process() -> None:
+    """Those that somebody has set for these calls count, and `why` tells which; the default and the setting do not."""
+    settings = load_settings({"registry": "local:", "timeout": 0.05}, environ={})
+    async with Mesh(LedgerModule, settings=settings) as mesh:
+        ledger = await mesh.get_service(Ledger)
+        with pytest.raises(CommunicationError, match="quick was not answered within"):
+            await ledger.quick(5.0)
+        assert dict(mesh.why(Ledger, "quick").rules) == {"timeout": (0.05, "method ledger.quick")}
+        assert await ledger.plain(0.1) == math.inf
+        unbound = {"timeout": (math.inf, "none for calls in this process")}
+        assert dict(mesh.why(Ledger, "plain").rules) == dict(mesh.why(Archive, "left").rules) == unbound
+        assert await with_policy(ledger, Policy(attempts=3)).plain(0.1) == math.inf
+    for name in ("ledger", "ledger-component", "ledger.plain"):
+        policies = {name: Policy(timeout=0.05)}
+        async with Mesh(LedgerModule, settings=msgspec.structs.replace(settings, policies=policies)) as mesh:
+            ledger = await mesh.get_service(Ledger)
+            with pytest.raises(CommunicationError, match="plain was not answered within"):
+                await ledger.plain(5.0)
+            assert dict(mesh.why(Ledger, "plain").rules) == {"timeout": (0.05, f"setting policies.{name}")}
+            assert await ledger.careful(0.1) == math.inf  # nothing would go on with it
+
+
+async def test_what_a_call_within_the_process_calls_has_its_deadline() -> None:
+    """As below a server; and afterwards it is as before."""
+    async with Mesh(LedgerModule, settings=load_settings({"registry": "local:"}, environ={})) as mesh:
+        ledger = with_policy(await mesh.get_service(Ledger), Policy(timeout=3.0))
+        assert 2 < await ledger.plain(0.0) < 3
+        assert ambient_deadline.get() == math.inf
+        archive = with_policy(await mesh.get_service(Archive), Policy(timeout=60.0))
+        token = ambient_deadline.set(time.monotonic() + 1.0)
+        assert 0 < await archive.left() < 1
+        ambient_deadline.set(time.monotonic())
+        with pytest.raises(CommunicationError, match="its caller's deadline had passed"):
+            await archive.left()
+        ambient_deadline.reset(token)
