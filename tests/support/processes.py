@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -17,22 +18,27 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 
 
+_LOWEST, _HIGHEST = 10_000, 15_000  # below those of Consul's agents, see meshcore.testing.consul
 _given = set[int]()
+
+# The plugin that shuffles tests seeds the module's own generator, the same in all worker processes.
+_chance = random.SystemRandom()
 
 
 def free_port() -> int:
     """A port that was free a moment ago, and that no other test gets before its server binds it.
 
-    The system has but 14,000 to choose from (half of its range), so now and then it would give one out again.
+    None of those that the system gives out, to outgoing connections and to who binds port 0: a server takes seconds to
+    start, and one that is restarted leaves its port free meanwhile.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ours = {port for port in range(_LOWEST, _HIGHEST) if port % workers == worker}
     while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port: int = sock.getsockname()[1]
-        if port // 2 % workers == worker and port not in _given:
-            _given.add(port)
+        port = _chance.choice(sorted(ours - _given))
+        _given.add(port)
+        with suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
             return port
 
 
