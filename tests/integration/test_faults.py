@@ -74,7 +74,7 @@ async def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
                 with pytest.raises(CommunicationError) as failed:
                     await service.sell(1)
                 assert failed.value.code is Code.DEADLINE_EXCEEDED, f"{channel}, {fault}"
-                assert time.monotonic() - began < 0.6, f"{channel}, {fault}"
+                assert time.monotonic() - began < 5, f"{channel}, {fault}"
             proxy.recover()
 
 
@@ -115,7 +115,7 @@ async def test_a_connection_that_is_not_made_costs_no_call(tmp_path: Path) -> No
     number = 0
     async with till(tmp_path) as (url, journal), refusing() as refused, full() as hanging:
         for dead in ("http://no-such-host.invalid:8000", refused, hanging):
-            for timeout in (1.0, 3.0):
+            for timeout in (3.0, 6.0):  # half of the first is less than a connection may take, of the second more
                 async with calling(tmp_path, dead, url, timeout=timeout) as mesh:
                     services = [await mesh.get_service(Till, channel) for channel in CHANNELS]
                     calls = [service.sell(number := number + 1) for service in services * 3]
