@@ -86,7 +86,7 @@ async def test_without_the_extra_the_page_says_what_to_install(monkeypatch: pyte
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Whatever schemathesis sends, there is no server error, and each answer is one that the document describes."""
     left_out = (
@@ -112,7 +112,7 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     """Without the internet the page loads, lists the operations, tries one out, and has nothing to complain about."""
     async with orders() as url, browsing(tmp_path) as page:

@@ -75,7 +75,7 @@ async def serving(folder: Path, command: str, port: int) -> AsyncIterator[None]:
 
 
 @pytest.mark.long(40)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_block_runs(tmp_path: Path) -> None:
     """Blocks with a file name are written, others run; a text block after one is exactly what it prints."""
     port = free_port()

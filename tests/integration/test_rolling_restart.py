@@ -175,7 +175,7 @@ def announced(folder: Path) -> int:
 
 
 @each(WAYS)
-@pytest.mark.timeout(60 + 60 * ROUNDS)
+@pytest.mark.timeout(180 + 60 * ROUNDS)
 async def test_a_rolling_restart_fails_no_call(tmp_path: Path, way: tuple[str, ...]) -> None:
     """Three servers are restarted one after the other under load: no call fails, and no write is lost or done twice."""
     ports = [free_port() for _ in range(3)]

@@ -30,7 +30,7 @@ async def python(*arguments: str, hashes: str = "random") -> str:
     return output.decode()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_the_goals_are_reached() -> None:
     """A slow, a failing instance and an overload cost what the project says they may."""
     output = await python("-m", "benchmarks.simulation", "--quick", "--strict")
