@@ -178,7 +178,7 @@ async def test_the_kit_notices(broken: type, clause: str) -> None:
     """A channel that breaks a clause fails with the clause's sentence and the channel's name."""
     name = broken.__name__.lower()
     with pytest.raises(AssertionError, match=clause) as found:
-        await check_channel(name, provides=[broken], seconds=2.0)
+        await check_channel(name, provides=[broken], seconds=5.0)
     assert str(found.value).startswith(f"Channel {name!r} breaks the contract. ")
 
 

@@ -55,7 +55,7 @@ def instance_of(name: str, component: str = "orders") -> Instance:
 async def test_the_consul_registry_conforms():
     """The Consul registry passes the kit with two objects on one agent."""
     async with consul_agent(cache=CACHE) as agent:
-        await check_registry(lambda: ConsulComponentRegistry(agent.url))
+        await check_registry(lambda: ConsulComponentRegistry(agent.url), seconds=5.0)
 
 
 async def test_watchers_share_one_query():

@@ -101,7 +101,7 @@ async def test_many_components_over_few_connections(record_property):
                     took.append(loop.time() - begun)
             assert count_open("socket:") - before <= WATCHES + 3 + READS + 2  # and one that closes
         record_property("seconds", max(took))
-        assert sorted(took)[len(took) // 2] < 0.5
+        assert sorted(took)[len(took) // 2] < 2.0
 
 
 @pytest.mark.long
@@ -158,7 +158,7 @@ async def test_those_who_share_queries_outlive_a_spoilt_connection():
 async def test_the_registry_conforms_without_a_query_per_component():
     """Who shares queries keeps what the port promises as well."""
     async with consul_agent(cache=CACHE) as agent:
-        await check_registry(lambda: ConsulComponentRegistry(agent.url, watches=0))
+        await check_registry(lambda: ConsulComponentRegistry(agent.url, watches=0), seconds=5.0)
 
 
 async def test_an_agent_with_too_many_connections(caplog):

@@ -101,7 +101,7 @@ async def test_a_change_is_seen_at_once(record_property):
                 await becomes(shop.limit, number)
                 times.append(time.perf_counter() - began)
             record_property("change_seconds", sorted(times)[len(times) // 2])
-            assert sorted(times)[len(times) // 2] < 0.1
+            assert sorted(times)[len(times) // 2] < 0.5
             await write(client, currency="USD")
             await delete(agent, f"kv/{PREFIX}/shop/limit")
             await becomes(shop.limit, 10)
