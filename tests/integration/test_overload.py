@@ -74,14 +74,14 @@ async def capacity(url: str) -> float:
     begun = time.monotonic()
 
     async def call(session: aiohttp.ClientSession) -> None:
-        for _ in range(30):
+        for _ in range(20):
             async with session.post(f"{url}/invoke", data=body, headers=headers) as response:
                 assert response.status == 200
 
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         for _ in range(3):
             group.create_task(call(session))
-    return 90 / (time.monotonic() - begun)
+    return 60 / (time.monotonic() - begun)
 
 
 @pytest.mark.alone
@@ -89,7 +89,7 @@ async def test_an_overloaded_server_does_what_it_can_and_refuses_the_rest(tmp_pa
     """At three times its capacity a server still does mostly what is of use; without the limit it is of no use."""
     seconds = 4.0
     async with serve(tmp_path, MODULE, env={"MESHCORE_ADAPTIVE_LIMIT": "true"}) as server:
-        most = await capacity(server.url)
+        most = max([await capacity(server.url) for _ in range(3)])  # the machine may have stalled in one
         process = Process(server.process.pid, server.url)
         before = process.cpu()
         limited = await flood(server.url, 3 * most, seconds)
