@@ -116,7 +116,7 @@ async def seen_of(registry, component: str = "orders"):
 async def test_the_local_registry_conforms():
     """The registry of one process passes the kit."""
     registry = LocalComponentRegistry()
-    await check_registry(lambda: registry, seconds=0.2)
+    await check_registry(lambda: registry, seconds=1.0)
 
 
 async def test_the_directory_registry_conforms(tmp_path):
@@ -141,7 +141,7 @@ async def test_the_static_registry_conforms():
         ),
         "stock": (Instance("h1:8000", "stock", (ChannelAddress("dispatch-json", "http://h1:8000"),)),),
     }
-    await check_fixed_registry(lambda: StaticComponentRegistry.from_url(url), expected, seconds=0.2)
+    await check_fixed_registry(lambda: StaticComponentRegistry.from_url(url), expected, seconds=1.0)
 
 
 async def test_the_kit_names_the_clause_that_is_broken():
