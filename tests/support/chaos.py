@@ -22,7 +22,7 @@ from tests.support.processes import ServerProcess, count_open, serve
 from tests.support.till import Till
 from tests.support.till_client import CHANNELS, calling
 
-LOOK_TIMEOUT = 3.0
+LOOK_TIMEOUT = 6.0
 """Of calls that can be repeated: so that an attempt that hangs can be overtaken within a short test."""
 
 SELL_TIMEOUT = 0.6
@@ -170,7 +170,7 @@ class Chaos:
     def _asked(self, sick: int) -> int:
         return sum(each.requests for each in self.proxies[:sick])
 
-    async def recovered(self, share: float, of: int = 60, seconds: float = 20.0) -> None:
+    async def recovered(self, share: float, of: int = 60, seconds: float = 40.0) -> None:
         """Return when the instance that was sick answered at least such a share of the latest repeatable calls."""
         goal = len(self.looks) + of
         async with asyncio.timeout(seconds):
