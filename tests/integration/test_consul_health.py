@@ -186,7 +186,7 @@ async def test_an_instance_is_registered_again_as_it_was(check, record_property)
             registry.announce(health.instance("two")),
         ):
             await until(agent, {"one": "passing", "two": "critical"})
-            await asyncio.sleep(1.2)  # until the next look, which remembers it
+            await asyncio.sleep(3)  # until the next look, which remembers it: there is one every second
             await agent.kill()
             await agent.start()
             begun, seen = time.monotonic(), set[str]()
@@ -213,10 +213,14 @@ async def test_a_look_wakes_nobody():
         async with asyncio.timeout(15):
             while health.asked < 2:
                 await asyncio.sleep(0.01)
-        index, asked = (await client.health("orders")).index, health.asked
-        await asyncio.sleep(2.5)
-        assert (await client.health("orders")).index == index
-        assert 1 <= health.asked - asked <= 4
+        for _ in range(3):  # a check that a stall of the machine makes late is a change
+            index, asked, begun = (await client.health("orders")).index, health.asked, time.monotonic()
+            await asyncio.sleep(2.5)
+            after = (await client.health("orders")).index
+            assert 1 <= health.asked - asked <= time.monotonic() - begun + 2
+            if after == index:
+                break
+        assert after == index
 
 
 @FORMS
@@ -296,7 +300,7 @@ async def test_how_a_process_judges_itself():
     """As Consul does: 2xx passes, 429 is a warning, all else and silence are critical; an unknown way says nothing."""
     async with ward() as health:
         url = f"{health.url}/one"
-        async with OwnHealth(url, 0.3) as own:
+        async with OwnHealth(url, 2.0) as own, OwnHealth(url, 0.3) as hasty:
             assert await own.ask() == Verdict("passing")
             for status, expected in ((204, "passing"), (429, "warning"), (500, "critical"), (404, "critical")):
                 health.statuses["one"] = status
@@ -305,17 +309,17 @@ async def test_how_a_process_judges_itself():
                 assert verdict.status == expected
                 assert (str(status) in verdict.output) == (expected != "passing")
             health.statuses["one"] = 0
-            verdict = await own.ask()
+            verdict = await hasty.ask()
             assert verdict is not None
             assert verdict == Verdict("critical", f"{url} does not answer within 0.3 s")
             health.statuses["one"], health.deaf_to = 200, "Python"
             verdict = await own.ask()
             assert verdict is not None
             assert verdict.status == "critical"
-        async with OwnHealth(f"http://127.0.0.1:{free_port()}", 0.3) as nowhere:
+        async with OwnHealth(f"http://127.0.0.1:{free_port()}", 2.0) as nowhere:
             assert await nowhere.ask() is None
             with pytest.raises(RuntimeError, match="entered"):
-                await OwnHealth(url, 0.3).ask()
+                await OwnHealth(url, 2.0).ask()
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
