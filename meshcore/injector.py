@@ -55,8 +55,11 @@ class RequestScope(InstanceScope):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Clean up what was made in it."""
-        await self._close(error)
+        """Clean up what was made in it. Its generators get the error, so that none keeps what is half done.
+
+        What they make of it changes nothing: the error goes on.
+        """
+        await self._close(error, tell=True)
 
     async def _obtain_elsewhere(self, recipe: Recipe) -> Any:
         return await self._outer.instance(recipe)

@@ -36,7 +36,7 @@ class InstanceScope(ABC):
         self._open = False
         self._instances: dict[Recipe, Any] = {}
         self._locks: dict[Recipe, anyio.Lock] = {}
-        self._clean_ups: list[tuple[str, Callable[[], object]]] = []
+        self._clean_ups: list[tuple[str, Callable[[BaseException | None], object]]] = []
 
     async def get(self, kind: type[T]) -> T:
         """What the recipes provide for a type; for a service its proxy.
@@ -122,12 +122,12 @@ class InstanceScope(ABC):
             case Kind.GENERATOR:
                 manager = contextmanager(recipe.call)(*positional, **named)
                 product = manager.__enter__()
-                self._clean_ups.append((recipe.origin, partial(manager.__exit__, None, None, None)))
+                self._clean_ups.append((recipe.origin, partial(_leave, manager.__exit__)))
                 return product
             case Kind.ASYNC_GENERATOR:
                 async_manager = asynccontextmanager(recipe.call)(*positional, **named)
                 product = await async_manager.__aenter__()
-                self._clean_ups.append((recipe.origin, partial(async_manager.__aexit__, None, None, None)))
+                self._clean_ups.append((recipe.origin, partial(_leave, async_manager.__aexit__)))
                 return product
 
     async def _finish(self, product: object) -> None:
@@ -142,10 +142,14 @@ class InstanceScope(ABC):
         for name in plan.lifecycle.on_init:
             await _settled(getattr(product, name)())
         for name in plan.lifecycle.on_destroy:
-            self._clean_ups.append((f"{cls.__name__}.{name}", getattr(product, name)))
+            self._clean_ups.append((f"{cls.__name__}.{name}", partial(_call, getattr(product, name))))
 
-    async def _close(self, reason: BaseException | None) -> None:
+    async def _close(self, reason: BaseException | None, *, tell: bool = False) -> None:
         """Clean up in reverse order, whatever fails.
+
+        Args:
+            reason: the error that ends the scope.
+            tell: whether generators get to know what went wrong, at their `yield`.
 
         Raises:
             ExceptionGroup: of what failed, unless the scope ends with an error, which is more important.
@@ -157,7 +161,7 @@ class InstanceScope(ABC):
             if self._clean_ups:
                 # Shielded: what is cancelled has to be cleaned up too. Bounded: so that it can hang nobody.
                 with anyio.move_on_after(self._grace, shield=True) as bound:
-                    await self._run_clean_ups(failures)
+                    await self._run_clean_ups(failures, reason, tell=tell)
                 if bound.cancelled_caught:
                     _log.error("clean-up took longer than %g s", self._grace)
                     failures.append(TimeoutError(f"clean-up took longer than {self._grace:g} s"))
@@ -167,18 +171,20 @@ class InstanceScope(ABC):
         if failures and reason is None:
             raise ExceptionGroup("clean-up failed", failures)
 
-    async def _run_clean_ups(self, failures: list[Exception]) -> None:
+    async def _run_clean_ups(self, failures: list[Exception], reason: BaseException | None, *, tell: bool) -> None:
         interruption: BaseException | None = None
         while self._clean_ups:
             origin, clean_up = self._clean_ups.pop()
             try:
-                await _settled(clean_up())
+                await _settled(clean_up(reason if tell else None))
             except Exception as error:  # noqa: BLE001 - logged here, raised together with the others
                 _log.exception("clean-up of %s failed", origin)
                 failures.append(error)
+                reason = reason or error  # as with nested `async with`: those around it fail too
             except BaseException as error:  # noqa: BLE001 - raised below; the others are cleaned up before
                 _log.warning("clean-up of %s was interrupted", origin)
                 interruption = interruption or error
+                reason = reason or error
         if interruption is not None:
             raise interruption
 
@@ -186,6 +192,15 @@ class InstanceScope(ABC):
         if not self._open:
             text = f"this {type(self).__name__} is not open: use it inside its `async with`"
             raise LocalError(Code.FAILED_PRECONDITION, text)
+
+
+def _leave(way_out: Callable[..., object], error: BaseException | None) -> object:
+    """Leave a generator's context; the same error coming out again is none of its own, and contextlib tells."""
+    return way_out(None, None, None) if error is None else way_out(type(error), error, error.__traceback__)
+
+
+def _call(method: Callable[[], object], _: BaseException | None) -> object:
+    return method()
 
 
 async def _settled(result: Any) -> Any:

@@ -625,6 +625,178 @@ async def test_clean_up_is_bounded():
     assert events == ["a"]
 
 
+async def use(injector: Injector, kind: type, error: BaseException | None = None) -> None:
+    """A request that makes something, and fails if it is told to."""
+    async with injector.request() as scope:
+        await scope.get(kind)
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("error", [None, ValueError("no such account"), asyncio.CancelledError()])
+async def test_generators_of_a_request_are_left_with_its_error(kind, error):
+    """They can tell success from failure and cancellation, so that half done work is not committed."""
+    events = []
+
+    class Session: ...
+
+    @contextmanager
+    def transaction() -> Iterator[None]:
+        try:
+            yield
+        except BaseException as failed:
+            events.append(failed)
+            raise
+        events.append("commit")
+
+    @module()
+    class Sync:
+        @create(scope="request")
+        def session(self) -> Iterator[Session]:
+            with transaction():
+                yield Session()
+
+    @module()
+    class Async:
+        @create(scope="request")
+        async def session(self) -> AsyncIterator[Session]:
+            with transaction():
+                yield Session()
+
+    async with Injector(recipes_of_module(Sync if kind == "sync" else Async)) as injector:
+        if error is None:
+            await use(injector, Session)
+        else:
+            with pytest.raises(type(error)) as caught:
+                await use(injector, Session, error)
+            assert caught.value is error
+    assert events == [error or "commit"]
+
+
+async def test_what_a_generator_makes_of_an_error_changes_nothing(caplog):
+    """One that swallows the error, and one that raises another, are left in reverse order; the error goes on."""
+    events = []
+
+    class A: ...
+
+    class B: ...
+
+    class C: ...
+
+    @module()
+    class Module:
+        @create(scope="request")
+        async def a(self) -> AsyncIterator[A]:
+            try:
+                yield A()
+            except KeyError as error:
+                await anyio.lowlevel.checkpoint()
+                events.append(f"a: {error}")
+
+        @create(scope="request")
+        def b(self, a: A) -> Iterator[B]:
+            try:
+                yield B()
+            except KeyError as error:
+                events.append(f"b: {error}")
+                raise OSError("no rollback") from error
+
+        @create(scope="request")
+        def c(self, b: B) -> Iterator[C]:
+            try:
+                yield C()
+            except KeyError as error:
+                events.append(f"c: {error}")
+
+    async with Injector(recipes_of_module(Module)) as injector:
+        with pytest.raises(KeyError, match="mine"):
+            await use(injector, C, KeyError("mine"))
+    assert events == ["c: 'mine'", "b: 'mine'", "a: 'mine'"]
+    assert [record.message for record in caplog.records] == ["clean-up of Module.b failed"]
+
+
+async def test_a_failing_clean_up_of_a_request_is_the_error_of_what_is_left_after_it():
+    """The request fails by it, so a session that was there before must not commit."""
+    events = []
+
+    class Session: ...
+
+    @injectable(scope="request")
+    class Outbox:
+        def __init__(self, session: Session) -> None: ...
+
+        @on_destroy
+        def flush(self) -> None:
+            raise OSError("no broker")
+
+    @module(provides=[Outbox])
+    class Module:
+        @create(scope="request")
+        def session(self) -> Iterator[Session]:
+            try:
+                yield Session()
+            except OSError:
+                events.append("rollback")
+                raise
+            events.append("commit")
+
+    async with Injector(recipes_of_module(Module)) as injector:
+        with pytest.raises(ExceptionGroup) as caught:
+            await use(injector, Outbox)
+    assert events == ["rollback"]
+    assert [str(each) for each in caught.value.exceptions] == ["no broker"]
+
+
+async def test_a_rollback_is_bounded_as_any_clean_up():
+    """One that hangs is given up after the grace; what is left after it knows that it is an error."""
+    events = []
+
+    class A: ...
+
+    class B: ...
+
+    @module()
+    class Module:
+        @create(scope="request")
+        def a(self) -> Iterator[A]:
+            try:
+                yield A()
+            except KeyError:
+                events.append("a")
+
+        @create(scope="request")
+        async def b(self, a: A) -> AsyncIterator[B]:
+            try:
+                yield B()
+            finally:
+                await asyncio.Event().wait()
+
+    async with Injector(recipes_of_module(Module), grace=0.01) as injector:
+        with pytest.raises(KeyError, match="mine"):
+            await use(injector, B, KeyError("mine"))
+    assert events == ["a"]
+
+
+async def test_generators_of_singletons_do_not_see_the_error_of_the_block():
+    """It is the application's, not that of what the singleton did."""
+    events = []
+
+    class A: ...
+
+    @module()
+    class Module:
+        @create()
+        def a(self) -> Iterator[A]:
+            yield A()
+            events.append("closed")
+
+    with pytest.raises(KeyError):
+        async with Injector(recipes_of_module(Module)):
+            raise KeyError("the block's")
+    assert events == ["closed"]
+
+
 async def test_an_injector_may_be_used_again_but_not_outside():
     """Entering anew makes anew; outside of the block nothing is handed out."""
 
