@@ -159,6 +159,14 @@ def test_a_missing_value_is_named() -> None:
     assert parameter(int, 3).read(None) == 3
 
 
+def test_an_empty_list_that_is_left_out_belongs_to_one_request() -> None:
+    """An implementation may change the list that it is given."""
+    tags = parameter(list[str])
+    for read in (lambda: tags.read(None), lambda: tags.read_header([])):
+        read().append("mine")
+        assert read() == []
+
+
 def test_an_object_is_no_parameter_of_a_url() -> None:
     """A type without a form as text is an error when a method is prepared, and names the parameter."""
     with pytest.raises(ConfigurationError, match=r"s\.m\(n\): dict has no form as text"):
