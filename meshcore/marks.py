@@ -18,7 +18,11 @@ def add_mark(target: C, mark: object) -> C:
 
 def marks_of(target: Any) -> tuple[object, ...]:
     """The marks of the class or function itself, not those of its bases; the outermost decorator's last."""
-    members = cast("dict[str, Any]", vars(target)) if hasattr(target, "__dict__") else {}
+    try:
+        # Past a __getattr__ of its own: that of what pydantic keeps in BaseModel raises errors of another kind.
+        members = cast("dict[str, Any]", object.__getattribute__(target, "__dict__"))
+    except AttributeError:  # it has slots, or is built in
+        return ()
     marks: tuple[object, ...] = members.get(_MARKS, ())
     return marks
 

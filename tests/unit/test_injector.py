@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, Optional, TypeVar
 import anyio
 import anyio.lowlevel
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +115,32 @@ async def test_dataclasses_structs_and_protocols_have_constructors_too():
         for cls in (Data, Packed, Impl):
             assert (await injector.get(cls)).a is a
         assert (await injector.get(Data)).size == 3
+
+
+async def test_models_of_pydantic_are_injected_as_any_class():
+    """Settings of pydantic are such models; whatever else their base keeps among its members is let alone."""
+
+    @injectable()
+    class Conf(pydantic.BaseModel):
+        host: str = "localhost"
+        begun: bool = False
+
+        @on_init
+        def begin(self) -> None:
+            self.begun = True
+
+    class Made(pydantic.BaseModel):
+        port: int
+
+    @module(provides=[Conf])
+    class Module:
+        @create()
+        def made(self, conf: Conf) -> Made:
+            return Made(port=len(conf.host))
+
+    async with Injector(recipes_of_module(Module)) as injector:
+        assert await injector.get(Conf) == Conf(begun=True)
+        assert await injector.get(Made) == Made(port=9)
 
 
 async def test_a_product_is_found_under_its_bases():
