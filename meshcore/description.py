@@ -19,11 +19,12 @@ from meshcore.declare import (
     RestMark,
     ServiceMark,
     ShieldedMark,
+    Source,
 )
 from meshcore.docstring import Docstring, read_docstring
 from meshcore.errors import ConfigurationError
 from meshcore.faults import why_not_exception
-from meshcore.hints import resolve_hints, split_marks
+from meshcore.hints import buried_mark, resolve_hints, split_marks
 from meshcore.interface import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription
 from meshcore.mapping import assign_sources, read_mapping, why_not_status
 from meshcore.marks import find_mark, marks_of
@@ -33,6 +34,7 @@ from meshcore.travel import why_not
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
 _MEMBERS: tuple[type, ...] = (FunctionType, property, staticmethod, classmethod)
+_MARKS = {Source.PATH: "PathParam", Source.QUERY: "QueryParam", Source.HEADER: "HeaderParam", Source.BODY: "Body"}
 _IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -214,6 +216,11 @@ def _read_parameters(
         hint, mark = split_marks(hints[parameter.name])
         if reason := why_not(hint):
             problems.append(f"{where}: {reason}")
+            continue
+        if buried := buried_mark(hint):
+            source = buried.source
+            text = f"a {source.value} mark inside of its type says nothing; put one around all of it"
+            problems.append(f"{where}: {text}: {_MARKS[source]}[...]")
             continue
         found.append(
             Parameter(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from meshcore.declare import ParameterMark
 
@@ -37,19 +38,61 @@ def resolve_hints(
 
 
 def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
-    """The type without the mesh's marks, and the outermost mark if there was one."""
-    if get_origin(hint) is not Annotated:
+    """The type without the mesh's marks, and the outermost mark if there was one.
+
+    A mark also counts in a member of a union (`HeaderParam[str] | None`), or in what a `type` alias stands for.
+    """
+    origin = get_origin(hint)
+    if origin is Annotated:
+        plain, *metadata = get_args(hint)
+        inner, mark = split_marks(plain)
+        marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
+        others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
+        # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
+        rebuilt: Any = _annotated[(inner, *others)] if others else inner
+        return rebuilt, (marks[-1] if marks else mark)
+    if origin in {Union, UnionType}:
+        members = [split_marks(each) for each in get_args(hint)]
+        found = [mark for _, mark in members if mark is not None]
+        # Those that contradict each other are left, for `buried_mark` to find.
+        if found and all(mark == found[0] for mark in found):
+            return _union[tuple(plain for plain, _ in members)], found[0]
         return hint, None
-    plain, *metadata = get_args(hint)
-    marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
-    others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
-    # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
-    rebuilt: Any = _annotated[(plain, *others)] if others else plain
-    return rebuilt, (marks[-1] if marks else None)
+    if is_alias(hint):
+        try:
+            plain, mark = split_marks(value_of_alias(hint))
+        except Exception:  # noqa: BLE001 - it runs code of the user's; that the type cannot travel is said elsewhere
+            return hint, None
+        return (hint, None) if mark is None else (plain, mark)
+    return hint, None
+
+
+def buried_mark(hint: Any) -> ParameterMark | None:
+    """A mark somewhere inside a type, where it means nothing."""
+    if isinstance(hint, ParameterMark):
+        return hint
+    inside = (value_of_alias(hint),) if is_alias(hint) else get_args(hint)
+    return next(filter(None, map(buried_mark, inside)), None)
+
+
+def is_alias(hint: Any) -> bool:
+    """Whether this is a `type` alias: of Python's since 3.12, or of typing_extensions'."""
+    return type(get_origin(hint) or hint).__name__ == "TypeAliasType"
+
+
+def value_of_alias(hint: Any) -> Any:
+    """What a `type` alias stands for.
+
+    Raises:
+        Exception: what evaluating it raises.
+    """
+    alias: Any = get_origin(hint) or hint
+    return _substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(hint), strict=False)))
 
 
 # Subscribed with what is only known at run time, which checkers do not follow.
 _annotated: Any = Annotated
+_union: Any = Union
 
 
 def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:

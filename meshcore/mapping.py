@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 import msgspec
 
 from meshcore.declare import HttpMark, Source
+from meshcore.hints import is_alias, value_of_alias
 from meshcore.interface import HttpMapping, Parameter
 from meshcore.text import from_text, takes_lists
 from meshcore.wording import TravelError
@@ -120,6 +121,8 @@ def _why_no_text(hint: Any) -> str | None:
 
 def _is_object(hint: Any) -> bool:
     """Whether values of the type have fields or keys."""
+    if is_alias(hint):
+        return _is_object(value_of_alias(hint))
     origin = get_origin(hint)
     if origin is Annotated:
         return _is_object(get_args(hint)[0])

@@ -60,6 +60,12 @@ class Parts(Service):
     ) -> list[int]: ...
 
     @abstractmethod
+    @get("/optional")
+    async def optional(
+        self, x_tenant: HeaderParam[str] | None = None, start: Annotated[int, Query(alias="from")] | None = None
+    ) -> list[Any]: ...
+
+    @abstractmethod
     @post("/things", status=201)
     async def create(self, name: QueryParam[str]) -> str: ...
 
@@ -81,6 +87,9 @@ class PartsImpl(Parts):
 
     async def range(self, start: int, end: int = 9) -> list[int]:
         return [start, end]
+
+    async def optional(self, x_tenant: str | None = None, start: int | None = None) -> list[Any]:
+        return [x_tenant, start]
 
     async def create(self, name: str) -> str:
         return name
@@ -149,6 +158,20 @@ async def test_the_channel_writes_headers_and_aliases() -> None:
         for item in ("a,b", ""):
             with pytest.raises(LocalError, match=r"header parameter 'roles': .* cannot be in a list in a header"):
                 await proxy.tenant("a", None, ("x", item))
+
+
+async def test_an_optional_parameter_is_where_its_mark_says() -> None:
+    """`HeaderParam[str] | None` comes from the header and from nowhere else."""
+    async with parts() as (url, session, proxy):
+        for target, headers, expected in (
+            ("", {}, [None, None]),
+            ("?from=3", {"X-Tenant": "acme"}, ["acme", 3]),
+            ("?x_tenant=evil&x-tenant=evil&start=3", {"X-Tenant": "acme"}, ["acme", None]),
+        ):
+            async with session.get(f"{url}/parts/optional{target}", headers=headers) as response:
+                assert await response.json() == expected
+        assert await proxy.optional("acme", 3) == ["acme", 3]
+        assert await proxy.optional() == [None, None]
 
 
 async def test_success_has_the_declared_status() -> None:

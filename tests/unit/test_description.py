@@ -1,18 +1,23 @@
 """What `describe` reads; what it refuses is in test_problems, string annotations in test_description_strings."""
 
 import inspect
+import sys
+import typing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Optional, Protocol, TypedDict, TypeVar, cast
 
 import msgspec
 import pytest
 from msgspec import Meta
+from typing_extensions import TypeAliasType
 
 from meshcore import (
     Body,
     ConfigurationError,
     Content,
+    Header,
+    HeaderParam,
     Path,
     PathParam,
     Query,
@@ -32,6 +37,7 @@ from meshcore import (
     shielded,
 )
 from meshcore.declare import ParameterMark, Source, kebab_case
+from meshcore.hints import split_marks
 from meshcore.interface import REQUIRED, HttpMapping, Method, Parameter
 
 T = TypeVar("T")
@@ -376,6 +382,86 @@ def test_where_a_request_carries_what() -> None:
     assert sources(Mapped, "change") == {"line": "path", "order_id": "path", "content": "body"}
     assert sources(Mapped, "remove") == {"order_id": "path"}
     assert [each.type for each in method_of(Mapped, "marked").parameters] == [int, dict[str, int], int, str | None]
+
+
+Tenant = TypeAliasType("Tenant", Annotated[str, Header(description="whose books")])
+Maybe = TypeAliasType("Maybe", HeaderParam[T] | None, type_params=(T,))
+
+
+@pytest.mark.parametrize(
+    ("hint", "type_", "source"),
+    [
+        (HeaderParam[str] | None, str | None, "header"),
+        (Optional[Annotated[int, Query(alias="n")]], int | None, "query"),  # noqa: UP045 - the old spelling has to work
+        (Body[list[int]] | None, list[int] | None, "body"),
+        (HeaderParam[str] | HeaderParam[int], str | int, "header"),
+        (Annotated[HeaderParam[int] | None, Meta(title="n")], Annotated[int | None, Meta(title="n")], "header"),
+        (Annotated[HeaderParam[int] | None, Query()], int | None, "query"),
+        (Tenant, str, "header"),
+        (Tenant | None, str | None, "header"),
+        (Maybe[int], int | None, "header"),
+    ],
+    ids=str,
+)
+def test_a_mark_counts_in_a_union_and_in_an_alias(hint: Any, type_: Any, source: str) -> None:
+    """`HeaderParam[str] | None` is an optional header, and a mark that has a name is written once for many methods."""
+
+    async def add(self: object, item: Any) -> None: ...
+
+    add.__annotations__["item"] = hint
+    cls = type("Adding", (Service,), {"add": post("/")(abstractmethod(add))})
+    (item,) = method_of(service()(cls), "add").parameters
+    assert (item.type, item.source, item.description) == (
+        type_,
+        Source(source),
+        "whose books" if "Tenant" in str(hint) else "",
+    )
+
+
+def test_an_alias_without_a_mark_stays_and_counts_as_what_it_stands_for() -> None:
+    """Its description, and so the contract, is what it was; that of an object is a body."""
+    alias = TypeAliasType("alias", dict[str, int])
+    assert split_marks(alias) == (alias, None)
+    assert split_marks(int | None) == (int | None, None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="codecs know no aliases before there is a statement for them")
+def test_an_alias_of_an_object_is_a_body() -> None:
+    """What a `type` alias stands for counts."""
+
+    async def add(self: object, item: Any) -> None: ...
+
+    add.__annotations__["item"] = cast("Any", typing).TypeAliasType("Alias", Order)
+    cls = type("Adding", (Service,), {"add": post("/")(abstractmethod(add))})
+    assert sources(service()(cls), "add") == {"item": "body"}
+    names: dict[str, Any] = {}
+    exec("type Broken = Nowhere | None", names)
+    add.__annotations__["item"] = names["Broken"]
+    with pytest.raises(ConfigurationError, match=r"add\(item\): name 'Nowhere' is not defined"):
+        describe(service()(cls))
+
+
+def test_a_mark_that_means_nothing_is_reported() -> None:
+    """One that stands deeper says nothing of the parameter, and two that contradict each other do not either."""
+
+    @service()
+    class Wrong(Service):
+        @get("/a")
+        @abstractmethod
+        async def a(self, tags: list[HeaderParam[str]], ids: HeaderParam[int] | QueryParam[str], n: int = 0) -> str: ...
+
+        @abstractmethod
+        async def b(self, deep: dict[str, tuple[Body[int], ...]]) -> str: ...
+
+    with pytest.raises(ConfigurationError) as error:
+        describe(Wrong)
+    place = Wrong.__qualname__
+    text = "mark inside of its type says nothing; put one around all of it"
+    assert list(error.value.problems) == [
+        f"{place}.a(tags): a header {text}: HeaderParam[...]",
+        f"{place}.a(ids): a header {text}: HeaderParam[...]",
+        f"{place}.b(deep): a body {text}: Body[...]",
+    ]
 
 
 class Struct(msgspec.Struct):
