@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
@@ -115,17 +115,62 @@ def why_not_model(model: type[BaseModel]) -> str | None:
             model.model_json_schema(mode="serialization")
     except Exception as error:  # noqa: BLE001 - pydantic raises several, and runs code of the user's
         return f"{model.__name__} cannot travel: {sentence(str(error).split(chr(10))[0])}"
-    for name, field in model.model_fields.items():
-        written = field.serialization_alias or name
-        alias = field.validation_alias
-        read = {name} if alias is None else {name, *_aliases(alias)}
-        if written not in read:
-            return f"{model.__name__}.{name} is written as {written!r} but not read as that"
+    return _why_not_read_back(cast("Any", model).__pydantic_core_schema__, model.__name__)
+
+
+def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
+    """Why what a part of a core schema (`pydantic_core.core_schema`) writes is not what it reads.
+
+    That and not the annotations: it has all that decorators, generics, aliases and nested classes come to.
+    """
+    serializer = schema.get("serialization", {}).get("function")
+    if serializer is not None:  # one of the user's decides what is written
+        text = f"{place} is a secret, written as '**********'; give it a @field_serializer, or another type"
+        return text if _hides(serializer) else None
+    place = getattr(schema.get("cls"), "__name__", place)
+    for name, part in _parts(schema):
+        where = f"{place}.{name}" if name else place
+        if reason := (_why_not_field(name, part, where) if name else None) or _why_not_read_back(part, where):
+            return reason
     return None
 
 
-def _aliases(alias: object) -> set[object]:
-    """The top-level names that a validation alias accepts."""
-    if isinstance(alias, str):
-        return {alias}
-    return {choice for choice in getattr(alias, "choices", ()) if isinstance(choice, str)}
+def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The schemas in a schema; those of fields with their names."""
+    for key, value in schema.items():
+        if key in _NO_SCHEMAS:
+            continue
+        inner: Iterable[tuple[str, Any]] = ()
+        if _is_dict(value):
+            # Those without a type are of fields, or of the choices of a union.
+            inner = [("", value)] if isinstance(value.get("type"), str) else value.items()
+        elif _is_list(value):
+            parts: list[Any] = [each[0] if isinstance(each, tuple) else each for each in value]
+            inner = [(part.get("name", ""), part) for part in parts if _is_dict(part)]
+        yield from ((name if key == "fields" else "", part) for name, part in inner if _is_dict(part))
+
+
+def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+# What is written but never read, and what is no schema.
+_NO_SCHEMAS = frozenset({"computed_fields", "config", "custom_error_context", "default", "metadata"})
+
+
+def _why_not_field(name: str, field: Mapping[str, Any], where: str) -> str | None:
+    if field.get("serialization_exclude") and field.get("required", field["schema"]["type"] != "default"):
+        return f"{where} is required, but excluded from what is written; give it a default, or do not exclude it"
+    written, alias = field.get("serialization_alias", name), field.get("validation_alias", [])
+    read = {name, alias} if isinstance(alias, str) else {name, *(path[0] for path in alias if len(path) == 1)}
+    return None if written in read else f"{where} is written as {written!r} but not read as that"
+
+
+def _hides(serializer: object) -> bool:
+    """Whether it is that of SecretStr, SecretBytes or Secret: pydantic's own."""
+    name: str = getattr(serializer, "__name__", "")
+    return getattr(serializer, "__module__", "") == "pydantic.types" and name.startswith("_serialize_secret")

@@ -554,8 +554,51 @@ class CallbackModel(pydantic.BaseModel):
     run: Callable[[], int]
 
 
+SECRET = "is a secret, written as '**********'; give it a @field_serializer, or another type"
+EXCLUDED = "is required, but excluded from what is written; give it a default, or do not exclude it"
+
+
 class Crooked(pydantic.BaseModel):
     size: int = pydantic.Field(serialization_alias="width")
+
+
+class Folded(pydantic.BaseModel):
+    parts: dict[str, tuple[Crooked, ...]] = {}
+
+
+class Login(pydantic.BaseModel):
+    type: str
+    password: pydantic.SecretStr
+
+
+class Hidden(pydantic.BaseModel):
+    keys: list[pydantic.SecretBytes | None] = []
+
+
+class Number(pydantic.BaseModel):
+    number: pydantic.Secret[int]
+
+
+class Logins(pydantic.BaseModel):
+    again: list["Logins"] = []
+    logins: dict[str, list[Login | int]]
+
+
+@dataclass
+class Pin:
+    pin: pydantic.SecretStr
+
+
+class Card(pydantic.BaseModel):
+    pin: Pin
+
+
+class Sender(pydantic.BaseModel):
+    token: str = pydantic.Field(exclude=True)
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    default: T
 
 
 @pydantic.dataclasses.dataclass
@@ -585,6 +628,16 @@ class Half:
         (msgspec.msgpack.Ext, "Ext cannot travel"),
         (CallbackModel, "CallbackModel cannot travel: "),
         (Crooked | None, "$: Crooked.size is written as 'width' but not read as that"),
+        (Folded, "Crooked.size is written as 'width' but not read as that"),
+        (Login, f"Login.password {SECRET}"),
+        (Hidden, f"Hidden.keys {SECRET}"),
+        (Number, f"Number.number {SECRET}"),
+        (Logins, f"Login.password {SECRET}"),
+        (Card, f"Pin.pin {SECRET}"),
+        (Page[Login], f"Login.password {SECRET}"),
+        (pydantic.RootModel[list[pydantic.SecretStr]], f"RootModel[list[SecretStr]] {SECRET}"),
+        (list[Sender], f"$[]: Sender.token {EXCLUDED}"),
+        (Page[Sender], f"Sender.token {EXCLUDED}"),
         (Half, "Half is a dataclass of pydantic"),
     ],
     ids=str,
@@ -598,6 +651,51 @@ def test_a_type_that_cannot_travel_says_why(type_, reason):
     for build in (JSON.encoder, MSGPACK.decoder, from_text):
         with pytest.raises(TravelError, match=r"."):
             build(type_)
+
+
+Shown = Annotated[pydantic.SecretStr, pydantic.PlainSerializer(pydantic.SecretStr.get_secret_value)]
+
+
+class Frank(pydantic.BaseModel):
+    one: pydantic.SecretStr
+    two: Shown | None = None
+    three: list[Shown] = []
+    both: str = pydantic.Field("", validation_alias=pydantic.AliasChoices("a", "b"), serialization_alias="b")
+    mine: int = pydantic.Field(0, exclude=True)
+
+    @pydantic.field_serializer("one", when_used="json")
+    def show(self, value: pydantic.SecretStr) -> str:
+        return value.get_secret_value()
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def hint(self) -> pydantic.SecretStr:
+        return self.one
+
+
+class Whole(pydantic.BaseModel):
+    secret: pydantic.SecretStr
+    token: str = pydantic.Field(exclude=True)
+
+    @pydantic.model_serializer
+    def show(self) -> dict[str, str]:
+        return {"secret": self.secret.get_secret_value(), "token": self.token}
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [
+        Frank(one="1", two="2", three=["3"], both="x"),
+        Whole(secret="s", token="t"),
+        [Page[Frank](default=Frank(one="1"))],
+    ],
+    ids=str,
+)
+def test_a_model_that_says_itself_how_it_is_written_travels(codec, value):
+    """A secret with a serializer of its own arrives, and what is excluded is its default on the other side."""
+    type_ = list[Page[Frank]] if isinstance(value, list) else type(value)
+    assert codec.decoder(type_)(codec.encoder(type_)(value)) == value
 
 
 @pytest.mark.parametrize(
