@@ -7,7 +7,7 @@ load nothing from elsewhere.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -69,20 +69,20 @@ What it would show is in openapi.json, next to this page.
 
 
 def document_routes(components: Sequence[ComponentDescription], version: str) -> list[BaseRoute]:
-    """Routes for the document and the page, except where a method of the user's has that very path."""
+    """Routes for the document and the page, except where a method of the user's answers that very GET."""
     taken = {
         method.http.path
         for each in components
         for service in each.services
         for method in service.methods
-        if method.http
+        if method.http and method.http.verb == "GET"
     }
-    routes = {
-        OPENAPI: Route(OPENAPI, _document(components, version)),
-        DOCS: Route(DOCS, _page),
-        f"{DOCS}/{{name}}": Route(f"{DOCS}/{{name}}", _part),
-    }
-    return [route for path, route in routes.items() if path not in taken]
+    routes = [Route(OPENAPI, _document(components, version))]
+    if DOCS not in taken:
+        # By name: what else is below this path is the user's.
+        parts = [Route(f"{DOCS}/{name}", partial(_file, name)) for name in _FILES]
+        routes += [Route(DOCS, _page), Route(f"{DOCS}/{_START}", _script), *parts]
+    return [route for route in routes if route.path not in taken]
 
 
 def _document(components: Sequence[ComponentDescription], version: str) -> Callable[[Request], Awaitable[Response]]:
@@ -104,12 +104,14 @@ async def _page(request: Request) -> Response:
     return HTMLResponse(_PAGE.format(folder=folder), headers=_HEADERS)
 
 
-async def _part(request: Request) -> Response:
-    name, folder = request.path_params["name"], _static()
-    if name == _START:
-        return Response(_SCRIPT, media_type="text/javascript", headers=_HEADERS)
-    if folder is None or name not in _FILES:
-        return PlainTextResponse(f"no part of the page is called {name[:80]}", 404)
+async def _script(_: Request) -> Response:
+    return Response(_SCRIPT, media_type="text/javascript", headers=_HEADERS)
+
+
+async def _file(name: str, _: Request) -> Response:
+    folder = _static()
+    if folder is None:
+        return PlainTextResponse(_MISSING, 404)
     return FileResponse(folder / name, media_type=_FILES[name], headers=_HEADERS)
 
 

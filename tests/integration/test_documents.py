@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from abc import abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,21 @@ from fastapi import FastAPI
 from openapi_spec_validator import validate
 
 from examples.orders import OrdersModule
-from meshcore import MeshApp, Settings
+from meshcore import (
+    AbstractComponent,
+    Body,
+    Component,
+    MeshApp,
+    Service,
+    Settings,
+    component,
+    get,
+    implementation,
+    module,
+    post,
+    rest,
+    service,
+)
 from meshcore.testing.servers import served
 from tests.support.browser import browsing
 
@@ -83,6 +98,88 @@ async def test_without_the_extra_the_page_says_what_to_install(monkeypatch: pyte
         status, _, text = await fetch(f"{url}/docs")
         assert (status, 'pip install "meshcore-runtime[docs]"' in text) == (501, True)
         assert (await fetch(f"{url}/docs/swagger-ui.css"))[0] == 404
+
+
+@service()
+@rest("/docs")
+class Papers(Service):
+    @get("/{number}")
+    @abstractmethod
+    async def read(self, number: str) -> str: ...
+
+    @post("")
+    @abstractmethod
+    async def write(self, text: Body[str]) -> str: ...
+
+
+@component(services=[Papers])
+class PapersComponent(Component): ...
+
+
+@implementation()
+class PapersImpl(Papers):
+    async def read(self, number: str) -> str:
+        return f"paper {number}"
+
+    async def write(self, text: str) -> str:
+        return text
+
+
+@implementation()
+class PapersComponentImpl(AbstractComponent, PapersComponent): ...
+
+
+@service()
+class Manual(Service):
+    @get("/docs")
+    @abstractmethod
+    async def page(self) -> str: ...
+
+    @get("/docs/start.js")
+    @abstractmethod
+    async def begin(self) -> str: ...
+
+
+@component(services=[Manual])
+class ManualComponent(Component): ...
+
+
+@implementation()
+class ManualImpl(Manual):
+    async def page(self) -> str:
+        return "mine"
+
+    async def begin(self) -> str:
+        return "mine too"
+
+
+@implementation()
+class ManualComponentImpl(AbstractComponent, ManualComponent): ...
+
+
+def serving(*classes: type) -> AbstractAsyncContextManager[str]:
+    """A server of these and of nothing else that is declared here; its URL."""
+    only = module(provides=classes)(type("Only", (), {"__module__": "nowhere"}))
+    return served(lambda url: MeshApp(only, settings=Settings(registry="local:", advertise_url=url)))
+
+
+async def test_the_page_leaves_the_user_s_paths_alone() -> None:
+    """Below `/docs` only its parts are the page's, and another verb at its path does not take its place."""
+    async with serving(PapersImpl, PapersComponentImpl) as url, aiohttp.ClientSession() as session:
+        assert await fetch(f"{url}/docs/7") == (200, "application/json", '"paper 7"')
+        assert (await fetch(f"{url}/docs"))[:2] == (200, "text/html")
+        assert (await fetch(f"{url}/docs/start.js"))[:2] == (200, "text/javascript")
+        async with session.post(f"{url}/docs", json="a text") as response:
+            assert (response.status, await response.json()) == (200, "a text")
+
+
+async def test_a_method_of_the_user_s_takes_the_place_of_the_page() -> None:
+    """Then its parts are nowhere either; the document stays."""
+    async with serving(ManualImpl, ManualComponentImpl) as url:
+        assert (await fetch(f"{url}/docs"))[2] == '"mine"'
+        assert (await fetch(f"{url}/docs/start.js"))[2] == '"mine too"'
+        assert (await fetch(f"{url}/docs/swagger-ui.css"))[0] == 404
+        assert (await fetch(f"{url}/openapi.json"))[0] == 200
 
 
 @pytest.mark.long
