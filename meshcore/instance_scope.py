@@ -106,7 +106,7 @@ class InstanceScope(ABC):
                     positional.append(value)
             product = await self._construct(recipe, positional, named)
             # A method that hands on one of its arguments (under another type) did not make it.
-            if recipe.kind is not Kind.GIVEN and not any(product is each for each in positional):
+            if recipe.kind is not Kind.GIVEN and not any(product is each for each in (*positional, *named.values())):
                 await self._finish(product)
         except Exception as error:
             error.add_note(f"while the injector made {recipe.origin}")

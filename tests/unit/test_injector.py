@@ -397,10 +397,16 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
 
     class Base: ...
 
-    class A(Base):
+    class Port: ...
+
+    class A(Base, Port):
         @on_init
         def begin(self) -> None:
             events.append("begin")
+
+        @on_destroy
+        def end(self) -> None:
+            events.append("end")
 
     class Other(Base): ...
 
@@ -414,10 +420,14 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
         def base(self, a: A) -> Base:
             return a
 
+        @create()
+        def port(self, *, a: A) -> Port:
+            return a
+
     async with Injector(recipes_of_module(Module)) as injector:
-        assert await injector.get(Base) is await injector.get(A)
+        assert await injector.get(Base) is await injector.get(Port) is await injector.get(A)
         assert injector.get_all(A) == [await injector.get(A)]
-    assert events == ["begin"]
+    assert events == ["begin", "end"]
 
     @module()
     class Hidden:
