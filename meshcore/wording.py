@@ -93,7 +93,7 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
         case msgspec.DecodeError():
             return DecodeError("", _malformed(str(error), _FORMATS[codec]))
         case _:
-            return DecodeError("$", sentence(str(error)) or type(error).__name__)
+            return DecodeError("$", _reason(error))
 
 
 def encode_error(error: Exception, path: str) -> EncodeError:
@@ -142,6 +142,14 @@ def encodable(text: str) -> str:
 def steps(location: Sequence[str | int]) -> str:
     """A pydantic `loc` in msgspec's notation: `("lines", 0)` becomes `.lines[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+
+
+def _reason(error: Exception) -> str:
+    """What to say of an exception of the user's own code."""
+    name = type(error).__name__
+    if isinstance(error, ValueError | TypeError | AssertionError):  # validators raise these for the caller to read
+        return sentence(str(error)) or name
+    return f"cannot be read ({name})"  # a mistake in that code: its text is for nobody who sends a body
 
 
 def _malformed(text: str, language: str) -> str:

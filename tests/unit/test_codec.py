@@ -394,19 +394,43 @@ def test_a_long_reason_is_cut():
 
 
 @CODECS
-def test_an_error_raised_by_the_users_own_class_is_a_decode_error(codec: Codec):
-    """Whatever a `__post_init__` raises, the decoder raises DecodeError, with the cause."""
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("Must be even"), "must be even"),
+        (TypeError("Must be a pair"), "must be a pair"),
+        (AssertionError("Must be odd"), "must be odd"),
+        (KeyError("the secret"), "cannot be read (KeyError)"),
+        (AttributeError("'Vault' object has no attribute 'key'"), "cannot be read (AttributeError)"),
+        (type("Lost", (Exception,), {})("x" * 10_000), "cannot be read (Lost)"),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_an_error_raised_by_the_users_own_class_is_a_decode_error(codec: Codec, error, reason):
+    """A validator's text is meant for the caller; of a mistake in it only the class is told. The cause is kept."""
 
     @dataclass
-    class Broken:
+    class Picky:
         x: int
 
         def __post_init__(self):
-            raise KeyError("lost")
+            raise error
 
-    with pytest.raises(DecodeError, match="lost") as caught:
-        codec.decoder(Broken)(codec.encoder(Any)({"x": 1}))
-    assert isinstance(caught.value.__cause__, KeyError)
+    class Model(pydantic.BaseModel):
+        x: int
+
+        @pydantic.field_validator("x")
+        @classmethod
+        def check(cls, value: int) -> int:
+            raise error
+
+    for type_ in (Picky, Model):
+        with pytest.raises(DecodeError) as caught:
+            codec.decoder(type_)(codec.encoder(Any)({"x": 1}))
+        assert caught.value.reason.removeprefix("value error, ").removeprefix("assertion failed, ").lower() == (
+            reason.lower()
+        )
+        assert caught.value.__cause__ is not None
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
