@@ -89,11 +89,18 @@ class _Document:
     def __init__(self, components: tuple[ComponentDescription, ...]) -> None:
         self._components = components
         self._operations: dict[tuple[str, str], tuple[ServiceDescription, Method, HttpMapping]] = {}
+        # OpenAPI takes two paths for one that differ only in the names in them: the first has named what is there.
+        templates: dict[tuple[str, ...], PathTemplate] = {}
+        self._names: dict[tuple[Method, str], str] = {}
         for component in components:
             for service in component.services:
                 for method in service.methods:
                     if method.http is not None:
-                        place = (PathTemplate(method.http.path).quoted, method.http.verb.lower())
+                        own = PathTemplate(method.http.path)
+                        first = templates.setdefault(own.shape, own)
+                        names = zip(own.names, first.names, strict=True)
+                        self._names |= {(method, name): shown for name, shown in names}
+                        place = (first.quoted, method.http.verb.lower())
                         self._operations.setdefault(place, (service, method, method.http))
         methods = [method for _, method, _ in self._operations.values()]
         self._faults: dict[type[Exception], Fault] = {
@@ -160,7 +167,7 @@ class _Document:
         if not parameter.required and parameter.default is not None:
             schema = {**schema, **_encoded("default", parameter.default)}
         return {
-            "name": text.name,
+            "name": self._names[method, text.name] if in_path else text.name,
             "in": parameter.source.value if parameter.source else "query",
             "required": in_path or text.required,
             **_given(description=parameter.description),

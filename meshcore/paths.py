@@ -27,6 +27,7 @@ class PathTemplate:
         rank: sorts templates so that of two that match the same path the more exact comes first: for each part of the
             path 0 if it is fixed, 1 if only some of it is, 2 if it is all placeholder.
         quoted: the template with its fixed text as it stands in URLs.
+        shape: the same for templates that differ only in the names of their placeholders.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,6 +43,7 @@ class PathTemplate:
         self.quoted = self._fixed[0] + "".join(
             f"{{{name}}}{text}" for name, text in zip(self._names, self._fixed[1:], strict=True)
         )
+        self.shape = tuple(self._fixed)
         self.rank = tuple(2 if _PLACEHOLDER.fullmatch(part) else int("{" in part) for part in path.split("/"))
 
     def match(self, path: str) -> Mapping[str, str] | None:

@@ -23,6 +23,7 @@ from meshcore import (
     ConfigurationError,
     Content,
     Header,
+    Path,
     PathParam,
     Query,
     QueryParam,
@@ -272,6 +273,58 @@ def test_marks_of_calls_are_told(document: dict[str, Any]) -> None:
     model = document["paths"]["/things/models"]["post"]
     assert model["x-idempotent"] is False
     assert [each["name"] for each in model["parameters"]] == ["plain", "mesh-idempotency-key"]
+
+
+def test_paths_that_differ_in_names_only_are_one() -> None:
+    """The specification takes them for identical; the first names the parameters. What REST answers is the first's."""
+
+    @service(name="one")
+    @rest("/users")
+    class One(Service):
+        @get("/{user}/items/{item}")
+        @abstractmethod
+        async def find(self, user: int, item: str) -> str: ...
+
+        @get("/{item}")
+        @abstractmethod
+        async def only(self, item: int) -> str: ...
+
+    @service(name="two")
+    @rest("/users")
+    class Two(Service):
+        @put("/{item}/items/{user}")
+        @abstractmethod
+        async def store(self, user: Annotated[str, Path("the second")], item: int, depth: int = 0) -> str: ...
+
+        @get("/{a}/items/{b}")
+        @abstractmethod
+        async def never(self, a: int, b: str) -> str: ...
+
+        @get("/{user}.json")
+        @abstractmethod
+        async def other(self, user: int) -> str: ...
+
+    @component(name="both", services=[One, Two])
+    class Both(Component): ...
+
+    document = openapi([Both])
+    validate(document)
+    paths = document["paths"]
+    assert {path: sorted(verbs) for path, verbs in paths.items()} == {
+        "/users/{user}/items/{item}": ["get", "put"],
+        "/users/{item}": ["get"],
+        "/users/{user}.json": ["get"],
+    }
+    found = paths["/users/{user}/items/{item}"]
+    assert found["get"]["operationId"] == "one.find"
+    assert [
+        (each["name"], each["in"], each["schema"]["type"], each.get("description"))
+        for each in found["put"]["parameters"]
+    ] == [
+        ("item", "path", "string", "the second"),
+        ("user", "path", "integer", None),
+        ("depth", "query", "integer", None),
+    ]
 
 
 def test_what_has_no_document_says_why() -> None:
