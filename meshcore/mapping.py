@@ -12,7 +12,7 @@ import msgspec
 from meshcore.declare import HttpMark, Source
 from meshcore.hints import is_alias, value_of_alias
 from meshcore.interface import HttpMapping, Parameter
-from meshcore.text import from_text, takes_lists
+from meshcore.text import from_text, takes_lists, why_mistaken
 from meshcore.wording import TravelError
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
@@ -116,7 +116,7 @@ def _why_no_text(hint: Any) -> str | None:
         from_text(hint)
     except TravelError as error:
         return str(error)
-    return None
+    return why_mistaken(hint)
 
 
 def _is_object(hint: Any) -> bool:

@@ -70,6 +70,21 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
     return read
 
 
+def why_mistaken(type_: Any) -> str | None:
+    """Why values of a type that has a form as text would be mistaken for others, None if they are not.
+
+    `5` and `"5"` are the same text, and so are `true` and `"true"`.
+    """
+    members = list(_members(inspect.type_info(type_)))
+    for choices in (members, *(list(_members(item)) for member in members for item in _items(member))):
+        scalars = [each for each in choices if not isinstance(each, _Arrays | inspect.NoneType)]
+        if len(scalars) > 1 and any(isinstance(each, inspect.StrType) for each in scalars):
+            return "is a union with str, and 1 and '1' are the same text"
+        if any(isinstance(each, inspect.LiteralType) and bool in map(type, each.values) for each in scalars):
+            return "is a Literal of bool, which is not read from text"
+    return None
+
+
 def takes_lists(type_: Any) -> bool:
     """Whether values may be of several texts."""
     return any(isinstance(member, _Arrays) for member in _members(inspect.type_info(type_)))
@@ -112,18 +127,20 @@ def _members(info: inspect.Type) -> Iterator[inspect.Type]:
         yield info
 
 
+def _items(info: inspect.Type) -> tuple[inspect.Type, ...]:
+    """The types of what is in a list, or in a tuple."""
+    if isinstance(info, inspect.TupleType):
+        return info.item_types
+    return (info.item_type,) if isinstance(info, _Lists) else ()
+
+
 def _require_text(info: inspect.Type) -> None:
     """Refuse objects, and lists of anything but scalars.
 
     Raises:
         TravelError: It is one.
     """
-    items: tuple[inspect.Type, ...] = ()
-    if isinstance(info, inspect.TupleType):
-        items = info.item_types
-    elif isinstance(info, _Lists):
-        items = (info.item_type,)
-    for part in (info, *(member for item in items for member in _members(item))):
+    for part in (info, *(member for item in _items(info) for member in _members(item))):
         if isinstance(part, _NoText) or (part is not info and isinstance(part, _Arrays)):
             raise TravelError(f"{type(part).__name__.removesuffix('Type').lower()} has no form as text")
 

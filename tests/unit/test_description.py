@@ -394,7 +394,7 @@ Maybe = TypeAliasType("Maybe", HeaderParam[T] | None, type_params=(T,))
         (HeaderParam[str] | None, str | None, "header"),
         (Optional[Annotated[int, Query(alias="n")]], int | None, "query"),  # noqa: UP045 - the old spelling has to work
         (Body[list[int]] | None, list[int] | None, "body"),
-        (HeaderParam[str] | HeaderParam[int], str | int, "header"),
+        (HeaderParam[float] | HeaderParam[int], float | int, "header"),
         (Annotated[HeaderParam[int] | None, Meta(title="n")], Annotated[int | None, Meta(title="n")], "header"),
         (Annotated[HeaderParam[int] | None, Query()], int | None, "query"),
         (Tenant, str, "header"),

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
 
@@ -16,6 +16,7 @@ from meshcore import (
     Body,
     Code,
     ConfigurationError,
+    HeaderParam,
     LocalError,
     Mesh,
     MeshApp,
@@ -231,6 +232,20 @@ class ObjectsInQuery:
     async def run(self, orders: list[dict[str, int]]) -> None: ...
 
 
+class MistakenForText:
+    @get("/a/{one}")
+    @abstractmethod
+    async def run(
+        self,
+        one: int | str,
+        two: list[str | float | None],
+        three: HeaderParam[bool | str],
+        four: Literal[True] | None,
+        fine: int | list[str] | None = None,
+        also: Literal[1, "a"] = 1,
+    ) -> None: ...
+
+
 class ListInPath:
     @get("/orders/{ids}")
     @abstractmethod
@@ -311,6 +326,18 @@ INTERFACES: list[tuple[type, list[str]]] = [
         ObjectInQuery,
         [
             ".run(filters): is an object, so it cannot be a query parameter; make it the Body[...] of a POST or PUT",
+        ],
+    ),
+    (
+        MistakenForText,
+        [
+            f".run({name}): {reason}, so it cannot be a {place} parameter; make it the Body[...] of a POST or PUT"
+            for name, reason, place in (
+                ("one", "is a union with str, and 1 and '1' are the same text", "path"),
+                ("two", "is a union with str, and 1 and '1' are the same text", "query"),
+                ("three", "is a union with str, and 1 and '1' are the same text", "header"),
+                ("four", "is a Literal of bool, which is not read from text", "query"),
+            )
         ],
     ),
     (
