@@ -7,6 +7,7 @@ reason, on one line and of bounded length: a reason may quote the body, and the 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ import msgspec
 
 from meshcore.guard import NestingError
 from meshcore.keys import RepeatedKeyError
+
+log = logging.getLogger("meshcore.codec")
 
 NOT_UTF8 = "a text is not UTF-8"
 """Whatever the library underneath says of it, which is never which text."""
@@ -149,7 +152,9 @@ def _reason(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, ValueError | TypeError | AssertionError):  # validators raise these for the caller to read
         return sentence(str(error)) or name
-    return f"cannot be read ({name})"  # a mistake in that code: its text is for nobody who sends a body
+    # A mistake in that code: its text is for nobody who sends a body, but somebody has to hear of it.
+    log.warning("a value could not be read: code of its type raised %s", name, exc_info=error)
+    return f"cannot be read ({name})"
 
 
 def _malformed(text: str, language: str) -> str:

@@ -406,8 +406,8 @@ def test_a_long_reason_is_cut():
     ],
     ids=lambda case: type(case).__name__,
 )
-def test_an_error_raised_by_the_users_own_class_is_a_decode_error(codec: Codec, error, reason):
-    """A validator's text is meant for the caller; of a mistake in it only the class is told. The cause is kept."""
+def test_an_error_raised_by_the_users_own_class_is_a_decode_error(codec: Codec, error, reason, caplog):
+    """A validator's text is meant for the caller; of a mistake in it only the class; the log has the rest."""
 
     @dataclass
     class Picky:
@@ -431,6 +431,7 @@ def test_an_error_raised_by_the_users_own_class_is_a_decode_error(codec: Codec, 
             reason.lower()
         )
         assert caught.value.__cause__ is not None
+    assert caplog.text.count("Traceback") == (2 if "cannot be read" in reason else 0)
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
