@@ -81,12 +81,12 @@ class _MethodComparison:
         self.found: list[tuple[str, bool]] = []
 
     def compare(self, old: MethodContract, new: MethodContract) -> None:
-        self._parameters(old, new)
+        renamed = self._parameters(old, new)
         received = self._types(sent=False)
         received.types(old.returns, new.returns, "result")
         self._take(received)
         self._raises(old.raises, new.raises, mapped=bool(old.http))
-        self._http(old, new)
+        self._http(old, new, renamed)
         self._repeat(old.repeat, new.repeat)
 
     def _types(self, *, sent: bool) -> TypeComparison:
@@ -98,7 +98,8 @@ class _MethodComparison:
     def _say(self, text: str, *, breaking: bool) -> None:
         self.found.append((text, breaking))
 
-    def _parameters(self, old: MethodContract, new: MethodContract) -> None:
+    def _parameters(self, old: MethodContract, new: MethodContract) -> dict[str, str]:
+        """Gives the new names of those that have been renamed."""
         olds, news = old.parameters, new.parameters
         names, others = _names(olds), _names(news)
         renamed = {
@@ -126,6 +127,7 @@ class _MethodComparison:
         for at, parameter in enumerate(news, 1):
             if parameter.name not in kept:
                 self._added(f"parameter {at} {parameter.name!r}", parameter, not kept & set(others[at:]))
+        return renamed
 
     def _added(self, label: str, parameter: ParameterContract, last: bool) -> None:  # noqa: FBT001
         if parameter.required:
@@ -162,15 +164,15 @@ class _MethodComparison:
             if name not in olds:
                 self._say(f"may raise {name} now; callers that do not know it get a RemoteError", breaking=False)
 
-    def _http(self, old: MethodContract, new: MethodContract) -> None:
+    def _http(self, old: MethodContract, new: MethodContract, renamed: Mapping[str, str]) -> None:
         if old.http and not new.http:
             self._say(f"REST does not reach it any more, was {old.http}", breaking=True)
         elif new.http and not old.http:
             self._say(f"REST reaches it now: {new.http}", breaking=False)
         elif old.http != new.http:
-            # The name of a path parameter is nothing that a request says.
-            same = re.sub(r"\{\w+\}", "{}", old.http) == re.sub(r"\{\w+\}", "{}", new.http)
-            self._say(f"REST reaches it as {new.http} now, was {old.http}", breaking=not same)
+            # The name of a path parameter is nothing that a request says, its place is.
+            same = re.sub(r"(?<=\{)\w+(?=\})", lambda name: renamed.get(name[0], name[0]), old.http)
+            self._say(f"REST reaches it as {new.http} now, was {old.http}", breaking=same != new.http)
 
     def _repeat(self, old: str, new: str) -> None:
         """Callers repeat what their interface allows: a server that does not expect it executes it twice."""

@@ -418,6 +418,11 @@ def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
                 "! REST reaches it as GET /x/{count} now, was GET /{sku}",
             ],
         ),
+        (
+            [get("/{sku}/{count}")],
+            [get("/{count}/{sku}")],
+            ["! REST reaches it as GET /{count}/{sku} now, was GET /{sku}/{count}"],
+        ),
         ([], [idempotent], ["may be repeated freely, before it must not be repeated"]),
         ([idempotent], [], ["! must not be repeated, before it may be repeated freely"]),
         ([idempotent], [idempotency_key()], ["! may be repeated with a key, before it may be repeated freely"]),
@@ -427,6 +432,16 @@ def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
 def test_changes_of_what_is_declared(old: list[Any], new: list[Any], expected: list[str]) -> None:
     """Exceptions, HTTP mappings, and what callers may rely on when they repeat."""
     assert marked(compare(offering(place=fresh(Place.base, *old)), offering(place=fresh(Place.base, *new)))) == expected
+
+
+def test_the_name_of_a_place_in_a_path_does_not_count() -> None:
+    """Only that of the parameter does: a request says what stands there, and not how it is called."""
+    old = offering(place=fresh(Place.base, get("/{sku}")))
+    new = offering(place=fresh(Place.renamed, get("/{article}")))
+    assert marked(compare(old, new)) == [
+        "! parameter 1 'sku' is now called 'article'",
+        "REST reaches it as GET /{article} now, was GET /{sku}",
+    ]
 
 
 def test_methods_services_and_components_come_and_go() -> None:
