@@ -203,6 +203,12 @@ def kind_in_union(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str
     return "record" if structure.record else "object", repr(structure.tag) if structure.tag else ""
 
 
+def constants(type_: Type, types: Mapping[str, Structure]) -> dict[str, frozenset[int | str]]:
+    """The values of the fields that have few of them: what tells the members of a union apart that have no tag."""
+    fields = types[type_.name].fields if type_.kind == "ref" else ()
+    return {field.name: frozenset(field.type.values) for field in fields if field.type.kind == "enum"}
+
+
 def _check_references(service: ServiceContract) -> None:
     slots = [slot for structure in service.types.values() for slot in structure.fields]
     slots += [slot for method in service.methods for fault in method.raises for slot in fault.fields]

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 from msgspec import UnsetType
 
-from meshcore.contract import Field, MethodContract, ParameterContract, ServiceContract, Structure, Type, kind_in_union
+from meshcore.contract import (
+    Field,
+    MethodContract,
+    ParameterContract,
+    ServiceContract,
+    Structure,
+    Type,
+    constants,
+    kind_in_union,
+)
 
 _DIGEST = 8
 """Hexadecimal digits. Two versions of a service have the same by chance once in four billion."""
@@ -49,9 +58,17 @@ class _Essence:
             return self.structure(type_.name)
         parts = list(type_.parts)
         if type_.kind == "union":
-            parts.sort(key=lambda part: kind_in_union(part, self._types))
+            parts.sort(key=self._order)
         values = sorted(msgspec.json.encode(value).decode() for value in type_.values)
         return [type_.kind, [self.type(part) for part in parts], values, sorted(type_.limits.items())]
+
+    def _order(self, part: Type) -> list[Any]:
+        """Where a member of a union stands: several of one kind are told apart by what is in them, one level deep."""
+        fields = self._types[part.name].fields if part.kind == "ref" else ()
+        tags = [(name, sorted(map(repr, values))) for name, values in constants(part, self._types).items()]
+        told = [sorted(map(repr, part.values)), sorted(map(repr, part.limits.items()))]
+        parts = [self._order(each) for each in part.parts]
+        return [*kind_in_union(part, self._types), sorted(field.name for field in fields), sorted(tags), told, parts]
 
     def structure(self, name: str) -> list[Any]:
         """A number for what was there before: types may contain themselves."""

@@ -7,14 +7,13 @@ way round. So the same change may be fine for a parameter and breaking for a res
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UnsetType
 
-from meshcore.contract import Field, Structure, Type, kind_in_union
+from meshcore.contract import Field, Structure, Type, constants, kind_in_union
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -136,14 +135,27 @@ class TypeComparison:
         left_old: list[Type] = []
         left_new: list[Type] = []
         for those, these in by_kind.values():
-            for one, other in zip_longest(those, these):
-                if one is None:
-                    left_new.append(other)
-                elif other is None:
-                    left_old.append(one)
+            # One of a kind is known by it. Several there are only in models: they are known by a field, or not at all.
+            alike = self._alike(those, these) if len(those) > 1 or len(these) > 1 else lambda *_: True
+            for one in those:
+                if found := [each for each in these if alike(one, each)]:
+                    these.remove(found[0])
+                    pairs.append((one, found[0]))
                 else:
-                    pairs.append((one, other))
+                    left_old.append(one)
+            left_new += these
         return pairs, left_old, left_new
+
+    def _alike(self, olds: Sequence[Type], news: Sequence[Type]) -> Callable[[Type, Type], bool]:
+        """What tells whether a member of a union is still the same one: a tag that all of them have, or everything."""
+        before, after = (
+            [constants(each, types) for each in some] for some, types in ((olds, self._old), (news, self._new))
+        )
+        common = set[str].intersection(*(set(each) for each in before + after))
+        for name in sorted(common):
+            if all(_disjoint(each[name] for each in side) for side in (before, after)):
+                return lambda one, other: bool(constants(one, self._old)[name] & constants(other, self._new)[name])
+        return lambda one, other: not self._trial(one, other)
 
     def _same_kind(self, old: Type, new: Type, place: str) -> None:
         match old.kind:
@@ -208,8 +220,10 @@ class TypeComparison:
         written, read = (old, new) if self._sent else (new, old)
         if read.kind == "any":
             return True
-        if written.kind == read.kind == "ref" and kind_in_union(old, self._old) != kind_in_union(new, self._new):
-            return False  # an object is not read as an array, nor by another tag
+        if written.kind == read.kind == "ref":
+            return False  # an object is not read as an array, nor by another tag, and which of several nobody knows
+        if written.kind == read.kind and written.parts:
+            return not any(each.breaking for each in self._trial(old, new))
         kinds = {written.kind}
         if written.kind == "enum":
             kinds = {"str" if isinstance(value, str) else "int" for value in written.values}
@@ -217,15 +231,17 @@ class TypeComparison:
             return _within(written.limits, read.limits)
         if read.kind in {"list", "set"} and written.kind in {"list", "set", "tuple"}:
             (part,) = read.parts
-            return _within(written.limits, read.limits) and all(self._reads_part(each, part) for each in written.parts)
+            pairs = [(each, part) if self._sent else (part, each) for each in written.parts]
+            trials = [each for pair in pairs for each in self._trial(*pair)]
+            return _within(written.limits, read.limits) and not any(each.breaking for each in trials)
         return False
 
-    def _reads_part(self, written: Type, read: Type) -> bool:
+    def _trial(self, old: Type, new: Type) -> list[Difference]:
+        """What would differ."""
         trial = TypeComparison(self._old, self._new, sent=self._sent)
         trial._seen = set(self._seen)
-        old, new = (written, read) if self._sent else (read, written)
         trial.types(old, new, "")
-        return not any(each.breaking for each in trial.found)
+        return trial.found
 
 
 _STEPS: Mapping[str, Sequence[str]] = {"list": ("[]",), "set": ("[]",), "map": ("{key}", "{}")}
@@ -251,6 +267,11 @@ def _shown(default: Any) -> str:
 
 def _members(type_: Type) -> tuple[Type, ...]:
     return type_.parts if type_.kind == "union" else (type_,)
+
+
+def _disjoint(sets: Iterable[frozenset[int | str]]) -> bool:
+    several = list(sets)
+    return len(frozenset[int | str]().union(*several)) == sum(map(len, several))
 
 
 def _within(known: Mapping[str, Any], limits: Mapping[str, Any]) -> bool:

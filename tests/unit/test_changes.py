@@ -9,11 +9,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, Union
 
 import msgspec
+import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore import Code, Component, Service, component, get, idempotency_key, idempotent, post, raises, service
@@ -186,21 +187,120 @@ def test_a_type_does_not_differ_from_itself(*, type_: Typed, sent: bool) -> None
     assert differences(type_[0], type_[0], sent=sent) == []
 
 
+def taking(type_: Any) -> type:
+    """A service that takes a value of the type."""
+
+    @service("it")
+    class It(Service):
+        @abstractmethod
+        async def go(self, value: Any) -> None: ...
+
+    It.go.__annotations__["value"] = type_
+    return It
+
+
 @given(types(), types())
 def test_what_is_noticed_is_in_the_digest(old: Typed, new: Typed) -> None:
     """Services with the same digest do not differ; and a difference, in either direction, is another digest."""
-
-    def taking(type_: Any) -> Any:
-        @service("it")
-        class It(Service):
-            @abstractmethod
-            async def go(self, value: Any) -> None: ...
-
-        It.go.__annotations__["value"] = type_
-        return service_contract(describe(It))
-
-    before, after = taking(old[0]), taking(new[0])
+    before, after = (service_contract(describe(taking(each[0]))) for each in (old, new))
     assert (before.digest == after.digest) == (compare_services("c", before, after) == [])
+
+
+@st.composite
+def owners(draw: Callable[..., Any], *, tagged: bool) -> Typed:
+    """A pydantic model with a union of others, in any order."""
+    members: list[Any] = []
+    values: list[st.SearchStrategy[Any]] = []
+    for name in draw(st.lists(st.sampled_from(["cat", "dog", "cow"]), min_size=1, max_size=3, unique=True)):
+        fields: dict[str, Any] = {"kind": (Literal[name], name)} if tagged else {}
+        some: dict[str, st.SearchStrategy[Any]] = {}
+        for field in draw(st.lists(st.sampled_from("abc"), max_size=2, unique=True)):
+            type_, some[field] = draw(st.sampled_from(SCALARS[:4]))
+            fields[field] = (type_, ...)
+        model = pydantic.create_model(name, **fields)
+        members.append(model)
+        values.append(st.builds(model, **some))
+    several = tagged and len(members) > 1
+    union = Annotated[Union[tuple(members)], pydantic.Field(discriminator="kind" if several else None)]  # noqa: UP007
+    owner = pydantic.create_model("Owner", pet=(union, ...))
+    return owner, st.builds(owner, pet=st.one_of(values))
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@settings(max_examples=30)  # making models takes its time
+@given(data=st.data(), sent=st.booleans())
+def test_what_is_compatible_is_read_for_unions_of_models(*, data: st.DataObject, tagged: bool, sent: bool) -> None:
+    """The same, for unions whose members have a tag, and for those of which pydantic takes the best match."""
+    old, new = data.draw(owners(tagged=tagged)), data.draw(owners(tagged=tagged))
+    check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+    assert differences(old[0], old[0], sent=sent) == []
+
+
+class Pets:
+    """Members of unions."""
+
+    class Cat(pydantic.BaseModel):
+        kind: Literal["cat"] = "cat"
+        lives: int = 9
+
+    class Dog(pydantic.BaseModel):
+        kind: Literal["dog", "puppy"] = "dog"
+        tricks: int = 1
+
+    class Cow(pydantic.BaseModel):
+        kind: Literal["cow"] = "cow"
+        milk: int = 1
+
+    class Tall(pydantic.BaseModel):
+        height: int
+
+    class Wide(pydantic.BaseModel):
+        width: int
+
+    class Wider(pydantic.BaseModel):
+        width: int
+        depth: int = 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sent", "received"),
+    [
+        (Pets.Cat | Pets.Dog, Pets.Dog | Pets.Cat, [], []),
+        (
+            Pets.Cat | Pets.Dog,
+            Pets.Dog | Pets.Cow | Pets.Cat,
+            ["it.pet may be Cow too"],
+            ["! it.pet may now be Cow, which callers do not expect"],
+        ),
+        (
+            Pets.Cow | Pets.Cat | Pets.Dog,
+            Pets.Cat | Pets.Dog,
+            ["! it.pet is no longer Cow"],
+            ["it.pet is never Cow any more"],
+        ),
+        (Pets.Tall | Pets.Wide, Pets.Wide | Pets.Tall, [], []),
+        (
+            Pets.Tall | Pets.Wide,
+            Pets.Tall | Pets.Wider,
+            ["! it.pet is no longer Wide", "it.pet may be Wider too"],
+            ["! it.pet may now be Wider, which callers do not expect", "it.pet is never Wide any more"],
+        ),
+        (list[int] | list[str], list[str] | list[int], [], []),
+        (
+            list[int] | list[str],
+            list[str] | list[Pets.Cat],
+            ["! it.pet is no longer list[int]", "it.pet may be list[Cat] too"],
+            ["! it.pet may now be list[Cat], which callers do not expect", "it.pet is never list[int] any more"],
+        ),
+    ],
+)
+def test_members_of_a_union_of_models(old: Any, new: Any, sent: list[str], received: list[str]) -> None:
+    """They are known by a tag that all of them have, else by all that they are, and never by their place."""
+    before, after = (pydantic.create_model("Owner", pet=(each, ...)) for each in (old, new))
+    assert marked(differences(before, after, sent=True)) == sent
+    assert marked(differences(before, after, sent=False)) == received
+    same = service_contract(describe(taking(before))).digest == service_contract(describe(taking(after))).digest
+    assert same == (sent == [])
 
 
 class Old:
