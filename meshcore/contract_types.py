@@ -104,7 +104,7 @@ class TypeReader:
         if not known:
             fields = tuple(map(self._field, info.fields))
             if isinstance(info, inspect.StructType):
-                if cls.__struct_config__.omit_defaults:
+                if cls.__struct_config__.omit_defaults and not info.array_like:  # nothing is left out of an array
                     fields = tuple(msgspec.structs.replace(each, omitted=not each.required) for each in fields)
                 tag = (info.tag_field, info.tag) if info.tag_field is not None and info.tag is not None else None
                 self.types[name] = Structure(fields, info.array_like, info.forbid_unknown_fields, tag)

@@ -210,10 +210,15 @@ class TypeComparison:
         elif not self._sent and new.omitted and not old.omitted:
             needed = ", and callers need it" if old.required else ""
             self._say(f"{place} may be left out now{needed}", breaking=old.required)
-        elif (old.required, old.omitted) != (new.required, new.omitted):
-            self._say(f"{place} is now {_need(new)}", breaking=not self._sent and old.required and new.omitted)
+        elif old.required != new.required:
+            self._say(f"{place} is now {_need(new)}", breaking=False)
+        elif old.omitted != new.omitted:
+            self._say(f"{place} {'may be left out' if new.omitted else 'is always written'} now", breaking=False)
         if text := default_change(old, new):
-            self._say(f"{place}: {text}", breaking=False)
+            written, read = (old, new) if self._sent else (new, old)
+            # What is left out stands for the writer's default; without one it stands for nothing.
+            lost = written.omitted and not isinstance(written.default, UnsetType) and written.default != read.default
+            self._say(f"{place}: {text}{', and it is left out by who writes it' if lost else ''}", lost)
 
     def _reads(self, old: Type, new: Type) -> bool:
         """Whether what is written as the one is read as the other; they are no unions."""

@@ -76,6 +76,7 @@ SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (_at_most(2), st.text("ab", max_size=2)),
     (_at_most(3), st.text("ab", max_size=3)),
 ]
+PLAIN = (int, float, str, bytes, Decimal, uuid.UUID, dt.datetime, dt.date, dt.time, dt.timedelta, enum.Enum)
 Typed = tuple[Any, st.SearchStrategy[Any]]
 
 
@@ -90,8 +91,10 @@ def structs(inner: st.SearchStrategy[Typed], **options: Any) -> st.SearchStrateg
             type_, strategy = draw(inner)
             values[name] = strategy
             if draw(st.booleans()):
-                fields.append((name, type_ | None, None))
-                values[name] = strategy | st.none()
+                default = draw(st.none() | strategy)
+                default = default if isinstance(default, PLAIN) else None  # others would need a factory
+                fields.append((name, type_ | None, default))
+                values[name] = strategy | st.sampled_from([None, default])
             else:
                 fields.append((name, type_))
         required = [each for each in fields if len(each) == 2]
@@ -131,12 +134,12 @@ def differences(old: Any, new: Any, *, sent: bool) -> list[Difference]:
     return comparison.found
 
 
-def check(old: Typed, new: Typed, value: Any, *, sent: bool) -> None:
-    """What nobody calls breaking is read by the other side, in both formats."""
+def check(old: Typed, new: Typed, value: Any, *, sent: bool) -> list[Any]:
+    """What nobody calls breaking is read by the other side, in both formats; what it reads."""
     (written, _), (read, _) = (old, new) if sent else (new, old)
-    if not any(each.breaking for each in differences(old[0], new[0], sent=sent)):
-        for codec in (JSON, MSGPACK):
-            codec.decoder(read)(codec.encoder(written)(value))
+    if any(each.breaking for each in differences(old[0], new[0], sent=sent)):
+        return []
+    return [codec.decoder(read)(codec.encoder(written)(value)) for codec in (JSON, MSGPACK)]
 
 
 class Nothing(msgspec.Struct):
@@ -174,11 +177,16 @@ def test_what_is_compatible_is_read_for_scalars(data: st.DataObject, pair: tuple
     check(*pair, data.draw(pair[0][1]), sent=True)
 
 
-@given(data=st.data(), old=structs(st.sampled_from(SCALARS[:3])), sent=st.booleans())
-def test_what_is_compatible_is_read_for_structs(*, data: st.DataObject, old: Typed, sent: bool) -> None:
-    """The same, for structs that differ in few fields."""
-    new = data.draw(structs(st.sampled_from(SCALARS[:3])))
-    check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+@pytest.mark.parametrize("omit_defaults", [True, False])
+@given(data=st.data(), sent=st.booleans())
+def test_what_is_compatible_is_read_for_structs(*, data: st.DataObject, omit_defaults: bool, sent: bool) -> None:
+    """The same, for structs that differ in few fields: and what is left out is read as what was meant."""
+    kinds = structs(st.sampled_from([SCALARS[0], SCALARS[2]]), omit_defaults=omit_defaults)
+    old, new = data.draw(kinds), data.draw(kinds)
+    value = data.draw((old if sent else new)[1])
+    for got in check(old, new, value, sent=sent):
+        shared = [name for name in got.__struct_fields__ if name in value.__struct_fields__]
+        assert [getattr(got, name) for name in shared] == [getattr(value, name) for name in shared]
 
 
 @given(type_=types(), sent=st.booleans())
@@ -324,6 +332,7 @@ class Old:
         depth: int
 
     Shape = msgspec.defstruct("Shape", [("a", int)], tag="shape")
+    Sparse = msgspec.defstruct("Sparse", [("retries", int, 1)], omit_defaults=True)
 
 
 class New:
@@ -346,6 +355,8 @@ class New:
         depth: NotRequired[int]
 
     Shape = msgspec.defstruct("Shape", [("a", int)], tag="form")
+    Sparse = msgspec.defstruct("Sparse", [("retries", int, 5)], omit_defaults=True)
+    Full = msgspec.defstruct("Full", [("retries", int, 5)])
 
 
 @pytest.mark.parametrize(
@@ -389,6 +400,21 @@ class New:
             ["! it.depth may be left out now, and callers need it"],
         ),
         (Old.Shape, New.Shape, ["! it is told apart by type='form' now, was by type='shape'"], None),
+        (
+            Old.Sparse,
+            New.Sparse,
+            ["! it.retries: default is now 5, was 1, and it is left out by who writes it"],
+            ["! it.retries: default is now 5, was 1, and it is left out by who writes it"],
+        ),
+        (
+            Old.Sparse,
+            New.Full,
+            [
+                "it.retries is always written now",
+                "! it.retries: default is now 5, was 1, and it is left out by who writes it",
+            ],
+            ["it.retries is always written now", "it.retries: default is now 5, was 1"],
+        ),
         (Old.Point, Old.Options, ["! it is written as an object now"], ["! it is written as an object now"]),
     ],
 )
