@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from meshcore.contract import Field, Structure, Type
+from meshcore.exact_schema import exact_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -45,7 +46,7 @@ class ModelReader:
     def __init__(self, cls: type[BaseModel], structures: Structures) -> None:
         self._name = cls.__name__
         self._structures = structures
-        self._schema: dict[str, Any] = cls.model_json_schema(ref_template="{model}")
+        self._schema: dict[str, Any] = exact_schema(cls)
         self._definitions: dict[str, Any] = {self._name: self._schema, **self._schema.get("$defs", {})}
 
     def read(self) -> Type:
@@ -58,9 +59,6 @@ class ModelReader:
                 return self._type({"title": name, **self._definitions[name]})
             case {"allOf": [single]}:
                 return self._type(single)
-            case {"anyOf": [{"type": "number"}, {"type": "string"}, *members]}:
-                # That is how a Decimal is described, in some versions of pydantic with a pattern. It is taken for one.
-                return union_of([Type("decimal"), *map(self._type, members)])
             case {"anyOf": members} | {"oneOf": members}:
                 return union_of(map(self._type, members))
             case {"const": value}:
@@ -85,7 +83,9 @@ class ModelReader:
         more: bool | dict[str, Any] = schema.get("additionalProperties", {})
         properties: dict[str, dict[str, Any]] | None = schema.get("properties")
         if properties is None:
-            return Type("map", parts=(Type("str"), self._type(more) if isinstance(more, dict) else Type("any")))
+            keys = self._type(schema.get("propertyNames", {"type": "string"}))
+            parts = keys, self._type(more) if isinstance(more, dict) else Type("any")
+            return Type("map", parts=parts, limits=_limits(schema))
         title = str(schema.get("title") or self._name)
         # The same model in several others has a definition in each.
         name, known = self._structures.named((title, msgspec.json.encode(properties)), title)
@@ -96,6 +96,7 @@ class ModelReader:
                     key,
                     self._type(value),
                     key in required,
+                    omitted=bool(value.get("omitted")),
                     default=UNSET if key in required else value.get("default", UNSET),
                 )
                 for key, value in properties.items()
@@ -111,7 +112,11 @@ _FORMATS = {
     "time": "time",
     "duration": "timedelta",
     "binary": "bytes",
+    "decimal": "decimal",
 }
+_ANY_TEXT = frozenset({"password", "path"})
+"""Formats that no text contradicts."""
+
 _WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "none"}
 _SCHEMA_LIMITS = {
     "minimum": "ge",
@@ -124,6 +129,12 @@ _SCHEMA_LIMITS = {
     "maxLength": "max_length",
     "minItems": "min_length",
     "maxItems": "max_length",
+    "minProperties": "min_length",
+    "maxProperties": "max_length",
+    "maxDigits": "max_digits",
+    "decimalPlaces": "decimal_places",
+    "tz": "tz",
+    "relation": "relation",
 }
 
 
@@ -143,4 +154,6 @@ def enum_of(values: Iterable[Any], name: str = "") -> Type:
 
 
 def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: schema[key] for key, name in _SCHEMA_LIMITS.items() if key in schema}
+    found = {name: schema[key] for key, name in _SCHEMA_LIMITS.items() if key in schema}
+    text = schema.get("format")
+    return found if text is None or text in _FORMATS or text in _ANY_TEXT else {**found, "format": text}

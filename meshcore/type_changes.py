@@ -36,7 +36,9 @@ _IMPLIED: Mapping[str, Callable[[Mapping[str, Any], Any], bool]] = {
     "le": lambda known, limit: known.get("le", known.get("lt", limit + 1)) <= limit,
     "lt": lambda known, limit: known.get("lt", limit + 1) <= limit or known.get("le", limit) < limit,
     "min_length": lambda known, limit: known.get("min_length", 0) >= limit,
-    "max_length": lambda known, limit: "max_length" in known and known["max_length"] <= limit,
+    "max_length": lambda known, limit: known.get("max_length", limit + 1) <= limit,
+    "max_digits": lambda known, limit: known.get("max_digits", limit + 1) <= limit,
+    "decimal_places": lambda known, limit: known.get("decimal_places", limit + 1) <= limit,
 }
 """Whether what keeps to the known limits keeps to another one."""
 
@@ -281,10 +283,13 @@ def _disjoint(sets: Iterable[frozenset[int | str]]) -> bool:
 
 def _within(known: Mapping[str, Any], limits: Mapping[str, Any]) -> bool:
     """Whether all that keeps to the known limits keeps to the others."""
-    return all(
-        known.get(name) == limit or (name in _IMPLIED and _IMPLIED[name](known, limit))
-        for name, limit in limits.items()
-    )
+    try:
+        return all(
+            known.get(name) == limit or (name in _IMPLIED and _IMPLIED[name](known, limit))
+            for name, limit in limits.items()
+        )
+    except TypeError:  # bounds of times are text
+        return False
 
 
 def _need(field: Field) -> str:

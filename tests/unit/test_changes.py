@@ -214,6 +214,60 @@ def test_what_is_noticed_is_in_the_digest(old: Typed, new: Typed) -> None:
     assert (before.digest == after.digest) == (compare_services("c", before, after) == [])
 
 
+def _field(type_: Any, **limits: Any) -> Any:
+    return Annotated[type_, pydantic.Field(**limits)]
+
+
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-9, max_value=9)
+AWARE = st.datetimes(timezones=st.just(dt.UTC))
+MODELS_OWN: list[Typed] = [
+    (Decimal, DECIMALS),
+    (_field(Decimal, gt=0), DECIMALS.filter(lambda each: each > 0)),
+    (_field(Decimal, ge=0, decimal_places=2), DECIMALS.map(abs)),
+    (_field(Decimal, max_digits=1), st.integers(-9, 9).map(Decimal)),
+    (float | str, st.floats(-9, 9) | st.text("ab1", max_size=2)),
+    (float, st.floats(-9, 9)),
+    (str, st.text("ab1", max_size=2)),
+    (dict[int, int], st.dictionaries(st.integers(-9, 9), st.integers(-9, 9), max_size=2)),
+    (dict[str, int], st.dictionaries(st.text("ab", max_size=2), st.integers(-9, 9), max_size=2)),
+    (
+        _field(dict[str, int], min_length=1),
+        st.dictionaries(st.text("ab", max_size=2), st.integers(-9, 9), min_size=1, max_size=2),
+    ),
+    (dt.datetime, st.datetimes() | AWARE),
+    (pydantic.AwareDatetime, AWARE),
+    (pydantic.NaiveDatetime, st.datetimes()),
+    (pydantic.PastDatetime, AWARE.filter(lambda each: each.year < 2020)),
+    (_field(dt.date, ge=dt.date(2020, 1, 1)), st.dates(dt.date(2020, 1, 1))),
+    (_field(dt.date, ge=dt.date(2019, 1, 1)), st.dates(dt.date(2019, 1, 1))),
+    (pydantic.AnyUrl, st.just(pydantic.AnyUrl("http://x"))),
+]
+
+
+def modelled(type_: Typed, **field: Any) -> Typed:
+    """A model with one field of the type."""
+    default = () if field else (...,)
+    model = pydantic.create_model("M", a=(type_[0], pydantic.Field(*default, **field)))
+    return model, st.builds(model, a=type_[1])
+
+
+MODELS = [*map(modelled, MODELS_OWN), modelled(MODELS_OWN[6], default="", exclude=True)]
+READABLE_MODELS = [
+    (one, other, sent)
+    for one in MODELS
+    for other in MODELS
+    for sent in (True, False)
+    if not any(each.breaking for each in differences(one[0], other[0], sent=sent))
+]
+
+
+@given(st.data(), st.sampled_from(READABLE_MODELS))
+def test_what_is_compatible_is_read_for_models(data: st.DataObject, case: tuple[Typed, Typed, bool]) -> None:
+    """The same, for what only models have: bounds of decimals and times, types of keys, fields that are not written."""
+    old, new, sent = case
+    assert check(old, new, data.draw((old if sent else new)[1]), sent=sent)
+
+
 @st.composite
 def owners(draw: Callable[..., Any], *, tagged: bool) -> Typed:
     """A pydantic model with a union of others, in any order."""
@@ -242,6 +296,50 @@ def test_what_is_compatible_is_read_for_unions_of_models(*, data: st.DataObject,
     old, new = data.draw(owners(tagged=tagged)), data.draw(owners(tagged=tagged))
     check(old, new, data.draw((old if sent else new)[1]), sent=sent)
     assert differences(old[0], old[0], sent=sent) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sent", "received"),
+    [
+        (Decimal, _field(Decimal, gt=0), "! it.a is now decimal (gt=0), was decimal", None),
+        (
+            _field(Decimal, max_digits=3),
+            _field(Decimal, max_digits=2),
+            "! it.a is now decimal (max_digits=2), was",
+            None,
+        ),
+        (
+            Decimal,
+            float | str,
+            "it.a is now read as float | str, was decimal",
+            "it.a may now be float; ! it.a may now be str",
+        ),
+        (dict[int, int], dict[str, int], "! it.a{key} is now str, was int", "! it.a{key} is now str, was int"),
+        (
+            dt.datetime,
+            pydantic.AwareDatetime,
+            "! it.a is now datetime (tz=True), was datetime",
+            "it.a is now datetime (tz=True), was datetime",
+        ),
+        (dt.date, pydantic.PastDate, "! it.a is now date (relation='past'), was date", None),
+        (str, pydantic.AnyUrl, "! it.a is now str (min_length=1, format='uri'), was str", None),
+        (str, pydantic.SecretStr, "", ""),
+        (
+            dict[str, int],
+            _field(dict[str, int], min_length=1),
+            "! it.a is now map[str, int] (min_length=1), was map[str, int]",
+            None,
+        ),
+        (str, _field(str, exclude=True), "it.a may be left out now", "! it.a may be left out now, and callers need it"),
+    ],
+)
+def test_what_only_models_have(old: Any, new: Any, sent: str, received: str | None) -> None:
+    """What pydantic's own schema does not tell is seen."""
+    before, after = (pydantic.create_model("M", a=(each, ...)) for each in (old, new))
+    assert "; ".join(marked(differences(before, after, sent=True))).startswith(sent)
+    assert bool(sent) == bool(differences(before, after, sent=True))
+    if received is not None:
+        assert "; ".join(marked(differences(before, after, sent=False))).startswith(received)
 
 
 class Pets:
