@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
+from msgspec import NODEFAULT, UNSET
 
 from meshcore.contract import Contract, FaultContract, MethodContract, ParameterContract, ServiceContract, Structure
-from meshcore.type_changes import TypeComparison, default_change
+from meshcore.type_changes import TypeComparison, default_change, members_of
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -147,6 +149,16 @@ class _MethodComparison:
             self._say(f"{label} is given {ways[new.given]} now", breaking=new.given != "either")
         if mapped and old.source != new.source:
             self._say(f"{label} is in the {new.source} of a REST request now, was in the {old.source}", breaking=True)
+        elif mapped and old.source.startswith(("query", "header")):
+            self._absence(_absent(old), _absent(new), label)
+
+    def _absence(self, old: Any, new: Any, label: str) -> None:
+        """REST says None and an empty list by leaving the name out, which must go on to mean that."""
+        if (old is None or old == []) and new is not NODEFAULT and old != new:
+            meaning = "another value" if new is UNSET else repr(new)
+            self._say(
+                f"{label} means {meaning} now if a REST request leaves it out, as it does for {old}", breaking=True
+            )
 
     def _raises(self, old: Sequence[FaultContract], new: Sequence[FaultContract], *, mapped: bool) -> None:
         olds, news = {fault.name: fault for fault in old}, {fault.name: fault for fault in new}
@@ -173,6 +185,9 @@ class _MethodComparison:
             # The name of a path parameter is nothing that a request says, its place is.
             same = re.sub(r"(?<=\{)\w+(?=\})", lambda name: renamed.get(name[0], name[0]), old.http)
             self._say(f"REST reaches it as {new.http} now, was {old.http}", breaking=same != new.http)
+        if old.http and new.http and old.status != new.status:
+            # Any success is one for our clients; those generated from a document know the status in it, no other.
+            self._say(f"REST answers with {new.status} now, was {old.status}", breaking=True)
 
     def _repeat(self, old: str, new: str) -> None:
         """Callers repeat what their interface allows: a server that does not expect it executes it twice."""
@@ -180,6 +195,17 @@ class _MethodComparison:
             breaking = old == "freely" or (old == "with a key" and new == "")
             now, was = (f"may be repeated {each}" if each else "must not be repeated" for each in (new, old))
             self._say(f"{now}, before it {was}", breaking=breaking)
+
+
+def _absent(parameter: ParameterContract) -> Any:
+    """What it means that a request leaves out a parameter: as `TextParameter` has it. NODEFAULT for an error."""
+    if not parameter.required:
+        return parameter.default
+    members = members_of(parameter.type)
+    if any(each.kind in {"none", "any"} for each in members):
+        return None
+    lists = any(each.kind in {"list", "set"} and not each.limits.get("min_length") for each in members)
+    return [] if lists else NODEFAULT
 
 
 def _names(parameters: Iterable[ParameterContract]) -> list[str]:

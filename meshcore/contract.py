@@ -17,6 +17,9 @@ from msgspec import UNSET, UnsetType
 FORM = 1
 """The version of the form; who reads another one says so, instead of misreading it."""
 
+USUAL_STATUS = 200
+"""Of an answer of REST, unless the mapping says otherwise."""
+
 
 class Type(msgspec.Struct, frozen=True, omit_defaults=True):
     """A type, in words of its own.
@@ -116,6 +119,7 @@ class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         repeat: what a caller may rely on: `freely`, `with a key`, or nothing.
         http: verb and path, empty if REST does not reach it.
+        status: of an answer of REST that is no error.
     """
 
     name: str
@@ -124,6 +128,7 @@ class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
     raises: tuple[FaultContract, ...] = ()
     repeat: str = ""
     http: str = ""
+    status: int = USUAL_STATUS
     summary: str = ""
     description: str = ""
 

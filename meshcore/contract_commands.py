@@ -14,6 +14,7 @@ from meshcore.app import load_module
 from meshcore.catalog import Catalog
 from meshcore.changes import Change, compare
 from meshcore.contract import (
+    USUAL_STATUS,
     Contract,
     Field,
     MethodContract,
@@ -165,7 +166,11 @@ def _show(service: ServiceContract, tree: Tree) -> None:
 
 
 def _show_method(method: MethodContract, branch: Tree) -> None:
-    facts = [method.http, f"may be repeated {method.repeat}" if method.repeat else ""]
+    facts = [
+        method.http,
+        f"answers with {method.status}" if method.status != USUAL_STATUS else "",
+        f"may be repeated {method.repeat}" if method.repeat else "",
+    ]
     head = f"({', '.join(parameter.name for parameter in method.parameters)}) -> {method.returns}"
     more = "; ".join(filter(None, facts))
     leaf = branch.add(Text.assemble((method.name, "bold"), head, (f"  {more}", "cyan") if more else ""))

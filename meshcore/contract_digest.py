@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UnsetType
 
 from meshcore.contract import (
+    USUAL_STATUS,
     Field,
     MethodContract,
     ParameterContract,
@@ -47,6 +48,7 @@ class _Essence:
             [[fault.name, fault.code, [[each.name, self.slot(each)] for each in fault.fields]] for fault in raises],
             method.repeat,
             method.http,
+            *([] if method.status == USUAL_STATUS else [method.status]),
         ]
 
     def slot(self, slot: ParameterContract | Field) -> list[Any]:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from meshcore.contract import (
+    USUAL_STATUS,
     ComponentContract,
     FaultContract,
     MethodContract,
@@ -54,6 +55,7 @@ def _method(method: Method, types: TypeReader) -> MethodContract:
         tuple(FaultContract(fault.name, fault.code.value, types.next_fields()) for fault in faults),
         repeat="freely" if method.idempotent else "with a key" if method.idempotency_key is not None else "",
         http=f"{method.http.verb} {method.http.path}" if method.http else "",
+        status=method.http.status if method.http else USUAL_STATUS,
         summary=method.summary,
         description=method.description,
     )

@@ -66,7 +66,7 @@ class TypeComparison:
 
     def types(self, old: Type, new: Type, place: str) -> None:
         """Compare types; every type is a union, if only of one."""
-        olds, news = _members(old), _members(new)
+        olds, news = members_of(old), members_of(new)
         if len(olds) == len(news) == 1 and olds[0].kind == news[0].kind:
             self._same_kind(olds[0], news[0], place)
             return
@@ -272,7 +272,8 @@ def _shown(default: Any) -> str:
     return "another at each call" if isinstance(default, UnsetType) else repr(default)
 
 
-def _members(type_: Type) -> tuple[Type, ...]:
+def members_of(type_: Type) -> tuple[Type, ...]:
+    """The types in a union; any other type is one of one."""
     return type_.parts if type_.kind == "union" else (type_,)
 
 

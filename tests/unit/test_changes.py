@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from meshcore import Code, Component, Service, component, get, idempotency_key, idempotent, post, raises, service
 from meshcore.changes import compare, compare_services
-from meshcore.codec import JSON, MSGPACK
+from meshcore.codec import JSON, MSGPACK, EncodeError
 from meshcore.contract import contract_of
 from meshcore.contract_digest import digest_of
 from meshcore.contract_reader import component_contract, service_contract
 from meshcore.contract_types import TypeReader
 from meshcore.description import describe, describe_component
+from meshcore.parameters import TextParameter
 from meshcore.type_changes import Difference, TypeComparison
 
 # --- types: what one side writes the other reads, unless it is said to break ------------------------------------------
@@ -647,6 +648,7 @@ def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
             [get("/{count}/{sku}")],
             ["! REST reaches it as GET /{count}/{sku} now, was GET /{sku}/{count}"],
         ),
+        ([post("/orders")], [post("/orders", status=202)], ["! REST answers with 202 now, was 200"]),
         ([], [idempotent], ["may be repeated freely, before it must not be repeated"]),
         ([idempotent], [], ["! must not be repeated, before it may be repeated freely"]),
         ([idempotent], [idempotency_key()], ["! may be repeated with a key, before it may be repeated freely"]),
@@ -656,6 +658,82 @@ def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
 def test_changes_of_what_is_declared(old: list[Any], new: list[Any], expected: list[str]) -> None:
     """Exceptions, HTTP mappings, and what callers may rely on when they repeat."""
     assert marked(compare(offering(place=fresh(Place.base, *old)), offering(place=fresh(Place.base, *new)))) == expected
+
+
+class Find:
+    """Versions of a method that takes from a query what may be nothing."""
+
+    async def required(self: Any, it: int | None) -> None: ...
+    async def none(self: Any, it: int | None = None) -> None: ...
+    async def ten(self: Any, it: int | None = 10) -> None: ...
+    async def number(self: Any, it: int = 10) -> None: ...
+    async def items(self: Any, it: list[int]) -> None: ...
+    async def no_items(self: Any, it: list[int] = []) -> None: ...  # noqa: B006
+    async def some_items(self: Any, it: list[int] = [1, 2]) -> None: ...  # noqa: B006
+    async def at_least_one(self: Any, it: Annotated[list[int], msgspec.Meta(min_length=1)]) -> None: ...
+    async def either(self: Any, it: list[int] | None) -> None: ...
+    async def rather_none(self: Any, it: list[int] | None = None) -> None: ...
+
+
+FINDING = [each for name, each in vars(Find).items() if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("old", FINDING)
+@pytest.mark.parametrize("new", FINDING)
+def test_what_a_request_leaves_out_goes_on_to_mean_the_same(old: Any, new: Any) -> None:
+    """None and an empty list are said by leaving the name out: what REST reads and writes is the judge."""
+    before, after = (offering(find=fresh(each, get("/find"))) for each in (old, new))
+    if any(each.breaking for each in compare(before, after)):
+        return
+    (writer, type_), (reader, _) = (parameter_of(each) for each in (old, new))
+    for value in (None, [], 5, [5]):
+        try:
+            texts = writer.write(msgspec.convert(value, type_))
+        except (msgspec.ValidationError, EncodeError):  # no caller could say it
+            continue
+        assert reader.read(texts or None) == value
+
+
+def parameter_of(function: Any) -> tuple[TextParameter, Any]:
+    """How a parameter travels over REST, and its type."""
+
+    @service("it")
+    class It(Service):
+        find = abstractmethod(fresh(function, get("/find")))
+
+    (method,) = describe(It).methods
+    return TextParameter(method, method.parameters[0]), method.parameters[0].type
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (Find.required, Find.none, ["parameter 1 'it' is now optional"]),
+        (
+            Find.required,
+            Find.ten,
+            [
+                "parameter 1 'it' is now optional",
+                "! parameter 1 'it' means 10 now if a REST request leaves it out, as it does for None",
+            ],
+        ),
+        (Find.items, Find.no_items, ["parameter 1 'it' is now optional"]),
+        (
+            Find.no_items,
+            Find.some_items,
+            [
+                "parameter 1 'it': default is now [1, 2], was []",
+                "! parameter 1 'it' means [1, 2] now if a REST request leaves it out, as it does for []",
+            ],
+        ),
+    ],
+)
+def test_changes_of_what_is_left_out(old: Any, new: Any, expected: list[str]) -> None:
+    """What was said by saying nothing, and nothing is said now."""
+    before, after = (offering(find=fresh(each, get("/find"))) for each in (old, new))
+    assert marked(compare(before, after)) == expected
+    plain = (offering(find=fresh(each)) for each in (old, new))
+    assert not any(each.breaking for each in compare(*plain))
 
 
 def test_the_name_of_a_place_in_a_path_does_not_count() -> None:
@@ -697,7 +775,15 @@ FUNCTIONS = [
     Place.other_default,
     Place.nothing,
 ]
-MARKS = [raises(Sold), raises(Gone), post("/{sku}"), get("/{sku}"), idempotent, idempotency_key()]
+MARKS = [
+    raises(Sold),
+    raises(Gone),
+    post("/{sku}"),
+    post("/{sku}", status=201),
+    get("/{sku}"),
+    idempotent,
+    idempotency_key(),
+]
 
 
 @given(*[st.tuples(st.sampled_from(FUNCTIONS), st.sampled_from([None, *MARKS])) for _ in range(2)])
