@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 
 from meshcore import declare
 from meshcore.components import Component
-from meshcore.contract import MethodContract, ParameterContract, ServiceContract, Structure, Type
+from meshcore.contract import Field, MethodContract, ParameterContract, ServiceContract, Structure, Type
 from meshcore.declare import ParameterMark, Service, Source, component, idempotency_key, idempotent, service
 from meshcore.travel import why_not
 
@@ -74,12 +74,11 @@ def _function(contract: ServiceContract, method: MethodContract) -> Any:
     hints: dict[str, Any] = {"return": Any}
     for parameter in method.parameters:
         _check_name(parameter.name)
-        hint = types.of(parameter)
+        hint, default = _with_default(parameter, types.of(parameter))
         source, _, alias = parameter.source.partition(" as ")
         if method.http and source in {source.value for source in Source}:
             hint = Annotated[hint, ParameterMark(Source(source), alias=alias)]
         hints[parameter.name] = hint
-        default = _default(parameter, hint)
         parameters.append(inspect.Parameter(parameter.name, by_name, default=default))
     function.__name__ = function.__qualname__ = method.name
     function.__annotations__ = hints
@@ -92,14 +91,29 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} is no name that Python could call")
 
 
-def _default(parameter: ParameterContract, hint: Any) -> Any:
-    """The default, as a value of the type. One that the contract cannot tell has to be given."""
+def _with_default(parameter: ParameterContract, hint: Any) -> tuple[Any, Any]:
+    """The type, and the default as a value of it. One that the contract cannot tell has to be given."""
     if parameter.required or isinstance(parameter.default, UnsetType):
-        return inspect.Parameter.empty
+        return hint, inspect.Parameter.empty
     try:
-        return msgspec.convert(parameter.default, hint)
+        return hint, msgspec.convert(parameter.default, hint, str_keys=True)
     except (msgspec.ValidationError, TypeError):
-        return parameter.default
+        return Any, parameter.default  # the server takes it, so it is its to judge
+
+
+def _default_item(field: Field, hint: Any) -> Any:
+    """What stands in an array where a caller gives nothing.
+
+    Raises:
+        ValueError: the contract does not tell.
+    """
+    if isinstance(field.default, UnsetType):
+        raise ValueError(f"the default of {field.name} is another one each time")  # noqa: TRY004 - of the contract
+    try:
+        default = msgspec.convert(field.default, hint, str_keys=True)
+    except (msgspec.ValidationError, TypeError, NameError):
+        default = field.default  # as it is written: it may be of a type that is still being made
+    return msgspec.field(default_factory=lambda: default)
 
 
 class _Types:
@@ -112,11 +126,13 @@ class _Types:
 
     def of(self, parameter: ParameterContract) -> Any:
         """The type of a parameter; `Any` if it is one that cannot be had here, then the server judges alone."""
+        before = dict(self._made)
         try:
             found = self._read(parameter.type)
             self._link()
             return Any if why_not(found) else found
         except (TypeError, ValueError):
+            self._made = before  # those may contain what there is none of
             return Any
 
     def _read(self, type_: Type) -> Any:  # noqa: PLR0911 - one for each kind
@@ -153,6 +169,8 @@ class _Types:
             wire[f"f{number}"] = field.name
             if field.required:
                 fields.append((f"f{number}", hint, msgspec.field()))
+            elif structure.record:  # nothing can be left out of an array
+                fields.append((f"f{number}", hint, _default_item(field, hint)))
             else:  # what is left out is left to the server
                 fields.append((f"f{number}", Union[hint, UnsetType], msgspec.field(default=UNSET)))  # noqa: UP007
         options: dict[str, Any] = {"array_like": True} if structure.record else {}

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
 from meshcore import Header, Query, Service, describe, get, idempotency_key, idempotent, rest, service
-from meshcore.codec import JSON, MSGPACK
+from meshcore.codec import JSON, MSGPACK, Codec
 from meshcore.contract import MethodContract, ParameterContract, ServiceContract, Type
 from meshcore.contract_reader import service_contract
 from meshcore.replica import replica_of
@@ -114,6 +115,69 @@ def test_arguments_arrive_as_they_would(parameter: str, text: str) -> None:
     expected = JSON.decoder(theirs)(text.encode())
     for codec in (JSON, MSGPACK):
         assert codec.decoder(theirs)(codec.encoder(ours)(value)) == expected
+
+
+class Point(NamedTuple):
+    x: float
+    y: float = 0.5
+    tags: list[str] = []  # noqa: RUF012 - msgspec makes a new one each time
+    data: bytes = b"hi"
+    node: Node | None = None
+
+
+class Row(msgspec.Struct, array_like=True):
+    a: int
+    at: Decimal = Decimal("1.5")
+    more: list[Row] = []
+
+
+class Fresh(msgspec.Struct, array_like=True):
+    a: int
+    id: UUID = msgspec.field(default_factory=uuid4)
+
+
+@service(name="plane")
+class Plane(Service):
+    @abstractmethod
+    async def draw(self, point: Point, rows: list[Row], fresh: Fresh) -> None: ...
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+@pytest.mark.parametrize(
+    ("at", "text", "expected"),
+    [
+        (0, "[1.0]", Point(1.0)),
+        (0, '[1.0, 2.0, ["a"]]', Point(1.0, 2.0, ["a"])),
+        (1, "[[1]]", [Row(1)]),
+        (1, '[[1, "2.5", [[2]]]]', [Row(1, Decimal("2.5"), [Row(2)])]),
+    ],
+)
+def test_what_is_optional_in_an_array_may_be_left_out(codec: Codec, at: int, text: str, expected: object) -> None:
+    """Of a named tuple or a struct like an array; then its default is sent, since what follows has its place."""
+    contract = service_contract(describe(Plane))
+    interface, _ = replica_of("plane", contract, contract.methods[0])
+    ours, theirs = (describe(each).methods[0].parameters for each in (interface, Plane))
+    value = JSON.decoder(ours[at].type)(text.encode())
+    assert codec.decoder(theirs[at].type)(codec.encoder(ours[at].type)(value)) == expected
+
+
+def test_a_default_in_an_array_that_the_contract_does_not_tell() -> None:
+    """It can be left out all the same: the server judges."""
+    contract = service_contract(describe(Plane))
+    interface, _ = replica_of("plane", contract, contract.methods[0])
+    *_, fresh = describe(interface).methods[0].parameters
+    assert JSON.decoder(fresh.type)(b"[1]") == [1]
+
+
+@pytest.mark.parametrize("source", ["", "query"])
+def test_a_default_that_does_not_fit_its_type(source: str) -> None:
+    """A server of before that was checked has one: it can be called."""
+    parameter = ParameterContract("limit", Type("int"), required=False, default=None, source=source)
+    method = MethodContract("run", (parameter,), Type("none"), http="GET /run" if source else "")
+    interface, _ = replica_of("zoo", ServiceContract("zoo", (method,)), method)
+    (found,) = describe(interface).methods[0].parameters
+    assert found.default is None
+    assert JSON.decoder(found.type)(b"5") == 5
 
 
 @pytest.mark.parametrize("name", ["x(self): import os #", "class", "_private", "", "a b"])
