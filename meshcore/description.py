@@ -9,6 +9,7 @@ from math import inf
 from types import FunctionType
 from typing import Any, Protocol, get_origin
 
+from meshcore.codec import MSGPACK, DecodeError, EncodeError
 from meshcore.declare import (
     AffinityMark,
     ComponentMark,
@@ -222,6 +223,8 @@ def _read_parameters(
             text = f"a {source.value} mark inside of its type says nothing; put one around all of it"
             problems.append(f"{where}: {text}: {_MARKS[source]}[...]")
             continue
+        if parameter.default is not inspect.Parameter.empty and (reason := _why_no_default(parameter.default, hint)):
+            problems.append(f"{where}: {reason}")
         found.append(
             Parameter(
                 name=parameter.name,
@@ -236,6 +239,21 @@ def _read_parameters(
             )
         )
     return tuple(found)
+
+
+def _why_no_default(default: Any, hint: Any) -> str | None:
+    """Why a default is no value of its type, None if it is one; one that cannot be written need not travel."""
+    try:
+        data = MSGPACK.encoder(hint)(default)
+    except EncodeError:
+        return None
+    try:
+        MSGPACK.decoder(hint)(data)
+    except DecodeError as error:
+        shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        advice = f"write {shown} | None = None" if default is None else f"{error.path}: {error.reason}"
+        return f"the default {default!r} does not fit {shown}; {advice.removeprefix('$: ')}"
+    return None
 
 
 def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: list[str]) -> Any:

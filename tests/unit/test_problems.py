@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from math import inf
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
+import msgspec
 import pytest
 
 import meshcore
@@ -84,6 +87,19 @@ class Stars:
 class NoSelf:
     @abstractmethod
     async def run() -> None: ...  # type: ignore[misc]
+
+
+class Defaults:
+    @abstractmethod
+    async def run(
+        self,
+        none: int = None,  # type: ignore[assignment]  # noqa: RUF013
+        text: list[int] = ["a"],  # type: ignore[list-item]  # noqa: B006
+        low: Annotated[int, msgspec.Meta(ge=1)] = 0,
+        fine: float = inf,
+        wide: Decimal = 1,  # type: ignore[assignment]
+        here: int | msgspec.UnsetType = msgspec.UNSET,
+    ) -> None: ...
 
 
 class BadParameter:
@@ -263,6 +279,14 @@ INTERFACES: list[tuple[type, list[str]]] = [
         ],
     ),
     (NoSelf, [".run: has no self; an interface has instance methods only"]),
+    (
+        Defaults,
+        [
+            ".run(none): the default None does not fit int; write int | None = None",
+            ".run(text): the default ['a'] does not fit list[int]; $[0]: expected int, got str",
+            ".run(low): the default 0 does not fit Annotated[int, msgspec.Meta(ge=1)]; expected int >= 1",
+        ],
+    ),
     (BadParameter, [".run(coin): Coin cannot travel"]),
     (
         BadNested,
