@@ -138,7 +138,8 @@ class TypeComparison:
         left_new: list[Type] = []
         for those, these in by_kind.values():
             # One of a kind is known by it. Several there are only in models: they are known by a field, or not at all.
-            alike = self._alike(those, these) if len(those) > 1 or len(these) > 1 else lambda *_: True
+            several = len(those) > 1 or len(these) > 1
+            alike = self._alike(those, these) if several else _one_of_a_kind
             for one in those:
                 if found := [each for each in these if alike(one, each)]:
                     these.remove(found[0])
@@ -275,6 +276,11 @@ def _shown(default: Any) -> str:
 def members_of(type_: Type) -> tuple[Type, ...]:
     """The types in a union; any other type is one of one."""
     return type_.parts if type_.kind == "union" else (type_,)
+
+
+def _one_of_a_kind(one: Type, other: Type) -> bool:
+    del one, other
+    return True
 
 
 def _disjoint(sets: Iterable[frozenset[int | str]]) -> bool:

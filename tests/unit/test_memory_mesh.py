@@ -45,7 +45,7 @@ from meshcore.testing.channel_stage import Stage
 from meshcore.testing.contract import Conformance
 from meshcore.testing.contract_server import ConformanceImpl, ConformanceModule
 from meshcore.testing.loopback import Loopback, LoopbackAdvice
-from tests.support.wares import Ledger, Prices, SoldOut, Wares, WaresModule
+from tests.support.wares import Ledger, Prices, SoldOut, Wares, WaresImpl, WaresModule
 
 CHANNELS = ["dispatch-json", "dispatch-msgpack", "rest"]
 URL = "http://conformance.memory"
@@ -271,6 +271,27 @@ def test_hours_pass_in_no_time() -> None:
     # The caller waits for ten minutes; the server grants no more than the setting `request_timeout`, one.
     assert passed == pytest.approx(90.0, abs=0.1)
     assert time.monotonic() - begun < 10.0
+
+
+class SlowWares(WaresImpl):
+    """Works in a thread."""
+
+    def look(self, ware: str) -> int:  # type: ignore[override]
+        time.sleep(0.02)
+        return len(ware)
+
+
+def test_virtual_time_waits_for_implementations_in_threads() -> None:
+    """A `def` implementation is no reason to jump to the deadline of its call."""
+
+    async def scenario() -> tuple[list[int], float]:
+        async with memory_mesh(WaresModule, overrides={Wares: SlowWares}) as mesh:
+            wares = await mesh.get_service(Wares)
+            return [await wares.look(each) for each in ("apple", "pear")], asyncio.get_running_loop().time()
+
+    found, passed = run_virtually(scenario())
+    assert found == [5, 4]
+    assert passed < 1.0
 
 
 @pytest.mark.parametrize("begun", [True, False])
