@@ -79,6 +79,7 @@ class Graph:
         advice: the recipes of advice classes.
         order: all recipes, each after those it needs. Advice is first, so that it is ready for what it advises.
         problems: everything that cannot work.
+        idle: overrides that replace nothing, and that nothing needs.
         live: the values that are to change with their source.
     """
 
@@ -92,7 +93,8 @@ class Graph:
         self._values = values
         self.services = services
         self._overrides = frozenset(overrides)
-        kept = [recipe for recipe in recipes if not recipe.keys & self._overrides]
+        given = list(recipes)
+        kept = [recipe for recipe in given if not recipe.keys & self._overrides]
         every = [*kept, *(_override(key, value) for key, value in overrides.items())]
         self._by_key: dict[Any, list[Recipe]] = {}
         for recipe in every:
@@ -111,6 +113,9 @@ class Graph:
         # A path is easiest to follow from something that nobody needs; what is in a cycle is found last.
         for recipe in (*self.advice.values(), *(each for each in every if each not in needed), *every):
             self._visit(recipe, (), self.problems)
+        used = {key for recipe in given for key in recipe.keys}
+        used |= {need.key for recipe in every for need, _ in self._needs(recipe)}
+        self.idle = self._overrides - used
 
     def check(self, recipe: Recipe) -> list[str]:
         """What cannot work in one more recipe; it becomes nobody's argument."""
@@ -240,6 +245,11 @@ class Graph:
                 need = Dependency(where=" (by its advice)", hint=cls, key=cls)
                 yield need, self._try(need)
 
+    @property
+    def names(self) -> set[str]:
+        """Of everything that can be asked for."""
+        return {name_of(each) for each in self._by_key}
+
     def _why_missing(self, key: Any) -> str:
         name = name_of(key)
         if key in _PLAIN or is_live(key):
@@ -249,7 +259,7 @@ class Graph:
         general = [each for base in bases for each in self._by_key.get(base, ()) if each.product is base]
         if general:
             return f"{text}; {general[0].origin} provides only {name_of(general[0].product)}"
-        close = get_close_matches(name, sorted({name_of(each) for each in self._by_key} - {name}), n=1)
+        close = get_close_matches(name, sorted(self.names - {name}), n=1)
         if close:
             return f"{text}; did you mean {close[0]}?"
         others = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._by_key if _named(each, name))

@@ -7,7 +7,7 @@ services nor settings; both are handed to it behind protocols (`ValueLookup`, `S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -17,6 +17,7 @@ from meshcore.injection import MISSING
 from meshcore.instance_scope import InstanceScope
 from meshcore.lookup import Live, ValueLookup
 from meshcore.recipes import Recipe, name_of, recipe_of_class
+from meshcore.suggest import did_you_mean
 
 T = TypeVar("T")
 
@@ -98,6 +99,16 @@ class Injector(InstanceScope):
     def problems(self) -> list[str]:
         """Everything that cannot work, each with the path to it; empty if the injector can start."""
         return list(self._graph.problems)
+
+    def idle_overrides(self, apart: Collection[object] = ()) -> list[str]:
+        """What is wrong with overrides that replace nothing, and that nothing needs.
+
+        Args:
+            apart: types for which there are other uses.
+        """
+        idle = sorted(name_of(each) for each in self._graph.idle.difference(apart))
+        known = self._graph.names.difference(idle)
+        return [f"the override of {name} replaces nothing{did_you_mean(name, known)}" for name in idle]
 
     @property
     def live(self) -> Sequence[Live]:

@@ -115,6 +115,8 @@ class Runtime:
             self.injector = self._make_injector(wrong, values)
         problems += wrong
         problems += self.injector.problems()
+        services = [interface for interface in self._overrides if self.proxies.is_service(interface)]
+        problems += self.injector.idle_overrides({*services, ComponentRegistry, Interceptors, ValueSource})
         if settings.preferred_channel:
             try:
                 self.proxies.check_channel(settings.preferred_channel)

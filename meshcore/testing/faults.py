@@ -11,19 +11,22 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from meshcore.adapters import installed_channels
 from meshcore.aspects import Invocation, advice, around, methods
 from meshcore.call import Call
 from meshcore.codec import DecodeError
 from meshcore.declare import ChannelMark
 from meshcore.envelope import restore_error, unfit_answer
-from meshcore.errors import Code, CommunicationError, MeshError
+from meshcore.errors import Code, CommunicationError, ConfigurationError, MeshError
 from meshcore.injection import create, module
 from meshcore.marks import find_mark
+from meshcore.modules import classes_of, modules_of
 from meshcore.ports import Channel
+from meshcore.suggest import closest, did_you_mean
 
 
 class Fault(Enum):
@@ -88,7 +91,15 @@ class Faults:
         self._shares()
 
     def then(self, *faults: Fault) -> None:
-        """Let this befall the next attempts, one each, before chance decides again."""
+        """Let this befall the next attempts, one each, before chance decides again.
+
+        Raises:
+            TypeError: it is no member of `Fault`.
+        """
+        for each in cast("tuple[object, ...]", faults):
+            if not isinstance(each, Fault):
+                meant = closest(str(each).upper(), Fault.__members__)
+                raise TypeError(f"{each!r} is no member of Fault" + (f"; did you mean Fault.{meant}?" if meant else ""))
         self._queue.extend(faults)
 
     def next(self) -> tuple[float, Fault]:
@@ -180,7 +191,7 @@ def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:
 
     Args:
         module_: a class decorated with `@module`.
-        faults: of all channels, or by the name of each.
+        faults: of all channels, or by the name of each; with the name of one that there is not it does not start.
     """
     by_name = {"": faults} if isinstance(faults, Faults) else faults
 
@@ -188,6 +199,12 @@ def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:
     class Faulty:
         @create()
         def faults(self) -> FaultyChannels:
+            marks = (find_mark(cls, ChannelMark) for each in modules_of(module_) for cls in classes_of(each))
+            known = {*installed_channels(), *(mark.name for mark in marks if mark)}
+            unknown = by_name.keys() - known - {""}
+            if unknown:
+                texts = [f"there is no channel {name!r}{did_you_mean(name, known)}" for name in sorted(unknown)]
+                raise ConfigurationError("faults have no channel to befall", texts)
             return FaultyChannels(by_name)
 
     return Faulty

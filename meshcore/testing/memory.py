@@ -56,16 +56,34 @@ class MemoryMesh:
         return await self.client.get_service(interface, preferred_channel)
 
     async def get(self, kind: type[T], instance: int = 0) -> T:
-        """An object of the injector of a server: an implementation, for instance, to look at its state."""
-        return await self.servers[instance].mesh.get(kind)
+        """An object of the injector of a server: an implementation, for instance, to look at its state.
+
+        Raises:
+            IndexError: there is no such instance.
+        """
+        return await self._server(instance).mesh.get(kind)
 
     def refuse(self, instance: int) -> None:
-        """Let nobody listen at the address of an instance, as after a crash: the registry still names it."""
+        """Let nobody listen at the address of an instance, as after a crash: the registry still names it.
+
+        Raises:
+            IndexError: there is no such instance.
+        """
+        self._server(instance)
         self._loopback.refuse(_url(instance))
 
     def accept(self, instance: int) -> None:
-        """Let it listen again."""
-        self._loopback.serve(_url(instance), self.servers[instance])
+        """Let it listen again.
+
+        Raises:
+            IndexError: there is no such instance.
+        """
+        self._loopback.serve(_url(instance), self._server(instance))
+
+    def _server(self, instance: int) -> MeshApp:
+        if not 0 <= instance < len(self.servers):
+            raise IndexError(f"there is no instance {instance}: their number is {len(self.servers)}, the first is 0")
+        return self.servers[instance]
 
 
 @asynccontextmanager
@@ -93,7 +111,10 @@ async def memory_mesh(
 
     Raises:
         ConfigurationError: with everything that cannot work.
+        ValueError: there is to be no instance.
     """
+    if instances < 1:
+        raise ValueError(f"instances={instances!r}: must be 1 or more")
     loopback = Loopback()
     registry = make_registry("local:")
     overrides = {ComponentRegistry: registry, **(overrides or {})}

@@ -28,6 +28,7 @@ from meshcore import (
     RemoteError,
     Settings,
     load_settings,
+    module,
     on_init,
 )
 from meshcore.proxies import Proxies
@@ -418,7 +419,11 @@ class Eager:
 
 async def test_a_call_before_everything_is_built() -> None:
     """What is made at start gets proxies, but may not call them yet; the text says when."""
-    mesh = Mesh(DoorsModule, settings=settings(), overrides={Eager: Eager})
+
+    @module(imports=[DoorsModule], provides=[Eager])
+    class EagerModule: ...
+
+    mesh = Mesh(EagerModule, settings=settings())
     with pytest.raises(LocalError) as early:
         await mesh.__aenter__()
     assert early.value.message == (

@@ -13,6 +13,7 @@ from examples.greeting import Greeting, GreetingComponent
 from meshcore import (
     Code,
     CommunicationError,
+    ConfigurationError,
     LocalError,
     Mesh,
     MeshError,
@@ -59,6 +60,24 @@ def test_shares_that_cannot_be(shares: dict[str, float]) -> None:
     """Shares below zero, and those of more than all, are refused with what was said."""
     with pytest.raises(ValueError, match="the shares of faults must be from 0 to 1 together"):
         Faults(**shares)
+
+
+def test_only_faults_befall_attempts() -> None:
+    """Whoever writes something else is told what was meant, and nothing befalls anybody."""
+    faults = Faults()
+    with pytest.raises(TypeError, match=r"^'drop' is no member of Fault; did you mean Fault\.DROP\?$"):
+        faults.then(REFUSE, "drop")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^5 is no member of Fault$"):
+        faults.then(5)  # type: ignore[arg-type]
+    assert faults.next() == (0.0, NONE)
+
+
+async def test_faults_of_a_channel_that_there_is_not() -> None:
+    """A name that is misspelt is no reason to fear nothing."""
+    with pytest.raises(ConfigurationError) as found:
+        async with memory_mesh(WaresModule, faults={"dispatch-jsn": Faults(), "rest": Faults()}):
+            raise AssertionError("it must not start")
+    assert found.value.problems == ("there is no channel 'dispatch-jsn'; did you mean 'dispatch-json'?",)
 
 
 async def test_a_refused_call_never_arrives_and_goes_elsewhere() -> None:

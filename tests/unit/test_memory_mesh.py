@@ -157,6 +157,34 @@ async def test_a_fake_must_fit_its_interface() -> None:
     assert "currency" in found.value.message
 
 
+class Ledgers:
+    """What nobody asks for."""
+
+
+async def test_overrides_that_replace_nothing() -> None:
+    """They are mistakes, and named."""
+    with pytest.raises(ConfigurationError) as found:
+        async with memory_mesh(WaresModule, overrides={Ledgers: Ledgers(), Ledger: Book()}):
+            raise AssertionError("it must not start")
+    assert found.value.problems == ("the override of Ledgers replaces nothing; did you mean 'Ledger'?",)
+
+
+async def test_instances_that_there_are_not() -> None:
+    """Each way to name one says how many there are."""
+    with pytest.raises(ValueError, match=r"^instances=0: must be 1 or more$"):
+        async with memory_mesh(WaresModule, instances=0):
+            raise AssertionError("it must not start")
+    async with memory_mesh(WaresModule, instances=2) as mesh:
+        for number in (7, 2, -1):
+            text = f"^there is no instance {number}: their number is 2, the first is 0$"
+            with pytest.raises(IndexError, match=text):
+                mesh.refuse(number)
+            with pytest.raises(IndexError, match=text):
+                mesh.accept(number)
+            with pytest.raises(IndexError, match=text):
+                await mesh.get(Ledger, number)
+
+
 async def test_the_deadline_of_the_caller_reaches_the_server() -> None:
     """It travels in a header as what is left of it, and nothing else of the caller's context does."""
     async with memory_mesh(WaresModule) as mesh:
