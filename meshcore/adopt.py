@@ -33,10 +33,11 @@ def client_module(*components: type) -> type:
 
 def mesh_lifespan(
     module: type, *, settings: Settings | None = None
-) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Mesh]]]:
     """A lifespan for an application that calls services, and serves none: `FastAPI(lifespan=mesh_lifespan(Client))`.
 
-    For one that serves as well there is `MeshApp.lifespan`.
+    For one that serves as well there is `MeshApp.lifespan`. What it gives is the lifespan's state: the applications
+    that are mounted in this one find the mesh there.
 
     Args:
         module: a class decorated with `@module`.
@@ -44,41 +45,48 @@ def mesh_lifespan(
     """
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncGenerator[None]:
+    async def lifespan(app: Any) -> AsyncGenerator[dict[str, Mesh]]:
         async with Mesh(module, settings=settings) as mesh:
-            with offered(app, mesh):
-                yield
+            with offered(app, mesh) as state:
+                yield state
 
     return lifespan
 
 
 @contextmanager
-def offered(app: Any, mesh: Mesh) -> Generator[None]:
-    """Let an application's requests find the mesh meanwhile, in `app.state.mesh`; any other object is left alone."""
+def offered(app: Any, mesh: Mesh) -> Generator[dict[str, Mesh]]:
+    """Let an application's requests find the mesh meanwhile, in `app.state.mesh`; any other object is left alone.
+
+    What it gives is for the lifespan to yield: it is in the scope of requests to mounted applications as well, of which
+    a server knows nothing.
+    """
+    for_scopes = {_NAME: mesh}
     state = getattr(app, "state", None)
     if state is None:
-        yield
+        yield for_scopes
         return
     before = getattr(state, _NAME, None)
     setattr(state, _NAME, mesh)
     try:
-        yield
+        yield for_scopes
     finally:
         setattr(state, _NAME, before)
 
 
 def mesh_of(request: HTTPConnection) -> Mesh:
-    """The mesh of the application that a request or WebSocket belongs to.
+    """The mesh of the application that a request or WebSocket belongs to, or of the one in which that is mounted.
 
     Raises:
         LocalError: it has none.
     """
-    mesh = getattr(getattr(request.scope.get("app"), "state", None), _NAME, None)
+    own = getattr(getattr(request.scope.get("app"), "state", None), _NAME, None)
+    mesh = own or request.scope.get("state", {}).get(_NAME)
     if not isinstance(mesh, Mesh):
         raise LocalError(
             Code.FAILED_PRECONDITION,
             "this application has no mesh: give it the lifespan of one, FastAPI(lifespan=mesh_lifespan(Module)) or "
-            "FastAPI(lifespan=mesh_app.lifespan), or enter that in its own: `async with mesh_app.lifespan(app)`",
+            "FastAPI(lifespan=mesh_app.lifespan), or enter that in its own: `async with mesh_app.lifespan(app) as "
+            "state`, and `yield state` if this application is mounted in that one",
         )
     return mesh
 

@@ -72,8 +72,10 @@ class MeshApp:
         self.mesh: Mesh = Mesh(module, settings=settings, overrides=overrides)
 
     @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncGenerator[None]:
+    async def lifespan(self, app: Any = None) -> AsyncGenerator[dict[str, Mesh]]:
         """Start the mesh, announce it as soon as it can be reached, and stop it in order.
+
+        What it gives is the lifespan's state: applications that are mounted in this one find the mesh there.
 
         The server hears of SIGINT and SIGTERM when that has been done: what it does then may cost calls.
 
@@ -85,8 +87,8 @@ class MeshApp:
         """
         with held(self.stop, self.hurry):
             async with self.running():
-                with offered(app, self.mesh):
-                    yield
+                with offered(app, self.mesh) as state:
+                    yield state
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -112,6 +112,32 @@ async def test_fastapi_serves_a_mesh_below_a_prefix() -> None:
     assert events[::2] == ["application up", "application down"]
 
 
+@pytest.mark.parametrize("form", ["mesh_lifespan", "MeshApp.lifespan", "own"])
+async def test_a_mounted_application_has_the_mesh_of_the_one_around_it(form: str) -> None:
+    """A server tells it of no lifespan: what that of the outer one yields is in the scope of its requests."""
+
+    def make(url: str) -> Application:
+        settings = Settings(registry="local:", advertise_url=f"{url}/mesh")
+        mesh_app = MeshApp(OrdersModule, settings=settings)
+
+        @asynccontextmanager
+        async def own(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+            async with mesh_app.lifespan(app) as state:
+                yield {"own": "state", **state}
+
+        lifespans = {"MeshApp.lifespan": mesh_app.lifespan, "own": own}
+        lifespan = lifespans.get(form) or mesh_lifespan(OrdersModule, settings=settings)
+        app = FastAPI(lifespan=lifespan)
+        app.mount("/inner", with_routes(FastAPI()))
+        return app
+
+    async with served(make) as url, aiohttp.ClientSession() as session:
+        assert await ask(f"{url}/inner/own/bolt") == "0.15"
+        assert await ask(f"{url}/inner/state") == "Mesh"
+        async with session.ws_connect(f"{url}/inner/socket") as websocket:
+            assert await websocket.receive_str() == "0.15"
+
+
 async def test_starlette_finds_the_mesh_of_a_request() -> None:
     """`mesh_of` and `provide` work in Starlette's plain endpoints as well."""
 
