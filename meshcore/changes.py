@@ -163,18 +163,20 @@ class _MethodComparison:
     def _raises(self, old: Sequence[FaultContract], new: Sequence[FaultContract], *, mapped: bool) -> None:
         olds, news = {fault.name: fault for fault in old}, {fault.name: fault for fault in new}
         received = self._types(sent=False)
+        added = [name for name in news if name not in olds]
         for name, fault in olds.items():
             other = news.get(name)
             if other is None:
-                self._say(f"{name} is not declared any more", breaking=False)
+                # Nobody can tell, but where one comes for another, callers that handle the one miss it.
+                instead = f"; callers may get {' or '.join(added)} in its place" if added else ""
+                self._say(f"{name} is not declared any more{instead}", breaking=bool(added))
                 continue
             if fault.code != other.code:  # and with it the status that REST answers with
                 self._say(f"{name} has the code {other.code} now, had {fault.code}", breaking=mapped)
             received.fields(fault.fields, other.fields, name)
         self._take(received)
-        for name in news:
-            if name not in olds:
-                self._say(f"may raise {name} now; callers that do not know it get a RemoteError", breaking=False)
+        for name in added:
+            self._say(f"may raise {name} now; callers that do not know it get a RemoteError", breaking=False)
 
     def _http(self, old: MethodContract, new: MethodContract, renamed: Mapping[str, str]) -> None:
         if old.http and not new.http:

@@ -624,6 +624,14 @@ def test_changes_of_a_method(old: Any, new: Any, expected: list[str]) -> None:
     [
         ([], [raises(Sold)], ["may raise Sold now; callers that do not know it get a RemoteError"]),
         ([raises(Sold)], [], ["Sold is not declared any more"]),
+        (
+            [raises(Sold)],
+            [raises(Gone)],
+            [
+                "! Sold is not declared any more; callers may get Gone in its place",
+                "may raise Gone now; callers that do not know it get a RemoteError",
+            ],
+        ),
         ([raises(Sold)], [raises(sold())], ["Sold.left is new"]),
         ([raises(sold())], [raises(Sold)], ["! Sold.left is gone, and callers need it"]),
         (
