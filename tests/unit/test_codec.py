@@ -707,7 +707,7 @@ class Whole(pydantic.BaseModel):
         return {"secret": self.secret.get_secret_value(), "token": self.token}
 
 
-@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=str)
+@CODECS
 @pytest.mark.parametrize(
     "value",
     [
@@ -715,7 +715,7 @@ class Whole(pydantic.BaseModel):
         Whole(secret="s", token="t"),
         [Page[Frank](default=Frank(one="1"))],
     ],
-    ids=str,
+    ids=["fields", "model", "generic"],
 )
 def test_a_model_that_says_itself_how_it_is_written_travels(codec, value):
     """A secret with a serializer of its own arrives, and what is excluded is its default on the other side."""
