@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshcore.instances import Instance
-from registry.lockfile import PLACED, UNPLACED, LockFile, look_at
+from registry.lockfile import PLACED, UNPLACED, LockFile, look_at, named_here
 from registry.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -99,14 +99,15 @@ class InstanceFolder:
             return None
         if found.held:
             return instance
-        with suppress(OSError):
-            path.unlink()
+        if named_here(name):  # else it is a copy that somebody keeps
+            with suppress(OSError):
+                path.unlink()
         return None
 
     def _sweep(self, names: Collection[str]) -> None:
-        """Remove what processes left that died while they announced."""
+        """Remove what processes left that died while they announced; the folder may hold files of others."""
         for name in names:
-            if name.endswith(UNPLACED):
+            if name.endswith(UNPLACED) and named_here(name):
                 path = self.path / name
                 with suppress(OSError):
                     # By age, not by lock, as a young one may be about to be locked. Wall clock, as files have it.

@@ -15,6 +15,8 @@ from typing import NamedTuple
 PLACED = ".json"
 UNPLACED = ".tmp"
 
+_MADE = re.compile(rf"\.[0-9a-f]{{16}}({re.escape(PLACED)}|{re.escape(UNPLACED)})$")
+
 _LONGEST_STEM = 100  # file names end at 255 bytes
 _LARGEST = 1024 * 1024  # an instance takes some hundred bytes; what is larger was put there by somebody else
 
@@ -106,6 +108,11 @@ class LockFile:
             self._file = None
         self._lock = Lock()  # a thread that the child does not have may have held it
         self._withdrawn = True
+
+
+def named_here(name: str) -> bool:
+    """Whether a file has a name as `LockFile` makes them, placed or not: no other may be removed."""
+    return _MADE.search(name) is not None
 
 
 class Found(NamedTuple):

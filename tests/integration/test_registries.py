@@ -15,6 +15,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meshcore.errors import Code, CommunicationError, LocalError
@@ -283,13 +284,25 @@ async def test_leftovers_of_dead_processes_are_swept(tmp_path):
             await asyncio.sleep(0.01)
         other.kill()
     assert len(files_in(tmp_path)) == 1
-    old, young = tmp_path / "orders.x.tmp", tmp_path / "orders.y.tmp"
+    old, young = tmp_path / "orders.x.0123456789abcdef.tmp", tmp_path / "orders.y.0123456789abcdef.tmp"
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 3600, time.time() - 3600))
     async with DirectoryComponentRegistry(tmp_path) as registry:
         assert await seen_of(registry) == Absent()
-    assert files_in(tmp_path) == ["orders.y.tmp"]
+    assert files_in(tmp_path) == [young.name]
+
+
+async def test_nobody_elses_file_is_removed(tmp_path):
+    """A folder that others use as well keeps their old temporary files, and copies of ours."""
+    draft, copy = tmp_path / "thesis-draft.tmp", tmp_path / "orders-copy.json"
+    draft.write_text("the only one there is")
+    copy.write_bytes(msgspec.json.encode(instance_of("one")))
+    for file in (draft, copy):
+        os.utime(file, (time.time() - 3600.0,) * 2)
+    async with DirectoryComponentRegistry(tmp_path) as registry:
+        assert await registry.instances() == {}
+    assert files_in(tmp_path) == [copy.name, draft.name]
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
