@@ -46,6 +46,21 @@ async def why_hidden(client: ConsulClient, service: str, found: Health) -> str:
     return ""
 
 
+async def why_keys_hidden(client: ConsulClient, prefix: str) -> str:
+    """Why there may be keys although none is seen; empty if the answer can be believed, or nobody can tell.
+
+    Raises:
+        AuthorizationError: the token is unknown.
+    """
+    try:
+        (may_read,) = await client.allowed(Question("key", "read", prefix))
+    except AuthorizationError:
+        raise
+    except (CommunicationError, ValueError):  # as above
+        return ""
+    return "" if may_read else f'the token may not read keys (its policy needs: key_prefix "{prefix}" read)'
+
+
 async def check_sight(client: ConsulClient) -> None:
     """See whether a token that sees no instance of anything may see any.
 

@@ -14,6 +14,7 @@ from meshcore.ports import ValueSource, View
 from registry.consul_client import ConsulClient
 from registry.consul_config import parse_config, read_config
 from registry.consul_keys import KeyWatch
+from registry.consul_rights import why_keys_hidden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -75,22 +76,26 @@ class ConsulValueSource(ValueSource):
             CommunicationError: a file for TLS cannot be used.
         """
         loop = asyncio.get_running_loop()
-        machine = KeyWatch(random.Random())
+        watch = _Watch()
         async with ConsulClient(self._config) as client:
             while True:
-                query = machine.query(loop.time())
+                query = watch.machine.query(loop.time())
                 await asyncio.sleep(max(0.0, query.at - loop.time()))
-                news = await self._ask(client, machine, query)
+                news = await self._ask(client, watch, query)
                 if news is not None:
                     yield news
 
-    async def _ask(self, client: ConsulClient, machine: KeyWatch, query: Query) -> View | Failed | None:
+    async def _ask(self, client: ConsulClient, watch: _Watch, query: Query) -> View | Failed | None:
         """One query, and what is to be told of it."""
         loop = asyncio.get_running_loop()
         failure: MeshError
         try:
             found = await client.tree(self._prefix, index=query.index, wait=query.wait, timeout=query.timeout)
-            values = machine.answered(loop.time(), found.index, self._values(found.pairs), leader=found.leader)
+            # No keys are what a token without the right gets, too. Asked once, each time that all are gone.
+            if not found.pairs and not watch.believed and (why := await why_keys_hidden(client, self._prefix)):
+                raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had said so
+            watch.believed = not found.pairs
+            values = watch.machine.answered(loop.time(), found.index, self._values(found.pairs), leader=found.leader)
         except MeshError as error:
             failure = error
         except Exception as error:
@@ -98,8 +103,9 @@ class ConsulValueSource(ValueSource):
             failure = CommunicationError(Code.INTERNAL, repr(error))
         else:
             return None if values is None else {key: _text(value) for key, value in values.items()}
+        watch.believed = False
         refused = isinstance(failure, AuthorizationError) or failure.code in _HOPELESS
-        lost = machine.failed(loop.time(), failure.message, refused=refused)
+        lost = watch.machine.failed(loop.time(), failure.message, refused=refused)
         return None if lost is None else Failed(failure)
 
     def _values(self, pairs: Iterable[Pair]) -> Mapping[str, bytes]:
@@ -109,6 +115,19 @@ class ConsulValueSource(ValueSource):
 
     def __repr__(self) -> str:
         return f"ConsulValueSource({self._prefix!r}, {self._config.url!r})"
+
+
+class _Watch:
+    """One watch.
+
+    Attributes:
+        machine: what is believed.
+        believed: that there is no key, as the token would see them.
+    """
+
+    def __init__(self) -> None:
+        self.machine = KeyWatch(random.Random())
+        self.believed = False
 
 
 _HOPELESS = frozenset({Code.INVALID_ARGUMENT, Code.INTERNAL})

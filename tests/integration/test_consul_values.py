@@ -213,8 +213,20 @@ async def test_a_token_is_needed():
             assert (await running.get(Shop)).currency == "EUR"
 
 
-async def test_a_token_that_loses_its_right_deletes_nothing():
-    """Consul answers that nothing is there, which is not believed; and refuses the token once it is deleted."""
+@pytest.mark.parametrize("token", [READER, ""], ids=["of others", "none"])
+async def test_a_token_without_the_right_fails_the_start(token):
+    """Consul answers it that there are no keys; the default is not taken, as operators may have written another."""
+    async with consul_agent(cache=CACHE, token=MASTER) as agent:
+        await put(agent, "acl/policy", {"Name": "other", "Rules": 'service_prefix "" { policy = "read" }'})
+        await put(agent, "acl/token", {"SecretID": READER, "Policies": [{"Name": "other"}]})
+        with pytest.raises(ConfigurationError, match=rf'may not read keys .*key_prefix "{PREFIX}/" read'):
+            async with mesh(agent.url, {"SHOP_CURRENCY": "EUR", "SHOP_RATE": "1"}, token):
+                pass
+
+
+@pytest.mark.parametrize("how", ["quietly", "and a key is written", "and its token"])
+async def test_a_token_that_loses_its_right_deletes_nothing(how):
+    """Consul answers that nothing is there, which is not believed, or refuses the token; watchers are told why."""
     async with (
         consul_agent(cache=CACHE, token=MASTER) as agent,
         ConsulClient(read_config(agent.url, {"token": MASTER})) as client,
@@ -230,15 +242,14 @@ async def test_a_token_that_loses_its_right_deletes_nothing():
             async with asyncio.timeout(10):
                 while (await reader.tree(f"{PREFIX}/")).pairs:
                     await asyncio.sleep(0.05)
-            waiting = asyncio.ensure_future(anext(views))
-            await asyncio.sleep(2.5)  # longer than the query that is under way
-            assert not waiting.done()
-            await delete(agent, f"acl/token/{token['AccessorID']}")
-            await write(client, limit="2")  # wakes the query
+            if how == "and a key is written":
+                await client.write(f"{PREFIX}/shop/other", b"x")
+            if how == "and its token":
+                await delete(agent, f"acl/token/{token['AccessorID']}")
             async with asyncio.timeout(10):
-                news = await waiting
+                news = await anext(views)
             assert isinstance(news, Failed)
-            assert "403" in str(news.cause)
+            assert ("ACL not found" if how == "and its token" else "may not read keys") in str(news.cause)
 
 
 async def test_nothing_is_left():
