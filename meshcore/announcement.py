@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +24,7 @@ _LONGEST_PAUSE = 5.0
 
 
 class Announcement:
-    """While the context lasts, announces instances, and again if the registry fails.
+    """While the context lasts, announces instances, each again and again until the registry takes it.
 
     Args:
         registry: where.
@@ -37,6 +36,7 @@ class Announcement:
         self._registry = registry
         self._instances = instances
         self._settings = settings
+        self._announced: list[Instance] = []
         self._made = asyncio.Event()
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -54,15 +54,23 @@ class Announcement:
 
     @property
     def holds(self) -> bool:
-        """Whether it is made and not withdrawn; also if there is nothing to announce."""
+        """Whether all of it is made and not withdrawn; also if there is nothing to announce."""
         return self._made.is_set() and not self._over.is_set()
 
-    async def withdraw(self) -> bool:
-        """Take it back; whether it had been made, so that somebody may know of it."""
+    async def withdraw(self, hurry: asyncio.Event) -> bool:
+        """Take it back; whether any of it had been made, so that somebody may know of it.
+
+        Args:
+            hurry: when it is set, whatever is not taken back by then is no longer waited for.
+        """
         self._over.set()
-        if self._task is None or not self._made.is_set():
+        if self._task is None or not self._announced:
             return False
-        await asyncio.wait([self._task])
+        hurried = asyncio.create_task(hurry.wait())
+        try:
+            await asyncio.wait([self._task, hurried], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurried.cancel()
         return True
 
     async def _run(self) -> None:
@@ -71,18 +79,35 @@ class Announcement:
             return
         if self._settings.verify_advertise:
             await self._reached()
-        delay = 0.1
+        # Each by itself: one that the registry never takes must not take the others with it, and where the registry
+        # hangs, they are withdrawn in the time of one.
+        async with asyncio.TaskGroup() as group:
+            keeping = [(each, group.create_task(self._keep(each))) for each in self._instances]
+            await self._over.wait()
+            for instance, task in keeping:
+                if instance not in self._announced:
+                    task.cancel()
+
+    async def _keep(self, instance: Instance) -> None:
+        """Announce one instance, as soon as the registry takes it, until it is over."""
+        delay, said = 0.1, ""
         while not self._over.is_set():
             try:
-                async with AsyncExitStack() as stack:
-                    for instance in self._instances:
-                        await stack.enter_async_context(self._registry.announce(instance))
-                    names = ", ".join(instance.component for instance in self._instances)
-                    log.info("announced %s at %s", names, self._settings.advertise_url)
-                    self._made.set()
+                async with self._registry.announce(instance):
+                    log.info("announced %s at %s", instance.component, self._settings.advertise_url)
+                    self._announced.append(instance)
+                    if len(self._announced) == len(self._instances):
+                        self._made.set()
                     await self._over.wait()
             except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
-                log.error("announcing failed, trying again in %.1f s: %s", delay, error)  # noqa: TRY400 - not ours
+                if self._over.is_set():
+                    log.error("withdrawing %s failed: %s", instance.component, error)  # noqa: TRY400 - not ours
+                    return
+                if str(error) != said:
+                    said = str(error)
+                    log.error(  # noqa: TRY400 - not ours
+                        "announcing %s failed, trying again in %.1f s: %s", instance.component, delay, said
+                    )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_PAUSE)
 

@@ -133,7 +133,7 @@ class MeshApp:
             server, announcement = self._server, self._announcement
             if server is None or announcement is None or server.draining:
                 return
-            if await announcement.withdraw():
+            if await announcement.withdraw(self._hurried):
                 # Until clients have heard of it they may send, and are served.
                 await self._pause(_PROPAGATION)
             seconds = self.mesh.runtime.settings.drain

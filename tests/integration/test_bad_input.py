@@ -804,11 +804,11 @@ TABLE = [
     ),
     Row(
         "a registry where nobody can write: a file is in the way",
-        served("announcing failed", "registry=directory://<folder>/file/registry", files=["file"]),
+        served("announcing bazaar-component failed", "registry=directory://<folder>/file/registry", files=["file"]),
         (
-            "announcing failed, trying again in 0.1 s: unavailable: instance bazaar-component-<id> of "
-            "bazaar-component cannot be announced: the registry's folder <folder>/file/registry cannot be "
-            "used: Not a directory"
+            "announcing bazaar-component failed, trying again in 0.1 s: unavailable: instance "
+            "bazaar-component-<id> of bazaar-component cannot be announced: the registry's folder "
+            "<folder>/file/registry cannot be used: Not a directory"
         ),
     ),
     Row(

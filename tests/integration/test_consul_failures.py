@@ -140,7 +140,7 @@ async def test_an_agent_is_gone_for_a_minute(tmp_path, note):
         assert await stopped.stop() == 0
         await acted.load.more(200)
         fresh = await acted.start(wait=False)
-        await fresh.until_logged("announcing failed")
+        await fresh.until_logged("failed, trying again")
         await asyncio.sleep(gone + 60 - time.monotonic())
         assert len(acted.known) == 4
         tried = acted.load.attempts(name, dead)
