@@ -35,6 +35,7 @@ _EVERY = TTL / 3
 _RETRY = (0.1, 0.3)  # an agent that is back without its data should know us within a second
 _VISIBLE = 2.0
 _GOODBYE = 3.0
+_RENEWED = 40.0  # of the minute that an instance may be critical before Consul removes it
 _SURE = 3  # beats in a row, before the agent is said not to reach us
 
 
@@ -63,6 +64,7 @@ class Heartbeat:
         self._stack = AsyncExitStack()
         self._last = Verdict(PASSING)
         self._taken = False
+        self._clear = 0.0  # when it last was not critical, or was registered, which begins Consul's minute anew
         self._unreached = 0
 
     async def begin(self) -> None:
@@ -128,6 +130,11 @@ class Heartbeat:
         if not known:
             _logger.warning("Consul has forgotten %s, which is registered again", self._who())
             await self._register()
+        elif self._last.status != CRITICAL:
+            self._clear = asyncio.get_running_loop().time()
+        elif asyncio.get_running_loop().time() > self._clear + _RENEWED:
+            # Removed, it would be gone from all clients until the next beat, though it lives. Its status stays.
+            await self._register()
 
     async def _report(self) -> bool:
         """Tell the agent how we are; whether it knows us."""
@@ -172,6 +179,7 @@ class Heartbeat:
         # What it was before is not forgotten: an instance that comes back critical must not pass for a moment.
         await self._client.register(registration_of(self._instance, self._check, self._last.status))
         self._taken = True
+        self._clear = asyncio.get_running_loop().time()
         if not self._asked:
             # A check that only ever had its first status is critical when the agent restarts.
             await self._client.update_check(self._check_id, *self._last)
