@@ -111,7 +111,7 @@ def read_config(
         if environ.get(variable) and not (name == "token_file" and "token" in given):
             given.setdefault(name, environ[variable])
     tls = given.pop("tls", None)
-    if tls is None and not address:
+    if tls is None and "://" not in (address or ""):
         tls = environ.get("CONSUL_HTTP_SSL") or None
     file = given.pop("token_file", None)
     if file and "token" not in given:

@@ -91,6 +91,19 @@ def test_the_environment_of_consuls_tools_is_read():
     assert (given.url, given.token, given.verify, given.datacenter) == ("http://other:2", "mine", True, "d")
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("h", "https://h:8501"),
+        ("h:1", "https://h:1"),
+        ("http://h:1", "http://h:1"),
+    ],
+)
+def test_the_environment_asks_for_https(address, expected):
+    """Also for a host that is given, unless the scheme is given as well: a token must not go out in clear."""
+    assert read_config(address, environ={"CONSUL_HTTP_SSL": "true"}).url == expected
+
+
 def test_a_token_may_stand_in_a_file(tmp_path):
     """The file of the environment is read, unless a token is given; a file that is not there is an error."""
     file = tmp_path / "token"
