@@ -45,11 +45,16 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     Args:
         address: as in `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
-        token: the ACL token. None: CONSUL_HTTP_TOKEN, or what CONSUL_HTTP_TOKEN_FILE names.
+        token: the ACL token. None: what is in `token_file`, else CONSUL_HTTP_TOKEN, else what is in the file that
+            CONSUL_HTTP_TOKEN_FILE names.
+        token_file: a file with the token, read once.
         datacenter: where components are looked for. None: the agent's own.
+        tls: whether it speaks https, for an address that does not say so. None: CONSUL_HTTP_SSL.
         ca: a file with the authorities that are trusted for https. None: CONSUL_CACERT, else the system's.
         certificate: the client's. None: CONSUL_CLIENT_CERT.
         key: its key. None: CONSUL_CLIENT_KEY.
+        server_name: the name in the agent's certificate, if it is not the host's. None: CONSUL_TLS_SERVER_NAME.
+        verify: whether that must be genuine. None: CONSUL_HTTP_SSL_VERIFY, else it must.
         watches: how many components have a connection of their own to the agent, which allows 200 for all processes
             of a machine unless its limits.http_max_conns_per_client says otherwise.
         check: "http", the default: the agent asks for the health of instances. "ttl": each reports its own, for agents
@@ -66,15 +71,31 @@ class ConsulComponentRegistry(ComponentRegistry):
         address: str | None = None,
         *,
         token: str | None = None,
+        token_file: str | None = None,
         datacenter: str | None = None,
+        tls: bool | None = None,
         ca: str | None = None,
         certificate: str | None = None,
         key: str | None = None,
+        server_name: str | None = None,
+        verify: bool | None = None,
         watches: int = WATCHES,
         check: str | None = None,
     ) -> None:
-        given = {"token": token, "datacenter": datacenter, "ca": ca, "certificate": certificate, "key": key}
-        self._use(read_config(address, {**given, "watches": watches, "check": check}))
+        options = {
+            "token": token,
+            "token_file": token_file,
+            "datacenter": datacenter,
+            "tls": tls,
+            "ca": ca,
+            "certificate": certificate,
+            "key": key,
+            "server_name": server_name,
+            "verify": verify,
+            "watches": watches,
+            "check": check,
+        }
+        self._use(read_config(address, options))
 
     def _use(self, config: ConsulConfig) -> None:
         self._config = config

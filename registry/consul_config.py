@@ -33,6 +33,8 @@ _VARIABLES = {
     "verify": "CONSUL_HTTP_SSL_VERIFY",
 }
 
+_TOKENS = {"token": "token_file", "token_file": "token"}
+
 
 class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent is spoken to.
@@ -107,8 +109,8 @@ def read_config(
         if name not in _NAMES:
             raise ValueError(f"consul has no option {name!r}{did_you_mean(name, _NAMES)}")
     for name, variable in _VARIABLES.items():
-        # The token that was given is not to be replaced by the file that was not.
-        if environ.get(variable) and not (name == "token_file" and "token" in given):
+        # The token that was given is not to be replaced by the file that was not, nor the other way round.
+        if environ.get(variable) and _TOKENS.get(name) not in given:
             given.setdefault(name, environ[variable])
     tls = given.pop("tls", None)
     if tls is None and "://" not in (address or ""):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from inspect import signature
+from urllib.parse import urlencode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.errors import LocalError
 from meshcore.instances import ChannelAddress, Instance
-from registry.consul_config import ConsulConfig, parse_config, read_config
+from registry import ConsulComponentRegistry
+from registry.consul_config import _NAMES, ConsulConfig, parse_config, read_config
 from registry.consul_entries import entry_of, registration_of, service_name
 from registry.consul_types import CheckState, HealthEntry, Node, ServiceEntry
 from registry.consul_watch import Level
@@ -105,15 +109,31 @@ def test_the_environment_asks_for_https(address, expected):
 
 
 def test_a_token_may_stand_in_a_file(tmp_path):
-    """The file of the environment is read, unless a token is given; a file that is not there is an error."""
+    """One that is given comes before what the environment says, file or not; one that is not there is an error."""
     file = tmp_path / "token"
     file.write_text("secret\n")
     environ = {"CONSUL_HTTP_TOKEN_FILE": str(file)}
     assert read_config(environ=environ).token == "secret"
     assert "secret" not in repr(read_config(environ=environ))
     assert read_config(options={"token": "mine"}, environ=environ).token == "mine"
+    environ = {"CONSUL_HTTP_TOKEN": "the operator's", "CONSUL_HTTP_TOKEN_FILE": str(tmp_path / "none")}
+    assert read_config(options={"token_file": str(file)}, environ=environ).token == "secret"
+    assert read_config(environ=environ).token == "the operator's"
     with pytest.raises(ValueError, match="cannot be read"):
-        read_config(options={"token_file": str(tmp_path / "none")}, environ={})
+        read_config(options={"token_file": str(tmp_path / "none")}, environ={"CONSUL_HTTP_TOKEN": "t"})
+
+
+def test_all_options_of_the_url_are_keywords(tmp_path):
+    """So whoever writes a module can say what a setting can."""
+    file = tmp_path / "token"
+    file.write_text("secret")
+    options = {"datacenter": "d", "ca": "ca", "certificate": "c", "key": "k", "server_name": "s", "check": "ttl"}
+    registry = ConsulComponentRegistry("h", token_file=str(file), tls=True, verify=False, watches=7, **options)
+    text = urlencode({**options, "token_file": file, "tls": "true", "verify": "false", "watches": "7"})
+    assert registry._config == ConsulComponentRegistry.from_url(f"consul://h?{text}")._config
+    assert registry._config.token == "secret"
+    assert registry._config.url == "https://h:8501"
+    assert set(signature(ConsulComponentRegistry).parameters) - {"address"} == _NAMES
 
 
 @pytest.mark.parametrize(
