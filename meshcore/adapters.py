@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from meshcore.errors import Code, LocalError
+from meshcore.masking import without_secrets
 from meshcore.ports import Channel, ComponentRegistry, ValueSource
 from meshcore.suggest import did_you_mean
 
@@ -59,7 +60,7 @@ def _load(url: str, group: str, port: type[Any], noun: str) -> Any:
     entries = {entry.name: entry for entry in entry_points(group=group)}
     entry = entries.get(scheme)
     if entry is None:
-        raise ValueError(f"no {noun} {scheme!r} for {url!r}{did_you_mean(scheme, entries)}")
+        raise ValueError(f"no {noun} {scheme!r} for {without_secrets(url)!r}{did_you_mean(scheme, entries)}")
     cls = entry.load()
     if not (isinstance(cls, type) and issubclass(cls, port)):
         text = f"entry point {group}: {entry.name} = {entry.value} is no {noun}"

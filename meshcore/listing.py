@@ -20,10 +20,10 @@ from meshcore.adapters import make_registry
 from meshcore.errors import CommunicationError, ConfigurationError
 from meshcore.healthcheck import HealthStatus
 from meshcore.instances import Instance
+from meshcore.masking import without_secrets
 from meshcore.ports import ComponentRegistry
 from meshcore.printing import make_console, print_json, table
 from meshcore.settings import Settings
-from meshcore.startup import without_secrets
 
 _PATIENCE = 2.0
 """Seconds that an instance has to say how it is."""

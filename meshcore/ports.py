@@ -20,6 +20,7 @@ from meshcore.balance import (
     RoundRobinURLSelector,
     URLSelector,
 )
+from meshcore.masking import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -50,7 +51,7 @@ class ComponentRegistry(ABC):
             ValueError: the URL does not fit; the text says what is expected.
         """
         if url.partition(":")[2].strip("/"):
-            msg = f"{cls.scheme}: takes nothing after the colon, got {url!r}"
+            msg = f"{cls.scheme}: takes nothing after the colon, got {without_secrets(url)!r}"
             raise ValueError(msg)
         return cls()
 

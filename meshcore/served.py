@@ -13,9 +13,9 @@ from meshcore.contract import ComponentContract, MethodContract, ServiceContract
 from meshcore.contract_fetch import fetch_component
 from meshcore.errors import Code, CommunicationError, ConfigurationError
 from meshcore.instances import Instance
+from meshcore.masking import without_secrets
 from meshcore.replica import replica_of
 from meshcore.settings import Settings
-from meshcore.startup import without_secrets
 from meshcore.suggest import did_you_mean
 
 _AT_ONCE = 20

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from meshcore.errors import ConfigurationError, LocalError
 from meshcore.injection import MISSING
+from meshcore.masking import without_secrets
 from meshcore.policy import Policy, read_policy
 
 _PREFIX = "MESHCORE_"
@@ -118,8 +119,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("These settings cannot be used", problems)
 
     def __repr__(self) -> str:
-        """The fields; of the environment and the values nothing, as they may hold secrets."""
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _NAMES if name != "values")
+        """The fields without tokens; of the environment and the values nothing, as they may hold secrets."""
+        fields = ", ".join(f"{name}={_masked(getattr(self, name))}" for name in _NAMES if name != "values")
         return f"Settings({fields}, values=<{len(self.values)} keys>)"
 
     def lookup(self, key: str) -> Any:
@@ -267,8 +268,12 @@ def _expected(name: str) -> str:
     return next(entry.description for entry in get_args(_TYPES[name]) if isinstance(entry, Meta) and entry.description)
 
 
+def _masked(value: object) -> str:
+    return repr(without_secrets(value) if isinstance(value, str) else value)
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _masked(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

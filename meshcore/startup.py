@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from meshcore.documents import DOCS, OPENAPI
 from meshcore.logs import json_line
+from meshcore.masking import HIDDEN, without_secrets
 from meshcore.runtime import Runtime
 from meshcore.settings import Settings
-
-_SECRETS = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=[?&]token=)[^&]*|(?<=[?&]password=)[^&]*|(?<=[?&]secret=)[^&]*")
-_HIDDEN = "***"
 
 
 def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
@@ -47,11 +44,6 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
     }
 
 
-def without_secrets(url: str) -> str:
-    """The text of a URL without passwords and tokens."""
-    return _SECRETS.sub(_HIDDEN, url)
-
-
 def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
     """Name, value and source of each. Of `values` only the names: they may be secret."""
     for name in Settings.__struct_fields__:
@@ -65,7 +57,7 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
         yield {"name": name, "value": value, "source": settings.sources.get(name, "default")}
     for key in settings.values:
         source = settings.sources.get(f"values.{key}", "default")
-        yield {"name": f"values.{key}", "value": _HIDDEN, "source": source}
+        yield {"name": f"values.{key}", "value": HIDDEN, "source": source}
 
 
 def startup_text(report: dict[str, Any], workers: int, form: str) -> str:

@@ -7,6 +7,7 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from meshcore.instances import ChannelAddress
+from meshcore.masking import without_secrets
 
 _WORD = re.compile(r"[^\s=(),;]+")
 _URL = re.compile(r"[^\s(),;]+")
@@ -80,7 +81,7 @@ class _Reader:
     def fail(self, expected: str, *, back: bool = False) -> NoReturn:
         """Complain about what comes next, or (`back`) about the word that was read last."""
         position = self._word if back else self._position
-        rest = self._text[position:]
+        rest = without_secrets(self._text[position:])
         found = repr(rest if len(rest) <= _LONGEST_EXCERPT else rest[:_LONGEST_EXCERPT] + "...") if rest else "the end"
         raise ValueError(f"{self._text[: self._start]} at character {position + 1}: expected {expected}; found {found}")
 
@@ -105,7 +106,7 @@ def origin_of(url: str) -> str:
     """
     parts = urlsplit(url)
     if "://" not in url or not parts.hostname:
-        raise ValueError(f"{url!r} has no scheme and host, as http://host:8000 has")
+        raise ValueError(f"{without_secrets(url)!r} has no scheme and host, as http://host:8000 has")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = parts.port or _PORTS.get(parts.scheme)
     return f"{host}:{port}" if port else host

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from meshcore.masking import without_secrets
 from meshcore.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _url(address: str, *, secure: bool) -> str:
     text = address if "://" in address else f"{'https' if secure else 'http'}://{address}"
     parts = urlsplit(text)
     if parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(f"the address of Consul must be like http://host:8500, got {address!r}")
+        raise ValueError(f"the address of Consul must be like http://host:8500, got {without_secrets(address)!r}")
     scheme = "https" if secure else parts.scheme
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{scheme}://{host}:{parts.port or (8501 if scheme == 'https' else 8500)}"

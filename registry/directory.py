@@ -14,6 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from meshcore.errors import Code, CommunicationError, LocalError
+from meshcore.masking import without_secrets
 from meshcore.ports import ComponentRegistry
 from registry.folder import InstanceFolder
 from registry.scanner import Scanner
@@ -69,7 +70,8 @@ class DirectoryComponentRegistry(ComponentRegistry):
         path = unquote(parts.path)
         if parts.netloc or parts.query or parts.fragment or (path and not os.path.isabs(path)):  # noqa: PTH117
             raise ValueError(
-                f"directory: takes an absolute path, as in directory:///some/path, or nothing; got {url!r}"
+                "directory: takes an absolute path, as in directory:///some/path, or nothing; "
+                f"got {without_secrets(url)!r}"
             )
         return cls(path or None)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.logs import JsonFormatter
-from meshcore.startup import without_secrets
+from meshcore.masking import without_secrets
 
 
 def line(**extra) -> dict[str, object]:
@@ -58,5 +58,8 @@ def test_secrets_of_urls_are_not_shown() -> None:
     """Passwords and tokens of a registry's URL are masked, the rest is not."""
     assert without_secrets("consul://user:pw@host:8500?token=abc&datacenter=x") == (
         "consul://***@host:8500?token=***&datacenter=x"
+    )
+    assert without_secrets("other:h?Access_Token=a&token_file=f&db.password=b") == (
+        "other:h?Access_Token=***&token_file=f&db.password=***"
     )
     assert without_secrets("directory:///tmp/a") == "directory:///tmp/a"

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from meshcore.adapters import make_registry
 from meshcore.errors import ConfigurationError
 from meshcore.injection import MISSING
 from meshcore.settings import Settings, load_settings
@@ -284,3 +285,30 @@ def test_repr_keeps_secrets(tmp_path):
     assert "zone='north'" in shown
     assert "values=<1 keys>" in shown
     assert "hunter2" not in shown
+
+
+SECRETS = "//user:HUNTER2@h:8500/x?token=HUNTER2&datacenter=d"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"{scheme}:{SECRETS}" for scheme in ("consull", "directory", "local", "consul")]
+    + ["static:orders=rest(//user:HUNTER2@h:1)"],
+)
+def test_a_registry_that_does_not_fit_tells_no_secret(url):
+    """Errors are logged and pasted into tickets."""
+    with pytest.raises(ValueError, match=url.partition(":")[0]) as caught:
+        make_registry(url)
+    assert "HUNTER2" not in str(caught.value)
+
+
+def test_settings_tell_no_secret(tmp_path):
+    """Neither as text, nor when one does not fit."""
+    assert "HUNTER2" not in repr(Settings(registry=f"consul:{SECRETS}", value_source=f"consul:{SECRETS}"))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"module": SECRETS}, environ={"MESHCORE_REGISTRY": SECRETS}, directory=tmp_path)
+    assert len(caught.value.problems) == 2
+    assert "HUNTER2" not in str(caught.value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(registry=SECRETS)
+    assert "HUNTER2" not in str(caught.value)
