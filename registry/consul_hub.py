@@ -66,15 +66,17 @@ class Hub:
 
     def begin(self, feed: Feed) -> None:
         """The first has come to follow a feed."""
-        if feed in self._own:
+        before = self._own.get(feed)
+        if before is not None and not before.done():
             return  # the query of those who were there before is still under way
+        self._own.pop(feed, None)
         feed.forget()
         if len(self._own) >= self._most:
             self._crowd.add(feed)
             return
         task = asyncio.create_task(keep(self.client, feed), name=f"registry.consul {feed.component}")
         self._own[feed] = task
-        task.add_done_callback(lambda _: self._own.pop(feed))
+        task.add_done_callback(lambda ended: self._forget(feed, ended))
         if len(self._own) >= _MANY and not self._said:
             self._said = True
             _logger.warning(
@@ -86,3 +88,8 @@ class Hub:
     def end(self, feed: Feed) -> None:
         """The last has left a feed."""
         self._crowd.remove(feed)
+
+    def _forget(self, feed: Feed, ended: asyncio.Task[None]) -> None:
+        """A query has ended; between that and this call another may have begun for its feed."""
+        if self._own.get(feed) is ended:
+            del self._own[feed]
