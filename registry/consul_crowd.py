@@ -59,9 +59,16 @@ on a busy machine that is much, and to ask more rarely then makes what is known 
 
 
 class ReadService(msgspec.Struct, frozen=True):
-    """Read this service, without blocking, and tell the outcome by `answered` or `failed`."""
+    """Read this service, without blocking, and tell the outcome by `answered` or `failed`.
+
+    Attributes:
+        name: which.
+        number: of this read. It tells it from one that began before the service was left and watched again, which
+            has older news.
+    """
 
     name: str
+    number: int
 
 
 class ReadChecks(msgspec.Struct, frozen=True):
@@ -82,7 +89,7 @@ class _Member:
         self.watch = watch
         self.due = -inf  # when it is read though nothing is told of it
         self.begun = -inf  # the last read
-        self.reading = False
+        self.reading = 0  # the number of the read under way
         self.told = False  # of a change that no read has begun after
         self.told_before = False  # the read under way is because of one
         self.keys: tuple[str, ...] = ()  # of its registrations; a node's comes first
@@ -100,6 +107,7 @@ class Crowd:
         self._urgent: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
         self._reads = 0
+        self._last_read = 0  # its number
         self._lost: tuple[str, bool] | None = None  # cause, refused
         self._live = False  # the catalog answers
         self._editions: Mapping[str, frozenset[str]] = {}
@@ -240,9 +248,9 @@ class Crowd:
         else:
             self._plan(name, member, now)
 
-    def answered(self, name: str, now: float, index: int, entries: list[Entry], *, leader: bool) -> News:
+    def answered(self, read: ReadService, now: float, index: int, entries: list[Entry], *, leader: bool) -> News:
         """A service was read; what to publish."""
-        member = self._done(name)
+        member = self._done(read)
         if member is None:
             return None
         self._errors = 0
@@ -250,12 +258,12 @@ class Crowd:
         # Nothing new may be a server that is behind. Once more, but only once: a change may well concern nobody.
         again = member.told_before and news is None
         member.keys = tuple(entry.key for entry in entries)
-        self._plan(name, member, now, latest=now + AGAIN if again else inf)
+        self._plan(read.name, member, now, latest=now + AGAIN if again else inf)
         return news
 
-    def failed(self, name: str, now: float, cause: str, *, refused: bool = False) -> News:
+    def failed(self, read: ReadService, now: float, cause: str, *, refused: bool = False) -> News:
         """A service could not be read; what to publish."""
-        member = self._done(name)
+        member = self._done(read)
         if member is None:
             return None
         if not refused:
@@ -263,7 +271,7 @@ class Crowd:
             self._reads_not_before = max(self._reads_not_before, now + pause_after(self._errors, self._rng))
             self._errors += 1
         news = member.watch.failed(now, cause, refused=refused)
-        self._plan(name, member, now)
+        self._plan(read.name, member, now)
         return news
 
     def _next_told(self) -> str | None:
@@ -289,16 +297,17 @@ class Crowd:
     def _read(self, name: str, now: float) -> ReadService:
         member = self._members[name]
         member.watch.query(now)  # it is not asked to block, but is to know of it
-        member.reading, member.begun = True, now
-        member.told, member.told_before = False, member.told
         self._reads += 1
-        return ReadService(name)
+        self._last_read += 1
+        member.reading, member.begun = self._last_read, now
+        member.told, member.told_before = False, member.told
+        return ReadService(name, member.reading)
 
-    def _done(self, name: str) -> _Member | None:
-        member = self._members.get(name)
-        if member is None or not member.reading:
+    def _done(self, read: ReadService) -> _Member | None:
+        member = self._members.get(read.name)
+        if member is None or member.reading != read.number:
             return None  # it was removed meanwhile
-        member.reading = False
+        member.reading = 0
         self._reads -= 1
         return member
 

@@ -73,8 +73,8 @@ class CrowdReader:
         while True:
             self._wake.clear()  # before looking: what is told after the look wakes us again
             match self._crowd.step(self._now()):
-                case ReadService(name):
-                    self._spawn(self._read_service(self._feeds[name]), f"read of {name}")
+                case ReadService(name) as read:
+                    self._spawn(self._read_service(read, self._feeds[name]), f"read of {name}")
                 case ReadChecks():
                     self._spawn(self._read_checks(), "read of all checks")
                 case Idle(until):
@@ -83,13 +83,13 @@ class CrowdReader:
                         async with asyncio.timeout(seconds):
                             await self._wake.wait()
 
-    async def _read_service(self, feed: Feed) -> None:
+    async def _read_service(self, read: ReadService, feed: Feed) -> None:
         found = await look(self._client, feed)
         if isinstance(found, Found):
-            news = self._crowd.answered(feed.name, self._now(), found.index, found.entries, leader=found.leader)
+            news = self._crowd.answered(read, self._now(), found.index, found.entries, leader=found.leader)
         else:
             _logger.info("%s: the last that is known stays in use: %s", feed.component, found.cause)
-            news = self._crowd.failed(feed.name, self._now(), found.cause, refused=found.refused)
+            news = self._crowd.failed(read, self._now(), found.cause, refused=found.refused)
         feed.publish(news)
         self._wake.set()
 

@@ -47,7 +47,7 @@ class Consul:
         self.index = self.catalog_index = self.checks_index = 1
         self.now = 0.0
         self.down = False
-        self.pending: list[tuple[str, int, list[Entry]]] = []
+        self.pending: list[tuple[ReadService, int, list[Entry]]] = []
         self.known: dict[str, list[str]] = {}
         self.reads: list[tuple[float, str]] = []
         self.checks: list[float] = []  # what each look took
@@ -121,18 +121,18 @@ class Consul:
     def finish(self, *, broken: bool = False) -> None:
         """Those reads that are under way end."""
         pending, self.pending = self.pending, []
-        for name, index, entries in pending:
+        for read, index, entries in pending:
             if broken:
-                self.tell(name, self.crowd.failed(name, self.now, "broken"))
+                self.tell(read.name, self.crowd.failed(read, self.now, "broken"))
             else:
-                self.tell(name, self.crowd.answered(name, self.now, index, entries, leader=True))
+                self.tell(read.name, self.crowd.answered(read, self.now, index, entries, leader=True))
 
     def begin(self) -> float:
         """All that the crowd wants begins; when it wants to be asked again."""
         while not isinstance(step := self.crowd.step(self.now), Idle):
             if isinstance(step, ReadService):
                 self.reads.append((self.now, step.name))
-                self.pending.append((step.name, self.index, self.entries(step.name)))
+                self.pending.append((step, self.index, self.entries(step.name)))
                 assert len(self.pending) <= READS
             else:
                 assert isinstance(step, ReadChecks)
@@ -395,14 +395,33 @@ def test_a_read_of_who_has_left_tells_nobody():
     for name in NAMES:
         consul.crowd.told(name, consul.now)
     consul.begin()
+    (a, *_), (b, *_) = consul.pending[:2]
     for name in NAMES:
         consul.crowd.remove(name)
-    assert consul.crowd.answered("a", consul.now, 99, [], leader=True) is None
-    assert consul.crowd.failed("b", consul.now, "broken") is None
+    assert consul.crowd.answered(a, consul.now, 99, [], leader=True) is None
+    assert consul.crowd.failed(b, consul.now, "broken") is None
     consul.crowd.add("a", consul.now)
     consul.pending.clear()
     consul.begin()
-    assert [name for name, _, _ in consul.pending] == ["a"]
+    assert [read.name for read, _, _ in consul.pending] == ["a"]
+
+
+def test_a_read_of_who_has_left_and_come_back_tells_nobody():
+    """What was read before is older than what the catalog told meanwhile, and must not be taken for the new answer."""
+    consul = quiet()
+    consul.put("a", "new", Level.PASSING)
+    consul.begin()
+    (old,) = consul.pending
+    consul.crowd.remove("a")
+    consul.put("a", "newer", Level.PASSING)
+    consul.crowd.add("a", consul.now)
+    consul.pending.clear()
+    consul.begin()
+    ((read, index, entries),) = consul.pending
+    assert consul.crowd.answered(old[0], consul.now, old[1], old[2], leader=True) is None
+    news = consul.crowd.answered(read, consul.now, index, entries, leader=True)
+    assert isinstance(news, Seen)
+    assert [each.id for each in news.instances] == ["new", "newer", "x", "y"]
 
 
 def test_being_turned_away_is_said_once():
