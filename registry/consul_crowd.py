@@ -141,7 +141,7 @@ class Crowd:
 
     def step(self, now: float) -> Step:
         """What to do next."""
-        if not self._live:
+        if not self._live or not self._members:
             return Idle(inf)
         if self._allowed(now):
             # Before the services themselves: what changes after this shows as a difference to it.
@@ -193,6 +193,10 @@ class Crowd:
             for name, member in self._members.items()
             if (news := member.watch.failed(now, cause, refused=refused)) is not None
         ]
+
+    def rest(self) -> None:
+        """The catalog is no longer asked, as nobody is watched; what it told is not to be trusted when that changes."""
+        self._live, self._lost = False, None
 
     def checked(self, rows: Sequence[CheckRow], now: float, index: int) -> None:
         """All checks were read; the answer had this index."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from registry.consul_client import ConsulClient
+    from registry.consul_cursor import Query
     from registry.consul_feed import Feed
 
 _logger = logging.getLogger(__name__)
@@ -27,12 +28,17 @@ _LONG = 30.0  # seconds for all checks, which may be megabytes
 
 
 class CrowdReader:
-    """The shell of `Crowd`: three blocking queries, and the reads that it asks for."""
+    """The shell of `Crowd`: three blocking queries, and the reads that it asks for.
+
+    The queries rest while there is no feed to keep up. Those that are under way when the last one leaves are not
+    cancelled, as the agent would hold them until their waits end; who comes back meanwhile goes on with them.
+    """
 
     def __init__(self, client: ConsulClient) -> None:
         self._client = client
         self._crowd = Crowd(random.Random())
         self._feeds: dict[str, Feed] = {}
+        self._wanted = asyncio.Event()  # there are feeds
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,6 +50,7 @@ class CrowdReader:
             for state in _STATES:
                 self._spawn(self._watch_unwell(state), state)
         self._feeds[feed.name] = feed
+        self._wanted.set()
         feed.publish(self._crowd.add(feed.name, self._now()))
         self._wake.set()
 
@@ -51,6 +58,8 @@ class CrowdReader:
         """Nobody follows it any more; nothing happens if it is not one of these."""
         if self._feeds.pop(feed.name, None) is not None:
             self._crowd.remove(feed.name)
+            if not self._feeds:
+                self._wanted.clear()
             self._wake.set()
 
     async def stop(self) -> None:
@@ -103,36 +112,45 @@ class CrowdReader:
         self._wake.set()
 
     async def _watch_catalog(self) -> None:
-        cursor = Cursor(random.Random())
         while True:
-            query = cursor.query(self._now())
-            await asyncio.sleep(max(0.0, query.at - self._now()))
-            try:
-                index, tags = await self._client.catalog(index=query.index, wait=query.wait, timeout=query.timeout)
-                if cursor.answered(index):
-                    self._crowd.catalog({name: editions(found) for name, found in tags.items()}, self._now(), index)
-            except Exception as error:  # noqa: BLE001 - as above
-                found = trouble(error, "the catalog")
-                cursor.failed(self._now(), refused=found.refused)
-                told = self._crowd.lost(found.cause, self._now(), refused=found.refused)
-                if told:
-                    _logger.info("the last that is known of %d components stays in use: %s", len(told), found.cause)
-                for name, news in told:
-                    self._feeds[name].publish(news)
-            self._wake.set()
+            await self._wanted.wait()
+            cursor = Cursor(random.Random())  # an old index may be one of an agent that has restarted since
+            while self._feeds:
+                query = cursor.query(self._now())
+                await asyncio.sleep(max(0.0, query.at - self._now()))
+                await self._ask_catalog(cursor, query)
+                self._wake.set()
+            self._crowd.rest()
+
+    async def _ask_catalog(self, cursor: Cursor, query: Query) -> None:
+        try:
+            index, tags = await self._client.catalog(index=query.index, wait=query.wait, timeout=query.timeout)
+            if cursor.answered(index):
+                self._crowd.catalog({name: editions(found) for name, found in tags.items()}, self._now(), index)
+        except Exception as error:  # noqa: BLE001 - as above
+            found = trouble(error, "the catalog")
+            cursor.failed(self._now(), refused=found.refused)
+            told = self._crowd.lost(found.cause, self._now(), refused=found.refused)
+            if told:
+                _logger.info("the last that is known of %d components stays in use: %s", len(told), found.cause)
+            for name, news in told:
+                self._feeds[name].publish(news)
 
     async def _watch_unwell(self, state: str) -> None:
-        cursor = Cursor(random.Random())
         while True:
-            query = cursor.query(self._now())
-            await asyncio.sleep(max(0.0, query.at - self._now()))
-            try:
-                index, rows = await self._client.checks(
-                    state, index=query.index, wait=query.wait, timeout=query.timeout
-                )
-                if cursor.answered(index):
-                    self._crowd.unwell(state, rows, self._now())
-            except Exception as error:  # noqa: BLE001 - as above
-                found = trouble(error, f"{state} checks")
-                cursor.failed(self._now(), refused=found.refused)
-            self._wake.set()
+            await self._wanted.wait()
+            cursor = Cursor(random.Random())
+            while self._feeds:
+                query = cursor.query(self._now())
+                await asyncio.sleep(max(0.0, query.at - self._now()))
+                await self._ask_unwell(state, cursor, query)
+                self._wake.set()
+
+    async def _ask_unwell(self, state: str, cursor: Cursor, query: Query) -> None:
+        try:
+            index, rows = await self._client.checks(state, index=query.index, wait=query.wait, timeout=query.timeout)
+            if cursor.answered(index):
+                self._crowd.unwell(state, rows, self._now())
+        except Exception as error:  # noqa: BLE001 - as above
+            found = trouble(error, f"{state} checks")
+            cursor.failed(self._now(), refused=found.refused)
