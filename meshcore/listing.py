@@ -84,7 +84,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
         elif found:
             make_console().print(_table(found))
         else:
-            print(f"nothing is announced in {source}", file=sys.stderr)  # noqa: T201 - a command line prints
+            print(f"nothing is announced in {registry}", file=sys.stderr)  # noqa: T201 - a command line prints
 
 
 async def _follow(
@@ -100,11 +100,11 @@ async def _follow(
             if key != shown or live is not None:
                 shown = key
                 if live is not None:
-                    live.update(_screen(found, source, problem), refresh=True)
+                    live.update(_screen(found, registry, problem), refresh=True)
                 elif as_json:
                     print_json(_plain(found, source) | ({"problem": problem} if problem else {}))
                 else:
-                    screen.print(_screen(found, source, problem))
+                    screen.print(_screen(found, registry, problem))
             await asyncio.sleep(_EVERY)
             try:
                 found, problem = await _look(registry, session), ""
@@ -121,9 +121,9 @@ def _plain(found: list[Listed], source: str) -> dict[str, Any]:
     return {"registry": source, "instances": [each.to_plain() for each in found]}
 
 
-def _screen(found: list[Listed], source: str, problem: str) -> RenderableType:
+def _screen(found: list[Listed], registry: ComponentRegistry, problem: str) -> RenderableType:
     if not found and not problem:
-        return Text(f"nothing is announced in {source}")
+        return Text(f"nothing is announced in {registry}")
     made = _table(found)
     made.caption = escape(problem) if problem else None
     return made

@@ -64,6 +64,10 @@ class ComponentRegistry(ABC):
     ) -> None:
         """Stop it."""
 
+    def __repr__(self) -> str:
+        """What people are told of where it is, without secrets; worth more if two of them may be taken for one."""
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def announce(self, instance: Instance) -> AbstractAsyncContextManager[None]:
         """Announce an instance while the context lasts.

@@ -13,7 +13,6 @@ from meshcore.contract import ComponentContract, MethodContract, ServiceContract
 from meshcore.contract_fetch import fetch_component
 from meshcore.errors import Code, CommunicationError, ConfigurationError
 from meshcore.instances import Instance
-from meshcore.masking import without_secrets
 from meshcore.replica import replica_of
 from meshcore.settings import Settings
 from meshcore.suggest import did_you_mean
@@ -67,9 +66,8 @@ async def _contracts(settings: Settings, title: str, service: str) -> list[Compo
         raise ConfigurationError("setting registry", [str(error)]) from None
     async with registry:
         announced = await registry.instances()
-    source = without_secrets(settings.registry)
     if not announced:
-        text = f"{title}: nothing is announced in {source}; start a server, {_HINT}"
+        text = f"{title}: nothing is announced in {registry}; start a server, {_HINT}"
         raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
     offering = {
         name: [instance for instance in instances if service in digests_of(instance.digest)]

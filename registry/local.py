@@ -53,6 +53,3 @@ class LocalComponentRegistry(ComponentRegistry):
         """All that is announced at the moment, by component."""
         with self._lock:
             return snapshot_of(self._announced)
-
-    def __repr__(self) -> str:
-        return "LocalComponentRegistry()"

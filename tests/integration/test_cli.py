@@ -211,9 +211,12 @@ async def test_unknown_settings(meshcore: Shell) -> None:
 
 
 async def test_nothing_is_announced(meshcore: Shell) -> None:
-    """An empty registry is no error, and nothing to print."""
-    registry = meshcore.environ["MESHCORE_REGISTRY"]
-    assert await meshcore("ls") == (0, "", f"nothing is announced in {registry}\n")
+    """An empty registry is no error, and nothing to print; where it is is said, also when no setting says so."""
+    folder = meshcore.environ["MESHCORE_REGISTRY"].removeprefix("directory://")
+    nothing = "nothing is announced in DirectoryComponentRegistry"
+    assert await meshcore("ls") == (0, "", f"{nothing}({folder!r})\n")
+    meshcore.environ.update(MESHCORE_REGISTRY="directory:", XDG_RUNTIME_DIR=folder)
+    assert await meshcore("ls") == (0, "", f"{nothing}({folder + '/meshcore'!r})\n")
 
 
 async def test_what_is_piped_is_complete(meshcore: Shell) -> None:
@@ -261,7 +264,7 @@ async def test_a_sync_method_is_called_like_any_other(meshcore: Shell) -> None:
         (
             ["greeting.hello", "message=x"],
             3,
-            ["unavailable: cannot call 'greeting.hello': nothing is announced in directory:"],
+            ["unavailable: cannot call 'greeting.hello': nothing is announced in DirectoryComponentRegistry("],
         ),
         (
             ["greting.hello", "--module", GREETING],
