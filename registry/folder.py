@@ -94,7 +94,7 @@ class InstanceFolder:
                 raise
             self._pass_over(name, error)
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._pass_over(name, error)
             return None
         if found.held:

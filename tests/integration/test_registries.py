@@ -433,6 +433,7 @@ async def test_what_is_no_instance_is_passed_over_with_one_warning(tmp_path, cap
     (tmp_path / "g.large.json").write_bytes(b" " * (1024 * 1024 + 1))
     (tmp_path / "unrelated.txt").touch()
     os.mkfifo(tmp_path / "f.pipe.json")
+    (tmp_path / "h.deep.json").write_text('{"x": ' + "[" * 20_000 + "]" * 20_000 + "}")
     before = files_in(tmp_path)
     async with DirectoryComponentRegistry(tmp_path) as registry, registry.announce(instance_of("one")):
         for _ in range(3):
@@ -440,8 +441,8 @@ async def test_what_is_no_instance_is_passed_over_with_one_warning(tmp_path, cap
         assert await seen_of(registry) == Bound((instance_of("one"),))
     assert files_in(tmp_path) == before
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 7
-    assert {Path(text.split()[0]).name[0] for text in warnings} == set("abcdefg")
+    assert len(warnings) == 8
+    assert {Path(text.split()[0]).name[0] for text in warnings} == set("abcdefgh")
 
 
 async def test_no_descriptor_and_no_thread_is_left(tmp_path):
