@@ -158,7 +158,7 @@ class Route:
 
     def unavailable(self, wanted: str, *, full: bool = False) -> CommunicationError:
         """Why no endpoint can be asked."""
-        name, registry = self.component.name, type(self._registry).__name__
+        name, registry = self.component.name, repr(self._registry)
         if full:
             limit = self.traffic.rules.concurrency
             text = f"component {name!r}: every instance has {limit} calls of this mesh in hand (policy: concurrency)"

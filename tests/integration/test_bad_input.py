@@ -651,7 +651,7 @@ TABLE = [
         client_of_whom("dispatch-msgpack"),
         (
             "CommunicationError unavailable: component 'bazaar-component' is offered by nobody over "
-            "channel 'dispatch-msgpack', says DirectoryComponentRegistry"
+            "channel 'dispatch-msgpack', says DirectoryComponentRegistry('<folder>')"
         ),
     ),
     Row(

@@ -153,7 +153,7 @@ def test_waiting_for_nobody_ends() -> None:
             mesh.wait_for(Inner, 0.05)
         assert late.value.message == (
             "wait_for(Inner) was not answered within 0.05 s: component 'doors' is offered by nobody, "
-            "says LocalComponentRegistry"
+            "says LocalComponentRegistry()"
         )
         with pytest.raises(CommunicationError, match="component 'doors' is offered by nobody"):
             mesh.get_service(Inner).history()

@@ -351,7 +351,7 @@ async def test_nobody_there_is_said_at_once(tmp_path: Path) -> None:
         assert nobody.value.code is Code.UNAVAILABLE
         assert str(nobody.value) == (
             "unavailable: component 'probe' is offered by nobody over channel 'dispatch-json', "
-            "says DirectoryComponentRegistry"
+            f"says DirectoryComponentRegistry('{tmp_path}/registry')"
         )
 
 

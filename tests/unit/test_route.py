@@ -446,17 +446,17 @@ async def test_waiting_ends_at_the_deadline(scripted: Client) -> None:
 @pytest.mark.parametrize(
     ("sighting", "wanted", "text"),
     [
-        (Absent(), "", "component 'shop-component' is offered by nobody, says Script"),
-        (Absent(), "one", "component 'shop-component' is offered by nobody over channel 'one', says Script"),
+        (Absent(), "", "component 'shop-component' is offered by nobody, says Script()"),
+        (Absent(), "one", "component 'shop-component' is offered by nobody over channel 'one', says Script()"),
         (
             Failed(OSError("no route to host")),
             "",
-            "component 'shop-component' cannot be looked up: Script: no route to host",
+            "component 'shop-component' cannot be looked up: Script(): no route to host",
         ),
         (
             Failed(OSError("no route to host")),
             "one",
-            "component 'shop-component' cannot be looked up over channel 'one': Script: no route to host",
+            "component 'shop-component' cannot be looked up over channel 'one': Script(): no route to host",
         ),
     ],
 )
