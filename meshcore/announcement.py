@@ -36,7 +36,7 @@ class Announcement:
         self._registry = registry
         self._instances = instances
         self._settings = settings
-        self._announced: list[Instance] = []
+        self._announced: set[str] = set()  # the ids of those that the registry has now
         self._made = asyncio.Event()
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -85,7 +85,7 @@ class Announcement:
             keeping = [(each, group.create_task(self._keep(each))) for each in self._instances]
             await self._over.wait()
             for instance, task in keeping:
-                if instance not in self._announced:
+                if instance.id not in self._announced:
                     task.cancel()
 
     async def _keep(self, instance: Instance) -> None:
@@ -95,11 +95,12 @@ class Announcement:
             try:
                 async with self._registry.announce(instance):
                     log.info("announced %s at %s", instance.component, self._settings.advertise_url)
-                    self._announced.append(instance)
+                    self._announced.add(instance.id)
                     if len(self._announced) == len(self._instances):
                         self._made.set()
                     await self._over.wait()
             except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
+                self._announced.discard(instance.id)
                 if self._over.is_set():
                     log.error("withdrawing %s failed: %s", instance.component, error)  # noqa: TRY400 - not ours
                     return
