@@ -10,7 +10,7 @@ import pytest
 
 from meshcore import Call, Code, LocalError, MeshError, RemoteError
 from meshcore.headers import IDEMPOTENCY_KEY
-from meshcore.interface import Method, Parameter
+from meshcore.interface import Method
 from meshcore.once import Once
 
 
@@ -20,9 +20,8 @@ class OutOfStock(Exception):
     left: int
 
 
-ITEM = (Parameter("item", str),)
-METHOD = Method("shop", "buy", ITEM, list[str], is_async=True, idempotency_key=60.0, raises=(OutOfStock,))
-UNKEYED = Method("shop", "look", ITEM, list[str], is_async=True)
+METHOD = Method("shop", "buy", (), list[str], is_async=True, idempotency_key=60.0, raises=(OutOfStock,))
+UNKEYED = Method("shop", "look", (), list[str], is_async=True)
 
 
 class Shop:
@@ -46,9 +45,9 @@ class Shop:
             raise outcome
         return outcome
 
-    async def buy(self, key: str = "k", method: Method = METHOD, item: str = "hat") -> Any:
+    async def buy(self, key: str = "k", method: Method = METHOD) -> Any:
         """One attempt."""
-        return await self.once(self.handle, Call(method, (item,), {IDEMPOTENCY_KEY: key} if key else {}))
+        return await self.once(self.handle, Call(method, (), {IDEMPOTENCY_KEY: key} if key else {}))
 
 
 async def test_a_repetition_gets_the_first_outcome() -> None:
@@ -62,19 +61,6 @@ async def test_a_repetition_gets_the_first_outcome() -> None:
     assert await shop.buy("") == ["order 3"]
     assert await shop.buy("k", UNKEYED) == ["order 4"]
     assert await shop.buy("k", UNKEYED) == ["order 5"]
-
-
-async def test_a_key_that_was_used_for_another_call() -> None:
-    """It is a mistake, and that call's outcome is not given away; nor is this one executed."""
-    shop = Shop()
-    first = await shop.buy()
-    with pytest.raises(
-        RemoteError, match="another call, with other arguments, was sent with this idempotency"
-    ) as error:
-        await shop.buy(item="coat")
-    assert error.value.code is Code.INVALID_ARGUMENT
-    assert await shop.buy() == first
-    assert shop.executed == 1
 
 
 async def test_a_repetition_waits_for_the_first() -> None:
