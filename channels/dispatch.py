@@ -50,7 +50,8 @@ class DispatchChannel(HTTPChannel):
         try:
             if answer.status == _OK:
                 return codec.decode_answer(answer.body)
-            raise _failure(codec, answer) or _status_error(call, endpoint, answer)
+            failure = _failure(codec, answer)
+            raise failure if failure is not None else _status_error(call, endpoint, answer)
         except CommunicationError as error:
             error.message += f" (from {endpoint.url})"
             raise

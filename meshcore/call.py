@@ -14,6 +14,9 @@ from meshcore.attempt import Attempt
 from meshcore.interface import Method
 from meshcore.policy import DEFAULTS, Rules
 
+HERE = "local"
+"""The peer of a call that was made in this process."""
+
 
 class Call(msgspec.Struct, frozen=True):
     """One call of one method, on its way to an implementation.
@@ -38,7 +41,7 @@ class Call(msgspec.Struct, frozen=True):
     tried: tuple[str, ...] = ()
     rules: Rules = DEFAULTS
     trail: list[Attempt] = []
-    peer: str = "local"
+    peer: str = HERE
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]

@@ -36,6 +36,11 @@ class Code(Enum):
         """The HTTP status of this code (the table of the Connect protocol)."""
         return _HTTP_STATUS[self]
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed if it is sent again, unless an error with this code says otherwise."""
+        return self in _RETRYABLE
+
     @classmethod
     def from_http_status(cls, status: int) -> Code:
         """The code for an answer that carries no code of its own (the table of the Connect protocol)."""
@@ -73,6 +78,8 @@ _FROM_HTTP_STATUS = {
 }
 
 _RETRYABLE = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
+_OF_THE_MOMENT = _RETRYABLE | {Code.DEADLINE_EXCEEDED}
+"""These say nothing of the call itself: at another time, or from another instance, it may go well."""
 
 
 class MeshError(Exception):
@@ -88,6 +95,7 @@ class MeshError(Exception):
         retry_after: seconds after which the call may come back to that server (gRPC's push-back), None if it says none.
         instance: the id of the instance that was asked, if one was.
         attempts: what was tried before a caller was told: instances, channels, durations and what came of each.
+        passed: whether it has come out of a call within this process.
     """
 
     def __init__(
@@ -104,11 +112,12 @@ class MeshError(Exception):
         self.code = code
         self.message = message
         self.details: Mapping[str, Any] = details or {}
-        self.retryable = code in _RETRYABLE if retryable is None else retryable
+        self.retryable = code.retryable if retryable is None else retryable
         self.processed = processed
         self.retry_after = retry_after
         self.instance: str | None = None
         self.attempts: tuple[Attempt, ...] = ()
+        self.passed = False
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"
@@ -145,8 +154,24 @@ class AuthorizationError(MeshError):
 
 
 def is_of_a_call(error: MeshError) -> bool:
-    """Whether a call ended with it, in this process, rather than that somebody who serves one has raised it."""
-    return isinstance(error, LocalError | CommunicationError) or bool(error.attempts)
+    """Whether a call that this process made ended with it, rather than that who serves one here has raised it."""
+    return error.passed or isinstance(error, LocalError | CommunicationError) or bool(error.attempts)
+
+
+class ImplementationError(Exception):
+    """Hides an error that is none of the caller's, such as that of a call which the implementation made itself.
+
+    Its cause is what happened. Whoever gets it passed on would take it for one of this server: a credential that
+    another server refused for one of his own, for instance (Google's API design guide, "Error propagation").
+    """
+
+    @property
+    def code(self) -> Code:
+        """What the caller may know: INTERNAL, unless it is that another try may go well."""
+        cause = self.__cause__
+        if not isinstance(cause, MeshError) or isinstance(cause, LocalError):
+            return Code.INTERNAL
+        return cause.code if cause.code in _OF_THE_MOMENT else Code.INTERNAL
 
 
 class ConfigurationError(LocalError):

@@ -11,7 +11,7 @@ import msgspec
 from meshcore.call import Call, Handler
 from meshcore.codec import MSGPACK, EncodeError, Limits
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.errors import Code, MeshError, is_of_a_call
+from meshcore.errors import Code, ImplementationError, MeshError
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import Method
 from meshcore.replay import Replay
@@ -43,19 +43,18 @@ class _Outcomes:
     def of_error(self, error: Exception) -> bytes:
         """What is kept of an error."""
         try:
-            # How a call of its own ended is none of the caller's, like whatever is not declared.
-            hidden = isinstance(error, MeshError) and is_of_a_call(error)
-            body = None if hidden else self._errors.body_of(error)
+            body = self._errors.body_of(error)
         except Exception:  # noqa: BLE001 - a declared exception that does not keep its fields: the server reports it
             body = None
-        if body is None:  # so it is the server's secret
-            return self.lost("it failed with an internal error, which is in the server's log")
+        if body is None:  # undeclared, so it is the server's secret
+            code = error.code if isinstance(error, ImplementationError) else Code.INTERNAL
+            return self.lost("it failed with an error that is in the server's log", code)
         return _write(_Answer(_NOTHING, body))
 
-    def lost(self, reason: str) -> bytes:
+    def lost(self, reason: str, code: Code = Code.INTERNAL) -> bytes:
         """What is kept of an outcome that cannot be kept: the call must not be executed again all the same."""
         text = f"{self._method} was executed when it was sent before: {reason}"
-        return _write(_Answer(_NOTHING, mesh_error_body(MeshError(Code.INTERNAL, text))))
+        return _write(_Answer(_NOTHING, mesh_error_body(MeshError(code, text, retryable=False))))
 
     def replay(self, data: bytes) -> Any:
         """Return or raise what the first call did.
@@ -115,9 +114,8 @@ class Once:
         try:
             result = await handler(call)
         except Exception as error:
-            # Whatever a call that the implementation made says of itself, this one has begun.
             if isinstance(error, MeshError):
-                error.processed = True
+                error.processed = True  # whatever it says: the implementation has begun
             self._keep(place, outcomes, outcomes.of_error(error), seconds)
             raise
         else:

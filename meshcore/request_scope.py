@@ -68,11 +68,6 @@ class RequestScope(CallScope):
         return self._reason
 
     @property
-    def cancelled(self) -> bool:
-        """Whether this scope, or whoever else cancels its task, wants the work to end."""
-        return self._reason is not None or (self._task is not None and self._task.cancelling() > self._cancelling)
-
-    @property
     def peer(self) -> str:
         """The client's host; without its port, which says nothing but which connection of a pool was free."""
         client = self._scope.get("client")

@@ -20,12 +20,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from meshcore.body import Receive, Scope
-from meshcore.call import Call, Handler, ambient_attempt, ambient_deadline
+from meshcore.call import HERE, Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.codec import EncodeError
 from meshcore.current import ambient_call
 from meshcore.doors import Workers
 from meshcore.envelope import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.errors import Code, LocalError, MeshError, is_of_a_call
+from meshcore.errors import Code, ImplementationError, LocalError, MeshError, is_of_a_call
 from meshcore.headers import RequestHeaders
 from meshcore.interface import Method, ServiceDescription
 from meshcore.limit import WINDOW, AdaptiveLimit
@@ -35,9 +35,6 @@ from meshcore.stalls import Stalls
 from meshcore.wording import encodable
 
 log = logging.getLogger("meshcore.server")
-
-_OF_THE_MOMENT = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
-"""Codes that say nothing of the call itself: at another time, or from another instance, it may go well."""
 
 Run = Callable[..., Awaitable[Any]]
 Lend = Callable[[], AbstractAsyncContextManager[Any]]
@@ -81,8 +78,26 @@ class Dispatch:
         token = ambient_call.set((call, component))
         try:
             return await run(*call.arguments)
+        except (MeshError, asyncio.CancelledError) as error:
+            self._pass_on(call, error)
+            raise
         finally:
             ambient_call.reset(token)
+
+    def _pass_on(self, call: Call, error: MeshError | asyncio.CancelledError) -> None:
+        """See what an error that an implementation lets pass is to its caller.
+
+        Raises:
+            ImplementationError: none of the caller's: it is of a call that the implementation has made, or the
+                implementation has waited for something that was cancelled, and not with it.
+        """
+        if isinstance(error, MeshError):
+            if call.peer == HERE:
+                error.passed = True
+            elif is_of_a_call(error):
+                raise ImplementationError from error
+        elif call.peer != HERE and (task := asyncio.current_task()) is not None and not task.cancelling():
+            raise ImplementationError from error
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:
         return functools.partial(self._run_in_thread, function)
@@ -114,17 +129,13 @@ def _keywords_by_name(method: Method, run: Run) -> Run:
     return run_by_name
 
 
+def _full(what: str) -> MeshError:
+    return MeshError(Code.RESOURCE_EXHAUSTED, f"this instance {what}", processed=False, retry_after=WINDOW)
+
+
 def _overloaded(limit: AdaptiveLimit) -> MeshError:
     text = "this instance is overloaded"
     return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=limit.retry_after)
-
-
-class ImplementationError(Exception):
-    """Hides an error that is none of the caller's, such as that of a call which the implementation made itself.
-
-    Its cause is what happened. Whoever gets it passed on would take it for one of this server: a credential that
-    another server refused for one of his own, for instance (Google's API design guide, "Error propagation").
-    """
 
 
 class Server:
@@ -177,9 +188,11 @@ class Server:
             self.refused_at = time.monotonic()
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
+        if self.active >= self._max_concurrency:
+            raise _full(f"runs {self._max_concurrency} calls already")
         # As many may be on their way as may run: a body that does not come to its end takes memory, too.
-        if self.active >= self._max_concurrency or len(self._requests) >= 2 * self._max_concurrency:
-            raise self._full()
+        if len(self._requests) >= 2 * self._max_concurrency:
+            raise _full(f"has {len(self._requests)} requests in hand already")
         if self.limit is not None and not self.limit.admit(self.active):
             raise _overloaded(self.limit)
         seconds = headers.seconds
@@ -206,15 +219,14 @@ class Server:
         self.active += 1
         try:
             result = await self._handler(call)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             if request.stopped in {Stop.DEADLINE, Stop.CLIENT_LEFT}:
                 self._observe(call, begun, whole=False)
-            if not request.cancelled:  # it has waited for something else that was
-                raise ImplementationError from error
             raise
+        except LocalError as error:
+            # A mistake in how an interceptor makes calls: not the caller's, and not the caller's business.
+            raise ImplementationError from error
         except MeshError as error:
-            if is_of_a_call(error):
-                raise ImplementationError from error
             error.processed = True
             raise
         else:
@@ -232,13 +244,9 @@ class Server:
 
     def _check_room(self) -> None:
         if self.active >= self._max_concurrency:
-            raise self._full()
+            raise _full(f"runs {self._max_concurrency} calls already")
         if self.limit is not None and self.active >= self.limit.limit:
             raise _overloaded(self.limit)
-
-    def _full(self) -> MeshError:
-        text = f"this instance runs {self._max_concurrency} calls already"
-        return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=WINDOW)
 
     def _observe(self, call: Call, begun: float, *, whole: bool = True) -> None:
         if self.limit is not None:
@@ -311,9 +319,10 @@ class Server:
         if self._debug:
             details["traceback"] = encodable("".join(traceback.format_exception(error)))
         code, what, retryable = Code.INTERNAL, "internal error", False
-        cause = error.__cause__ if isinstance(error, ImplementationError) else None
-        if isinstance(cause, MeshError) and cause.code in _OF_THE_MOMENT and not isinstance(cause, LocalError):
-            code, what, retryable = cause.code, f"a call that {method} makes itself failed", cause.retryable
+        if isinstance(error, ImplementationError) and error.code is not Code.INTERNAL and method is not None:
+            code, what = error.code, f"a call that {method} makes itself failed"
+            # A keyed call is not executed again: to send it again brings nothing else.
+            retryable = code.retryable and method.idempotency_key is None
         return ErrorBody(
             code.value, f"{what}; the server's log has it as call {id_}", details=details, retryable=retryable
         )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from meshcore import Call, Code, LocalError, MeshError, RemoteError
+from meshcore import Call, Code, MeshError, RemoteError
+from meshcore.errors import ImplementationError
 from meshcore.headers import IDEMPOTENCY_KEY
 from meshcore.interface import Method
 from meshcore.once import Once
@@ -126,7 +127,7 @@ async def test_errors_of_the_mesh_are_kept() -> None:
 
 @pytest.mark.parametrize(
     "outcome",
-    [RuntimeError("secret"), LocalError(Code.INVALID_ARGUMENT, "secret"), "no list", ["x" * 2000]],
+    [RuntimeError("secret"), ImplementationError("secret"), "no list", ["x" * 2000]],
     ids=["crash", "mistake", "unfit", "large"],
 )
 async def test_what_cannot_be_kept_is_not_executed_again(outcome: Any) -> None:
