@@ -68,11 +68,9 @@ class Routes:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            if error is not None and group.exceptions == (
-                error,
-            ):  # not the group's: whoever catches it knows its class
-                raise error from None
-            raise
+            if error is None or group.exceptions != (error,):
+                raise
+            # None of the group's own: the error goes on as itself.
         finally:
             for route in self.by_component.values():
                 await route.aclose()

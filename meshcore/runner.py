@@ -190,7 +190,7 @@ async def _serve(settings: Settings, sock: socket.socket, ready: Callable[[dict[
             finally:
                 await _end(serving)
     except asyncio.CancelledError:
-        if started or told > 1:
+        if started or told > 1 or not stop.is_set():
             raise
         return 0  # told before there was anything to stop
     if not serving.cancelled():

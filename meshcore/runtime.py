@@ -218,10 +218,15 @@ class Runtime:
         component: Component = await self.injector.instance(recipe)
         if isinstance(component, AbstractComponent):
             component.health_checks = self.health
+        where = f"startup() of component {hosted.component.name!r}"
         try:
             await _settled(component.startup())
         except Exception as error:
-            error.add_note(f"in startup() of component {hosted.component.name!r}")
+            error.add_note(f"in {where}")
+            raise
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and not task.cancelling():
+                raise RuntimeError(f"{where} waited for something that was cancelled") from error
             raise
         _set_status(component, ComponentStatus.RUNNING)
         self._components.append((hosted, component))

@@ -18,14 +18,17 @@ from meshcore import (
     Component,
     Mesh,
     MeshError,
+    RemoteError,
     Service,
     Settings,
     client_module,
     component,
     get,
+    idempotency_key,
     idempotent,
     implementation,
     module,
+    post,
     raises,
     rest,
     service,
@@ -64,8 +67,23 @@ class Shop(Service):
     @get("/{what}")
     async def fail(self, what: str) -> str: ...
 
+    @abstractmethod
+    @idempotency_key(seconds=60.0)
+    @post("/orders/{what}")
+    async def order(self, what: str) -> str: ...
 
-@component(name="shop", services=[Shop])
+    @abstractmethod
+    @get("/executed")
+    async def executed(self) -> int: ...
+
+
+@service()
+class Desk(Service):
+    @abstractmethod
+    async def refuse(self) -> str: ...
+
+
+@component(name="shop", services=[Shop, Desk])
 class ShopComponent(Component): ...
 
 
@@ -97,12 +115,21 @@ def any_of(value: object) -> Any:
 
 @implementation()
 class ShopImpl(Shop):
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, desk: Desk) -> None:
         self.ledger = ledger
-        self.executed = 0
+        self.desk = desk
+        self.count = 0
+
+    async def executed(self) -> int:
+        return self.count
+
+    async def order(self, what: str) -> str:
+        return await self.fail(what)
 
     async def fail(self, what: str) -> str:
-        self.executed += 1
+        self.count += 1
+        if what == "desk":
+            await self.desk.refuse()
         if what == "cancelled":
             task = asyncio.create_task(asyncio.sleep(10))
             task.cancel()
@@ -110,6 +137,12 @@ class ShopImpl(Shop):
         if what == "ledger":
             await self.ledger.note()
         raise raised(what)
+
+
+@implementation()
+class DeskImpl(Desk):
+    async def refuse(self) -> str:
+        raise AuthorizationError(Code.UNAUTHENTICATED, "the desk's own token is refused")
 
 
 @implementation()
@@ -183,6 +216,29 @@ async def test_a_failed_call_of_its_own(channel: str, caplog: pytest.LogCaptureF
     assert "component 'ledger' is offered by nobody" in caplog.text
 
 
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_failed_call_of_its_own_within_the_process(channel: str) -> None:
+    """It makes no difference where that service is."""
+    error = await failure(channel, "desk")
+    assert (error.code, type(error)) == (Code.INTERNAL, RemoteError)
+    assert "token" not in str(error)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(
+    ("what", "code"), [("ledger", Code.UNAVAILABLE), ("desk", Code.INTERNAL), ("cancelled", Code.INTERNAL)]
+)
+async def test_a_keyed_call_that_failed_is_not_sent_again(channel: str, what: str, code: Code) -> None:
+    """It is not executed again, so it can come to nothing else; who sends it again all the same hears the same code."""
+    async with memory_mesh(ShopModule, channel=channel) as mesh:
+        shop = await mesh.get_service(Shop)
+        for count in (1, 2):  # two calls, each with a key of its own
+            with pytest.raises(MeshError) as caught:
+                await shop.order(what)
+            assert (caught.value.code, len(caught.value.attempts)) == (code, 1)
+            assert await shop.executed() == count
+
+
 @pytest.mark.parametrize(
     ("left", "why"), [('"three"', "$.left: expected int, got str"), ("-1", "less than nothing")], ids=["type", "value"]
 )
@@ -205,18 +261,37 @@ async def test_a_declared_exception_of_another_version(channel: str, left: str, 
     assert (caught.value.code, len(caught.value.attempts)) == (Code.INTERNAL, 1)
 
 
+def starting_with(cls: type) -> type:
+    """A module with another component; it is elsewhere, or it would own the component of this one as well."""
+    bare = type("StartingModule", (), {"__module__": "tests.nowhere"})
+    return module(provides=[ShopImpl, DeskImpl, cls], components=[LedgerComponent])(bare)
+
+
 async def test_a_start_that_fails_raises_what_the_component_raised() -> None:
     """As itself, so that it can be caught; a note names the component."""
 
     @implementation()
     class Starting(AbstractComponent, ShopComponent):
         async def startup(self) -> None:
-            raise Failing("the database is away")
+            raise Failing("the database is away") from OSError("no route to host")
 
-    # Elsewhere, or it would own the component of this module as well.
-    bare = type("StartingModule", (), {"__module__": "tests.nowhere"})
-    started = module(provides=[ShopImpl, Starting], components=[LedgerComponent])(bare)
     with pytest.raises(Failing, match="the database is away") as caught:
-        async with Mesh(started, settings=Settings(registry="local:")):
+        async with Mesh(starting_with(Starting), settings=Settings(registry="local:")):
             pass
     assert caught.value.__notes__ == ["in startup() of component 'shop'"]
+    assert str(caught.value.__cause__) == "no route to host"
+
+
+async def test_a_start_that_waits_for_something_cancelled() -> None:
+    """Nobody has stopped the start, so it has failed, and not ended in silence."""
+
+    @implementation()
+    class Starting(AbstractComponent, ShopComponent):
+        async def startup(self) -> None:
+            task = asyncio.create_task(asyncio.sleep(10))
+            task.cancel()
+            await task
+
+    with pytest.raises(RuntimeError, match=r"startup\(\) of component 'shop' waited for something that was cancelled"):
+        async with Mesh(starting_with(Starting), settings=Settings(registry="local:")):
+            pass
