@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,10 @@ log = logging.getLogger("meshcore.announcement")
 
 _PROBE_EVERY = 0.05
 _SAY_AFTER = 3.0
-_LONGEST_PAUSE = 5.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_AT_ONCE = 8
+"""Instances that are being announced: while one is, Consul's adapter may keep a connection to the agent."""
+_LAST_PAUSE = 0.5  # for what is being taken back in a hurry
 
 
 class Announcement:
@@ -37,8 +41,10 @@ class Announcement:
         self._instances = instances
         self._settings = settings
         self._announced: set[str] = set()  # the ids of those that the registry has now
-        self._made = asyncio.Event()
+        self._known = False  # whether somebody may have heard of one of them
+        self._begun = False
         self._over = asyncio.Event()
+        self._places = asyncio.Semaphore(_AT_ONCE)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -49,13 +55,15 @@ class Announcement:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
+            if self._over.is_set():  # it is being taken back, and to cancel would end just that
+                await asyncio.wait([self._task], timeout=_LAST_PAUSE)
             self._task.cancel()
             await asyncio.wait([self._task])
 
     @property
     def holds(self) -> bool:
-        """Whether all of it is made and not withdrawn; also if there is nothing to announce."""
-        return self._made.is_set() and not self._over.is_set()
+        """Whether the registry has all of it, and it is not withdrawn; also if there is nothing to announce."""
+        return len(self._announced) == len(self._instances) and not self._over.is_set()
 
     async def withdraw(self, hurry: asyncio.Event) -> bool:
         """Take it back; whether any of it had been made, so that somebody may know of it.
@@ -64,21 +72,23 @@ class Announcement:
             hurry: when it is set, whatever is not taken back by then is no longer waited for.
         """
         self._over.set()
-        if self._task is None or not self._announced:
+        if self._task is None:
             return False
+        if not self._begun:  # it still waits for the address to lead here
+            self._task.cancel()
         hurried = asyncio.create_task(hurry.wait())
         try:
             await asyncio.wait([self._task, hurried], return_when=asyncio.FIRST_COMPLETED)
         finally:
             hurried.cancel()
-        return True
+        return self._known
 
     async def _run(self) -> None:
         if not self._instances:
-            self._made.set()
             return
         if self._settings.verify_advertise:
             await self._reached()
+        self._begun = True
         # Each by itself: one that the registry never takes must not take the others with it, and where the registry
         # hangs, they are withdrawn in the time of one.
         async with asyncio.TaskGroup() as group:
@@ -90,24 +100,28 @@ class Announcement:
 
     async def _keep(self, instance: Instance) -> None:
         """Announce one instance, as soon as the registry takes it, until it is over."""
-        delay, said = 0.1, ""
+        delay, said = _SHORTEST_PAUSE, ""
         while not self._over.is_set():
             try:
-                async with self._registry.announce(instance):
+                async with AsyncExitStack() as stack:
+                    async with self._places:
+                        await stack.enter_async_context(self._registry.announce(instance))
                     log.info("announced %s at %s", instance.component, self._settings.advertise_url)
+                    self._known = True
                     self._announced.add(instance.id)
-                    if len(self._announced) == len(self._instances):
-                        self._made.set()
+                    delay, said = _SHORTEST_PAUSE, ""
                     await self._over.wait()
             except Exception as error:  # noqa: BLE001 - the registry may be back in a moment; serving goes on
-                self._announced.discard(instance.id)
+                text = str(error) or type(error).__name__
                 if self._over.is_set():
-                    log.error("withdrawing %s failed: %s", instance.component, error)  # noqa: TRY400 - not ours
+                    if instance.id in self._announced:
+                        log.error("withdrawing %s failed: %s", instance.component, text)  # noqa: TRY400 - not ours
                     return
-                if str(error) != said:
-                    said = str(error)
+                self._announced.discard(instance.id)
+                if text != said:
+                    said = text
                     log.error(  # noqa: TRY400 - not ours
-                        "announcing %s failed, trying again in %.1f s: %s", instance.component, delay, said
+                        "announcing %s failed, trying again in %.1f s: %s", instance.component, delay, text
                     )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_PAUSE)

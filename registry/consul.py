@@ -104,10 +104,7 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`consul://host:8500?token=...&datacenter=...&check=ttl&tls=true&ca=FILE&certificate=FILE&key=FILE&watches=N`.
-
-        All of it is optional.
-        """
+        """`consul://host:8500?token=...&check=ttl`, with any of the options of the constructor; all are optional."""
         registry = cls.__new__(cls)
         registry._use(parse_config(url))  # noqa: SLF001 - our own
         return registry
@@ -148,11 +145,13 @@ class ConsulComponentRegistry(ComponentRegistry):
             beating = asyncio.create_task(heartbeat.beat(), name=f"registry.consul heartbeat of {instance.component}")
             yield
         finally:
-            if beating is not None:
-                beating.cancel()
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait([beating])
-            await heartbeat.end()
+            try:
+                if beating is not None:
+                    beating.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await asyncio.wait([beating])
+            finally:  # also if that is cancelled in its turn
+                await heartbeat.end()
 
     def objection(self, instance: Instance) -> str:
         """Consul's Meta is small."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import aclosing, asynccontextmanager
 
+import anyio
 import pytest
 
 from examples.orders import OrdersModule
@@ -52,6 +53,28 @@ class Slow(LocalComponentRegistry):
         async with super().announce(instance):
             yield
             await self.barrier.wait()
+
+
+class Gradual(LocalComponentRegistry):
+    """Takes its time to say that it has taken an instance, and to let it go, as Consul's adapter does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = asyncio.Event()
+        self.begun = asyncio.Barrier(len(INSTANCES) + 1)
+
+    @asynccontextmanager
+    async def announce(self, instance):
+        context = super().announce(instance)
+        await context.__aenter__()
+        try:
+            await self.begun.wait()
+            await self.listed.wait()
+            yield
+        finally:
+            with anyio.move_on_after(3.0, shield=True):
+                await asyncio.sleep(0.2)
+                await context.__aexit__(None, None, None)
 
 
 async def until_holds(announcement: Announcement) -> None:
@@ -117,6 +140,64 @@ async def test_a_hurry_ends_the_wait(first):
             asyncio.get_running_loop().call_later(0.0 if first else 0.2, hurry.set)
             assert await announcement.withdraw(hurry)
         assert await registry.instances() == {}
+
+
+@pytest.mark.parametrize("hurried", [False, True], ids=["in time", "in a hurry"])
+@pytest.mark.parametrize("listed", [False, True], ids=["not listed yet", "listed"])
+async def test_what_is_being_withdrawn_is_not_cut_off(hurried, listed):
+    """Whoever has begun to take an instance back is given the time for it, also if nobody can know of that yet."""
+    hurry = asyncio.Event()
+    async with Gradual() as registry:
+        async with Announcement(registry, INSTANCES, SETTINGS) as announcement:
+            await registry.begun.wait()
+            if listed:
+                registry.listed.set()
+                await until_holds(announcement)
+            if hurried:
+                hurry.set()
+            assert await announcement.withdraw(hurry) is listed
+        assert await registry.instances() == {}
+
+
+class Losing(LocalComponentRegistry):
+    """Loses what it has when it is told to, without a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose = asyncio.Event()
+
+    @asynccontextmanager
+    async def announce(self, instance):
+        async with super().announce(instance):
+            losing = asyncio.current_task()
+            waiting = asyncio.get_running_loop().create_task(self.lose.wait())
+            waiting.add_done_callback(lambda task: task.cancelled() or losing.cancel())
+            try:
+                yield
+            except asyncio.CancelledError:
+                losing.uncancel()
+                self.lose = asyncio.Event()
+                raise TimeoutError from None
+            finally:
+                waiting.cancel()
+
+
+async def test_what_is_lost_is_announced_again(caplog):
+    """It is said each time, also of an error without a text, and the process is not ready meanwhile."""
+    caplog.set_level("INFO", logger="meshcore.announcement")
+    async with Losing() as registry, Announcement(registry, INSTANCES[:1], SETTINGS) as announcement:
+        for _ in range(2):
+            await until_holds(announcement)
+            registry.lose.set()
+            async with asyncio.timeout(5):
+                while announcement.holds:
+                    await asyncio.sleep(0.01)
+        await until_holds(announcement)
+        await announcement.withdraw(NEVER)
+    said = "announced orders at http://127.0.0.1:8000"
+    lost = "announcing orders failed, trying again in 0.1 s: TimeoutError"
+    told = [record.getMessage() for record in caplog.records if record.name == "meshcore.announcement"]
+    assert told == [said, lost, said, lost, said]
 
 
 async def test_a_hurried_stop_does_not_wait_for_the_registry():
