@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from meshcore.masking import without_secrets
+
 
 class ChannelAddress(msgspec.Struct, frozen=True):
     """Under which URL an instance is reached over which channel."""
@@ -49,14 +51,15 @@ class Instance(msgspec.Struct, frozen=True):
 
 def url_objection(url: str) -> str:
     """Why nobody can be reached under a URL, empty if somebody may be. Schemes other than HTTP's need no host."""
+    shown = without_secrets(url)
     try:
         parts = urlsplit(url)
         without_host = not parts.hostname and parts.scheme in {"", "http", "https"}
         _ = parts.port  # which is not read before
     except ValueError as error:
-        return f"{url!r} is no URL: {error}"
+        return f"{shown!r} is no URL: {error}"
     if without_host or "://" not in url:
-        return f"{url!r} has no scheme and host, as http://host:8000 has"
+        return f"{shown!r} has no scheme and host, as http://host:8000 has"
     return ""
 
 

@@ -123,6 +123,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         fields = ", ".join(f"{name}={_masked(getattr(self, name))}" for name in _NAMES if name != "values")
         return f"Settings({fields}, values=<{len(self.values)} keys>)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, which would look into the fields itself."""
+        return [(name, _masked(getattr(self, name))) for name in _NAMES if name != "values"]
+
     def lookup(self, key: str) -> Any:
         """The value for `@inject_value(key)` as it was written, `MISSING` if nobody wrote it.
 
@@ -269,7 +273,7 @@ def _expected(name: str) -> str:
 
 
 def _masked(value: object) -> str:
-    return repr(without_secrets(value) if isinstance(value, str) else value)
+    return without_secrets(repr(value))
 
 
 def _shown(value: object) -> str:

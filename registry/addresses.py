@@ -6,7 +6,7 @@ import re
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from meshcore.instances import ChannelAddress
+from meshcore.instances import ChannelAddress, url_objection
 from meshcore.masking import without_secrets
 
 _WORD = re.compile(r"[^\s=(),;]+")
@@ -59,7 +59,7 @@ class _Reader:
             origin_of(url)
         except ValueError as error:
             self.fail(f"a URL, but {error}", back=True)
-        self.demand(")", f"')' after {url} (within a URL, ( ) , ; are written %28 %29 %2C %3B)")
+        self.demand(")", f"')' after {without_secrets(url)} (within a URL, ( ) , ; are written %28 %29 %2C %3B)")
         return ChannelAddress(channel, url)
 
     def take(self, character: str) -> bool:
@@ -104,8 +104,10 @@ def origin_of(url: str) -> str:
     Raises:
         ValueError: it has none; the text says why.
     """
+    if reason := url_objection(url):
+        raise ValueError(reason)
     parts = urlsplit(url)
-    if "://" not in url or not parts.hostname:
+    if not parts.hostname:  # which other schemes than HTTP's may do without
         raise ValueError(f"{without_secrets(url)!r} has no scheme and host, as http://host:8000 has")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = parts.port or _PORTS.get(parts.scheme)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from meshcore.instances import ChannelAddress, Instance, Sighting, sighting_of
+from meshcore.masking import without_secrets
 from meshcore.ports import ComponentRegistry
 from registry.addresses import origin_of, parse_addresses
 from registry.snapshot import Snapshot, snapshot_of
@@ -75,7 +76,8 @@ def _grouped(component: str, addresses: Iterable[ChannelAddress]) -> Iterator[In
         group = groups.setdefault(origin, {})
         if address.channel in group:
             raise ValueError(
-                f"component {component!r}: {group[address.channel].url} and {address.url} are both "
+                f"component {component!r}: {without_secrets(group[address.channel].url)} and "
+                f"{without_secrets(address.url)} are both "
                 f"{address.channel} of the instance {origin}; an instance has one URL for each channel"
             )
         group[address.channel] = address
