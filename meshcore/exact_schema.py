@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
     """A bound as it stands in a contract, in which form ever it was given."""
     if value in {"aware", "naive"}:
         return value == "aware"  # as msgspec has it
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and value.is_finite():
         return int(value) if value == value.to_integral_value() else float(value)
     return sys.modules["pydantic_core"].to_jsonable_python(value)
 

@@ -62,6 +62,7 @@ class TypeComparison:
         self._new = new
         self._sent = sent
         self._seen: set[tuple[str, str]] = set()
+        self._verdicts: dict[tuple[str, str], bool] = {}
         self.found: list[Difference] = []
 
     def types(self, old: Type, new: Type, place: str) -> None:
@@ -158,7 +159,18 @@ class TypeComparison:
         for name in sorted(common):
             if all(_disjoint(each[name] for each in side) for side in (before, after)):
                 return lambda one, other: bool(constants(one, self._old)[name] & constants(other, self._new)[name])
-        return lambda one, other: not self._trial(one, other)
+        return self._equal
+
+    def _equal(self, old: Type, new: Type) -> bool:
+        """Whether nothing differs. Members that have each other as parts would be compared again in each comparison.
+
+        While that is going on, they are taken for equal: if they are not, something else in them tells.
+        """
+        pair = (repr(old), repr(new))
+        if pair not in self._verdicts:
+            self._verdicts[pair] = True
+            self._verdicts[pair] = not self._trial(old, new)
+        return self._verdicts[pair]
 
     def _same_kind(self, old: Type, new: Type, place: str) -> None:
         match old.kind:
@@ -248,6 +260,7 @@ class TypeComparison:
         """What would differ."""
         trial = TypeComparison(self._old, self._new, sent=self._sent)
         trial._seen = set(self._seen)
+        trial._verdicts = self._verdicts
         trial.types(old, new, "")
         return trial.found
 
