@@ -115,6 +115,7 @@ class Graph:
             self._visit(recipe, (), self.problems)
         used = {key for recipe in given for key in recipe.keys}
         used |= {need.key for recipe in every for need, _ in self._needs(recipe)}
+        used |= {key for key in self._overrides if find_mark(key, AdviceMark) is not None}
         self.idle = self._overrides - used
 
     def check(self, recipe: Recipe) -> list[str]:

@@ -97,8 +97,9 @@ def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
     """Let a module's method make an object. Its return annotation is what it provides, its parameters are injected.
 
     The method may be a coroutine function, a generator or an async generator. A generator yields the object once
-    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up and runs also after a failure elsewhere,
-    of which the generator is not told.
+    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up. In the scope "request" the exception that
+    ends the call comes out of the `yield`, so there the clean-up belongs into a `finally` or a `with`; in the others it
+    runs also after a failure elsewhere, of which the generator is not told.
     """
     return lambda function: add_mark(function, CreateMark(scope))
 

@@ -128,9 +128,16 @@ def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
         text = f"{place} is a secret, written as '**********'; give it a @field_serializer, or another type"
         return text if _hides(serializer) else None
     place = getattr(schema.get("cls"), "__name__", place)
+    forbids = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
+    if forbids and getattr(schema.get("cls"), "model_computed_fields", None):
+        return f"{place} writes computed fields, and forbids what is no field when it is read"
     for name, part in _parts(schema):
         where = f"{place}.{name}" if name else place
-        if reason := (_why_not_field(name, part, where) if name else None) or _why_not_read_back(part, where):
+        if name and (reason := _why_not_field(name, part, where)):
+            return reason
+        if part.get("serialization_exclude"):  # never written
+            continue
+        if reason := _why_not_read_back(part, where):
             return reason
     return None
 
@@ -165,8 +172,12 @@ _NO_SCHEMAS = frozenset({"computed_fields", "config", "custom_error_context", "d
 def _why_not_field(name: str, field: Mapping[str, Any], where: str) -> str | None:
     if field.get("serialization_exclude") and field.get("required", field["schema"]["type"] != "default"):
         return f"{where} is required, but excluded from what is written; give it a default, or do not exclude it"
+    if field.get("serialization_exclude"):
+        return None
     written, alias = field.get("serialization_alias", name), field.get("validation_alias", [])
-    read = {name, alias} if isinstance(alias, str) else {name, *(path[0] for path in alias if len(path) == 1)}
+    # A text, a path, or a list of paths; a path is a list of texts and numbers.
+    paths = [[alias]] if isinstance(alias, str) else alias if all(isinstance(each, list) for each in alias) else [alias]
+    read = {name, *(path[0] for path in paths if len(path) == 1)}
     return None if written in read else f"{where} is written as {written!r} but not read as that"
 
 

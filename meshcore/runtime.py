@@ -115,8 +115,9 @@ class Runtime:
             self.injector = self._make_injector(wrong, values)
         problems += wrong
         problems += self.injector.problems()
-        services = [interface for interface in self._overrides if self.proxies.is_service(interface)]
-        problems += self.injector.idle_overrides({*services, ComponentRegistry, Interceptors, ValueSource})
+        # Services are called, and these are looked for by what they are, so nothing has to need them.
+        apart = {kind for kind in self._overrides if self.proxies.is_service(kind) or _is_found(kind)}
+        problems += self.injector.idle_overrides({*apart, ComponentRegistry, ValueSource})
         if settings.preferred_channel:
             try:
                 self.proxies.check_channel(settings.preferred_channel)
@@ -324,6 +325,10 @@ class Runtime:
             if each is hosted:
                 return await component.get_health()
         raise CommunicationError(Code.UNAVAILABLE, f"component {hosted.component.name!r} is not running")
+
+
+def _is_found(kind: type) -> bool:
+    return issubclass(kind, Interceptors) or find_mark(kind, HealthChecksMark) is not None
 
 
 async def _settled(result: Any) -> None:

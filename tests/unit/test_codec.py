@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedD
 import msgspec
 import pydantic
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, EncodeError, Limits, TravelError
@@ -197,7 +197,7 @@ def extend(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
 
 TYPED = st.recursive(st.sampled_from(HASHABLE + UNHASHABLE), extend, max_leaves=8)
 TYPED_VALUES = TYPED.flatmap(lambda typed: st.tuples(st.just(typed[0]), typed[1]))
-GENERATED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+GENERATED = settings(max_examples=150)
 TYPES = [
     Order,
     Tree,
@@ -626,6 +626,20 @@ class Page(pydantic.BaseModel, Generic[T]):
     default: T
 
 
+class Spread(pydantic.BaseModel):
+    one: str = pydantic.Field(validation_alias=pydantic.AliasPath("q", "r"), serialization_alias="q")
+
+
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    one: int
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def two(self) -> int:
+        return 2 * self.one
+
+
 @pydantic.dataclasses.dataclass
 class Half:
     x: int
@@ -664,6 +678,8 @@ class Half:
         (list[Sender], f"$[]: Sender.token {EXCLUDED}"),
         (Page[Sender], f"Sender.token {EXCLUDED}"),
         (Half, "Half is a dataclass of pydantic"),
+        (Spread, "Spread.one is written as 'q' but not read as that"),
+        (Strict, "Strict writes computed fields, and forbids what is no field when it is read"),
     ],
     ids=str,
 )
@@ -687,6 +703,8 @@ class Frank(pydantic.BaseModel):
     three: list[Shown] = []
     both: str = pydantic.Field("", validation_alias=pydantic.AliasChoices("a", "b"), serialization_alias="b")
     mine: int = pydantic.Field(0, exclude=True)
+    kept: pydantic.SecretStr | None = pydantic.Field(None, exclude=True, serialization_alias="other")
+    first: str = pydantic.Field("", validation_alias=pydantic.AliasPath("all", 0))
 
     @pydantic.field_serializer("one", when_used="json")
     def show(self, value: pydantic.SecretStr) -> str:

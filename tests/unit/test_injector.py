@@ -14,7 +14,7 @@ import anyio.lowlevel
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.declare import Service, implementation
@@ -1224,7 +1224,6 @@ def check_reverse(events: list[tuple[str, object]]) -> None:
     assert [each for what, each in events if what == "closed"] == made[::-1]
 
 
-@settings(deadline=None)
 @given(graphs(), st.randoms())
 def test_any_graph_is_made_in_order_and_cleaned_up_in_reverse(nodes, chance):
     """Every singleton is made once, after what it needs; clean-up is the exact reverse, whatever of it fails."""
@@ -1241,7 +1240,6 @@ def test_any_graph_is_made_in_order_and_cleaned_up_in_reverse(nodes, chance):
             assert made.count(cls) == 1
 
 
-@settings(deadline=None)
 @given(graphs(), st.data())
 def test_any_cycle_is_reported(nodes, data):
     """One edge back to a node that leads here is a problem that names both ends, and nothing is made."""

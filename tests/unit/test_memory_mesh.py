@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,7 +26,9 @@ from meshcore import (
     MeshError,
     Policy,
     Settings,
+    advice,
     create,
+    health_checks,
     module,
     with_policy,
 )
@@ -167,6 +169,27 @@ async def test_overrides_that_replace_nothing() -> None:
         async with memory_mesh(WaresModule, overrides={Ledgers: Ledgers(), Ledger: Book()}):
             raise AssertionError("it must not start")
     assert found.value.problems == ("the override of Ledgers replaces nothing; did you mean 'Ledger'?",)
+
+
+class Audited(Interceptors):
+    """Found by what it is."""
+
+
+@advice()
+class Watched:
+    """The same."""
+
+
+@health_checks()
+class Checked:
+    """The same."""
+
+
+async def test_overrides_that_nothing_asks_for_but_that_are_found() -> None:
+    """Interceptors, advice and health checks count though nobody has them injected."""
+    found: Mapping[type, object] = {Audited: Audited(), Watched: Watched(), Checked: Checked()}
+    async with memory_mesh(WaresModule, overrides=found) as mesh:
+        assert await (await mesh.get_service(Wares)).look("apple") == 5
 
 
 async def test_instances_that_there_are_not() -> None:
