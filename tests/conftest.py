@@ -1,6 +1,13 @@
-"""The order of tests: random, but the longest come first, so that nobody waits for them at the end."""
+"""The order of tests: random, but the longest come first, so that nobody waits for them at the end.
+
+And how hypothesis judges time: not at all, since how long an example takes says how busy the machine is.
+"""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("meshcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meshcore")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.consul_cursor import WAIT_FIRST
@@ -24,7 +24,6 @@ def fed(machine, now, step):
     return machine.failed(now, "gone", refused=step[1])
 
 
-@settings(deadline=None)  # a busy machine is no mistake
 @given(STEPS, st.randoms(use_true_random=False))
 def test_nothing_is_published_twice_and_nothing_invented(steps, rng):
     """News differ from what they follow; each key's value is the last that was seen; an answer's keys are all there."""
@@ -44,7 +43,6 @@ def test_nothing_is_published_twice_and_nothing_invented(steps, rng):
             assert said.items() <= seen.items()
 
 
-@settings(deadline=None)  # a busy machine is no mistake
 @given(STEPS, KEYS.filter(bool), st.floats(0, 100), st.randoms(use_true_random=False))
 def test_all_keys_are_never_lost_by_a_failure(steps, keys, seconds, rng):
     """After an error an empty answer takes nothing away, however long it stays."""

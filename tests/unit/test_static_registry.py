@@ -99,8 +99,11 @@ def test_the_origin_of_a_url(url, origin):
         ("a=rest(http://h/(x))", "character 24: expected ')' after http://h/ (within a URL, ( ) , ; are written %28 "),
         ("a=rest(http://h,i)", "character 23: expected ')' after http://h "),
         ("a=rest(h1:8000)", "character 15: expected a URL, but 'h1:8000' has no scheme and host"),
-        ("a=rest(http://h:x)", "character 15: expected a URL, but Port could not be cast to integer value as 'x'"),
-        ("a=rest(http://[::1)", "character 15: expected a URL, but Invalid IPv6 URL"),
+        (
+            "a=rest(http://h:x)",
+            "character 15: expected a URL, but 'http://h:x' is no URL: Port could not be cast to integer value as 'x'",
+        ),
+        ("a=rest(http://[::1)", "character 15: expected a URL, but 'http://[::1' is no URL: Invalid IPv6 URL"),
         (
             "a=rest(http://h1)stock",
             "character 25: expected ',' and another address, ';' and another component, or the ",

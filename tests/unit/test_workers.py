@@ -68,7 +68,7 @@ def depth(tree: list[Any]) -> int:
     return 1 + max(map(depth, tree), default=0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(TREES, min_size=1, max_size=6), st.integers(1, 3))
 def test_calls_that_wait_for_each_other_come_to_an_end(trees: list[list[Any]], threads: int) -> None:
     """Any number of callers, whatever their calls call, with as few threads as there can be; and no more than said."""
