@@ -14,6 +14,8 @@ import pytest
 from tests.support.processes import free_port
 from tests.support.shell import Shell, end
 
+pytestmark = pytest.mark.one_python
+
 GREETING = "examples.greeting:GreetingModule"
 PROBE = "tests.support.probe:ProbeModule"
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from meshcore import cli
 from tests.support.processes import ROOT, serve
 
+pytestmark = pytest.mark.one_python
+
 ONE, TWO, THREE = (f"tests.support.version_{number}:ShopModule" for number in (1, 2, 3))
 
 BROKEN = """

@@ -25,6 +25,8 @@ from registry.consul_client import ConsulClient
 from registry.consul_config import read_config
 from registry.consul_entries import registration_of
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[2]
 MAIN = ("-m", "meshcore.cli", "demo")
 TABLE = re.compile(r"^ (dispatch-json|dispatch-msgpack|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
