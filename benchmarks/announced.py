@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from benchmarks.contract import BenchComponent, bundle
 from benchmarks.processes import Process, free_port, hypercorn
-from channels.http import HTTPChannel
 from examples.orders.api import PricingService
 from meshcore import Invocation, Mesh, MeshError, advice, around, injectable, load_settings, methods, module
-from registry.consul_client import ConsulClient
-from registry.consul_config import read_config
-from registry.consul_entries import entry_of
+from meshcore.channels.http import HTTPChannel
+from meshcore.registry.consul.api.client import ConsulClient
+from meshcore.registry.consul.api.config import read_config
+from meshcore.registry.consul.entries import entry_of
 
 CHANNEL = "dispatch-msgpack"
 CALLERS, PAUSE = 4, 0.002
@@ -108,7 +108,7 @@ class Client:
     def known(self) -> set[str]:
         """The servers that its selectors choose from at the moment."""
         runtime = self._mesh.runtime
-        instances = runtime.routes.to(runtime.catalog.component_of(PricingService)).instances
+        instances = runtime.destinations.to(runtime.catalog.component_of(PricingService)).instances
         return {address.url for each in instances for address in each.addresses}
 
     async def until(self, condition: Callable[[], object]) -> float:

@@ -19,9 +19,9 @@ import msgspec
 import ormsgpack
 from pydantic import BaseModel
 
-from meshcore.codec import JSON, MSGPACK
-from meshcore.finding import find_non_finite
-from meshcore.guard import check_json, check_msgpack
+from meshcore.codec.codec import JSON, MSGPACK
+from meshcore.codec.depth import check_json, check_msgpack
+from meshcore.codec.unencodable import find_non_finite
 
 ROUNDS, CALLS = 15, 1000
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

@@ -15,12 +15,12 @@ from benchmarks.processes import ROOT, everywhere
 from benchmarks.report import Goal, Report
 from benchmarks.seed import version_of
 from benchmarks.wire import Plan
-from meshcore.instances import ChannelAddress, Instance
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.registry import ConsulComponentRegistry
+from meshcore.registry.consul.api.client import ConsulClient
+from meshcore.registry.consul.api.config import read_config
+from meshcore.registry.consul.entries import registration_of
 from meshcore.testing import consul_agent
-from registry import ConsulComponentRegistry
-from registry.consul_client import ConsulClient
-from registry.consul_config import read_config
-from registry.consul_entries import registration_of
 from tests.aspyx.environment import EnvironmentFailed, aspyx_python
 
 AT_LEAST, OFTEN = 5, 4

@@ -22,12 +22,12 @@ import aiohttp
 import msgspec
 
 from benchmarks.report import Goal, goal_line, machine
-from meshcore.instances import Bound, ChannelAddress, Instance
+from meshcore.core.instances import Bound, ChannelAddress, Instance
+from meshcore.registry import ConsulComponentRegistry
+from meshcore.registry.consul.api.client import ConsulClient
+from meshcore.registry.consul.api.config import WATCHES, read_config
+from meshcore.registry.consul.entries import registration_of, service_id
 from meshcore.testing import ConsulAgent, consul_agent
-from registry import ConsulComponentRegistry
-from registry.consul_client import ConsulClient
-from registry.consul_config import WATCHES, read_config
-from registry.consul_entries import registration_of, service_id
 
 KINDS = ("registration", "deregistration", "health")
 LIMIT_MS, LIMIT_MB, LIMIT_CPU, LIMIT_CONNECTIONS = 100.0, 100.0, 5.0, 60

@@ -15,28 +15,15 @@ import re
 from collections.abc import Mapping
 
 import aiohttp
-import msgspec
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from meshcore.wire.answer import Answer
+
 _INFORMATIONAL = range(100, 200)
 _NO_HEADER = re.compile(r"[\r\n\0]")
 _NO_TIMER = aiohttp.helpers.TimerNoop()
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer, whole.
-
-    Attributes:
-        status: of HTTP.
-        headers: names of any case find them.
-        body: all of it.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class TooLargeError(Exception):

@@ -7,17 +7,20 @@ from typing import Any, ClassVar
 
 from yarl import URL
 
-from channels.direct import Answer
-from channels.http import HTTPChannel, parse_url
-from meshcore.call import Call
-from meshcore.codec import JSON, MSGPACK, Codec, DecodeError, Limits
-from meshcore.declare import channel
-from meshcore.envelope import MethodCodec, restore_error
-from meshcore.errors import Code, CommunicationError, MeshError
-from meshcore.headers import RETRY_AFTER, read_retry_after
-from meshcore.instances import Endpoint
-from meshcore.interface import ComponentDescription, Method
-from meshcore.ports import ChannelOptions
+from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
+from meshcore.codec.errors import DecodeError
+from meshcore.core.call import Call
+from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.errors import Code, CommunicationError, MeshError
+from meshcore.core.instances import Endpoint
+from meshcore.declare.services import channel
+from meshcore.ports.channel import ChannelOptions
+from meshcore.wire.answer import Answer
+from meshcore.wire.dispatch import MethodCodec
+from meshcore.wire.errors import restore_error
+from meshcore.wire.headers import RETRY_AFTER, read_retry_after
+
+from .http import HTTPChannel, parse_url
 
 _OK = 200
 _CLIENT_ERRORS = range(400, 500)

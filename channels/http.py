@@ -11,11 +11,13 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from channels.direct import Answer, DirectExchange, NotHTTPError, TooLargeError, read_body
-from meshcore.call import Call
-from meshcore.errors import Code, CommunicationError, LocalError
-from meshcore.headers import ATTEMPT, TIMEOUT, write_timeout
-from meshcore.ports import Channel
+from meshcore.core.call import Call
+from meshcore.core.errors import Code, CommunicationError, LocalError
+from meshcore.ports.channel import Channel
+from meshcore.wire.answer import Answer
+from meshcore.wire.headers import ATTEMPT, TIMEOUT, write_timeout
+
+from .direct import DirectExchange, NotHTTPError, TooLargeError, read_body
 
 KEEP_ALIVE = 3.0
 """Seconds after which an idle connection is not used again.

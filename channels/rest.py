@@ -7,21 +7,23 @@ from typing import Any
 
 from yarl import URL
 
-from channels.direct import Answer
-from channels.http import HTTPChannel, parse_url
-from meshcore.call import Call
-from meshcore.codec import JSON, DecodeError, EncodeError, Limits
-from meshcore.declare import Source, channel
-from meshcore.envelope import ErrorCodec, unfit_answer
-from meshcore.errors import Code, LocalError
-from meshcore.headers import RETRY_AFTER, read_retry_after
-from meshcore.instances import Endpoint
-from meshcore.interface import ComponentDescription, HttpMapping, Method
-from meshcore.parameters import TextParameter
-from meshcore.paths import PathTemplate, quote_text
-from meshcore.ports import ChannelOptions
-from meshcore.problem import CONTENT_TYPE as PROBLEM_TYPE
-from meshcore.problem import ProblemReader
+from meshcore.codec.codec import JSON, Limits
+from meshcore.codec.errors import DecodeError, EncodeError
+from meshcore.core.call import Call
+from meshcore.core.description import ComponentDescription, HttpMapping, Method, Source
+from meshcore.core.errors import Code, LocalError
+from meshcore.core.instances import Endpoint
+from meshcore.declare.services import channel
+from meshcore.ports.channel import ChannelOptions
+from meshcore.wire.answer import Answer
+from meshcore.wire.errors import ErrorCodec, unfit_answer
+from meshcore.wire.headers import RETRY_AFTER, read_retry_after
+from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
+from meshcore.wire.problem_details import ProblemReader
+from meshcore.wire.rest_parameters import TextParameter
+from meshcore.wire.rest_paths import PathTemplate, quote_text
+
+from .http import HTTPChannel, parse_url
 
 _SUCCESS = range(200, 300)
 

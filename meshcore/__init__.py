@@ -3,50 +3,13 @@
 Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
 """
 
-from meshcore.adopt import client_module, mesh_lifespan, mesh_of, provide
-from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.attempt import Attempt
-from meshcore.balance import (
-    FirstURLSelector,
-    LeastLoadedURLSelector,
-    PolicyURLSelector,
-    RandomURLSelector,
-    RoundRobinURLSelector,
-    URLSelector,
-)
-from meshcore.blocking import BlockingMesh
-from meshcore.call import Call, Handler, Interceptor, compose
-from meshcore.components import AbstractComponent, Component, ComponentStatus
-from meshcore.current import CurrentCall, current_call
-from meshcore.declare import (
-    Body,
-    Content,
-    Header,
-    HeaderParam,
-    Path,
-    PathParam,
-    Query,
-    QueryParam,
-    Service,
-    affinity,
-    channel,
-    component,
-    delete,
-    get,
-    health,
-    idempotency_key,
-    idempotent,
-    implementation,
-    patch,
-    post,
-    put,
-    raises,
-    rest,
-    service,
-    shielded,
-)
-from meshcore.description import describe
-from meshcore.errors import (
+from meshcore.asgi.openapi import openapi
+from meshcore.client.proxy import with_policy
+from meshcore.core.attempt import Attempt
+from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
+from meshcore.core.current import CurrentCall, current_call
+from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
+from meshcore.core.errors import (
     AuthorizationError,
     Code,
     CommunicationError,
@@ -55,28 +18,59 @@ from meshcore.errors import (
     MeshError,
     RemoteError,
 )
-from meshcore.healthcheck import HealthCheckManager, HealthStatus, health_check, health_checks
-from meshcore.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
-from meshcore.instances import (
-    Absent,
-    Bound,
-    ChannelAddress,
-    Endpoint,
-    Failed,
-    Instance,
-    Pending,
-    Sighting,
+from meshcore.core.instances import Absent, Bound, ChannelAddress, Endpoint, Failed, Instance, Pending, Sighting
+from meshcore.core.policy import Policy
+from meshcore.core.settings import Settings, load_settings
+from meshcore.core.value import Value
+from meshcore.declare.advice import Invocation, advice, around, methods
+from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
+from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks
+from meshcore.declare.http import (
+    Body,
+    Content,
+    Header,
+    HeaderParam,
+    Path,
+    PathParam,
+    Query,
+    QueryParam,
+    delete,
+    get,
+    patch,
+    post,
+    put,
+    rest,
 )
-from meshcore.interface import ComponentDescription, Method, Parameter, ServiceDescription
-from meshcore.mesh import Mesh
-from meshcore.openapi import openapi
-from meshcore.policy import Policy
-from meshcore.ports import Channel, ChannelOptions, ComponentRegistry, ValueSource
-from meshcore.proxies import Interceptors
-from meshcore.proxy import with_policy
-from meshcore.serving import MeshApp
-from meshcore.settings import Settings, load_settings
-from meshcore.value import Value
+from meshcore.declare.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
+from meshcore.declare.reader import describe
+from meshcore.declare.services import (
+    Service,
+    affinity,
+    channel,
+    component,
+    health,
+    idempotency_key,
+    idempotent,
+    implementation,
+    raises,
+    service,
+    shielded,
+)
+from meshcore.mesh.adopt import client_module, mesh_lifespan, mesh_of, provide
+from meshcore.mesh.blocking import BlockingMesh
+from meshcore.mesh.mesh import Mesh
+from meshcore.ports.channel import Channel, ChannelOptions
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.ports.values import ValueSource
+from meshcore.serve.mesh_app import MeshApp
+from meshcore.traffic.selectors import (
+    FirstURLSelector,
+    LeastLoadedURLSelector,
+    PolicyURLSelector,
+    RandomURLSelector,
+    RoundRobinURLSelector,
+    URLSelector,
+)
 
 __all__ = [
     "Absent",

@@ -5,72 +5,15 @@ Nothing is read, imported or built before the server starts the application.
 
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
-from pathlib import Path
-from typing import Any, cast
 
-from meshcore.body import Receive, Scope, Send
-from meshcore.errors import ConfigurationError
-from meshcore.serving import MeshApp
-from meshcore.settings import Settings, load_settings
-from meshcore.suggest import closest, did_you_mean
+from meshcore.asgi.messages import Receive, Scope, Send
+from meshcore.core.errors import ConfigurationError
+from meshcore.core.settings import load_settings
+from meshcore.serve.load import load_module
+from meshcore.serve.mesh_app import MeshApp
 
-log = logging.getLogger("meshcore.app")
-
-
-def load_module(settings: Settings) -> type:
-    """The module class that the settings name.
-
-    Raises:
-        ConfigurationError: there is none; the text names the setting to mend.
-    """
-    setting = settings.module
-    origin = settings.sources.get("module", "default")
-    title = f"setting module = {setting!r} (from: {origin})" if setting else "no module to serve"
-    if not setting:
-        raise ConfigurationError(title, ["set MESHCORE_MODULE=package.module:Class, or `module` in [tool.meshcore]"])
-    name, _, path = setting.partition(":")
-    folder = str(working_directory())
-    try:
-        found: Any = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigurationError(
-                title, [f"no Python module {error.name!r} in {folder} or on sys.path{_hint(error.name, folder)}"]
-            ) from None
-        raise ConfigurationError(title, [f"importing {name} failed: {error}"]) from error
-    except Exception as error:
-        raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
-    for part in path.split("."):
-        members = cast("dict[str, Any]", getattr(found, "__dict__", {}))
-        if part not in members:
-            classes = [key for key, value in members.items() if isinstance(value, type)]
-            raise ConfigurationError(title, [f"{name} has no {part!r}{did_you_mean(part, classes)}"])
-        found = members[part]
-    if not isinstance(found, type):
-        raise ConfigurationError(title, [f"{path} is a {type(found).__name__}, not a class decorated with @module"])
-    return found
-
-
-def _hint(missing: str, folder: str) -> str:
-    """The Python module that was probably meant, among those beside where the missing one would stand."""
-    parent, _, name = missing.rpartition(".")
-    package = sys.modules.get(parent) if parent else None
-    places = list(getattr(package, "__path__", ())) if parent else [folder]
-    entries = [entry for place in places for entry in Path(place).iterdir() if Path(place).is_dir()]
-    names = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and entry.name.isidentifier())}
-    close = closest(name, names)
-    return f"; did you mean {(f'{parent}.{close}' if parent else close)!r}?" if close else ""
-
-
-def working_directory() -> Path:
-    """The working directory, importable from now on: `python -m` has it on its path, console scripts do not."""
-    folder = Path.cwd()
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return folder
+log = logging.getLogger(__name__)
 
 
 class LazyApp:

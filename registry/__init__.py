@@ -3,11 +3,11 @@
 And a source of values, as Consul is both.
 """
 
-from registry.consul import ConsulComponentRegistry
-from registry.consul_values import ConsulValueSource
-from registry.directory import DirectoryComponentRegistry
-from registry.local import LocalComponentRegistry
-from registry.static import StaticComponentRegistry
+from .consul.registry import ConsulComponentRegistry
+from .consul.values import ConsulValueSource
+from .directory.registry import DirectoryComponentRegistry
+from .local import LocalComponentRegistry
+from .static import StaticComponentRegistry
 
 __all__ = [
     "ConsulComponentRegistry",

@@ -6,8 +6,8 @@ import re
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from meshcore.instances import ChannelAddress, url_objection
-from meshcore.masking import without_secrets
+from meshcore.core.instances import ChannelAddress, url_objection
+from meshcore.core.masking import without_secrets
 
 _WORD = re.compile(r"[^\s=(),;]+")
 _URL = re.compile(r"[^\s(),;]+")

@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
-from meshcore.ports import ComponentRegistry
-from registry.sightings import Sightings
-from registry.snapshot import Snapshot, snapshot_of
+from meshcore.ports.registry import ComponentRegistry
+
+from .sightings import Sightings
+from .snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from meshcore.instances import Instance, Sighting
+    from meshcore.core.instances import Instance, Sighting
 
 
 class LocalComponentRegistry(ComponentRegistry):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from meshcore.instances import Absent, Failed, Instance, Sighting, sighting_of
+from meshcore.core.instances import Absent, Failed, Instance, Sighting, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

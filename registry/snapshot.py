@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from meshcore.instances import Instance
+from meshcore.core.instances import Instance
 
 Snapshot: TypeAlias = Mapping[str, tuple[Instance, ...]]
 """Instances by component, ordered by id; a component without instances is not in it."""

@@ -7,11 +7,12 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from meshcore.instances import ChannelAddress, Instance, Sighting, sighting_of
-from meshcore.masking import without_secrets
-from meshcore.ports import ComponentRegistry
-from registry.addresses import origin_of, parse_addresses
-from registry.snapshot import Snapshot, snapshot_of
+from meshcore.core.instances import ChannelAddress, Instance, Sighting, sighting_of
+from meshcore.core.masking import without_secrets
+from meshcore.ports.registry import ComponentRegistry
+
+from .addresses import origin_of, parse_addresses
+from .snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping

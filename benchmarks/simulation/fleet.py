@@ -27,15 +27,15 @@ from meshcore import (
     idempotent,
     service,
 )
-from meshcore.balance import PolicyURLSelector
-from meshcore.balancer import Balance
-from meshcore.client import Limit, client_stack
-from meshcore.description import describe_component
-from meshcore.interface import ComponentDescription
-from meshcore.policy import Rules
-from meshcore.route import Route
-from meshcore.traffic import Traffic
-from registry import LocalComponentRegistry
+from meshcore.client.balancer import Balancer
+from meshcore.client.destination import Destination
+from meshcore.client.stack import Limit, client_stack
+from meshcore.core.description import ComponentDescription
+from meshcore.core.policy import Rules
+from meshcore.declare.reader import describe_component
+from meshcore.registry import LocalComponentRegistry
+from meshcore.traffic.selectors import PolicyURLSelector
+from meshcore.traffic.traffic import Traffic
 
 
 @service()
@@ -131,7 +131,7 @@ class SimulatedChannel(Channel):
 
 
 class Client:
-    """One calling process: a traffic, a route and a client stack of its own.
+    """One calling process: a traffic, a destination and a client stack of its own.
 
     Args:
         fleet: whom it calls.
@@ -148,9 +148,9 @@ class Client:
         self._arrivals = random.Random(f"{fleet.seed} arrivals {number}")
         self._rules = rules
         traffic = Traffic(SHOP.name, rules, fleet.clock, self._rng)
-        # The registry is not asked: what it would report is shown to the route.
-        self.route = Route(SHOP, LocalComponentRegistry(), frozenset({CHANNEL}), self._make, traffic)
-        balance = Balance(self.route, "", lambda: "")
+        # The registry is not asked: what it would report is shown to the destination.
+        self.destination = Destination(SHOP, LocalComponentRegistry(), frozenset({CHANNEL}), self._make, traffic)
+        balance = Balancer(self.destination, "", lambda: "")
         by_method = {LOOK: rules, BUY: rules}
         self._handler = client_stack(
             balance, traffic, rules=by_method, interceptors=(), limit=Limit(sys.maxsize), resilient=resilient

@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.server import Server
-from meshcore.policy import Balance, Rules
+from meshcore.core.policy import Balance, Rules
 
 INSTANCES = 10
 CLIENTS = 5

@@ -1,7 +1,7 @@
 """The simulated part: a server with a queue, that may be slow, failing, flapping, cold or overloaded.
 
 Calls that its caller gives up are dropped from the queue, as a real server does when it is told; the limit is that of
-`meshcore.server`, fed in the same way.
+`meshcore.server.server`, fed in the same way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 import random
 from collections.abc import Callable
 
-from meshcore.call import Call
-from meshcore.errors import Code, RemoteError
-from meshcore.lag import EVERY
-from meshcore.limit import AdaptiveLimit
+from meshcore.core.call import Call
+from meshcore.core.errors import Code, RemoteError
+from meshcore.server.lag import EVERY
+from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 WORKERS = 4
 """Calls that a server works on at once; the others queue. So works a Python process with a pool of connections."""
@@ -80,7 +80,7 @@ class Server:
             self._in_flight -= 1
 
     async def report_lag(self) -> None:
-        """What `meshcore.lag` does; this event loop is never late."""
+        """What `meshcore.server.lag` does; this event loop is never late."""
         while self._limit is not None:
             await asyncio.sleep(EVERY)
             self._limit.lagged(0.0, self._clock())

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from meshcore import Call, Handler, Method
-from meshcore.codec import MSGPACK, EncodeError
+from meshcore.codec.codec import MSGPACK
+from meshcore.codec.errors import EncodeError
 
 _WRITES = frozenset({"PUT", "DELETE"})
 _OVERHEAD = 500

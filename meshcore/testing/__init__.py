@@ -3,14 +3,14 @@
 And conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
 """
 
-from meshcore.testing.channel_kit import check_channel
-from meshcore.testing.consul import ConsulAgent, consul_agent
-from meshcore.testing.consul_cluster import ConsulCluster, consul_cluster
+from meshcore.testing.consul.agent import ConsulAgent, consul_agent
+from meshcore.testing.consul.cluster import ConsulCluster, consul_cluster
 from meshcore.testing.faults import Fault, Faults, with_faults
+from meshcore.testing.kits.channel_kit import check_channel
+from meshcore.testing.kits.registry_kit import check_fixed_registry, check_registry
+from meshcore.testing.kits.selector_kit import check_selector
 from meshcore.testing.memory import MemoryMesh, memory_mesh
-from meshcore.testing.memory_values import MemoryValueSource
-from meshcore.testing.registry_kit import check_fixed_registry, check_registry
-from meshcore.testing.selector_kit import check_selector
+from meshcore.testing.values import MemoryValueSource
 from meshcore.testing.virtual import VirtualLoop, run_virtually
 from meshcore.testing.watcher import Watcher, watching
 

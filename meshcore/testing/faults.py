@@ -15,18 +15,18 @@ from typing import Any, cast
 
 import msgspec
 
-from meshcore.adapters import installed_channels
-from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.call import Call
-from meshcore.codec import DecodeError
-from meshcore.declare import ChannelMark
-from meshcore.envelope import restore_error, unfit_answer
-from meshcore.errors import Code, CommunicationError, ConfigurationError, MeshError
-from meshcore.injection import create, module
-from meshcore.marks import find_mark
-from meshcore.modules import classes_of, modules_of
-from meshcore.ports import Channel
-from meshcore.suggest import closest, did_you_mean
+from meshcore.codec.errors import DecodeError
+from meshcore.core.call import Call
+from meshcore.core.errors import Code, CommunicationError, ConfigurationError, MeshError
+from meshcore.core.marks import find_mark
+from meshcore.core.suggest import closest, did_you_mean
+from meshcore.declare.advice import Invocation, advice, around, methods
+from meshcore.declare.injection import create, module
+from meshcore.declare.services import ChannelMark
+from meshcore.inject.modules import classes_of, modules_of
+from meshcore.ports.channel import Channel
+from meshcore.ports.installed import installed_channels
+from meshcore.wire.errors import restore_error, unfit_answer
 
 
 class Fault(Enum):

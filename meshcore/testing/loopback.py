@@ -18,9 +18,9 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from meshcore.aspects import Invocation, advice, around, methods
-from meshcore.body import Application
-from meshcore.ports import Channel
+from meshcore.asgi.messages import Application
+from meshcore.declare.advice import Invocation, advice, around, methods
+from meshcore.ports.channel import Channel
 
 _NO_HEADER = re.compile(r"[\r\n\0]")
 _INTERNAL_ERROR = 500

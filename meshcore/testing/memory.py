@@ -17,13 +17,13 @@ from typing import TypeVar
 
 import msgspec
 
-from meshcore.adapters import make_registry
-from meshcore.injection import create, module
-from meshcore.instances import Bound
-from meshcore.mesh import Mesh
-from meshcore.ports import ComponentRegistry
-from meshcore.serving import MeshApp
-from meshcore.settings import Settings
+from meshcore.core.instances import Bound
+from meshcore.core.settings import Settings
+from meshcore.declare.injection import create, module
+from meshcore.mesh.mesh import Mesh
+from meshcore.ports.installed import make_registry
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.serve.mesh_app import MeshApp
 from meshcore.testing.faults import Faults, with_faults
 from meshcore.testing.loopback import Loopback, LoopbackAdvice
 

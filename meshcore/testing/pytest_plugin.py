@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meshcore.testing.consul import ConsulAgent, consul_agent
+from meshcore.testing.consul.agent import ConsulAgent, consul_agent
 from meshcore.testing.faults import Faults
 from meshcore.testing.memory import MemoryMesh, memory_mesh
 from meshcore.testing.virtual import run_virtually

@@ -12,7 +12,7 @@ from typing import Any, cast
 import hypercorn.asyncio
 from hypercorn.config import Config
 
-from meshcore.body import Application, Receive, Scope, Send
+from meshcore.asgi.messages import Application, Receive, Scope, Send
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 

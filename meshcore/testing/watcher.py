@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from meshcore.instances import Sighting
-    from meshcore.ports import ComponentRegistry
+    from meshcore.core.instances import Sighting
+    from meshcore.ports.registry import ComponentRegistry
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from meshcore import Mesh, MeshError, Settings, calling, load_settings, module
-from meshcore.app import load_module
+from meshcore import Mesh, MeshError, Settings, load_settings, module
+from meshcore.cli import call as calling
+from meshcore.serve.load import load_module
 from meshcore.testing.servers import answering, refusing
 from tests.support.bazaar import Bazaar, BazaarComponent
 from tests.support.processes import ROOT, ServerProcess, serve

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from meshcore import MeshApp
-from meshcore.body import Receive, Scope, Send
+from meshcore.asgi.messages import Receive, Scope, Send
 from tests.support.ledger import LedgerModule
 from tests.support.probe import Probe, ProbeModule
 

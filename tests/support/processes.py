@@ -18,7 +18,7 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 
 
-_LOWEST, _HIGHEST = 10_000, 15_000  # below those of Consul's agents, see meshcore.testing.consul
+_LOWEST, _HIGHEST = 10_000, 15_000  # below those of Consul's agents, see meshcore.testing.consul.agent
 _given = set[int]()
 
 # The plugin that shuffles tests seeds the module's own generator, the same in all worker processes.

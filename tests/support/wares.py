@@ -22,7 +22,7 @@ from meshcore import (
     rest,
     service,
 )
-from meshcore.call import ambient_deadline
+from meshcore.core.call import ambient_deadline
 
 
 @dataclass

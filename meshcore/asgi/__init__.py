@@ -1,0 +1,1 @@
+"""The HTTP endpoints of a served mesh, as one ASGI application."""

@@ -1,0 +1,110 @@
+"""The ASGI application of a mesh, generated from its descriptions. It owns no lifetime: see `serving` for that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from meshcore.asgi.documents import document_routes
+from meshcore.asgi.invoke import Invoke
+from meshcore.asgi.messages import Application, Scope
+from meshcore.asgi.rest_routes import rest_routes
+from meshcore.core.description import Hosted
+from meshcore.core.settings import Settings
+from meshcore.declare.health import HealthCheckManager
+from meshcore.server.server import Server
+from meshcore.wire.endpoints import INVOKE
+
+HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
+
+
+class Probes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application asks its owner for.
+
+    Attributes:
+        identity: what `/livez` says of this process, so that it can recognise itself.
+        ready: whether calls are welcome.
+        health: of a component.
+        report: of the whole process.
+        contract: what it promises, encoded.
+    """
+
+    identity: dict[str, Any]
+    ready: Callable[[], bool]
+    health: HealthOf
+    report: Callable[[], Awaitable[dict[str, Any]]]
+    contract: bytes
+
+
+class MeshAsgi:
+    """Serves `/invoke`, REST routes, documents, `/contract`, the components' health, `/livez`, `/readyz`, `/report`."""
+
+    def __init__(self, server: Server, hosted: Iterable[Hosted], probes: Probes, settings: Settings) -> None:
+        hosted = tuple(hosted)
+        components = [each.component for each in hosted]
+        max_body, max_depth = settings.max_body, settings.max_depth
+        self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
+        routes: list[BaseRoute] = [
+            Route("/livez", _livez(probes)),
+            Route("/readyz", _readyz(probes)),
+            Route("/report", _report(probes)),
+            Route("/contract", _contract(probes)),
+            *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
+            *(document_routes(components, settings.version) if settings.documents else ()),
+            *rest_routes(server, components, max_body=max_body, max_depth=max_depth),
+        ]
+        self._router = Starlette(debug=settings.debug, routes=routes)
+
+    def endpoint(self, scope: Scope) -> Application:
+        """Who serves a request: a dispatched call goes past Starlette."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path: str = scope["path"]
+            if path.removeprefix(scope.get("root_path", "")) == INVOKE:
+                return self._invoke
+        return self._router
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _livez(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def livez(request: Request) -> Response:  # noqa: ARG001
+        return _json({"status": "ok", **probes.identity})
+
+    return livez
+
+
+def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def readyz(request: Request) -> Response:  # noqa: ARG001
+        return _json({"status": "ready"}) if probes.ready() else _json({"status": "not ready"}, 503)
+
+    return readyz
+
+
+def _health(probes: Probes, hosted: Hosted) -> Callable[[Request], Awaitable[Response]]:
+    async def health(request: Request) -> Response:  # noqa: ARG001
+        found = await probes.health(hosted)
+        return _json(found.to_plain(), found.status.http_status)
+
+    return health
+
+
+def _report(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def report(request: Request) -> Response:  # noqa: ARG001
+        return _json(await probes.report())
+
+    return report
+
+
+def _contract(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
+    async def contract(request: Request) -> Response:  # noqa: ARG001
+        return Response(probes.contract, media_type="application/json")
+
+    return contract

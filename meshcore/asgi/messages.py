@@ -1,0 +1,110 @@
+"""Reads requests from ASGI and sends answers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from meshcore.core.errors import Code
+from meshcore.declare.http_mapping import NO_CONTENT
+from meshcore.server.request import BodyError, Left
+
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope: TypeAlias = MutableMapping[str, Any]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# A body over the limit is read on, and thrown away, up to this multiple of it: a connection that is closed while the
+# client still writes loses the answer that would have told it why.
+_DISCARD = 4
+
+
+class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
+    """The client closed the connection before its request was complete."""
+
+
+async def read_body(receive: Receive, limit: int, length: int | None = None) -> bytes:
+    """The whole body.
+
+    Args:
+        receive: of ASGI.
+        limit: bytes.
+        length: how many bytes it has, None if that is not known.
+
+    Raises:
+        BodyError: RESOURCE_EXHAUSTED, it is larger than the limit.
+        ClientLeft: nobody is there any more.
+    """
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientLeft
+    body: bytes = message.get("body", b"")
+    # hypercorn tells the end of a body in a message of its own; not to wait for it saves 1 us.
+    if not message.get("more_body") or len(body) == length:
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    # One array, not a list of chunks: of a million chunks of one byte each would take fifty.
+    whole, size = bytearray(body), len(body)
+    while message.get("more_body") and size != length:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        size += len(message.get("body", b""))
+        if size <= limit:
+            whole += message.get("body", b"")
+        elif size > _DISCARD * limit:
+            break  # a client that reads no answer before it has sent that much will not read this one either
+    if size > limit:
+        raise _too_large(limit)
+    return bytes(whole)
+
+
+def _too_large(limit: int) -> BodyError:
+    return BodyError(413, Code.RESOURCE_EXHAUSTED, f"the body is larger than {limit} bytes (setting max_body)")
+
+
+def peer_of(scope: Scope) -> str:
+    """The client's host, "unknown" on a Unix socket. A port would only say which connection of a pool was free."""
+    client = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+def left(receive: Receive) -> Left:
+    """What returns when the client of a request has gone; for a request whose body has come."""
+    return partial(_disconnected, receive)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def send_answer(
+    send: Send,
+    status: int,
+    data: bytes,
+    content_type: bytes,
+    more: Sequence[tuple[bytes, bytes]] = (),
+    *,
+    close: bool,
+) -> None:
+    """Send a complete answer.
+
+    Args:
+        send: of ASGI.
+        status: of the answer.
+        data: its body.
+        content_type: of the body.
+        more: further headers.
+        close: whether the client is asked to close the connection, as a server that stops does.
+    """
+    if status == NO_CONTENT:  # neither a body nor its length (RFC 9110, 8.6)
+        data, headers = b"", list(more)
+    else:
+        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(data)), *more]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})

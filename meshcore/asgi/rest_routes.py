@@ -1,0 +1,175 @@
+"""REST routes generated from interfaces: plain JSON in path, query and body, problem details (RFC 9457) for errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from starlette.routing import BaseRoute, Match, Route
+
+from meshcore.asgi.messages import ClientLeft, Receive, Scope, Send, left, peer_of, read_body, send_answer
+from meshcore.asgi.rest_arguments import RequestReader
+from meshcore.codec.codec import JSON, Limits
+from meshcore.core.description import ComponentDescription, HttpMapping, Method
+from meshcore.core.errors import Code, LocalError
+from meshcore.core.suggest import closest, shown
+from meshcore.declare.http_mapping import BODY_VERBS
+from meshcore.server.request import BodyError
+from meshcore.server.server import Server
+from meshcore.wire.endpoints import INVOKE
+from meshcore.wire.errors import ErrorCodec, mesh_error_body
+from meshcore.wire.headers import RequestHeaders, write_retry_after
+from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
+from meshcore.wire.rest_paths import PathTemplate, request_path
+
+_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _WRONG_MEDIA_TYPE = 401, 404, 405, 415
+_JSON_TYPE = JSON.content_type.encode()
+_PROBLEM_TYPE = CONTENT_TYPE.encode()
+_LONGEST_PATH = 200  # characters of it in a message
+
+# Keys in the ASGI scope.
+_PATH = "meshcore.asgi.rest_routes.path"
+_VALUES = "meshcore.asgi.rest_routes.values"
+
+
+def rest_routes(
+    server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
+) -> list[BaseRoute]:
+    """One route per mapped method, those with the more exact paths first; and one for what is left over.
+
+    Raises:
+        ConfigurationError: a parameter in path, query or headers has no form as text.
+    """
+    limits = Limits(max_depth=max_depth)
+    routes = [
+        RestRoute(method, method.http, _Endpoint(server, method, method.http, max_body, limits))
+        for component in components
+        for service in component.services
+        for method in service.methods
+        if method.http is not None
+    ]
+    routes.sort(key=lambda route: route.template.rank)
+    return [*routes, _Nowhere(server, routes)]
+
+
+class RestRoute(Route):
+    """Leads to one method.
+
+    Attributes:
+        template: its path.
+    """
+
+    def __init__(self, method: Method, http: HttpMapping, endpoint: _Endpoint) -> None:
+        super().__init__(http.path, endpoint, methods=[http.verb], name=str(method))
+        self.template = PathTemplate(http.path)
+        self.verbs = frozenset(self.methods or ())
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Compare the path as it is quoted. Another verb is no partial match: `_Nowhere` answers that."""
+        if scope["type"] == "http" and scope["method"] in self.verbs:
+            values = self.template.match(_path_of(scope))
+            if values is not None:
+                return Match.FULL, {"endpoint": self.endpoint, _VALUES: values}
+        return Match.NONE, {}
+
+
+class _Nowhere(BaseRoute):
+    """Answers requests for no such path, or with a verb that the path does not take.
+
+    It matches everything, but partially, so that Starlette takes it last.
+    """
+
+    def __init__(self, server: Server, routes: Sequence[RestRoute]) -> None:
+        self._server = server
+        self._routes = routes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match every request."""
+        return (Match.PARTIAL if scope["type"] == "http" else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Say what is wrong."""
+        path = _path_of(scope)
+        verbs = {verb for route in self._routes if route.template.match(path) is not None for verb in route.verbs}
+        if path == INVOKE:  # as POST it never comes here
+            verbs.add("POST")
+        place = path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
+        if verbs:
+            allowed = ", ".join(sorted(verbs))
+            status, text = _WRONG_VERB, f"{place} takes {allowed}, not {scope['method']}"
+            more = [(b"allow", allowed.encode())]
+        else:
+            status, text, more = _NOT_FOUND, f"nothing is offered at {place}{self._hint(path)}", []
+        status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
+        await send_answer(send, status, data, _PROBLEM_TYPE, more, close=self._server.draining)
+
+    def _hint(self, path: str) -> str:
+        """The path that was probably meant: each of its fixed parts is there, or nearly."""
+        if len(path) > _LONGEST_PATH:
+            return ""
+        parts = path.split("/")
+        found: dict[str, int] = {}
+        for route in self._routes:
+            names = route.path.split("/")
+            if len(names) == len(parts):
+                wrong = [(a, b) for a, b in zip(parts, names, strict=True) if a != b and "{" not in b]
+                if wrong and all(closest(part, [name]) for part, name in wrong):
+                    found[route.path] = len(wrong)
+        return f"; did you mean {min(found, key=found.__getitem__)}?" if found else ""
+
+
+class _Endpoint:
+    """The ASGI callable that serves one method."""
+
+    def __init__(self, server: Server, method: Method, http: HttpMapping, max_body: int, limits: Limits) -> None:
+        self._server = server
+        self._method = method
+        self._status = http.status
+        self._max_body = max_body
+        self._has_body = http.verb in BODY_VERBS  # read also if no parameter takes it: so the connection can be kept
+        self._reader = RequestReader(method, limits)
+        self._write = JSON.encoder(method.returns, validate=True)
+        self._errors = ErrorCodec(JSON, method, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        server, headers = self._server, RequestHeaders(scope["headers"])
+        more: list[tuple[bytes, bytes]] = []
+        try:
+            with server.accept(headers, peer_of(scope), left(receive)) as request:
+                body = await read_body(receive, self._max_body, headers.content_length) if self._has_body else b""
+                self._check_type(body, headers)
+                request.check()
+                arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
+                result = await server.run(request, self._method, arguments)
+            status, data, content_type = self._status, self._write(result), _JSON_TYPE
+        except ClientLeft:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            failure = server.report(error, self._method, self._errors)
+            status, data = encode_problem(failure, error.status if isinstance(error, BodyError) else None)
+            content_type = _PROBLEM_TYPE
+            more += write_retry_after(failure.retry_after)
+            if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
+                more.append((b"www-authenticate", b"Bearer"))
+        await send_answer(send, status, data, content_type, more, close=server.draining)
+
+    def _check_type(self, body: bytes, headers: RequestHeaders) -> None:
+        if body and self._reader.takes_body and not _is_json(headers.content_type):
+            text = f"{self._method}: content type must be {JSON.content_type}, got {shown(headers.content_type)}"
+            raise BodyError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
+
+
+def _path_of(scope: Scope) -> str:
+    """The path for matching; worked out once per request, however many routes ask."""
+    path: str | None = scope.get(_PATH)
+    if path is None:
+        path = scope[_PATH] = request_path(scope)
+    return path
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether it is JSON of some kind (`application/merge-patch+json`); what says nothing is taken for it."""
+    if content_type in {JSON.content_type, ""}:
+        return True
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == JSON.content_type or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,0 +1,143 @@
+"""`meshcore call`: one call, its result as JSON; or many, and how long they took."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from meshcore.cli.arguments import read_arguments
+from meshcore.cli.printing import make_console, print_json, table
+from meshcore.cli.targets import client_of
+from meshcore.codec.codec import JSON
+from meshcore.core.description import Method
+from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError, RemoteError
+from meshcore.core.settings import Settings
+from meshcore.mesh.mesh import Mesh
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What came of many calls, one after the other. Seconds; latencies are those of the calls that succeeded.
+
+    Attributes:
+        failed: by code, or by the name of a declared exception, how many.
+        p50: None, like the others, if no call succeeded.
+    """
+
+    method: str
+    calls: int
+    succeeded: int
+    failed: dict[str, int]
+    seconds: float
+    p50: float | None
+    p99: float | None
+    slowest: float | None
+
+
+async def call(settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False) -> str:
+    """Call what was typed; the result as JSON: indented for people, on one line for machines."""
+    client, service, method = await client_of(settings, typed)
+    arguments = read_arguments(method, words)
+    async with Mesh(client, settings=settings) as mesh:
+        result = await _calls(await mesh.get_service(service.interface, channel), method, arguments)()
+    data = JSON.encoder(method.returns)(result)
+    return (data if as_json else msgspec.json.format(data, indent=2)).decode()
+
+
+async def call_repeatedly(
+    settings: Settings, typed: str, words: Sequence[str], channel: str, times: int, *, as_json: bool = False
+) -> None:
+    """Call what was typed many times, one after the other, and print a summary; also if it ends early.
+
+    Raises:
+        MeshError: the first error, after all calls. A call that could not be sent at all ends it at once.
+    """
+    client, service, method = await client_of(settings, typed)
+    arguments = read_arguments(method, words)
+    latencies: list[float] = []
+    failed: Counter[str] = Counter()
+    first: MeshError | None = None
+    async with Mesh(client, settings=settings) as mesh:
+        once = _calls(await mesh.get_service(service.interface, channel), method, arguments)
+        with suppress(CommunicationError):  # the calls tell
+            await mesh.wait_for(service.interface)
+        begun = time.perf_counter()
+        try:
+            with _progress(times) as advance:
+                for _ in range(times):
+                    start = time.perf_counter()
+                    try:
+                        await once()
+                    except LocalError:
+                        raise
+                    except MeshError as error:
+                        first = first or error
+                        failed[str(error.details.get("exception") or error.code.value)] += 1
+                    else:
+                        latencies.append(time.perf_counter() - start)
+                    advance()
+        finally:  # Ctrl-C is the usual end of many calls, and what they told counts
+            if latencies or failed:
+                _print(_summary(str(method), latencies, failed, time.perf_counter() - begun), as_json=as_json)
+    if first is not None:
+        raise first
+
+
+def _calls(service: Any, method: Method, arguments: tuple[list[Any], dict[str, Any]]) -> Callable[[], Awaitable[Any]]:
+    """A function that calls the method with these arguments."""
+    positional, named = arguments
+    function = functools.partial(getattr(service, method.name), *positional, **named)
+
+    async def once() -> Any:
+        try:
+            return await (function() if method.is_async else anyio.to_thread.run_sync(function))
+        except method.raises as error:  # what is declared is an answer, too
+            code = getattr(error, "code", Code.FAILED_PRECONDITION)
+            name = type(error).__name__
+            raise RemoteError(code, f"{name}: {error}", details={"exception": name}) from error
+
+    return once
+
+
+def _summary(method: str, latencies: list[float], failed: Counter[str], seconds: float) -> Summary:
+    latencies.sort()
+
+    def at(share: float) -> float | None:
+        return latencies[math.ceil(share * len(latencies)) - 1] if latencies else None
+
+    calls = len(latencies) + failed.total()
+    return Summary(method, calls, len(latencies), dict(failed), seconds, at(0.5), at(0.99), at(1.0))
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    made = table("method", "calls", "succeeded", "failed", "calls/s", "p50 ms", "p99 ms", "slowest ms")
+    failed = ", ".join(f"{count} {name}" for name, count in summary.failed.items()) or "0"
+    times = [f"{each * 1000:.2f}" if each is not None else "-" for each in (summary.p50, summary.p99, summary.slowest)]
+    rate = f"{summary.calls / summary.seconds:.0f}"
+    made.add_row(summary.method, str(summary.calls), str(summary.succeeded), failed, rate, *times)
+    make_console().print(made)
+
+
+@contextmanager
+def _progress(total: int) -> Generator[Callable[[], None]]:
+    """A bar on stderr, if that is a terminal; a function that moves it on."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,92 @@
+"""`meshcore diff`: how two versions of a contract differ, and whether that breaks callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from rich.text import Text
+
+from meshcore.cli.printing import make_console
+from meshcore.cli.targets import contract_of_module
+from meshcore.client.contract_fetch import contract_url, fetch_contract, reason_of
+from meshcore.contract.changes import Change, compare
+from meshcore.contract.contract import (
+    Contract,
+    decode_contract,
+)
+from meshcore.core.errors import Code, CommunicationError, ConfigurationError
+from meshcore.core.settings import Settings
+
+SettingsFor = Callable[[str], Settings]
+"""The settings with which a module is loaded."""
+
+
+async def diff(settings_for: SettingsFor, old: str, new: str, *, as_json: bool) -> bool:
+    """Print what differs between two contracts.
+
+    Returns:
+        Whether callers of the old one can live with the new one.
+
+    Raises:
+        ConfigurationError: one of them cannot be read.
+        CommunicationError: one of them cannot be fetched.
+    """
+    changes = compare(await _read(settings_for, old), await _read(settings_for, new))
+    compatible = not any(change.breaking for change in changes)
+    if as_json:
+        plain = msgspec.json.encode({"compatible": compatible, "changes": changes})
+        print(msgspec.json.format(plain, indent=2).decode())
+    else:
+        _print_changes(changes)
+    return compatible
+
+
+def _print_changes(changes: Sequence[Change]) -> None:
+    console = make_console()
+    if not changes:
+        console.print("no changes")
+    for change in sorted(changes, key=lambda change: not change.breaking):
+        word, style = ("breaking", "bold red") if change.breaking else ("compatible", "green")
+        console.print(Text.assemble((f"{word:<10}", style), f"  {change}"))
+
+
+async def _read(settings_for: SettingsFor, source: str) -> Contract:
+    """A contract from a URL, a file, or a module."""
+    if source.startswith(("http://", "https://")):
+        return await _fetch(source, settings_for("").max_body)
+    if ":" in source and not _is_file(source):
+        return await contract_of_module(settings_for(source))
+    return _read_file(source)
+
+
+def _is_file(source: str) -> bool:
+    return Path(source).is_file()
+
+
+def _read_file(source: str) -> Contract:
+    try:
+        return decode_contract(Path(source).read_bytes())
+    except OSError as error:
+        text = f"{error.strerror or error}; give a file, http://host:port, or package.module:Class"
+        raise ConfigurationError(source, [text]) from None
+    except ValueError as error:
+        raise ConfigurationError(source, [str(error)]) from None
+
+
+async def _fetch(source: str, max_body: int) -> Contract:
+    url = contract_url(source)
+    try:
+        async with aiohttp.ClientSession() as session:
+            return await fetch_contract(session, url, max_body)
+    except aiohttp.InvalidURL as error:
+        raise ConfigurationError(url, [f"no URL: {error}"]) from None
+    except aiohttp.ClientResponseError as error:
+        text = f"{url} answers {error.status}: is a mesh served there?"
+        raise CommunicationError(Code.UNIMPLEMENTED, text) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise CommunicationError(Code.UNAVAILABLE, f"{url}: {reason_of(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(url, [str(error)]) from None

@@ -1,0 +1,190 @@
+"""`meshcore ls`: which instances are announced, under which addresses, and how they are."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import aiohttp
+import msgspec
+from rich.console import RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from meshcore.cli.printing import make_console, print_json, table
+from meshcore.core.errors import CommunicationError, ConfigurationError
+from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
+from meshcore.core.settings import Settings
+from meshcore.declare.health import HealthStatus
+from meshcore.ports.installed import make_registry
+from meshcore.ports.registry import ComponentRegistry
+
+_PATIENCE = 2.0
+"""Seconds that an instance has to say how it is."""
+_AT_ONCE = 20
+"""Instances that are asked at the same time."""
+_EVERY = 1.0
+"""Seconds between two looks."""
+_LARGEST = 1 << 20
+"""Bytes of an answer that are read."""
+_OF_STATUS = {status.http_status: status.value for status in HealthStatus}
+_STYLES = {"ok": "green", "warning": "yellow", "error": "red", "unreachable": "red"}
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One instance.
+
+    Attributes:
+        health: "ok", "warning", "error", "unreachable", or "unknown" if it has no way to say so.
+        details: what it says itself, or why it could not be asked; None if there is nothing to say.
+    """
+
+    instance: Instance
+    health: str
+    details: Any = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """The instance's fields, with its health."""
+        found: dict[str, Any] = msgspec.to_builtins(self.instance)
+        found["health"] = {"status": self.health, "url": self.instance.health, "details": self.details}
+        return found
+
+
+async def list_instances(settings: Settings, *, as_json: bool = False, watch: bool = False) -> None:
+    """Print what is announced.
+
+    Args:
+        settings: name the registry.
+        as_json: print one object on one line instead of a table.
+        watch: go on until cancelled, printing anew what has changed; on a terminal in place.
+
+    Raises:
+        ConfigurationError: there is no such registry.
+        CommunicationError: the registry cannot tell, at the first look.
+    """
+    try:
+        registry = make_registry(settings.registry)
+    except ValueError as error:
+        raise ConfigurationError("setting registry", [str(error)]) from None
+    source = without_secrets(settings.registry)
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE)
+    connector = aiohttp.TCPConnector(limit=_AT_ONCE)
+    async with registry, aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        found = await _look(registry, session)
+        if watch:
+            await _follow(registry, session, found, source, as_json=as_json)
+        elif as_json:
+            print_json(_plain(found, source))
+        elif found:
+            make_console().print(_table(found))
+        else:
+            print(f"nothing is announced in {registry}", file=sys.stderr)
+
+
+async def _follow(
+    registry: ComponentRegistry, session: aiohttp.ClientSession, found: list[Listed], source: str, *, as_json: bool
+) -> None:
+    screen = make_console()
+    in_place = screen.is_terminal and not as_json
+    shown: object = None
+    problem = ""
+    with Live(console=screen, auto_refresh=False) if in_place else nullcontext() as live:
+        while True:
+            key = (_stable(found), problem)
+            if key != shown or live is not None:
+                shown = key
+                if live is not None:
+                    live.update(_screen(found, registry, problem), refresh=True)
+                elif as_json:
+                    print_json(_plain(found, source) | ({"problem": problem} if problem else {}))
+                else:
+                    screen.print(_screen(found, registry, problem))
+            await asyncio.sleep(_EVERY)
+            try:
+                found, problem = await _look(registry, session), ""
+            except CommunicationError as error:  # what was known stays on the screen
+                problem = str(error)
+
+
+def _stable(found: list[Listed]) -> list[tuple[Instance, str]]:
+    """What counts as a change: details tell durations, which differ each time."""
+    return [(each.instance, each.health) for each in found]
+
+
+def _plain(found: list[Listed], source: str) -> dict[str, Any]:
+    return {"registry": source, "instances": [each.to_plain() for each in found]}
+
+
+def _screen(found: list[Listed], registry: ComponentRegistry, problem: str) -> RenderableType:
+    if not found and not problem:
+        return Text(f"nothing is announced in {registry}")
+    made = _table(found)
+    made.caption = escape(problem) if problem else None
+    return made
+
+
+def _table(found: list[Listed]) -> Table:
+    made = table("component", "instance", "health", "channel", "url")
+    for each in found:
+        for address in each.instance.addresses:
+            who = (Text(each.instance.component), Text(each.instance.id))
+            health = Text(each.health, _STYLES.get(each.health, ""))
+            made.add_row(*who, health, Text(address.channel), Text(address.url))
+    return made
+
+
+async def _look(registry: ComponentRegistry, session: aiohttp.ClientSession) -> list[Listed]:
+    """Everything that is announced, by component and id, with its health."""
+    announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
+    instances = [instance for _, some in sorted(announced.items()) for instance in some]
+    return await asyncio.gather(*(_ask(session, instance) for instance in instances))
+
+
+async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
+    """How an instance is: its health path has a status for that; without one, the server's report tells."""
+    bases = [address.url.rstrip("/") for address in instance.addresses if address.url.startswith("http")]
+    if not instance.health and not bases:
+        return Listed(instance, "unknown")
+    url = instance.health or f"{bases[0]}/report"
+    try:
+        async with session.get(url) as response:
+            status = response.status
+            body = _read_json(await response.content.read(_LARGEST))
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return Listed(instance, "unreachable", str(error) or f"no answer within {_PATIENCE:g} s")
+    if instance.health:
+        return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
+    for component in _components_of(body):
+        if component.name == instance.component:
+            return Listed(instance, str(component.health.get("status", "unknown")), component.health)
+    return Listed(instance, "unknown")
+
+
+class _Component(msgspec.Struct):
+    name: str
+    health: dict[str, Any]
+
+
+class _Report(msgspec.Struct):
+    components: list[_Component]
+
+
+def _components_of(body: Any) -> list[_Component]:
+    """What a server's report tells; nothing if it is none."""
+    try:
+        return msgspec.convert(body, _Report).components
+    except msgspec.ValidationError:
+        return []
+
+
+def _read_json(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,183 @@
+"""What servers say of themselves: who offers a method, and what it takes, without the module that declares it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+import aiohttp
+
+from meshcore.client.contract_fetch import fetch_component
+from meshcore.contract.contract import (
+    ComponentContract,
+    Contract,
+    MethodContract,
+    ServiceContract,
+    contract_of,
+    digests_of,
+)
+from meshcore.contract.reader import component_contract
+from meshcore.contract.stub import replica_of
+from meshcore.core.description import ComponentDescription, Method, ServiceDescription
+from meshcore.core.errors import Code, CommunicationError, ConfigurationError
+from meshcore.core.instances import Instance
+from meshcore.core.marks import find_mark
+from meshcore.core.settings import Settings
+from meshcore.core.suggest import did_you_mean
+from meshcore.declare.injection import ModuleMark, module
+from meshcore.inject.modules import modules_of
+from meshcore.mesh.catalog import Catalog
+from meshcore.mesh.runtime import Runtime
+from meshcore.ports.installed import make_registry
+from meshcore.serve.load import load_module
+
+_AT_ONCE = 20
+_HINT = "or name the module that declares the service: --module package.module:Class, or MESHCORE_MODULE"
+
+
+async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
+    """The service, with the method that was typed as `service.method`, and its component, as interfaces.
+
+    Raises:
+        ConfigurationError: there is no such registry, or no such service or method.
+        CommunicationError: nobody could be asked.
+    """
+    title = f"cannot call {typed!r}"
+    service_name, _, method_name = typed.rpartition(".")
+    contracts = await _contracts(settings, title, service_name)
+    pairs = [(component, service) for component in contracts for service in component.services]
+    found = [(component, service) for component, service in pairs if service.name == service_name]
+    if not found:
+        names = {f"{service.name}.{method.name}" for _, service in pairs for method in service.methods}
+        raise ConfigurationError(title, [f"no such service is announced{did_you_mean(typed, names)}"])
+    if len({component.name for component, _ in found}) > 1:
+        names = {component.name for component, _ in found}
+        text = f"several components offer {service_name}: {', '.join(sorted(names))}; {_HINT.removeprefix('or ')}"
+        raise ConfigurationError(title, [text])
+    component, service = found[0]
+    method = _method(title, service, method_name)
+    # A part of the contract differs from the whole of it, and that is nothing to report.
+    logging.getLogger("meshcore.client.mismatch").setLevel(logging.CRITICAL)
+    try:
+        return replica_of(component.name, service, method)
+    except ValueError as error:
+        raise ConfigurationError(title, [f"{error}; {_HINT.removeprefix('or ')}"]) from None
+
+
+def _method(title: str, service: ServiceContract, name: str) -> MethodContract:
+    for method in service.methods:
+        if method.name == name:
+            return method
+    hint = did_you_mean(name, (method.name for method in service.methods))
+    raise ConfigurationError(title, [f"{service.name} has no method {name!r}{hint}"])
+
+
+async def _contracts(settings: Settings, title: str, service: str) -> list[ComponentContract]:
+    """What is offered by those who announce the service; by all if nobody does, or says so."""
+    try:
+        registry = make_registry(settings.registry)
+    except ValueError as error:
+        raise ConfigurationError("setting registry", [str(error)]) from None
+    async with registry:
+        announced = await registry.instances()
+    if not announced:
+        text = f"{title}: nothing is announced in {registry}; start a server, {_HINT}"
+        raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
+    offering = {
+        name: [instance for instance in instances if service in digests_of(instance.digest)]
+        for name, instances in announced.items()
+    }
+    offering = {name: instances for name, instances in offering.items() if instances}
+    problems: list[str] = []
+    asking = asyncio.Semaphore(_AT_ONCE)
+    async with aiohttp.ClientSession() as session:
+
+        async def one(name: str, instances: Iterable[Instance]) -> ComponentContract | None:
+            async with asking:
+                return await _first(session, name, instances, settings.max_body, problems)
+
+        found = await asyncio.gather(*(one(name, instances) for name, instances in (offering or announced).items()))
+    contracts = [contract for contract in found if contract is not None]
+    if not contracts:
+        text = f"{title}: no server tells its contract ({problems[0]}); {_HINT.removeprefix('or ')}"
+        raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
+    return contracts
+
+
+async def _first(
+    session: aiohttp.ClientSession, name: str, instances: Iterable[Instance], max_body: int, problems: list[str]
+) -> ComponentContract | None:
+    """The contract of a component from the first of its instances that has it; else a problem."""
+    reason = "nobody offers it"
+    for instance in instances:
+        try:
+            return await fetch_component(session, instance, max_body)
+        except ValueError as error:
+            reason = str(error)
+    problems.append(f"{name}: {reason}")
+    return None
+
+
+async def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescription, Method]:
+    """A module for a client, and the method that it is to call; without a module of the user's, as servers tell it."""
+    if settings.module:
+        components = components_of(load_module(settings))
+    else:
+        _, component = await find_served(settings, typed)
+        components = components_of(module(components=[component])(type("Served", (), {})))
+    service, method = _find([service for component in components for service in component.services], typed)
+    # Only what is declared, without the implementations: those run elsewhere.
+    client = module(components=[component.interface for component in components])(type("Client", (), {}))
+    return client, service, method
+
+
+def components_of(module_class: type) -> list[ComponentDescription]:
+    """The components that a module implements or names."""
+    catalog = Catalog(module_class)
+    named = [mark.components for each in modules_of(module_class) if (mark := find_mark(each, ModuleMark))]
+    interfaces = [
+        *(hosted.component.interface for hosted in catalog.hosted),
+        *(each for part in named for each in part),
+    ]
+    components = [catalog.component(interface) for interface in dict.fromkeys(interfaces)]
+    if catalog.problems:
+        raise ConfigurationError(f"{module_class.__qualname__} cannot be used", catalog.problems)
+    return components
+
+
+def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescription, Method]:
+    """The method called `service.method`."""
+    title = f"cannot call {typed!r}"
+    service_name, _, method_name = typed.rpartition(".")
+    service = next((service for service in services if service.name == service_name), None)
+    if service is None:
+        names = {f"{service.name}.{method.name}" for service in services for method in service.methods}
+        raise ConfigurationError(title, [f"no such service{did_you_mean(typed, names)}"])
+    method = service.method(method_name)
+    if method is None:
+        names = {method.name for method in service.methods}
+        raise ConfigurationError(
+            title, [f"{service_name} has no method {method_name!r}{did_you_mean(method_name, names)}"]
+        )
+    return service, method
+
+
+async def contract_of_module(settings: Settings) -> Contract:
+    """What a module serves; of one that serves nothing, what it names."""
+    module = load_module(settings)
+    problems = await Runtime(module, settings, {}).problems()
+    if problems:
+        raise ConfigurationError(f"{module.__qualname__} cannot start", problems)
+    catalog = Catalog(module)
+    components = [hosted.component for hosted in catalog.hosted]
+    if not components:
+        marks = [mark for each in modules_of(module) if (mark := find_mark(each, ModuleMark)) is not None]
+        components = [
+            catalog.component(each) for each in dict.fromkeys(each for mark in marks for each in mark.components)
+        ]
+    if not components:
+        raise ConfigurationError(
+            module.__qualname__, ["implements no component and names none, so there is no contract"]
+        )
+    return contract_of(map(component_contract, components))

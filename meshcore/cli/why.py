@@ -1,0 +1,56 @@
+"""`meshcore why`: why a call would go where it goes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from meshcore.cli.printing import make_console, print_json, table
+from meshcore.cli.targets import client_of
+from meshcore.client.why import Explanation
+from meshcore.core.errors import CommunicationError
+from meshcore.core.settings import Settings
+from meshcore.mesh.mesh import Mesh
+
+_LOOK = 2.0
+"""Seconds in which a registry that knows an instance has told it."""
+
+
+async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool = False) -> None:
+    """Print why a call of what was typed goes where it goes."""
+    client, service, method = await client_of(settings, typed)
+    async with Mesh(client, settings=settings) as mesh:
+        with suppress(CommunicationError):  # the explanation says so
+            await mesh.wait_for(service.interface, timeout=_LOOK)
+            if settings.module:  # else there is nothing of our own to compare with
+                component = mesh.runtime.catalog.component_of(service.interface)
+                await mesh.runtime.destinations.compare_contracts(component)
+        found = mesh.why(service.interface, method.name, channel)
+    if not settings.module:
+        found = msgspec.structs.replace(found, contract=())
+    if as_json:
+        print_json(_plain(found))
+        return
+    screen = make_console()
+    screen.print(f"{found.method} of {found.component}, over {found.channel or 'no channel'}: {found.choice}")
+    rules = table("rule", "value", "from")
+    for name, (value, source) in found.rules.items():
+        rules.add_row(name, str(value), source)
+    screen.print(rules)
+    if found.problem:
+        screen.print(found.problem)
+        return
+    instances = table("instance", "url", "zone", "weight", "state")
+    for each in found.instances:
+        instances.add_row(each.instance, each.url, each.zone, str(each.weight), each.state)
+    screen.print(instances)
+    for remark in found.contract:
+        screen.print(remark)
+
+
+def _plain(found: Explanation) -> dict[str, Any]:
+    rules = {name: {"value": value, "from": source} for name, (value, source) in found.rules.items()}
+    plain: dict[str, Any] = msgspec.to_builtins({**msgspec.structs.asdict(found), "rules": rules})
+    return plain

@@ -1,0 +1,1 @@
+"""The client stack: from a proxy to a channel, one file per layer."""

@@ -1,0 +1,116 @@
+"""The ways from a mesh to the components that it calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine, Mapping
+from importlib.metadata import EntryPoint
+from types import TracebackType
+from typing import Any, Self
+
+from meshcore.client.destination import Destination
+from meshcore.client.mismatch import Mismatches
+from meshcore.client.policies import Policies
+from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.settings import Settings
+from meshcore.inject.injector import Injector
+from meshcore.ports.channel import Channel, ChannelOptions
+from meshcore.ports.installed import load_channel
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.traffic.traffic import Traffic
+
+
+class Destinations:
+    """Makes a destination to each component that is called, and follows it in the registry until the end of the mesh.
+
+    Args:
+        registry: where components are found.
+        channels: the classes of all channels that are known, by name, or the entry points that name them.
+        injector: makes channels.
+        policies: the numbers of calls.
+        settings: of the mesh.
+        identity: of this process.
+
+    Attributes:
+        by_component: those that were made so far, by the component's name.
+    """
+
+    def __init__(
+        self,
+        registry: ComponentRegistry,
+        channels: Mapping[str, type[Channel] | EntryPoint],
+        injector: Injector,
+        policies: Policies,
+        settings: Settings,
+        identity: str,
+    ) -> None:
+        self._registry = registry
+        self._channels = channels
+        self._injector = injector
+        self._policies = policies
+        self._settings = settings
+        self._identity = identity
+        self._group = asyncio.TaskGroup()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._mismatches: dict[str, Mismatches] = {}
+        self.by_component: dict[str, Destination] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if error is None or group.exceptions != (error,):
+                raise
+            # None of the group's own: the error goes on as itself.
+        finally:
+            for destination in self.by_component.values():
+                await destination.aclose()
+
+    def to(self, component: ComponentDescription) -> Destination:
+        """The destination to a component; the first to ask starts following it in the registry."""
+        destination = self.by_component.get(component.name)
+        if destination is None:
+            rules = self._policies.of_component(component).rules
+            traffic = Traffic(component.name, rules, time.monotonic, random.Random())
+            known = frozenset(self._channels)
+            destination = Destination(component, self._registry, known, self._make_channel, traffic, self._identity)
+            self.by_component[component.name] = destination
+            mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
+            self._follow(destination.follow(), f"meshcore.client.destination {component.name}")
+            self._follow(mismatches.follow(destination), f"meshcore.client.mismatch {component.name}")
+        return destination
+
+    async def compare_contracts(self, component: ComponentDescription) -> None:
+        """Compare what the instances seen so far serve with what is declared here, unless that has been done."""
+        destination = self.to(component)
+        await self._mismatches[component.name].look(destination.instances)
+
+    def remarks(self, component: ComponentDescription, method: Method) -> tuple[str, ...]:
+        """How what instances serve differs from what is declared here, as far as that was compared."""
+        destination = self.to(component)
+        return self._mismatches[component.name].remarks(destination.instances, method)
+
+    def _follow(self, following: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(self._group.create_task(following, name=name))
+
+    async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
+        cls = self._channels[name]
+        channel = await self._injector.make(load_channel(cls) if isinstance(cls, EntryPoint) else cls)
+        settings = self._settings
+        slow_start = self._policies.of_component(component).rules.slow_start
+        options = ChannelOptions(
+            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
+        )
+        channel.bind(component, options)
+        channel.customize()
+        return channel

@@ -1,0 +1,1 @@
+"""Values to bytes or text and back, and which types can travel."""

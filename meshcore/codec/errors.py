@@ -1,0 +1,166 @@
+"""What the codec raises, and the one form its texts have: `$.items[2].price: expected float, got str`.
+
+The libraries underneath each have their own wording, and some of their failures are no errors of theirs at all
+(`UnicodeDecodeError`, `RecursionError`, `TypeError` for an unhashable element). Here all of it becomes a path and a
+reason, on one line and of bounded length: a reason may quote the body, and the body may be hostile.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from meshcore.codec.depth import NestingError
+from meshcore.codec.json_keys import RepeatedKeyError
+
+log = logging.getLogger(__name__)
+
+NOT_UTF8 = "a text is not UTF-8"
+"""Whatever the library underneath says of it, which is never which text."""
+
+_LONGEST_REASON = 300
+_MALFORMED = re.compile(r"^\w+(?: data)? is malformed: (.*) \(byte (\d+)\)$", re.DOTALL)
+_FORMATS = {"json": "JSON", "msgpack": "msgpack"}
+
+
+class _LocatedError(ValueError):
+    """Something is wrong at a place within a value.
+
+    Attributes:
+        path: Where, in msgspec's notation: `$` is the whole value, `$.items[2].price` a part. Empty when it is not
+            about a value at all (malformed or too deep).
+        reason: What, on one line, beginning in lower case.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the place and the reason."""
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """`path: reason`."""
+        return f"{self.path}: {self.reason}" if self.path else self.reason
+
+
+class DecodeError(_LocatedError):
+    """A body is not what its type says. The only exception a decoder raises, for whatever bytes."""
+
+
+class EncodeError(_LocatedError):
+    """A value does not fit its declared type, or cannot be written at all. The only exception an encoder raises."""
+
+
+class TravelError(TypeError):
+    """A type cannot be sent; the text says which part of it, and why."""
+
+
+class ModelError(ValueError):
+    """A pydantic model refused what was decoded for it.
+
+    Attributes:
+        path: Where within the model, without `$`: `.lines[0].amount`.
+        reason: pydantic's message.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the place and the reason."""
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+
+
+def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeError:
+    """Whatever a decoder raised, as a `DecodeError`.
+
+    Args:
+        error: The exception.
+        codec: The codec's name, for the text.
+        max_depth: Containers that may be open at one place, for the text.
+    """
+    match error:
+        case ModelError() | RepeatedKeyError():
+            return DecodeError(f"${error.path}", sentence(error.reason))
+        case msgspec.ValidationError():
+            path, reason = split(str(error))
+            if isinstance(error.__cause__, ModelError):
+                path += error.__cause__.path
+            return DecodeError(path, reason)
+        case NestingError() | RecursionError():
+            return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher
+        case UnicodeDecodeError():  # of msgspec before 0.23; its positions are those within one string
+            return DecodeError("", f"malformed {_FORMATS[codec]}: {NOT_UTF8}")
+        case msgspec.DecodeError():
+            return DecodeError("", _malformed(str(error), _FORMATS[codec]))
+        case _:
+            return DecodeError("$", _reason(error))
+
+
+def encode_error(error: Exception, path: str) -> EncodeError:
+    """Whatever an encoder raised, as an `EncodeError`.
+
+    Args:
+        error: The exception.
+        path: Where in the value it happens.
+    """
+    match error:
+        case EncodeError():
+            return error
+        case RecursionError():
+            return EncodeError(path, "nested too deep, or contains itself")
+        case _:
+            return EncodeError(path, sentence(str(error)) or type(error).__name__)
+
+
+def split(text: str) -> tuple[str, str]:
+    """The path and the reason in a message of msgspec: ``Expected `int`, got `str` - at `$.a` ``.
+
+    The place is at the end, and what comes before may quote the body: hence from the right.
+    """
+    reason, found, place = text.rpartition(" - at `")
+    if not found:
+        return "$", sentence(text)
+    place = place.removesuffix("`")
+    if place.startswith("key` in `"):
+        return place.removeprefix("key` in `"), "key: " + sentence(reason)
+    return place, sentence(reason)
+
+
+def sentence(text: str) -> str:
+    """A reason on one line, of bounded length, without backticks and without a capital at its start (but EOF, UUID)."""
+    line = " ".join(text[: 2 * _LONGEST_REASON].split()).replace("`", "")
+    if len(line) > _LONGEST_REASON:
+        line = line[:_LONGEST_REASON] + "..."
+    return line if line[1:2].isupper() else line[:1].lower() + line[1:]
+
+
+def encodable(text: str) -> str:
+    """The text, with what UTF-8 has no form for written out: half of a surrogate pair, as in names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def steps(location: Sequence[str | int]) -> str:
+    """A pydantic `loc` in msgspec's notation: `("lines", 0)` becomes `.lines[0]`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+
+
+def _reason(error: Exception) -> str:
+    """What to say of an exception of the user's own code."""
+    name = type(error).__name__
+    if isinstance(error, ValueError | TypeError | AssertionError):  # validators raise these for the caller to read
+        return sentence(str(error)) or name
+    # A mistake in that code: its text is for nobody who sends a body, but somebody has to hear of it.
+    log.warning("a value could not be read: code of its type raised %s", name, exc_info=error)
+    return f"cannot be read ({name})"
+
+
+def _malformed(text: str, language: str) -> str:
+    """`malformed JSON at byte 12: invalid character`."""
+    if "UTF-8" in text:
+        return f"malformed {language}: {NOT_UTF8}"
+    if found := _MALFORMED.match(text):
+        return f"malformed {language} at byte {found[2]}: {sentence(found[1])}"
+    return f"malformed {language}: {sentence(text)}"

@@ -1,0 +1,165 @@
+"""Values as text, for the parts of a URL: path and query. What `to_text` writes, `from_text` reads back.
+
+A query can repeat a name (`?tag=a&tag=b`): that is a list. It cannot say "no value" otherwise than by leaving the name
+out, so `None` is left out, and so is an empty list.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
+from typing import Any, cast
+
+import msgspec
+from msgspec import inspect
+
+from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
+from meshcore.codec.travel import shape_of
+
+_Lists = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
+_Arrays = _Lists | inspect.TupleType
+_NoText = (
+    inspect.DictType
+    | inspect.StructType
+    | inspect.DataclassType
+    | inspect.TypedDictType
+    | inspect.NamedTupleType
+    | inspect.CustomType
+    | inspect.RawType
+)
+_ITEM = re.compile(r"^\$\[(\d+)\]$")
+_SHOWN = 40
+
+
+def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
+    """A function that reads a value of a type from text.
+
+    It takes one text, or the texts of a repeated name, and raises `DecodeError` when they are no such value. Reading is
+    lenient as text needs it: numbers, and true, false, 1 and 0, are recognised; a datetime may be a Unix time.
+
+    Args:
+        type_: A scalar, a list, set or tuple of scalars, or an optional one of these.
+
+    Raises:
+        TravelError: Values of this type cannot be written as text.
+    """
+    shape = shape_of(type_)
+    members = list(_members(inspect.type_info(type_)))
+    for member in members:
+        _require_text(member)
+    repeated = any(isinstance(member, _Arrays) for member in members)
+    single = any(not isinstance(member, _Arrays | inspect.NoneType) for member in members)
+
+    def read(text: str | list[str]) -> Any:
+        source: str | list[str] = text
+        if isinstance(text, str):
+            source = text if single else [text]
+        elif not repeated or (single and len(text) == 1):
+            if len(text) != 1:
+                raise DecodeError("$", f"expected one value, got {len(text)}")
+            source = text[0]
+        try:
+            value = msgspec.convert(source, type_, strict=False)
+        except Exception as error:
+            raise _with_text(decode_error(error, "json"), source) from error
+        if value is None:  # msgspec takes the word for it; nobody who writes text means that
+            raise DecodeError("$", f"expected a value, got {source!r}")
+        if shape.floats:
+            _refuse_non_finite(value)
+        return value
+
+    return read
+
+
+def why_mistaken(type_: Any) -> str | None:
+    """Why values of a type that has a form as text would be mistaken for others, None if they are not.
+
+    `5` and `"5"` are the same text, and so are `true` and `"true"`.
+    """
+    members = list(_members(inspect.type_info(type_)))
+    for choices in (members, *(list(_members(item)) for member in members for item in _items(member))):
+        scalars = [each for each in choices if not isinstance(each, _Arrays | inspect.NoneType)]
+        if len(scalars) > 1 and any(isinstance(each, inspect.StrType) for each in scalars):
+            return "is a union with str, and 1 and '1' are the same text"
+        if any(isinstance(each, inspect.LiteralType) and bool in map(type, each.values) for each in scalars):
+            return "is a Literal of bool, which is not read from text"
+    return None
+
+
+def takes_lists(type_: Any) -> bool:
+    """Whether values may be of several texts."""
+    return any(isinstance(member, _Arrays) for member in _members(inspect.type_info(type_)))
+
+
+def to_text(value: Any) -> str | list[str] | None:
+    """A value as text; None when it is left out.
+
+    Raises:
+        EncodeError: It has no form as text.
+    """
+    try:
+        plain = msgspec.to_builtins(value)
+    except Exception as error:
+        raise encode_error(error, "$") from error
+    if plain is None:
+        return None
+    if isinstance(plain, list | tuple):
+        return [_scalar(item, f"$[{index}]") for index, item in enumerate(cast("Iterable[Any]", plain))]
+    return _scalar(plain, "$")
+
+
+def _scalar(plain: Any, path: str) -> str:
+    match plain:
+        case bool():
+            return "true" if plain else "false"
+        case float() if not isfinite(plain):
+            raise EncodeError(path, f"{plain} has no form as text")
+        case str() | int() | float():
+            return str(plain)
+        case _:
+            raise EncodeError(path, f"{type(plain).__name__} has no form as text")
+
+
+def _members(info: inspect.Type) -> Iterator[inspect.Type]:
+    """The alternatives of a union, or the type itself."""
+    if isinstance(info, inspect.UnionType):
+        yield from info.types
+    else:
+        yield info
+
+
+def _items(info: inspect.Type) -> tuple[inspect.Type, ...]:
+    """The types of what is in a list, or in a tuple."""
+    if isinstance(info, inspect.TupleType):
+        return info.item_types
+    return (info.item_type,) if isinstance(info, _Lists) else ()
+
+
+def _require_text(info: inspect.Type) -> None:
+    """Refuse objects, and lists of anything but scalars.
+
+    Raises:
+        TravelError: It is one.
+    """
+    for part in (info, *(member for item in _items(info) for member in _members(item))):
+        if isinstance(part, _NoText) or (part is not info and isinstance(part, _Arrays)):
+            raise TravelError(f"{type(part).__name__.removesuffix('Type').lower()} has no form as text")
+
+
+def _with_text(error: DecodeError, source: str | list[str]) -> DecodeError:
+    """Say which text it was: that it is a str goes without saying."""
+    reason = error.reason.removesuffix(", got str")
+    if isinstance(source, list):
+        item = _ITEM.match(error.path)
+        source = source[int(item[1])] if item else ""
+    if reason == error.reason or not source:
+        return error
+    shown = source if len(source) <= _SHOWN else source[:_SHOWN] + "..."
+    return DecodeError(error.path, f"{reason}, got {shown!r}")
+
+
+def _refuse_non_finite(value: Any) -> None:
+    """NaN and infinity are no values in JSON, so neither are they in a URL."""
+    several = isinstance(value, list | tuple | set | frozenset)
+    for item in cast("Iterable[Any]", value if several else (value,)):
+        if isinstance(item, float) and not isfinite(item):
+            raise DecodeError("$", f"expected a finite number, got {item}")

@@ -1,0 +1,169 @@
+"""Which types can travel, and what a codec has to watch for in each; decided once, when a method is described.
+
+A type travels when both codecs can write it and read it back, so that a service means the same over every channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from meshcore.codec.errors import TravelError, sentence
+from meshcore.codec.pydantic_models import is_model, why_not_model
+
+_Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
+_Arrays = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
+_Keyed = (
+    inspect.AnyType
+    | inspect.CustomType
+    | inspect.DictType
+    | inspect.StructType
+    | inspect.DataclassType
+    | inspect.TypedDictType
+)
+# What JSON can write as the name of a member. The others (bool, None, tuples, objects) only msgpack could.
+_Keys = (
+    inspect.AnyType
+    | inspect.StrType
+    | inspect.BytesType
+    | inspect.IntType
+    | inspect.FloatType
+    | inspect.DecimalType
+    | inspect.EnumType
+    | inspect.UUIDType
+    | inspect.DateTimeType
+    | inspect.DateType
+    | inspect.TimeType
+    | inspect.TimeDeltaType
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the values of a type can be like.
+
+    Attributes:
+        bounded: The type itself bounds how deep a value nests: it neither contains itself nor `Any`. (`msgspec.Raw`,
+            which envelopes use, is bounded: its content is checked when it is decoded.)
+        floats: A value may contain floats.
+        keyed: A value may contain objects, which have keys.
+    """
+
+    bounded: bool = True
+    floats: bool = False
+    keyed: bool = False
+
+
+def why_not(type_: Any) -> str | None:
+    """Why a type cannot travel, on one line with the place in it, or None when it can.
+
+    Example:
+        >>> why_not(list[Callable[[], int]])
+        '$[]: Callable cannot travel'
+    """
+    try:
+        shape_of(type_)
+    except TravelError as error:
+        return str(error)
+    return None
+
+
+def shape_of(type_: Any) -> Shape:
+    """Look through a type.
+
+    Raises:
+        TravelError: It cannot travel.
+    """
+    try:
+        info = inspect.type_info(type_)
+        msgspec.json.Decoder(type_)
+        msgspec.msgpack.Decoder(type_)
+    except Exception as error:  # TypeError, but also NameError of a forward reference, or what a metaclass raises
+        raise TravelError(sentence(str(error)) or type(error).__name__) from error
+    walk = _Walk()
+    walk.visit(info, "$")
+    return Shape(walk.bounded, walk.floats, walk.keyed)
+
+
+class _Walk:
+    """One pass over msgspec's description of a type, which is a graph: a recursive type refers to itself."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self.bounded = True
+        self.floats = False
+        self.keyed = False
+        self._active = set[int]()
+        self._done = set[int]()
+
+    def visit(self, info: inspect.Type, path: str) -> None:
+        """Take a type, and what is in it, into account."""
+        if id(info) in self._active:
+            self.bounded = False
+            return
+        if id(info) in self._done:
+            return
+        reason = _refusal(info)
+        if reason is not None:
+            raise TravelError(reason if path == "$" else f"{path}: {reason}")
+        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model's content is decoded as Any first
+            self.bounded = False
+        self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
+        self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
+        self._active.add(id(info))
+        for step, inner in _parts(info):
+            self.visit(inner, path + step)
+        self._active.remove(id(info))
+        self._done.add(id(info))
+
+
+def _refusal(info: inspect.Type) -> str | None:
+    """Why this type, apart from what is in it, cannot travel."""
+    match info:
+        case inspect.CustomType():
+            return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
+        case inspect.ExtType():
+            return "Ext cannot travel: JSON has none"
+        case inspect.DataclassType() if hasattr(info.cls, "__pydantic_validator__"):
+            return f"{_name(info.cls)} is a dataclass of pydantic, which would not be asked: make it a BaseModel"
+        case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
+            return f"{name} cannot be the key of a dict: JSON has text there"
+        case _:
+            return None
+
+
+def _bad_key(info: inspect.Type) -> str | None:
+    """The name of a type that JSON cannot have as a key, or would give back as another one."""
+    if isinstance(info, inspect.UnionType):
+        if any(isinstance(member, inspect.StrType) for member in info.types):
+            return "a union with str"  # 1 and "1" are the same name
+        return next(filter(None, map(_bad_key, info.types)), None)
+    if isinstance(info, inspect.LiteralType):
+        return None if {type(value) for value in info.values} in ({str}, {int}) else "such a Literal"
+    if isinstance(info, _Keys):
+        return None
+    return _name(getattr(info, "cls", None)) or type(info).__name__.removesuffix("Type").lower()
+
+
+def _parts(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
+    """The types in a type, each with its step in the path."""
+    if isinstance(info, _Arrays):
+        yield "[]", info.item_type
+    elif isinstance(info, inspect.TupleType):
+        yield from ((f"[{index}]", item) for index, item in enumerate(info.item_types))
+    elif isinstance(info, inspect.DictType):
+        yield "{key}", info.key_type
+        yield "{}", info.value_type
+    elif isinstance(info, inspect.UnionType):
+        yield from (("", member) for member in info.types)
+    elif isinstance(info, _Objects):
+        yield from ((f".{field.encode_name}", field.type) for field in info.fields)
+
+
+def _name(class_: object) -> str:
+    """How a class is called; empty when it is none."""
+    return getattr(class_, "__name__", "")

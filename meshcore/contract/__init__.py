@@ -1,0 +1,1 @@
+"""What a component promises, as data: read, compared, turned into source code."""

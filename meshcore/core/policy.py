@@ -1,0 +1,182 @@
+"""Policies: the numbers that govern a call, merged from defaults, component, interface, method, settings and call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from meshcore.core.errors import Code, LocalError
+from meshcore.core.marks import add_mark
+from meshcore.core.suggest import did_you_mean
+
+T = TypeVar("T")
+
+_Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
+_Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+_Amount = Annotated[float, Meta(ge=0, description="a number of at least 0")]
+_Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
+
+Balance = Literal["least-loaded", "round-robin", "first", "random"]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The numbers that govern a call. What is left out is taken from the next wider policy, in the end from `DEFAULTS`.
+
+    The fields of the second group govern what all calls to a component share, so they can be set for components only.
+
+    Attributes:
+        timeout: seconds that a call may take, all attempts included; less if its caller has less left.
+        attempts: how often a call that may have begun is sent in all, if it may be repeated.
+        back_off: seconds; the longest pause before an instance is asked again. Doubled each time, with full jitter.
+        back_off_max: seconds; what doubling ends at.
+        max_extra_load: share of a method's calls that may be sent a second time because the first is slow. 0: none.
+        balance: how an instance is picked: `least-loaded` (the better of two random ones), `round-robin`, `first`,
+            `random`.
+
+        retry_ratio: retries and hedges of what may have begun, as a share of the calls of the last ten seconds.
+        retry_reserve: such retries per second that are granted beyond that, for callers of few calls.
+        concurrency: calls in flight to one instance.
+        consecutive_failures: so many in a row eject an instance.
+        success_rate: share of an instance's calls of the last ten seconds; less ejects it.
+        ejection: seconds for which an instance is ejected the first time. Doubled each time in a row, with jitter.
+        ejection_max: seconds; what doubling ends at.
+        max_ejected: share of the instances that may be ejected at once; one of two always may. 0: no ejection.
+        slow_start: seconds in which a new instance's share of the calls grows to its full size.
+    """
+
+    timeout: _Seconds | UnsetType = UNSET
+    attempts: _Count | UnsetType = UNSET
+    back_off: _Amount | UnsetType = UNSET
+    back_off_max: _Amount | UnsetType = UNSET
+    max_extra_load: _Share | UnsetType = UNSET
+    balance: Balance | UnsetType = UNSET
+    retry_ratio: _Share | UnsetType = UNSET
+    retry_reserve: _Amount | UnsetType = UNSET
+    concurrency: _Count | UnsetType = UNSET
+    consecutive_failures: _Count | UnsetType = UNSET
+    success_rate: _Share | UnsetType = UNSET
+    ejection: _Seconds | UnsetType = UNSET
+    ejection_max: _Seconds | UnsetType = UNSET
+    max_ejected: _Share | UnsetType = UNSET
+    slow_start: _Amount | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit, also when somebody writes it by hand.
+
+        Raises:
+            LocalError: INVALID_ARGUMENT, naming the field.
+        """
+        for name in self.given:
+            value = getattr(self, name)
+            try:
+                msgspec.convert(value, _TYPES[name])
+            except msgspec.ValidationError:
+                fits = False
+            else:
+                fits = value == value  # noqa: PLR0124 - NaN fits every bound
+            if not fits:
+                raise LocalError(Code.INVALID_ARGUMENT, f"policy: {name} must be {_expected(name)}, got {value!r}")
+
+    def __call__(self, target: T) -> T:
+        """Decorate an interface, one of its methods or a component with this policy: `@Policy(timeout=2.0)`."""
+        return add_mark(target, self)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of the fields that are set."""
+        return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not UNSET)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The fields that are set and can be set for components only."""
+        return tuple(name for name in self.given if name in SHARED)
+
+
+def read_policy(table: Mapping[str, Any]) -> Policy:
+    """The policy that a table of settings describes.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, naming the field.
+    """
+    for name in table:
+        if name not in Policy.__struct_fields__:
+            hint = did_you_mean(name, Policy.__struct_fields__)
+            raise LocalError(Code.INVALID_ARGUMENT, f"policy: no field {name!r}{hint}")
+    return Policy(**table)
+
+
+SHARED: Final = frozenset(Policy.__struct_fields__[Policy.__struct_fields__.index("retry_ratio") :])
+"""The fields that govern what all calls to a component share."""
+
+
+def _types() -> dict[str, Any]:
+    return {name: get_args(hint)[0] for name, hint in get_type_hints(Policy, include_extras=True).items()}
+
+
+_TYPES = _types()
+
+
+def _expected(name: str) -> str:
+    if name == "balance":
+        return f"one of {', '.join(get_args(Balance))}"
+    described = (entry.description for entry in get_args(_TYPES[name]) if isinstance(entry, Meta))
+    return next(text for text in described if text)
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy in which every field is set; see `Policy` for what they mean. The defaults suit 2 to 50 instances."""
+
+    timeout: float = 10.0  # long enough for a slow report, and nobody waits for ever by accident
+    attempts: int = 3  # enough for a restart in progress, too few to double the load; gRPC caps them at 5
+    back_off: float = 0.05  # about as long as a restarting process refuses connections
+    back_off_max: float = 1.0
+    max_extra_load: float = 0.01  # Finagle's: hedge beyond the 99th percentile
+    balance: Balance = "least-loaded"
+    retry_ratio: float = 0.2  # Finagle's and Envoy's
+    retry_reserve: float = 10.0  # Finagle's: a caller of few calls can ride out a restart
+    concurrency: int = 1000  # about Envoy's 1024: only a bound on what a hung instance can hold
+    consecutive_failures: int = 5  # Envoy's and Finagle's
+    success_rate: float = 0.8  # Finagle's and Linkerd's
+    ejection: float = 1.0  # Linkerd's: a restart takes about that long, and a probe costs one call
+    ejection_max: float = 60.0  # Linkerd's
+    max_ejected: float = 0.5  # Envoy's 10 % would eject nobody of fewer than ten
+    slow_start: float = 10.0  # caches and connections of a Python process are warm after some seconds
+
+
+DEFAULTS: Final = Rules()
+"""What holds where nobody says otherwise."""
+
+OFF: Final = Policy(
+    attempts=1, max_extra_load=0.0, balance="round-robin", retry_ratio=0.0, retry_reserve=0.0, max_ejected=0.0
+)
+"""What the setting `resilience = false` leaves: deadlines, and a fair choice of instances."""
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """Rules, and where each comes from.
+
+    Attributes:
+        rules: the numbers.
+        sources: by field, who set it.
+    """
+
+    rules: Rules
+    sources: Mapping[str, str]
+
+
+def resolve(layers: Iterable[tuple[str, Policy | None]]) -> Resolved:
+    """Merge policies; later layers win.
+
+    Args:
+        layers: who says so, and what.
+    """
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(Policy.__struct_fields__, "default")
+    for source, policy in layers:
+        for name in policy.given if policy is not None else ():
+            values[name] = getattr(policy, name)
+            sources[name] = source
+    return Resolved(Rules(**values), sources)

@@ -1,0 +1,1 @@
+"""What developers write declarations with, and the reader that makes descriptions of them."""

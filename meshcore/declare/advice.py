@@ -1,0 +1,130 @@
+"""Advice: what a method of an object that the injector makes is wrapped in. Decorators, conditions, invocations."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from meshcore.core.marks import add_mark, find_mark
+from meshcore.declare.injection import InjectableMark
+
+C = TypeVar("C", bound=type)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Condition = Callable[[type, str, FunctionType], bool]
+
+
+class AdviceMark(InjectableMark, frozen=True):
+    """Left by `@advice`."""
+
+
+class Methods(msgspec.Struct, frozen=True):
+    """Chooses methods. Every condition that is added has to hold."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    def named(self, *names: str) -> Methods:
+        """Methods of one of these names."""
+        return self._and(lambda _cls, name, _function: name in names)
+
+    def matches(self, pattern: str) -> Methods:
+        """Methods whose whole name matches the regular expression."""
+        found = re.compile(pattern)
+        return self._and(lambda _cls, name, _function: found.fullmatch(name) is not None)
+
+    def of_type(self, cls: type) -> Methods:
+        """Methods of instances of the class, wherever they are defined."""
+        return self._and(lambda owner, _name, _function: cls in owner.__mro__)
+
+    def that_are_async(self) -> Methods:
+        """Methods that are `async def` and return, not those that are async generators."""
+        return self._and(lambda _cls, _name, function: inspect.iscoroutinefunction(function))
+
+    def that_are_sync(self) -> Methods:
+        """All others."""
+        return self._and(lambda _cls, _name, function: not inspect.iscoroutinefunction(function))
+
+    def decorated_with(self, mark: type) -> Methods:
+        """Methods that carry such a mark, themselves or where a base class declares them."""
+        return self._and(
+            lambda cls, name, _function: any(find_mark(vars(base).get(name), mark) is not None for base in cls.__mro__)
+        )
+
+    def choose(self, cls: type, name: str, function: FunctionType) -> bool:
+        """Whether a method of a class is meant."""
+        return all(condition(cls, name, function) for condition in self.conditions)
+
+    def _and(self, condition: Condition) -> Methods:
+        return Methods((*self.conditions, condition))
+
+
+class AroundMark(msgspec.Struct, frozen=True):
+    """Left by `@around`."""
+
+    target: Methods
+
+
+class Invocation:
+    """One call of an advised method.
+
+    Attributes:
+        instance: the object whose method is called.
+        method: the method's function as its class defines it.
+        args: the positional arguments; the first is the instance.
+        kwargs: the keyword arguments.
+    """
+
+    __slots__ = ("_next", "args", "instance", "kwargs", "method")
+
+    def __init__(
+        self,
+        instance: object,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        next_: Callable[..., Any],
+    ) -> None:
+        self.instance = instance
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self._next = next_
+
+    def proceed(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the next advice, or the method itself; of an async method it returns what has to be awaited.
+
+        Positional arguments, if there are any, replace all those after the instance; keyword arguments are added to
+        those of the call, or replace them.
+        """
+        return self._next(*(args or self.args[1:]), **{**self.kwargs, **kwargs})
+
+
+@overload
+def advice(cls: C) -> C: ...
+
+
+@overload
+def advice() -> Callable[[C], C]: ...
+
+
+def advice(cls: C | None = None) -> C | Callable[[C], C]:
+    """Declare a class whose `@around` methods apply to what the injector creates. It is an injectable itself."""
+    if cls is not None:
+        return add_mark(cls, AdviceMark())
+    return lambda cls: add_mark(cls, AdviceMark())
+
+
+def around(target: Methods) -> Callable[[F], F]:
+    """Call the method, with an `Invocation`, in place of each method that the target chooses."""
+    return lambda function: add_mark(function, AroundMark(target))
+
+
+def methods() -> Methods:
+    """Choose methods: `methods().named("customize").of_type(Channel)`."""
+    return Methods()

@@ -1,0 +1,88 @@
+"""The base classes of components: lifecycle, status, health and addresses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from enum import Enum
+
+from meshcore.core.instances import ChannelAddress
+from meshcore.core.marks import find_mark
+from meshcore.declare.health import HealthCheckManager
+from meshcore.declare.http import HttpMark
+from meshcore.declare.services import ComponentMark
+
+
+class ComponentStatus(Enum):
+    """Where a component is in its life."""
+
+    VIRGIN = "virgin"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Component(ABC):
+    """The base of component interfaces. Implementations derive from `AbstractComponent` too, which has all of it."""
+
+    @abstractmethod
+    def startup(self) -> Awaitable[None] | None:
+        """Called, and awaited if it is async, when everything is built and before anybody can call."""
+
+    @abstractmethod
+    def shutdown(self) -> Awaitable[None] | None:
+        """Called, and awaited if it is async, when the last call is over and before anything is cleaned up."""
+
+    @abstractmethod
+    def get_addresses(self, base_url: str) -> list[ChannelAddress]:
+        """Under which channels and URLs the component can be reached, the preferred one first.
+
+        Args:
+            base_url: the URL that this process advertises.
+        """
+
+    @abstractmethod
+    def get_status(self) -> ComponentStatus:
+        """Where the component is in its life."""
+
+    @abstractmethod
+    async def get_health(self) -> HealthCheckManager.Health:
+        """How the component is."""
+
+
+class AbstractComponent(Component):
+    """What every component implementation does unless it has something better to do."""
+
+    status: ComponentStatus = ComponentStatus.VIRGIN
+    """Set by the mesh."""
+
+    health_checks: HealthCheckManager
+    """All health checks of the mesh; set by the mesh before `startup`."""
+
+    def startup(self) -> Awaitable[None] | None:
+        """Do nothing."""
+        return None
+
+    def shutdown(self) -> Awaitable[None] | None:
+        """Do nothing."""
+        return None
+
+    def get_addresses(self, base_url: str) -> list[ChannelAddress]:
+        """Every channel that the component's interfaces can serve: dispatch, and REST if some method is mapped."""
+        channels = ["dispatch-msgpack", "dispatch-json"]
+        marks = [mark for cls in type(self).__mro__ if (mark := find_mark(cls, ComponentMark)) is not None]
+        if any(_is_mapped(service) for mark in marks for service in mark.services):
+            channels.append("rest")
+        return [ChannelAddress(channel, base_url) for channel in channels]
+
+    def get_status(self) -> ComponentStatus:
+        """Where the component is in its life."""
+        return self.status
+
+    async def get_health(self) -> HealthCheckManager.Health:
+        """The worst of all health checks."""
+        return await self.health_checks.check()
+
+
+def _is_mapped(service: type) -> bool:
+    members = (member for cls in service.__mro__ for member in vars(cls).values())
+    return any(find_mark(member, HttpMark) is not None for member in members)

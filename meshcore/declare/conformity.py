@@ -1,0 +1,102 @@
+"""Checks that an implementation can stand in for its interface."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_type_hints
+
+from meshcore.core.description import Method, Parameter, ServiceDescription
+from meshcore.declare.hints import split_marks
+
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
+
+def conformity_problems(service: ServiceDescription, implementation: type) -> list[str]:
+    """Everything in which an implementation contradicts its interface."""
+    problems: list[str] = []
+    for method in service.methods:
+        place = f"{implementation.__qualname__}.{method.name}"
+        function = inspect.getattr_static(implementation, method.name, None)
+        absent = function is None or getattr(function, "__isabstractmethod__", False)
+        if absent or _is_interface_stub(service, method, function):
+            problems.append(f"{place} is missing: {service.interface.__qualname__} declares it")
+        elif not inspect.isfunction(function):
+            problems.append(f"{place} must be a plain method, it is a {type(function).__name__}")
+        else:
+            problems += [f"{place}: {reason}" for reason in _contradictions(method, function)]
+    return problems
+
+
+def _is_interface_stub(service: ServiceDescription, method: Method, function: Any) -> bool:
+    """A protocol's methods are not abstract at run time; one that was not overridden is still the interface's."""
+    owner = next((cls for cls in service.interface.__mro__ if method.name in vars(cls)), None)
+    return owner is not None and vars(owner)[method.name] is function
+
+
+def _contradictions(method: Method, function: Any) -> list[str]:
+    given = list(inspect.signature(function).parameters.values())[1:]
+    if any(parameter.kind in _VARIABLE for parameter in given):
+        return []  # takes whatever comes
+    expected = [parameter.name for parameter in method.parameters]
+    extra = [parameter for parameter in given if parameter.name not in expected]
+    problems = [
+        f"has a parameter {parameter.name!r} that the interface does not declare; give it a default"
+        for parameter in extra
+        if parameter.default is inspect.Parameter.empty
+    ]
+    missing = [name for name in expected if name not in [parameter.name for parameter in given]]
+    by_position = [parameter.name for parameter in method.parameters if not parameter.keyword_only]
+    taken = [parameter.name for parameter in given if parameter.kind in _POSITIONAL]
+    if missing:
+        problems.append(f"lacks the parameter {', '.join(map(repr, missing))} of the interface")
+    elif [name for name in taken if name in by_position] == by_position != taken[: len(by_position)]:
+        problems.append(f"has its own parameters before those of the interface: {', '.join(expected)}")
+    elif set(by_position) <= set(taken) and by_position != taken[: len(by_position)]:
+        problems.append(f"has its parameters in another order than the interface: {', '.join(expected)}")
+    by_name = {parameter.name: parameter for parameter in given}
+    hints = _hints(function)
+    for parameter in method.parameters:
+        if parameter.name in by_name:
+            problems += _parameter_contradictions(parameter, by_name[parameter.name], hints.get(parameter.name, Any))
+    returned = hints.get("return", Any)
+    if not _compatible(returned, method.returns):
+        problems.append(f"returns {_show(returned)}, but the interface promises {_show(method.returns)}")
+    return problems
+
+
+def _parameter_contradictions(expected: Parameter, given: inspect.Parameter, hint: Any) -> list[str]:
+    problems: list[str] = []
+    if not expected.keyword_only and given.kind not in _POSITIONAL:
+        problems.append(f"takes {expected.name!r} by name only, the interface by position too")
+    if expected.keyword_only and given.kind is inspect.Parameter.POSITIONAL_ONLY:
+        problems.append(f"takes {expected.name!r} by position only, the interface by name")
+    if not _compatible(expected.type, hint):
+        problems.append(f"takes {expected.name!r} as {_show(hint)}, but the interface declares {_show(expected.type)}")
+    return problems
+
+
+def _compatible(given: Any, wanted: Any) -> bool:
+    """Whether a value of the given type may be one of the wanted type. Only plain classes are judged."""
+    given, wanted = split_marks(given)[0], split_marks(wanted)[0]
+    given, wanted = (type(None) if each is None else each for each in (given, wanted))
+    # Any is a class at run time, and a subclass of nothing.
+    if given == wanted or Any in (given, wanted) or not isinstance(given, type) or not isinstance(wanted, type):
+        return True
+    numbers = (int, float, complex)
+    if given in numbers and wanted in numbers:
+        return numbers.index(given) <= numbers.index(wanted)
+    return issubclass(given, wanted)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:  # noqa: BLE001 - the implementation's annotations promise nothing to anybody; the interface's do
+        return {}
+
+
+def _show(hint: Any) -> str:
+    if hint is None or hint is type(None):
+        return "None"
+    return hint.__name__ if isinstance(hint, type) else str(hint)

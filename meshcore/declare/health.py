@@ -1,0 +1,251 @@
+"""Health: checks that are declared on methods, run together, and summed up to the worst of their answers.
+
+@health_checks()
+class Checks:
+@health_check(name="stock", cache=10, fail_if_slower_than=1)
+async def check_stock(self, result: HealthCheckManager.Result) -> None:
+if await self.stock.is_low():
+result.set_status(HealthStatus.WARNING, "little left")
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import total_ordering
+from math import inf
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from meshcore.core.marks import add_mark, find_mark, marked_methods, takes_one
+from meshcore.declare.injection import InjectableMark
+
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_log = logging.getLogger(__name__)
+
+
+@total_ordering
+class HealthStatus(Enum):
+    """How well something is; the greater, the worse."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def http_status(self) -> int:
+        """200, 429 or 500: what Consul reads as passing, warning and critical."""
+        return _HTTP_STATUS[self]
+
+    def __lt__(self, other: HealthStatus) -> bool:
+        return self.http_status < other.http_status
+
+
+_HTTP_STATUS: Final = {HealthStatus.OK: 200, HealthStatus.WARNING: 429, HealthStatus.ERROR: 500}
+
+
+class HealthChecksMark(InjectableMark, frozen=True):
+    """Left by `@health_checks`."""
+
+
+class HealthCheckMark(msgspec.Struct, frozen=True):
+    """Left by `@health_check`."""
+
+    name: str
+    cache: float
+    fail_if_slower_than: float
+
+
+def health_checks() -> Callable[[C], C]:
+    """Declare a class with health checks. It is an injectable singleton by that."""
+    return lambda cls: add_mark(cls, HealthChecksMark())
+
+
+def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float = 0.0) -> Callable[[F], F]:
+    """Declare a method (sync or async) as a health check; it takes a `HealthCheckManager.Result`.
+
+    Args:
+        name: how the answer calls it; by default the method's name.
+        cache: seconds for which its last result is answered without running it again.
+        fail_if_slower_than: seconds after which it is an error; 0 for the setting `request_timeout`.
+    """
+    return lambda function: add_mark(function, HealthCheckMark(name, cache, fail_if_slower_than))
+
+
+def health_problems(cls: type) -> list[str]:
+    """What is wrong with the health checks that a class declares."""
+    problems: list[str] = []
+    found = marked_methods(cls, HealthCheckMark)
+    for name, mark in found.items():
+        place = f"{cls.__name__}.{name}"
+        if not takes_one(inspect.getattr_static(cls, name)):
+            problems.append(f"{place}: a health check takes exactly one parameter, a HealthCheckManager.Result")
+        if mark.cache < 0 or mark.fail_if_slower_than < 0:
+            problems.append(f"{place}: cache and fail_if_slower_than are seconds, they cannot be negative")
+    if found and not any(find_mark(base, HealthChecksMark) for base in cls.__mro__):
+        problems.append(f"{cls.__name__}: has health checks, but is not decorated with @health_checks()")
+    return problems
+
+
+class HealthCheckManager:
+    """Runs health checks.
+
+    Args:
+        checks: objects whose classes have methods with `@health_check`; others among them have none, and add none.
+        clock: seconds, monotonic; tells the age of cached results and how long checks take.
+        longest: seconds after which a check without a bound of its own is an error: who asks does not wait for ever,
+            nor does whatever asks again and again pile up.
+    """
+
+    class Result(msgspec.Struct):
+        """What one check says.
+
+        Attributes:
+            name: of the check.
+            status: it is OK unless the check says otherwise.
+            details: free text.
+            duration: seconds that it took.
+        """
+
+        name: str = ""
+        status: HealthStatus = HealthStatus.OK
+        details: str = ""
+        duration: float = 0.0
+
+        def set_status(self, status: HealthStatus, details: str = "") -> None:
+            """Say how it is."""
+            self.status = status
+            self.details = details
+
+    class Health(msgspec.Struct, frozen=True):
+        """What all checks say together.
+
+        Attributes:
+            status: the worst of them.
+            checks: each by itself.
+        """
+
+        status: HealthStatus
+        checks: tuple[HealthCheckManager.Result, ...] = ()
+
+        def to_plain(self) -> dict[str, Any]:
+            """The answer of a health endpoint, as plain data."""
+            checks = [
+                {"name": each.name, "status": each.status.value, "details": each.details, "duration": each.duration}
+                for each in self.checks
+            ]
+            return {"status": self.status.value, "checks": checks}
+
+    def __init__(
+        self, checks: Iterable[object] = (), clock: Callable[[], float] = time.monotonic, longest: float = inf
+    ) -> None:
+        self._clock = clock
+        self._longest = longest
+        self._checks: list[_Check] = []
+        self.add(*checks)
+
+    def add(self, *checks: object) -> None:
+        """Check these objects as well."""
+        for each in checks:
+            for name, mark in marked_methods(type(each), HealthCheckMark).items():
+                self._checks.append(_Check(mark.name or name, getattr(each, name), mark, self._clock, self._longest))
+
+    async def check(self) -> Health:
+        """Run all checks at the same time, except those whose last result is still good."""
+        results: dict[int, HealthCheckManager.Result] = {}
+
+        async def run(index: int, check: _Check) -> None:
+            results[index] = await check.result()
+
+        checks = list(self._checks)
+        async with anyio.create_task_group() as tasks:
+            for index, check in enumerate(checks):
+                tasks.start_soon(run, index, check)
+        ordered = tuple(results[index] for index in range(len(checks)))
+        return self.Health(max((each.status for each in ordered), default=HealthStatus.OK), ordered)
+
+
+class _Check:
+    """One check and its last result."""
+
+    def __init__(
+        self,
+        name: str,
+        method: Callable[[HealthCheckManager.Result], object],
+        mark: HealthCheckMark,
+        clock: Callable[[], float],
+        longest: float,
+    ) -> None:
+        self._name = name
+        self._method = method
+        self._cache = mark.cache
+        self._bound = mark.fail_if_slower_than or longest
+        self._clock = clock
+        self._lock = anyio.Lock()
+        self._finished: int = 0  # runs
+        self._last: HealthCheckManager.Result | None = None
+        self._last_at = 0.0
+        self._thread_since: float | None = None
+
+    async def result(self) -> HealthCheckManager.Result:
+        """The cached result, that of the run in progress, or that of a new one.
+
+        A caller that is cancelled takes its run with it; the next of those that wait then starts another.
+        """
+        if self._last is not None and self._clock() < self._last_at + self._cache:
+            return self._last
+        finished = self._finished
+        async with self._lock:
+            if self._last is None or self._finished == finished:
+                self._last = await self._run()
+                self._last_at = self._clock()
+                self._finished += 1
+            return self._last
+
+    async def _run(self) -> HealthCheckManager.Result:
+        start = self._clock()
+        # A thread that nobody waits for any more keeps this one and may still write to it, hence the copy below.
+        draft = HealthCheckManager.Result()
+        late = False
+        try:
+            with anyio.move_on_after(self._bound) as limit:
+                await self._call(draft)
+            late = limit.cancelled_caught
+        except Exception as error:  # noqa: BLE001 - a check may fail as it likes, the others still count
+            _log.exception("health check %s failed", self._name)
+            draft = HealthCheckManager.Result(status=HealthStatus.ERROR, details=f"{type(error).__name__}: {error}")
+        duration = self._clock() - start
+        status, details = draft.status, draft.details
+        if late:
+            status, details = HealthStatus.ERROR, f"not done after {self._bound:g} s"
+        elif duration > self._bound and status is not HealthStatus.ERROR:
+            status, details = HealthStatus.ERROR, f"took {duration:.3g} s, longer than {self._bound:g} s"
+        return HealthCheckManager.Result(self._name, status, details, duration)
+
+    async def _call(self, draft: HealthCheckManager.Result) -> None:
+        if inspect.iscoroutinefunction(self._method):
+            await self._method(draft)
+        elif self._thread_since is not None:
+            # Starting another thread each time would in the end use them all up.
+            seconds = self._clock() - self._thread_since
+            draft.set_status(HealthStatus.ERROR, f"still runs since {seconds:.3g} s")
+        else:
+            self._thread_since = self._clock()
+            # A limiter of its own: health must not wait for threads that are busy with calls.
+            await anyio.to_thread.run_sync(
+                self._call_in_thread, draft, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+            )
+
+    def _call_in_thread(self, draft: HealthCheckManager.Result) -> None:
+        try:
+            self._method(draft)
+        finally:
+            self._thread_since = None

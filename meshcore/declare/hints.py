@@ -1,0 +1,120 @@
+"""Resolves annotations: strings evaluated, and the type variables of generic bases filled in."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from meshcore.declare.http import ParameterMark
+
+
+def resolve_hints(
+    interface: type, owner: type, function: Any, place: str, problems: list[str]
+) -> dict[str, Any] | None:
+    """The annotations of a function that `owner`, a base of `interface`, defines; None after adding a problem."""
+    try:
+        # PEP 695 variables of a class are in no namespace that a method's annotations could be evaluated in.
+        variables = {variable.__name__: variable for variable in getattr(owner, "__type_params__", ())}
+        hints = get_type_hints(function, localns=variables, include_extras=True)
+    except NameError as error:
+        problems.append(
+            f"{place}: annotation names {error.name!r}, which is not defined at run time in {function.__module__}; "
+            "import it outside of TYPE_CHECKING and declare it at the module's top level"
+        )
+        return None
+    except Exception as error:  # noqa: BLE001 - evaluating an annotation runs arbitrary code of the user's
+        problems.append(f"{place}: its annotations cannot be evaluated: {type(error).__name__}: {error}")
+        return None
+    bound = _type_arguments(interface).get(owner, {})
+    resolved = {name: _substitute(hint, bound) for name, hint in hints.items()}
+    for name, hint in resolved.items():
+        free = (hint,) if isinstance(hint, TypeVar) else getattr(hint, "__parameters__", ())
+        if free and not isinstance(hint, type):
+            problems.append(
+                f"{place}({name}): type variable {free[0]} stands for nothing here; derive from a concrete base"
+            )
+            return None
+    return resolved
+
+
+def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
+    """The type without the mesh's marks, and the outermost mark if there was one.
+
+    A mark also counts in a member of a union (`HeaderParam[str] | None`), or in what a `type` alias stands for.
+    """
+    origin = get_origin(hint)
+    if origin is Annotated:
+        plain, *metadata = get_args(hint)
+        inner, mark = split_marks(plain)
+        marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
+        others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
+        # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
+        rebuilt: Any = _annotated[(inner, *others)] if others else inner
+        return rebuilt, (marks[-1] if marks else mark)
+    if origin in {Union, UnionType}:
+        members = [split_marks(each) for each in get_args(hint)]
+        found = [mark for _, mark in members if mark is not None]
+        # Those that contradict each other are left, for `buried_mark` to find.
+        if found and all(mark == found[0] for mark in found):
+            return _union[tuple(plain for plain, _ in members)], found[0]
+        return hint, None
+    if is_alias(hint):
+        try:
+            plain, mark = split_marks(value_of_alias(hint))
+        except Exception:  # noqa: BLE001 - it runs code of the user's; that the type cannot travel is said elsewhere
+            return hint, None
+        return (hint, None) if mark is None else (plain, mark)
+    return hint, None
+
+
+def buried_mark(hint: Any) -> ParameterMark | None:
+    """A mark somewhere inside a type, where it means nothing."""
+    if isinstance(hint, ParameterMark):
+        return hint
+    inside = (value_of_alias(hint),) if is_alias(hint) else get_args(hint)
+    return next(filter(None, map(buried_mark, inside)), None)
+
+
+def is_alias(hint: Any) -> bool:
+    """Whether this is a `type` alias: of Python's since 3.12, or of typing_extensions'."""
+    return type(get_origin(hint) or hint).__name__ == "TypeAliasType"
+
+
+def value_of_alias(hint: Any) -> Any:
+    """What a `type` alias stands for.
+
+    Raises:
+        Exception: what evaluating it raises.
+    """
+    alias: Any = get_origin(hint) or hint
+    return _substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(hint), strict=False)))
+
+
+# Subscribed with what is only known at run time, which checkers do not follow.
+_annotated: Any = Annotated
+_union: Any = Union
+
+
+def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:
+    """What each generic base's type variables stand for in the interface."""
+    found: dict[Any, dict[Any, Any]] = {}
+
+    def visit(cls: Any) -> None:
+        for base in getattr(cls, "__orig_bases__", cls.__bases__):
+            origin = get_origin(base) or base
+            arguments = (_substitute(argument, found.get(cls, {})) for argument in get_args(base))
+            found.setdefault(origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)))
+            if isinstance(origin, type):
+                visit(origin)
+
+    visit(interface)
+    return found
+
+
+def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
+    if isinstance(hint, TypeVar):
+        return bound.get(hint, hint)
+    free = getattr(hint, "__parameters__", ())
+    if isinstance(hint, type) or not any(variable in bound for variable in free):
+        return hint
+    return hint[tuple(bound.get(variable, variable) for variable in free)]

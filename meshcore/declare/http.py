@@ -1,0 +1,137 @@
+"""Decorators and markers for REST: prefix, verb and path of a method, and where its parameters travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from meshcore.core.description import Source
+from meshcore.core.marks import add_mark
+
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class RestMark(msgspec.Struct, frozen=True):
+    """Left by `@rest`."""
+
+    prefix: str
+
+
+class HttpMark(msgspec.Struct, frozen=True):
+    """Left by `@get`, `@post`, `@put`, `@patch` and `@delete`."""
+
+    verb: str
+    path: str
+    summary: str
+    description: str
+    tags: tuple[str, ...]
+    status: int = 200
+
+
+def rest(prefix: str = "") -> Callable[[C], C]:
+    """Put a prefix before the paths of all methods of the interface."""
+    return lambda cls: add_mark(cls, RestMark(prefix))
+
+
+def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[str], status: int) -> Callable[[F], F]:
+    return lambda function: add_mark(function, HttpMark(verb, path, summary, description, tuple(tags), status))
+
+
+def get(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP GET; it is idempotent by that."""
+    return _http("GET", path, summary, description, tags, status)
+
+
+def post(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP POST.
+
+    Args:
+        path: below the interface's prefix; parameters stand in it in braces.
+        summary: for documents; default: the first paragraph of the docstring.
+        description: for documents; default: the rest of the docstring.
+        tags: for documents; default: the name of the service.
+        status: of an answer that is no error: 201 for what creates something, 204 for one without a body.
+    """
+    return _http("POST", path, summary, description, tags, status)
+
+
+def put(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP PUT; it is idempotent by that (RFC 9110, 9.2.2)."""
+    return _http("PUT", path, summary, description, tags, status)
+
+
+def patch(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP PATCH."""
+    return _http("PATCH", path, summary, description, tags, status)
+
+
+def delete(
+    path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
+) -> Callable[[F], F]:
+    """Map the method to HTTP DELETE; it is idempotent by that (RFC 9110, 9.2.2)."""
+    return _http("DELETE", path, summary, description, tags, status)
+
+
+class ParameterMark(msgspec.Struct, frozen=True):
+    """Says, inside `Annotated`, where REST carries a parameter and how documents describe it."""
+
+    source: Source
+    description: str = ""
+    example: Any = None
+    alias: str = ""
+
+
+def Query(  # noqa: N802 - reads as a type in Annotated
+    description: str = "", example: Any = None, alias: str = ""
+) -> ParameterMark:
+    """Mark a query parameter, inside `Annotated`.
+
+    Args:
+        description: for documents.
+        example: for documents.
+        alias: its name in the URL, where that is no name of Python: `alias="from"`.
+    """
+    return ParameterMark(Source.QUERY, description, example, alias)
+
+
+def Header(description: str = "", example: Any = None, alias: str = "") -> ParameterMark:  # noqa: N802
+    """Mark a parameter that travels as a header of the request, inside `Annotated`.
+
+    Args:
+        description: for documents.
+        example: for documents.
+        alias: the header's name; default: the parameter's with dashes, `x_tenant` is `x-tenant`.
+    """
+    return ParameterMark(Source.HEADER, description, example, alias)
+
+
+def Path(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
+    """Mark a path parameter, inside `Annotated`."""
+    return ParameterMark(Source.PATH, description, example)
+
+
+def Content(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
+    """Mark the request's body, inside `Annotated`."""
+    return ParameterMark(Source.BODY, description, example)
+
+
+# Generic aliases: a type checker sees the plain type, `describe` sees the mark.
+QueryParam: TypeAlias = Annotated[T, ParameterMark(Source.QUERY)]
+
+PathParam: TypeAlias = Annotated[T, ParameterMark(Source.PATH)]
+
+HeaderParam: TypeAlias = Annotated[T, ParameterMark(Source.HEADER)]
+
+Body: TypeAlias = Annotated[T, ParameterMark(Source.BODY)]

@@ -1,0 +1,134 @@
+"""Maps a method's parameters to the parts of an HTTP request."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections import Counter
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+import msgspec
+
+from meshcore.codec.errors import TravelError
+from meshcore.codec.text import from_text, takes_lists, why_mistaken
+from meshcore.core.description import HttpMapping, Parameter, Source
+from meshcore.declare.hints import is_alias, value_of_alias
+from meshcore.declare.http import HttpMark
+
+BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
+NO_CONTENT = 204
+"""The status of an answer without a body."""
+
+_PATH_NAME = re.compile(r"\{(\w+)\}")
+_TOKEN = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)  # RFC 9110, 5.6.2
+_HTTPS_OWN = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"})
+_SUCCESS = range(200, 300)
+_FIELDS = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields", "__pydantic_fields__")
+
+
+def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
+    """The mapping that a decorator declares, below the interface's prefix."""
+    path = "/".join(part.strip("/") for part in (prefix, mark.path) if part.strip("/"))
+    trailing = "/" if path and mark.path.endswith("/") else ""
+    return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags, mark.status)
+
+
+def why_not_status(http: HttpMapping, returns: Any) -> str | None:
+    """Why a method cannot answer with its status, None if it can."""
+    if http.status not in _SUCCESS:
+        return f"status={http.status!r} is not one of a success, 200 to 299"
+    if http.status == NO_CONTENT and returns is not None:
+        return f"an answer with status {NO_CONTENT} has no body, so the method must return None"
+    return None
+
+
+def assign_sources(
+    parameters: tuple[Parameter, ...], http: HttpMapping, place: str, problems: list[str]
+) -> tuple[Parameter, ...]:
+    """Say where a request carries each parameter.
+
+    Marks first; then names in the path, the first parameter of a body verb that is an object, and the query.
+    """
+    in_path = _PATH_NAME.findall(http.path)
+    names = {parameter.name for parameter in parameters}
+    problems += [
+        f"{place}: {{{name}}} in path {http.path!r} is not a parameter" for name in in_path if name not in names
+    ]
+    if len(set(in_path)) < len(in_path):
+        problems.append(f"{place}: path {http.path!r} has the same name twice")
+    if set("{}") & set(_PATH_NAME.sub("", http.path)):
+        problems.append(f"{place}: path {http.path!r}: a parameter is a name in braces, such as {{order_id}}")
+    body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
+    assigned: list[Parameter] = []
+    for parameter in parameters:
+        source = parameter.source
+        if source is None and parameter.name in in_path:
+            source = Source.PATH
+        elif source is None and body is None and http.verb in BODY_VERBS and _is_object(parameter.type):
+            source, body = Source.BODY, parameter.name
+        source = source or Source.QUERY
+        if reason := _contradiction(parameter, source, body, http, in_path):
+            problems.append(f"{place}({parameter.name}): {reason}")
+        assigned.append(msgspec.structs.replace(parameter, source=source))
+    for (source, name), count in Counter((each.source, each.wire_name) for each in assigned).items():
+        if count > 1 and source in {Source.QUERY, Source.HEADER}:
+            problems.append(f"{place}: two of its parameters are the {source.value} parameter {name!r}")
+    return tuple(assigned)
+
+
+def _contradiction(
+    parameter: Parameter, source: Source, body: str | None, http: HttpMapping, in_path: list[str]
+) -> str | None:
+    named = parameter.name in in_path
+    match source:
+        case Source.PATH if not named:
+            return f"is a path parameter, but path {http.path!r} has no {{{parameter.name}}}"
+        case Source.BODY | Source.QUERY | Source.HEADER if named:
+            return f"is in path {http.path!r}, but marked as {source.value}"
+        case Source.BODY if http.verb not in BODY_VERBS:
+            return f"a {http.verb} request has no body"
+        case Source.BODY if parameter.name != body:
+            return f"a request has one body, and that is {body!r}"
+        case Source.QUERY | Source.PATH | Source.HEADER if reason := _why_no_text(parameter.type):
+            return f"{reason}, so it cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
+        case _:
+            return _why_no_place(parameter, source)
+
+
+def _why_no_place(parameter: Parameter, source: Source) -> str | None:
+    """Why texts cannot stand where they should."""
+    if source is Source.PATH and takes_lists(parameter.type):
+        return "is a list, and a path has one value in its place; take it from the query"
+    if source is not Source.HEADER:
+        return None
+    name = msgspec.structs.replace(parameter, source=source).wire_name
+    if not _TOKEN.fullmatch(name):
+        return f"{name!r} is no name of a header"
+    if name in _HTTPS_OWN or name.startswith("mesh-"):
+        return f"header {name!r} belongs to {'the mesh' if name.startswith('mesh-') else 'HTTP itself'}"
+    return None
+
+
+def _why_no_text(hint: Any) -> str | None:
+    if _is_object(hint):
+        return "is an object"
+    try:
+        from_text(hint)
+    except TravelError as error:
+        return str(error)
+    return why_mistaken(hint)
+
+
+def _is_object(hint: Any) -> bool:
+    """Whether values of the type have fields or keys."""
+    if is_alias(hint):
+        return _is_object(value_of_alias(hint))
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _is_object(get_args(hint)[0])
+    if origin in {Union, types.UnionType}:
+        return any(_is_object(part) for part in get_args(hint))
+    plain: Any = origin or hint  # of a generic alias the class: the alias does not show what is in it
+    if not isinstance(plain, type):
+        return False
+    return issubclass(plain, dict) or any(hasattr(cast("object", plain), name) for name in _FIELDS)

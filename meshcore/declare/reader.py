@@ -1,0 +1,271 @@
+"""Reads interfaces: signatures, types, HTTP mappings, declared exceptions, texts; and finds all their mistakes."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from math import inf
+from types import FunctionType
+from typing import Any, Protocol, get_origin
+
+from meshcore.codec.codec import MSGPACK
+from meshcore.codec.declared_exceptions import why_not_exception
+from meshcore.codec.errors import DecodeError, EncodeError
+from meshcore.codec.travel import why_not
+from meshcore.core.description import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription, Source
+from meshcore.core.errors import ConfigurationError
+from meshcore.core.marks import find_mark, marks_of
+from meshcore.core.policy import Policy
+from meshcore.core.suggest import did_you_mean
+from meshcore.declare.docstring import Docstring, read_docstring
+from meshcore.declare.hints import buried_mark, resolve_hints, split_marks
+from meshcore.declare.http import HttpMark, RestMark
+from meshcore.declare.http_mapping import assign_sources, read_mapping, why_not_status
+from meshcore.declare.services import (
+    AffinityMark,
+    ComponentMark,
+    IdempotencyKeyMark,
+    IdempotentMark,
+    RaisesMark,
+    ServiceMark,
+    ShieldedMark,
+)
+
+_POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
+_MEMBERS: tuple[type, ...] = (FunctionType, property, staticmethod, classmethod)
+_MARKS = {Source.PATH: "PathParam", Source.QUERY: "QueryParam", Source.HEADER: "HeaderParam", Source.BODY: "Body"}
+_IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
+
+
+def describe(interface: type) -> ServiceDescription:
+    """The description of a service interface.
+
+    Raises:
+        ConfigurationError: with every reason why the interface cannot be offered or called.
+    """
+    problems: list[str] = []
+    description = describe_service(interface, problems)
+    if problems:
+        title = f"{getattr(interface, '__name__', interface)} cannot be used as a service"
+        raise ConfigurationError(title, problems)
+    return description
+
+
+def describe_component(
+    interface: type, problems: list[str], describe_one: Callable[[type], ServiceDescription] | None = None
+) -> ComponentDescription:
+    """The description of a component and its services; problems are added to the list.
+
+    Args:
+        interface: the class that was decorated with `@component`.
+        problems: gets what is wrong.
+        describe_one: describes a service, if the caller keeps descriptions; it reports their problems itself.
+    """
+    mark = find_mark(interface, ComponentMark)
+    if mark is None:
+        problems.append(f"{interface.__qualname__} is not decorated with @component")
+        return ComponentDescription(interface, interface.__name__, "", ())
+    if not mark.services:
+        problems.append(
+            f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])"
+        )
+    services = tuple(
+        describe_one(service) if describe_one else describe_service(service, problems) for service in mark.services
+    )
+    twice = _repeated(service.name for service in services)
+    problems += [f"component {mark.name!r}: two of its services are called {name!r}" for name in twice]
+    text = mark.description or read_docstring(interface).summary
+    return ComponentDescription(interface, mark.name, text, services, find_mark(interface, Policy))
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    """What is there more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def describe_service(interface: type, problems: list[str]) -> ServiceDescription:
+    """The description of a service; problems are added to the list and what they concern is left out."""
+    mark = find_mark(interface, ServiceMark)
+    if mark is None:
+        name = getattr(interface, "__qualname__", repr(interface))
+        problems.append(f"{name} is not decorated with @service")
+        return ServiceDescription(object, name, "", ())
+    methods = [
+        method
+        for name, (owner, function) in interface_functions(interface, problems).items()
+        if (method := _read_method(interface, mark.name, owner, name, function, problems)) is not None
+    ]
+    if not methods and not problems:
+        problems.append(f"{interface.__qualname__} has no abstract methods, so there is nothing to call")
+    text = mark.description or read_docstring(interface).summary
+    return ServiceDescription(
+        interface, mark.name, text, tuple(methods), _read_policy(interface, interface.__qualname__, problems)
+    )
+
+
+def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[Any, Any]]:
+    """The methods that make up the interface: abstract ones, and in a protocol all public ones, bases' first."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for owner in reversed(interface.__mro__):
+        is_protocol = bool(getattr(owner, "_is_protocol", False))
+        for name, member in vars(owner).items():
+            abstract = getattr(member, "__isabstractmethod__", False)
+            public_protocol = is_protocol and owner is not Protocol and not name.startswith("_")
+            if not (abstract or (public_protocol and isinstance(member, _MEMBERS))):
+                if name in found and inspect.isfunction(member):
+                    del found[name]  # implemented in the interface itself: no longer something to call remotely
+                continue
+            place = f"{interface.__qualname__}.{name}"
+            if not inspect.isfunction(member):
+                kind = type(member).__name__
+                problems.append(f"{place}: an interface has plain methods only, this is a {kind}")
+            elif name.startswith("_"):
+                problems.append(f"{place}: an abstract method of an interface must be public")
+            else:
+                found[name] = (owner, member)
+    return found
+
+
+def _read_method(
+    interface: type, service: str, owner: type, name: str, function: Any, problems: list[str]
+) -> Method | None:
+    place = f"{interface.__qualname__}.{name}"
+    before = len(problems)
+    hints = resolve_hints(interface, owner, function, place, problems)
+    if hints is None:
+        return None
+    doc = read_docstring(function)
+    parameters = _read_parameters(function, hints, doc, place, problems)
+    returns = _read_returns(function, hints, place, problems)
+    raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
+    problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
+    twice = _repeated(getattr(error, "__name__", "") for error in raises)
+    problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
+    keyed = find_mark(function, IdempotencyKeyMark)
+    if keyed is not None and not 0 < keyed.seconds < inf:
+        problems.append(f"{place}: @idempotency_key(seconds={keyed.seconds!r}): must be a number of seconds above 0")
+    mapping = find_mark(function, HttpMark)
+    http = None
+    if mapping is not None:
+        rest = find_mark(interface, RestMark)
+        http = read_mapping(mapping, rest.prefix if rest else "")
+        parameters = assign_sources(parameters, http, place, problems)
+        if reason := why_not_status(http, returns):
+            problems.append(f"{place}: {reason}")
+    affinity = _read_affinity(function, parameters, place, problems)
+    policy = _read_policy(function, place, problems)
+    if len(problems) > before:
+        return None
+    return Method(
+        service=service,
+        name=name,
+        parameters=parameters,
+        returns=returns,
+        is_async=inspect.iscoroutinefunction(function),
+        idempotent=find_mark(function, IdempotentMark) is not None
+        or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
+        # Work with a key goes on for the repetition that will ask for its outcome.
+        shielded=find_mark(function, ShieldedMark) is not None or keyed is not None,
+        idempotency_key=keyed.seconds if keyed else None,
+        raises=raises,
+        http=http,
+        summary=(mapping.summary if mapping else "") or doc.summary,
+        description=(mapping.description if mapping else "") or doc.description,
+        affinity=affinity,
+        policy=policy,
+    )
+
+
+def _read_affinity(function: Any, parameters: tuple[Parameter, ...], place: str, problems: list[str]) -> int | None:
+    mark = find_mark(function, AffinityMark)
+    if mark is None:
+        return None
+    names = [parameter.name for parameter in parameters]
+    if mark.parameter not in names:
+        problems.append(f"{place}: @affinity: no parameter {mark.parameter!r}{did_you_mean(mark.parameter, names)}")
+        return None
+    return names.index(mark.parameter)
+
+
+def _read_policy(target: Any, place: str, problems: list[str]) -> Policy | None:
+    policy = find_mark(target, Policy)
+    if policy is not None and policy.shared:
+        text = f"{place}: policy: {', '.join(policy.shared)}: shared by all calls to a component, so set it there"
+        problems.append(text)
+    return policy
+
+
+def _read_parameters(
+    function: Any, hints: dict[str, Any], doc: Docstring, place: str, problems: list[str]
+) -> tuple[Parameter, ...]:
+    found: list[Parameter] = []
+    signature = list(inspect.signature(function).parameters.values())
+    if not signature or signature[0].kind not in _POSITIONAL:
+        problems.append(f"{place}: has no self; an interface has instance methods only")
+        return ()
+    for parameter in signature[1:]:
+        where = f"{place}({parameter.name})"
+        if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+            star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+            problems.append(f"{where}: {star}{parameter.name} cannot travel; take a list or a dict")
+            continue
+        if parameter.name not in hints:
+            problems.append(f"{where}: has no type annotation")
+            continue
+        hint, mark = split_marks(hints[parameter.name])
+        if reason := why_not(hint):
+            problems.append(f"{where}: {reason}")
+            continue
+        if buried := buried_mark(hint):
+            source = buried.source
+            text = f"a {source.value} mark inside of its type says nothing; put one around all of it"
+            problems.append(f"{where}: {text}: {_MARKS[source]}[...]")
+            continue
+        if parameter.default is not inspect.Parameter.empty and (reason := _why_no_default(parameter.default, hint)):
+            problems.append(f"{where}: {reason}")
+        found.append(
+            Parameter(
+                name=parameter.name,
+                type=hint,
+                keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+                positional_only=parameter.kind is inspect.Parameter.POSITIONAL_ONLY,
+                default=REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default,
+                source=mark.source if mark else None,
+                description=(mark.description if mark else "") or doc.parameters.get(parameter.name, ""),
+                example=mark.example if mark else None,
+                alias=mark.alias if mark else "",
+            )
+        )
+    return tuple(found)
+
+
+def _why_no_default(default: Any, hint: Any) -> str | None:
+    """Why a default is no value of its type, None if it is one; one that cannot be written need not travel."""
+    try:
+        data = MSGPACK.encoder(hint)(default)
+    except EncodeError:
+        return None
+    try:
+        MSGPACK.decoder(hint)(data)
+    except DecodeError as error:
+        shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        advice = f"write {shown} | None = None" if default is None else f"{error.path}: {error.reason}"
+        return f"the default {default!r} does not fit {shown}; {advice.removeprefix('$: ')}"
+    return None
+
+
+def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: list[str]) -> Any:
+    if "return" not in hints:
+        problems.append(f"{place}: has no return annotation; write -> None if it returns nothing")
+        return None
+    returns = hints["return"]
+    if get_origin(returns) in {Awaitable, Coroutine} and not inspect.iscoroutinefunction(function):
+        problems.append(f"{place}: returns an awaitable; declare it with async def")
+        return None
+    if returns is None or returns is type(None):
+        return None
+    returns, _ = split_marks(returns)
+    if reason := why_not(returns):
+        problems.append(f"{place}: its result: {reason}")
+    return returns

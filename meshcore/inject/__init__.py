@@ -1,0 +1,1 @@
+"""The injector: makes objects from recipes, in scopes, and checks the whole graph before the start."""

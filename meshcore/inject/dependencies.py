@@ -1,0 +1,133 @@
+"""What constructors and methods ask the injector for, read from their type hints."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC
+from collections.abc import Callable
+from types import FunctionType, NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Protocol,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+
+from meshcore.core.marks import MISSING
+from meshcore.declare.injection import InjectService, InjectValue
+
+
+class Dependency(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What one parameter asks for.
+
+    Attributes:
+        where: the parameter, as it follows its owner in a path: `(stock)`, `.set_url(url)`.
+        hint: the annotation.
+        key: the type in it, without `Annotated` and `None`.
+        source: the mark in the annotation or on the method.
+        optional: None will do.
+        default: the parameter's default.
+        keyword: its name if it has to be passed by name.
+        problem: why nobody could know what to inject.
+    """
+
+    where: str
+    hint: Any = None
+    key: Any = None
+    source: InjectValue | InjectService | None = None
+    optional: bool = False
+    default: object = MISSING
+    keyword: str = ""
+    problem: str = ""
+
+
+def keys_of(kind: Any) -> frozenset[Any]:
+    """The types under which a product can be asked for: its own and those of its bases, also as generic aliases."""
+    keys: set[Any] = {kind}
+    origin = get_origin(kind) or kind
+    for base in origin.__mro__ if isinstance(origin, type) else ():
+        keys.add(base)
+        keys.update(alias for alias in vars(base).get("__orig_bases__", ()) if not getattr(alias, "__parameters__", ()))
+    return frozenset(keys - {object, ABC, Protocol, Generic})
+
+
+def name_of(kind: Any) -> str:
+    """A type as people write it."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
+    """The type in an annotation, the injector's mark beside it, and whether None will do."""
+    mark: InjectValue | InjectService | None = None
+    optional = False
+    while True:
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            mark = mark or next((each for each in arguments[1:] if isinstance(each, InjectValue | InjectService)), None)
+            hint = arguments[0]
+        elif origin in (Union, UnionType) and len(arguments) == 2 and NoneType in arguments:  # noqa: PLR2004
+            optional = True
+            hint = arguments[arguments[0] is NoneType]
+        else:
+            return hint, mark, optional
+
+
+def constructor_dependencies(cls: type, problems: list[str]) -> tuple[Dependency, ...]:
+    """What the constructor asks for; what is wrong with it is added to the problems."""
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if isinstance(init, FunctionType):
+            # Protocols put a constructor of typing's into their subclasses; it calls the next one, which is meant.
+            if init.__module__ != "typing":
+                return function_dependencies(init, problems, skip=1)[0]
+        elif init is not None or hasattr(base, "__struct_fields__"):
+            break
+    # Written in C: a Struct says what it takes, others either take nothing or do not say.
+    return function_dependencies(cls, problems)[0] if hasattr(cls, "__struct_fields__") else ()
+
+
+def method_dependencies(cls: type, name: str, problems: list[str]) -> tuple[tuple[Dependency, ...], Any]:
+    """What a method asks for, and its return annotation; what is wrong with it is added to the problems."""
+    function = inspect.getattr_static(cls, name)
+    if isinstance(function, FunctionType):
+        return function_dependencies(function, problems, skip=1)
+    problems.append("only a plain method can be decorated so")
+    return (), None
+
+
+def function_dependencies(
+    function: Callable[..., Any], problems: list[str], skip: int = 0
+) -> tuple[tuple[Dependency, ...], Any]:
+    """What the parameters ask for, and the return annotation."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        hints = get_type_hints(function, include_extras=True)
+    except Exception as error:  # noqa: BLE001 - evaluating an annotation runs code of the user's
+        reason = f"{error}; import it outside of TYPE_CHECKING" if isinstance(error, NameError) else repr(error)
+        place = getattr(function, "__qualname__", function)
+        problems.append(f"the annotations of {place} cannot be evaluated: {reason}")
+        return (), None
+    several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    found = (_dependency(each, hints.get(each.name)) for each in parameters if each.kind not in several)
+    return tuple(found), hints.get("return")
+
+
+def _dependency(parameter: inspect.Parameter, hint: Any) -> Dependency:
+    key, source, optional = unwrap(hint)
+    default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+    return Dependency(
+        where=f"({parameter.name})",
+        hint=hint,
+        key=key,
+        source=source,
+        optional=optional,
+        default=default,
+        keyword=parameter.name if parameter.kind is inspect.Parameter.KEYWORD_ONLY else "",
+        problem="has neither an annotation nor a default" if hint is None and default is MISSING else "",
+    )

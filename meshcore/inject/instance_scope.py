@@ -1,0 +1,209 @@
+"""A scope of the injector: what was made in it, and what cleans that up in reverse order.
+
+A recipe is made at most once in its scope, however many tasks ask for it at the same time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import anyio
+
+from meshcore.core.errors import Code, ConfigurationError, LocalError
+from meshcore.inject.dependencies import Dependency, name_of
+from meshcore.inject.graph import Argument, Given, Graph, Proxied, joined
+from meshcore.inject.recipes import Kind, Recipe
+from meshcore.inject.values import UnresolvedError
+from meshcore.inject.weaving import advise
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class InstanceScope(ABC):
+    """Instances and their clean-up."""
+
+    def __init__(self, graph: Graph, name: str, grace: float) -> None:
+        self._graph = graph
+        self._name = name
+        self._grace = grace
+        self._open = False
+        self._instances: dict[Recipe, Any] = {}
+        self._locks: dict[Recipe, anyio.Lock] = {}
+        self._clean_ups: list[tuple[str, Callable[[BaseException | None], object]]] = []
+
+    async def get(self, kind: type[T]) -> T:
+        """What the recipes provide for a type; for a service its proxy.
+
+        Raises:
+            ConfigurationError: nothing, or several recipes, provide it.
+            LocalError: this scope is not open, or what is asked for lives in a request.
+        """
+        self._require_open()
+        try:
+            answer = self._graph.answer(Dependency(where="", hint=kind, key=kind))
+        except UnresolvedError as error:
+            raise ConfigurationError(f"cannot get {name_of(kind)}", [str(error)]) from None
+        return cast("T", await self._resolve(answer))
+
+    async def instance(self, recipe: Recipe) -> Any:
+        """What a recipe makes, never a proxy: how the mesh gets at an implementation.
+
+        Raises:
+            LocalError: this scope is not open, or the recipe's product lives in a request.
+        """
+        self._require_open()
+        return await self._obtain(recipe)
+
+    async def _obtain(self, recipe: Recipe) -> Any:
+        if recipe.scope == "transient":
+            return await self._make(recipe)
+        if recipe.scope != self._name:
+            return await self._obtain_elsewhere(recipe)
+        # Not `is None`: None may be what was made.
+        if recipe not in self._instances:
+            # Held while the locks of what it needs are taken: without cycles in the graph that is no deadlock.
+            async with self._locks.setdefault(recipe, anyio.Lock()):
+                if recipe not in self._instances:
+                    self._instances[recipe] = await self._make(recipe)
+        return self._instances[recipe]
+
+    async def _obtain_elsewhere(self, recipe: Recipe) -> Any:
+        text = f"{recipe.origin} lives in a request: async with injector.request() as scope, then scope.get"
+        raise LocalError(Code.FAILED_PRECONDITION, text)
+
+    @abstractmethod
+    def advice_of(self, cls: type) -> object:
+        """The instance of an advice class."""
+
+    async def _resolve(self, argument: Argument | None) -> Any:
+        match argument:
+            case Recipe():
+                return await self._obtain(argument)
+            case Given(value=value):
+                return value
+            case Proxied(kind=kind, preferred_channel=channel):
+                return self._graph.services.proxy(kind, channel)
+            case None:
+                raise AssertionError("a graph with problems was used")  # the check comes first
+
+    async def _make(self, recipe: Recipe) -> Any:
+        """Construct a recipe's product and finish it."""
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        try:
+            for need, (argument, _) in zip(recipe.dependencies, self._graph.answers(recipe), strict=True):
+                value = await self._resolve(argument)
+                if need.keyword:
+                    named[need.keyword] = value
+                else:
+                    positional.append(value)
+            product = await self._construct(recipe, positional, named)
+            # A method that hands on one of its arguments (under another type) did not make it.
+            if recipe.kind is not Kind.GIVEN and not any(product is each for each in (*positional, *named.values())):
+                await self._finish(product)
+        except Exception as error:
+            error.add_note(f"while the injector made {recipe.origin}")
+            raise
+        return product
+
+    async def _construct(self, recipe: Recipe, positional: list[Any], named: dict[str, Any]) -> Any:
+        match recipe.kind:
+            case Kind.OBJECT | Kind.GIVEN:
+                return recipe.call(*positional, **named)
+            case Kind.AWAITABLE:
+                return await recipe.call(*positional, **named)
+            case Kind.GENERATOR:
+                manager = contextmanager(recipe.call)(*positional, **named)
+                product = manager.__enter__()
+                self._clean_ups.append((recipe.origin, partial(_leave, manager.__exit__)))
+                return product
+            case Kind.ASYNC_GENERATOR:
+                async_manager = asynccontextmanager(recipe.call)(*positional, **named)
+                product = await async_manager.__aenter__()
+                self._clean_ups.append((recipe.origin, partial(_leave, async_manager.__aexit__)))
+                return product
+
+    async def _finish(self, product: object) -> None:
+        """Do what the class of an object asks for: advice first, so that whatever is called here is advised too."""
+        cls = type(product)
+        plan = self._graph.plan(cls)
+        if plan.problems:  # only of a class that no recipe names: what a method returned under the type of a base
+            raise ConfigurationError("cannot finish an object", [joined(cls.__name__, text) for text in plan.problems])
+        advise(product, plan.woven, self.advice_of)
+        for (name, _), argument in zip(plan.lifecycle.setters, plan.setters, strict=True):
+            await _settled(getattr(product, name)(await self._resolve(argument)))
+        for name in plan.lifecycle.on_init:
+            await _settled(getattr(product, name)())
+        for name in plan.lifecycle.on_destroy:
+            self._clean_ups.append((f"{cls.__name__}.{name}", partial(_call, getattr(product, name))))
+
+    async def _close(self, reason: BaseException | None, *, tell: bool = False) -> None:
+        """Clean up in reverse order, whatever fails.
+
+        Args:
+            reason: the error that ends the scope.
+            tell: whether generators get to know what went wrong, at their `yield`.
+
+        Raises:
+            ExceptionGroup: of what failed, unless the scope ends with an error, which is more important.
+            BaseException: what cancelled a clean-up, after the others were done.
+        """
+        self._open = False
+        failures: list[Exception] = []
+        try:
+            if self._clean_ups:
+                # Shielded: what is cancelled has to be cleaned up too. Bounded: so that it can hang nobody.
+                with anyio.move_on_after(self._grace, shield=True) as bound:
+                    await self._run_clean_ups(failures, reason, tell=tell)
+                if bound.cancelled_caught:
+                    _log.error("clean-up took longer than %g s", self._grace)
+                    failures.append(TimeoutError(f"clean-up took longer than {self._grace:g} s"))
+        finally:
+            self._instances.clear()
+            self._locks.clear()
+        if failures and reason is None:
+            raise ExceptionGroup("clean-up failed", failures)
+
+    async def _run_clean_ups(self, failures: list[Exception], reason: BaseException | None, *, tell: bool) -> None:
+        interruption: BaseException | None = None
+        while self._clean_ups:
+            origin, clean_up = self._clean_ups.pop()
+            try:
+                await _settled(clean_up(reason if tell else None))
+            except Exception as error:  # noqa: BLE001 - logged here, raised together with the others
+                _log.exception("clean-up of %s failed", origin)
+                failures.append(error)
+                reason = reason or error  # as with nested `async with`: those around it fail too
+            except BaseException as error:  # noqa: BLE001 - raised below; the others are cleaned up before
+                _log.warning("clean-up of %s was interrupted", origin)
+                interruption = interruption or error
+                reason = reason or error
+        if interruption is not None:
+            raise interruption
+
+    def _require_open(self) -> None:
+        if not self._open:
+            text = f"this {type(self).__name__} is not open: use it inside its `async with`"
+            raise LocalError(Code.FAILED_PRECONDITION, text)
+
+
+def _leave(way_out: Callable[..., object], error: BaseException | None) -> object:
+    """Leave a generator's context; the same error coming out again is none of its own, and contextlib tells."""
+    return way_out(None, None, None) if error is None else way_out(type(error), error, error.__traceback__)
+
+
+def _call(method: Callable[[], object], _: BaseException | None) -> object:
+    return method()
+
+
+async def _settled(result: Any) -> Any:
+    """The result of a method that may be sync or async."""
+    return await result if inspect.isawaitable(result) else result

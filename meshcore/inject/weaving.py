@@ -1,0 +1,130 @@
+"""Advice: code around methods of what the injector creates.
+
+    @advice
+    class ChannelAdvice:
+        @around(methods().named("customize").of_type(Channel))
+        def customize(self, invocation: Invocation) -> object:
+            cast(Channel, invocation.args[0]).select_first_url()
+            return invocation.proceed()
+
+A matching method is replaced on the instance, not on its class: calls from inside the class are advised too, two meshes
+share nothing, and a method that nothing matches costs nothing. Several advices apply in the order of their modules; the
+first is outermost.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any
+
+import msgspec
+
+from meshcore.core.marks import find_mark, marked_methods, takes_one
+from meshcore.declare.advice import AdviceMark, AroundMark, Invocation, Methods
+
+
+class Aspect(msgspec.Struct, frozen=True):
+    """One `@around` method."""
+
+    advice: type
+    name: str
+    target: Methods
+    is_async: bool
+
+    def __str__(self) -> str:
+        return f"{self.advice.__name__}.{self.name}"
+
+
+Woven = Mapping[str, tuple[Aspect, ...]]
+"""The aspects of each advised method of a class, by the method's name; outermost first."""
+
+
+def aspects_of(cls: type) -> tuple[Aspect, ...]:
+    """The `@around` methods of an advice class."""
+    return tuple(
+        Aspect(cls, name, mark.target, inspect.iscoroutinefunction(inspect.getattr_static(cls, name)))
+        for name, mark in marked_methods(cls, AroundMark).items()
+    )
+
+
+def advice_problems(cls: type) -> list[str]:
+    """What is wrong with the `@around` methods of a class."""
+    found = aspects_of(cls)
+    problems = [
+        f".{each.name}: has to take exactly one parameter, the Invocation"
+        for each in found
+        if not takes_one(inspect.getattr_static(cls, each.name))
+    ]
+    if found and find_mark(cls, AdviceMark) is None:
+        problems.append("has methods with @around, but is not decorated with @advice")
+    return problems
+
+
+def weave(cls: type, aspects: Iterable[Aspect]) -> Woven:
+    """Which aspects apply to which methods of a class. Advice itself is never advised."""
+    if find_mark(cls, AdviceMark) is not None:
+        return {}
+    woven: dict[str, tuple[Aspect, ...]] = {}
+    for aspect in aspects:
+        for name in dir(cls):
+            function = inspect.getattr_static(cls, name)
+            # Python looks methods such as __call__ up on the class: replacing them on the instance has no effect.
+            special = name.startswith("__") and name.endswith("__")
+            if isinstance(function, FunctionType) and not special and aspect.target.choose(cls, name, function):
+                woven[name] = (*woven.get(name, ()), aspect)
+    return woven
+
+
+def weaving_problems(cls: type, woven: Woven) -> list[str]:
+    """Why advice cannot be applied to a class."""
+    problems = [
+        f".{name}: the advice {aspect} is async, but the method is not; make the advice a plain method"
+        for name, aspects in woven.items()
+        for aspect in aspects
+        if aspect.is_async and not inspect.iscoroutinefunction(inspect.getattr_static(cls, name))
+    ]
+    if woven and not cls.__dictoffset__:
+        names = ", ".join(woven)
+        problems.append(f"cannot be advised ({names}): it has __slots__; add '__dict__' to them or remove them")
+    return problems
+
+
+def advise(instance: object, woven: Woven, advice_of: Callable[[type], object]) -> None:
+    """Replace the advised methods of an instance.
+
+    Args:
+        instance: the object.
+        woven: what `weave` says of its class.
+        advice_of: gives the instance of an advice class.
+    """
+    for name, aspects in woven.items():
+        function = inspect.getattr_static(type(instance), name)
+        method = getattr(instance, name)
+        for aspect in reversed(aspects):
+            method = _advised(instance, function, method, getattr(advice_of(aspect.advice), aspect.name))
+        # Not by setattr: the class may be a frozen dataclass.
+        vars(instance)[name] = method
+
+
+def _advised(
+    instance: object, function: Callable[..., Any], next_: Callable[..., Any], aspect: Callable[[Invocation], Any]
+) -> Callable[..., Any]:
+    if not inspect.iscoroutinefunction(function):
+
+        @functools.wraps(next_)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return aspect(Invocation(instance, function, (instance, *args), kwargs, next_))
+
+        return call
+
+    # Whoever asks whether the method is a coroutine function has to get the same answer as before. A plain advice
+    # may return what proceed() returns or, if it does not proceed, the result itself.
+    @functools.wraps(next_)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        result = aspect(Invocation(instance, function, (instance, *args), kwargs, next_))
+        return await result if inspect.isawaitable(result) else result
+
+    return call_async

@@ -1,0 +1,1 @@
+"""The running mesh: its blueprint, its parts, and the doors to it."""

@@ -1,0 +1,223 @@
+"""What the modules of a mesh declare, described once; and every mistake in it, found before anything starts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from meshcore.core.description import ComponentDescription, Hosted, ServiceDescription
+from meshcore.core.errors import ConfigurationError
+from meshcore.core.marks import find_mark
+from meshcore.declare.conformity import conformity_problems
+from meshcore.declare.injection import ModuleMark
+from meshcore.declare.reader import describe_component, describe_service
+from meshcore.declare.services import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
+from meshcore.inject.modules import classes_of, modules_of
+from meshcore.ports.channel import Channel
+from meshcore.wire.endpoints import RESERVED_PATHS
+
+_NO_OVERRIDES: Mapping[Any, object] = {}
+
+
+class Catalog:
+    """The declarations of a mesh.
+
+    Attributes:
+        hosted: the components that are implemented here.
+        implementations: of services, by interface.
+        channels: channel classes that the modules define, by name.
+        problems: all mistakes.
+    """
+
+    def __init__(self, module: type, overrides: Mapping[Any, object] = _NO_OVERRIDES) -> None:
+        """Read the declarations.
+
+        Args:
+            module: a class decorated with `@module`.
+            overrides: what takes the place of implementations, by interface.
+        """
+        self.problems: list[str] = []
+        self._mistakes: dict[type, list[str]] = {}  # of services and components, by interface
+        self._services: dict[type, ServiceDescription] = {}
+        self._components: dict[type, ComponentDescription] = {}
+        self.implementations: dict[type, type] = {}
+        self.channels: dict[str, type[Channel]] = {}
+        self.hosted: tuple[Hosted, ...] = ()
+        self._named: dict[type, ComponentDescription] = {}
+        classes = tuple(dict.fromkeys(cls for each in modules_of(module) for cls in classes_of(each)))
+        self._read_channels(classes)
+        self._read_named(module)
+        self._read_implementations(classes)
+        self._read_overrides(overrides)
+        self._check_hosted(overrides)
+        self._check_paths()
+        self.problems = [*(text for texts in self._mistakes.values() for text in texts), *self.problems]
+
+    def service(self, interface: type) -> ServiceDescription:
+        """The description of an interface; always the same object, so that its methods can be compared by identity."""
+        description = self._services.get(interface)
+        if description is None:
+            mistakes = self._mistakes[interface] = []
+            description = self._services[interface] = describe_service(interface, mistakes)
+        return description
+
+    def component(self, interface: type) -> ComponentDescription:
+        """The description of a component."""
+        description = self._components.get(interface)
+        if description is None:
+            mistakes = self._mistakes[interface] = []
+            description = self._components[interface] = describe_component(interface, mistakes, self.service)
+        return description
+
+    @property
+    def components(self) -> tuple[ComponentDescription, ...]:
+        """The components that were described so far: those of the modules, at least."""
+        return tuple(self._components.values())
+
+    def component_of(self, interface: type) -> ComponentDescription:
+        """The component that offers a service.
+
+        Raises:
+            ConfigurationError: none does, or several do; the text says what to name.
+        """
+        found = self._offering(interface)
+        name = interface.__qualname__
+        described = [interface, *(component.interface for component in found)]
+        if mistakes := [text for each in described for text in self._mistakes.get(each, ())]:
+            raise ConfigurationError(f"{name} cannot be called", mistakes)
+        if not found:
+            reason = f"no component offers {name}; name the one that does: @module(components=[...])"
+            raise ConfigurationError(f"{name} cannot be called", [reason])
+        if len(found) > 1:
+            names = ", ".join(component.interface.__qualname__ for component in found)
+            reason = f"several components offer {name}: {names}; name the one to call: @module(components=[...])"
+            raise ConfigurationError(f"{name} cannot be called", [reason])
+        return found[0]
+
+    def component_name(self, interface: type) -> str:
+        """The name of the component that offers a service, empty if none does, or several do."""
+        found = self._offering(interface)
+        return found[0].name if len(found) == 1 else ""
+
+    def _offering(self, interface: type) -> list[ComponentDescription]:
+        """The components that the modules name or implement; if none fits, those beside the service's own class."""
+        named = [component for component in self._named.values() if _offers(component, interface)]
+        if named:
+            return named
+        beside = vars(sys.modules[interface.__module__]).values() if interface.__module__ in sys.modules else ()
+        candidates = [
+            cls
+            for cls in beside
+            if isinstance(cls, type) and (mark := find_mark(cls, ComponentMark)) and interface in mark.services
+        ]
+        return [self.component(cls) for cls in dict.fromkeys(candidates)]
+
+    def _read_channels(self, classes: Iterable[type]) -> None:
+        for cls in classes:
+            mark = find_mark(cls, ChannelMark)
+            if mark is None:
+                continue
+            if mark.name in self.channels:
+                other = self.channels[mark.name].__qualname__
+                self.problems.append(f"two channels are called {mark.name!r}: {other} and {cls.__qualname__}")
+            if not issubclass(cls, Channel):
+                self.problems.append(f"{cls.__qualname__} is decorated with @channel, but does not derive from Channel")
+                continue
+            self.channels[mark.name] = cls
+
+    def _read_named(self, module: type) -> None:
+        for each in modules_of(module):
+            mark = find_mark(each, ModuleMark)
+            for interface in mark.components if mark else ():
+                self._named[interface] = self.component(interface)
+
+    def _read_implementations(self, classes: Iterable[type]) -> None:
+        hosted: dict[type, Hosted] = {}
+        for cls in classes:
+            if find_mark(cls, ImplementationMark) is None:
+                if find_mark(cls, HealthMark) is not None:
+                    self.problems.append(f"{cls.__qualname__}: @health belongs on a component's @implementation")
+                continue
+            services = [base for base in cls.__mro__[1:] if find_mark(base, ServiceMark)]
+            components = [base for base in cls.__mro__[1:] if find_mark(base, ComponentMark)]
+            if not services and not components:
+                self.problems.append(
+                    f"{cls.__qualname__} is an @implementation, but none of its bases is a @service or @component"
+                )
+            for interface in services:
+                other = self.implementations.setdefault(interface, cls)
+                if other is not cls:
+                    self.problems.append(_twice(interface, other, cls))
+                self.problems += conformity_problems(self.service(interface), cls)
+            for interface in components:
+                health = find_mark(cls, HealthMark)
+                new = Hosted(self.component(interface), cls, health.path if health else "")
+                other_hosted = hosted.setdefault(interface, new)
+                if other_hosted is not new:
+                    self.problems.append(_twice(interface, other_hosted.implementation, cls))
+                self._named[interface] = new.component
+        self.hosted = tuple(hosted.values())
+
+    def _read_overrides(self, overrides: Mapping[Any, object]) -> None:
+        for interface, value in overrides.items():
+            if find_mark(interface, ServiceMark) is not None:
+                description = self.service(interface)
+                if not inspect.isroutine(value):  # what a function makes cannot be known yet
+                    cls = value if isinstance(value, type) else type(value)
+                    self.problems += conformity_problems(description, cls)
+
+    def _check_hosted(self, overrides: Mapping[Any, object]) -> None:
+        for hosted in self.hosted:
+            missing = [
+                service.interface.__qualname__
+                for service in hosted.component.services
+                if service.interface not in {*self.implementations, *overrides} and service.methods
+            ]
+            self.problems += [
+                f"component {hosted.component.name!r} is implemented by {hosted.implementation.__qualname__}, "
+                f"but nothing here implements its service {name}"
+                for name in missing
+            ]
+        for interface, implementation in self.implementations.items():
+            if not self._offering(interface):
+                self.problems.append(
+                    f"{implementation.__qualname__} implements {interface.__qualname__}, which is in no component; "
+                    "add it to a @component(services=[...])"
+                )
+        names: dict[str, ComponentDescription] = {}
+        for component in self._named.values():
+            other = names.setdefault(component.name, component)
+            if other is not component:
+                first, second = other.interface.__qualname__, component.interface.__qualname__
+                self.problems.append(f"two components are called {component.name!r}: {first} and {second}")
+
+    def _check_paths(self) -> None:
+        taken = dict.fromkeys(RESERVED_PATHS, "the server itself")
+        for hosted in self.hosted:
+            routes = [
+                (method.http.verb, method.http.path, f"{service.interface.__qualname__}.{method.name}")
+                for service in hosted.component.services
+                for method in service.methods
+                if method.http is not None
+            ]
+            if hosted.health_path:
+                routes.append(("GET", hosted.health_path, f"@health of {hosted.implementation.__qualname__}"))
+            if hosted.health_path and not hosted.health_path.startswith("/"):
+                place = f"@health of {hosted.implementation.__qualname__}"
+                self.problems.append(f"{place}: path {hosted.health_path!r} has to begin with a slash")
+            for verb, path, owner in routes:
+                pattern = re.sub(r"\{\w+\}", "{}", path)
+                other = taken.setdefault((verb, pattern), owner)
+                if other != owner:
+                    self.problems.append(f"{owner}: {verb} {path} is taken by {other}")
+
+
+def _offers(component: ComponentDescription, interface: type) -> bool:
+    return any(service.interface is interface for service in component.services)
+
+
+def _twice(interface: type, first: type, second: type) -> str:
+    return f"{interface.__qualname__} has two implementations: {first.__qualname__} and {second.__qualname__}"

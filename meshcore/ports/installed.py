@@ -1,0 +1,70 @@
+"""Finds channels, registries and value sources by name in the entry points of packages; loads what is used."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from meshcore.core.errors import Code, LocalError
+from meshcore.core.masking import without_secrets
+from meshcore.core.suggest import did_you_mean
+from meshcore.ports.channel import Channel
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.ports.values import ValueSource
+
+CHANNELS = "meshcore.channels"
+REGISTRIES = "meshcore.registries"
+VALUE_SOURCES = "meshcore.value_sources"
+
+
+def installed_channels() -> dict[str, EntryPoint]:
+    """The channels of installed packages by name."""
+    return {entry.name: entry for entry in entry_points(group=CHANNELS)}
+
+
+def load_channel(entry: EntryPoint) -> type[Channel]:
+    """The channel class that an entry point names.
+
+    Raises:
+        LocalError: it names something else.
+    """
+    cls = entry.load()
+    if not (isinstance(cls, type) and issubclass(cls, Channel)):
+        raise LocalError(
+            Code.FAILED_PRECONDITION, f"entry point {CHANNELS}: {entry.name} = {entry.value} is no channel"
+        )
+    return cls
+
+
+def make_registry(url: str) -> ComponentRegistry:
+    """The registry that a setting describes.
+
+    Raises:
+        ValueError: it describes none; the text says why.
+    """
+    registry: type[ComponentRegistry] = _load(url, REGISTRIES, ComponentRegistry, "registry")
+    return registry.from_url(url)
+
+
+def make_value_source(url: str) -> ValueSource:
+    """The value source that a setting describes.
+
+    Raises:
+        ValueError: it describes none; the text says why.
+    """
+    source: type[ValueSource] = _load(url, VALUE_SOURCES, ValueSource, "value source")
+    return source.from_url(url)
+
+
+def _load(url: str, group: str, port: type[Any], noun: str) -> Any:
+    """The class for the scheme of a URL."""
+    scheme = url.partition(":")[0].lower()
+    entries = {entry.name: entry for entry in entry_points(group=group)}
+    entry = entries.get(scheme)
+    if entry is None:
+        raise ValueError(f"no {noun} {scheme!r} for {without_secrets(url)!r}{did_you_mean(scheme, entries)}")
+    cls = entry.load()
+    if not (isinstance(cls, type) and issubclass(cls, port)):
+        text = f"entry point {group}: {entry.name} = {entry.value} is no {noun}"
+        raise ValueError(text)  # noqa: TRY004 - like any other setting that does not fit
+    return cls

@@ -1,0 +1,110 @@
+"""The start-up report: what a process serves and by which settings, as data and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from meshcore.core.masking import HIDDEN, without_secrets
+from meshcore.core.settings import Settings
+from meshcore.mesh.runtime import Runtime
+from meshcore.serve.logs import json_line
+from meshcore.wire.endpoints import DOCS, OPENAPI
+
+
+def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
+    """What a mesh that has started serves, as plain data without secrets."""
+    url = settings.advertise_url
+    instances = {instance.component: instance for instance in runtime.instances(url)}
+    return {
+        "module": settings.module,
+        "url": url,
+        "registry": {
+            "type": type(runtime.registry).__name__,
+            # A module may bring a registry of its own; then the setting has no say.
+            "url": without_secrets(runtime.registry_url),
+        },
+        "components": [
+            {
+                "name": hosted.component.name,
+                "services": [
+                    {"name": service.name, "methods": [method.name for method in service.methods]}
+                    for service in hosted.component.services
+                ],
+                "channels": [
+                    {"channel": address.channel, "url": address.url}
+                    for address in instances[hosted.component.name].addresses
+                ],
+                "health": instances[hosted.component.name].health,
+            }
+            for hosted in runtime.catalog.hosted
+        ],
+        "documents": [f"{url.rstrip('/')}{path}" for path in (DOCS, OPENAPI)] if settings.documents else [],
+        "settings": list(_settings_of(settings)),
+    }
+
+
+def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Name, value and source of each. Of `values` only the names: they may be secret."""
+    for name in Settings.__struct_fields__:
+        if name in {"values", "sources", "environ"}:
+            continue
+        value: Any = getattr(settings, name)
+        if name == "policies":
+            value = ", ".join(sorted(value))
+        elif isinstance(value, str):
+            value = without_secrets(value)
+        yield {"name": name, "value": value, "source": settings.sources.get(name, "default")}
+    for key in settings.values:
+        source = settings.sources.get(f"values.{key}", "default")
+        yield {"name": f"values.{key}", "value": HIDDEN, "source": source}
+
+
+def startup_text(report: dict[str, Any], workers: int, form: str) -> str:
+    """The report as it is printed.
+
+    Args:
+        report: from `startup_report`.
+        workers: processes that serve.
+        form: the setting `log_format`; "json" gives one line.
+    """
+    processes = f"{workers} {'process' if workers == 1 else 'processes'}"
+    title = f"serving {report['module']} at {report['url']}"
+    if form == "json":
+        return json_line("meshcore.serve.report", title, workers=workers, **_nested(report))
+    return "\n".join([f"{title} ({processes}, Ctrl-C ends)", *_lines(report)])
+
+
+def _nested(report: dict[str, Any]) -> dict[str, Any]:
+    """The report under names that a log record does not use itself."""
+    return {("serves" if name == "module" else name): value for name, value in report.items()}
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    for component in report["components"]:
+        yield f"  component {component['name']}"
+        for service in component["services"]:
+            yield f"    service {service['name']}: {', '.join(service['methods'])}"
+        by_url: dict[str, list[str]] = {}
+        for address in component["channels"]:
+            by_url.setdefault(address["url"], []).append(address["channel"])
+        for url, channels in by_url.items():
+            yield f"    channels {', '.join(channels)} at {url}"
+        yield f"    health {component['health'] or 'has no path; /report has it'}"
+    if not report["components"]:
+        yield "  no components: the module implements none"
+    if report["documents"]:
+        yield f"  documents {', '.join(report['documents'])}"
+    registry = report["registry"]
+    yield f"  registry {registry['type']} ({registry['url'] or 'of the module'})"
+    settings = report["settings"]
+    given = [setting for setting in settings if setting["source"] != "default"]
+    for setting in given:
+        yield f"  setting {setting['name']} = {_shown(setting['value'])} ({setting['source']})"
+    yield f"  {'all' if not given else 'other'} settings: default"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

@@ -1,0 +1,1 @@
+"""The server stack: from an admitted request to the implementation."""

@@ -1,0 +1,1 @@
+"""Real Consul agents and clusters for tests."""

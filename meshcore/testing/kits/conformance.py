@@ -1,0 +1,287 @@
+"""The service that the conformance kit for channels calls: one method for each thing that a channel must carry.
+
+Every method is mapped to HTTP as well, so that channels of either kind can be checked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple, TypedDict
+from uuid import UUID
+
+import msgspec
+
+from meshcore.declare.components import Component
+from meshcore.declare.http import Body, delete, get, post, put, rest
+from meshcore.declare.services import Service, component, raises, service
+
+
+class Colour(Enum):
+    """Travels as text."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(IntEnum):
+    """Travels as a number."""
+
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass
+class Tree:
+    """Contains itself."""
+
+    name: str
+    children: list[Tree] = field(default_factory=list["Tree"])
+    parent: Tree | None = None
+
+
+class Circle(msgspec.Struct, tag="circle"):
+    """One of two shapes."""
+
+    radius: float
+
+
+class Square(msgspec.Struct, tag="square"):
+    """The other."""
+
+    side: int
+
+
+class Point(NamedTuple):
+    """A tuple with names."""
+
+    x: float
+    y: float
+
+
+class Labels(TypedDict, total=False):
+    """A dict with names."""
+
+    colour: Colour
+    count: int
+
+
+class Scalars(msgspec.Struct):
+    """All that has a form as text."""
+
+    text: str = ""
+    number: int = 0
+    ratio: float = 0.0
+    flag: bool = False
+    amount: Decimal = Decimal(0)
+    when: dt.datetime = dt.datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=dt.UTC)
+    day: dt.date = dt.date(2024, 2, 29)
+    lasts: dt.timedelta = dt.timedelta(0)
+    id: UUID = UUID(int=0)
+    colour: Colour = Colour.RED
+    level: Level = Level.LOW
+    blob: bytes = b""
+
+
+class Everything(msgspec.Struct):
+    """All types that travel, in one value."""
+
+    scalars: Scalars
+    tree: Tree
+    shapes: list[Circle | Square]
+    maybe: int | None
+    anything: Any
+    pair: tuple[int, str]
+    many: tuple[float, ...]
+    distinct: set[str]
+    frozen: frozenset[int]
+    table: dict[str, list[Decimal]]
+    by_number: dict[int, str]
+    by_colour: dict[Colour, Level]
+    point: Point
+    labels: Labels
+
+
+class Chosen(msgspec.Struct):
+    """What arrived of arguments with defaults."""
+
+    first: str
+    second: int
+    third: str | None
+    fourth: list[int]
+    fifth: int | None
+    sixth: Tree | None = None
+
+
+@dataclass
+class OutOfStock(Exception):  # noqa: N818 - named as in a domain
+    """A declared exception whose fields are those of a dataclass."""
+
+    item: str
+    left: int
+    price: Decimal
+    offers: list[Tree]
+
+
+class Overdrawn(Exception):  # noqa: N818
+    """A declared exception whose fields are the parameters of its constructor."""
+
+    def __init__(self, account: UUID, *, missing: Decimal | None = None) -> None:
+        super().__init__(f"account {account} lacks {missing}")
+        self.account = account
+        self.missing = missing
+
+
+@service(name="conformance")
+@rest("/conformance")
+class Conformance(Service):
+    """What a channel must carry."""
+
+    @abstractmethod
+    @post("/everything")
+    async def everything(self, value: Everything) -> Everything:
+        """The value."""
+
+    @abstractmethod
+    @post("/shape")
+    async def shape(self, value: Body[Circle | Square | None]) -> Circle | Square | None:
+        """The value."""
+
+    @abstractmethod
+    @put("/table")
+    async def table(self, value: Body[dict[str, list[int]]]) -> dict[str, list[int]]:
+        """The value."""
+
+    @abstractmethod
+    @post("/triple")
+    async def triple(self, value: Body[tuple[int, str, float | None]]) -> tuple[int, str, float | None]:
+        """The value."""
+
+    @abstractmethod
+    @post("/text")
+    async def text(self, value: Body[str]) -> str:
+        """The value."""
+
+    @abstractmethod
+    @get("/scalars")
+    async def scalars(  # noqa: PLR0913, PLR0917 - one for each type
+        self,
+        text: str,
+        number: int,
+        ratio: float,
+        flag: bool,  # noqa: FBT001 - as above
+        amount: Decimal,
+        when: dt.datetime,
+        day: dt.date,
+        lasts: dt.timedelta,
+        id: UUID,  # noqa: A002 - as users would call it
+        colour: Colour,
+        level: Level,
+        blob: bytes,
+    ) -> Scalars:
+        """The arguments."""
+
+    @abstractmethod
+    @get("/places/{first}/of/{second}")
+    async def places(self, first: str, second: int, third: str) -> list[str]:
+        """The arguments as text."""
+
+    @abstractmethod
+    @get("/lists")
+    async def lists(
+        self, numbers: list[int], names: set[str], amounts: list[Decimal] | None
+    ) -> tuple[list[int], list[str], list[Decimal] | None]:
+        """The arguments; the names in order."""
+
+    @abstractmethod
+    @post("/chosen")
+    async def chosen(
+        self,
+        first: str,
+        second: int = 2,
+        *,
+        third: str | None = None,
+        fourth: Sequence[int] = (4,),
+        fifth: int | None = 5,
+        sixth: Tree | None = None,
+    ) -> Chosen:
+        """The arguments."""
+
+    @abstractmethod
+    @delete("/nothing")
+    async def nothing(self) -> None:
+        """Nothing."""
+
+    @abstractmethod
+    @get("/maybe")
+    async def maybe(self, *, found: bool) -> Tree | None:
+        """A tree if it is found."""
+
+    @abstractmethod
+    @post("/buy")
+    @raises(OutOfStock, Overdrawn)
+    async def buy(self, what: str) -> None:
+        """Raise the declared exception that is called for."""
+
+    @abstractmethod
+    @get("/missing/{key}")
+    async def missing(self, key: int) -> str:
+        """Raise a NOT_FOUND with details."""
+
+    @abstractmethod
+    @get("/forbidden")
+    async def forbidden(self) -> None:
+        """Raise a PERMISSION_DENIED."""
+
+    @abstractmethod
+    @post("/crash")
+    async def crash(self) -> str:
+        """Raise what nobody declared."""
+
+    @abstractmethod
+    @post("/lie")
+    async def lie(self) -> int:
+        """Return a text."""
+
+    @abstractmethod
+    @post("/count/{number}")
+    async def count(self, number: int) -> int:
+        """The number, and one more."""
+
+    @abstractmethod
+    @post("/meet")
+    async def meet(self, number: int, of: int) -> int:
+        """Return when so many are here."""
+
+    @abstractmethod
+    @post("/hold")
+    async def hold(self, name: str) -> None:
+        """Never return."""
+
+    @abstractmethod
+    @get("/large")
+    async def large(self, size: int) -> str:
+        """That many characters."""
+
+    @abstractmethod
+    @get("/remaining")
+    async def remaining(self) -> float:
+        """How many seconds the caller waits."""
+
+    @abstractmethod
+    @get("/header")
+    async def header(self) -> str:
+        """What the header `HEADER` of the call says."""
+
+
+HEADER = "conformance"
+"""The name of a header that the kit's client adds to every call."""
+
+
+@component(name="conformance", services=[Conformance])
+class ConformanceComponent(Component):
+    """Offers it."""

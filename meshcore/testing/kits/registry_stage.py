@@ -1,0 +1,33 @@
+"""What the clauses of the registry kit share: two clients of one registry, and instances to announce."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import uuid4
+
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.ports.registry import ComponentRegistry
+
+
+class Stage(NamedTuple):
+    """Two registries on one store, and the time that a change may take."""
+
+    announcer: ComponentRegistry
+    watcher: ComponentRegistry
+    seconds: float
+
+
+def new_component() -> str:
+    """A name that no other component has."""
+    return f"kit-{uuid4().hex[:12]}"
+
+
+def new_instance(component: str) -> Instance:
+    """An instance with an id of its own."""
+    return Instance(uuid4().hex, component, (ChannelAddress("rest", "http://127.0.0.1:8000"),))
+
+
+def equal(found: object, expected: object, what: str) -> None:
+    """Raise an AssertionError that tells both, unless they are equal."""
+    if found != expected:
+        raise AssertionError(f"{what}: expected {expected!r}, got {found!r}")

@@ -1,0 +1,196 @@
+"""The conformance kit for URL selectors.
+
+An author of a selector writes one test::
+
+    def test_conforms() -> None:
+        check_selector(MyURLSelector)
+
+or lets hypothesis choose the traffic::
+
+    @given(st.integers())
+    def test_conforms(seed: int) -> None:
+        check_selector(MyURLSelector, seed=seed)
+
+and reads in the `AssertionError` which clause of the contract is broken, and the last moves that led there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from meshcore.core.call import Call
+from meshcore.core.description import Method, Parameter
+from meshcore.core.instances import Endpoint
+from meshcore.traffic.outcome import Outcome
+from meshcore.traffic.selectors import URLSelector
+
+_CALL: Final = Call(Method("shop", "buy", (), None, is_async=True))
+_STICKY: Final = Call(
+    Method("shop", "visit", (Parameter("customer", str),), None, is_async=True, affinity=0), ("somebody",)
+)
+_NAMES: Final = "abcdefgh"
+_TURNS: Final = 100
+"""Calls per instance in which a selector has to be fair: with so many, chance alone misses half of a share once in ten
+million times."""
+_SHOWN: Final = 12
+
+
+def check_selector(make: Callable[[], URLSelector], *, fair: bool = True, steps: int = 300, seed: object = 0) -> None:
+    """Check a URL selector: random traffic while instances come, go and move, then calls among instances that stay.
+
+    It is pure: no time passes but what the selector is told.
+
+    Args:
+        make: gives a new selector.
+        fair: whether instances that are alike have to get like shares of the calls. A selector that prefers one
+            on purpose says False.
+        steps: moves of the random traffic.
+        seed: of that.
+
+    Raises:
+        AssertionError: a clause of the contract is broken; the text says which.
+    """
+    drive = _Drive(make(), random.Random(str(seed)))
+    for _ in range(steps):
+        drive.step()
+    if fair:
+        drive.settle()
+        drive.share_out(make)
+
+
+class _Drive:
+    """A selector, and what it has been told."""
+
+    def __init__(self, selector: URLSelector, rng: random.Random) -> None:
+        self._selector = selector
+        self._rng = rng
+        self._there: dict[str, Endpoint] = {}
+        self._under_way: list[Endpoint] = []
+        self._now = 1000.0
+        self._moves = 0
+        self._log: deque[str] = deque(maxlen=_SHOWN)
+        self._name = type(selector).__name__
+
+    def step(self) -> None:
+        """One random move."""
+        self._now += self._rng.choice([0.0, 0.001, 0.1, 30.0])
+        self._moves += 1
+        move = self._rng.choices([self._come, self._go, self._all_change, self._end, self._call], [3, 3, 1, 4, 9])[0]
+        move()
+
+    def settle(self) -> None:
+        """End all that is under way, with success."""
+        while self._under_way:
+            self._finish(self._under_way.pop(), Outcome.SUCCEEDED)
+
+    def share_out(self, make: Callable[[], URLSelector]) -> None:
+        """Of instances that all are there, and alike, each gets its share."""
+        for count in (1, 2, 5):
+            self._there = {name: _endpoint(name, 0) for name in _NAMES[:count]}
+            # A new one as well: what it has gone through must not make the difference.
+            for selector in (self._selector, make()):
+                self._selector = selector
+                self._push()
+                self._now += 3600.0  # whoever is new has had its slow start
+                counts = Counter(dict.fromkeys(self._there, 0))
+                for _ in range(_TURNS * count):
+                    self._now += 0.01
+                    endpoint = self._select(_CALL, ())
+                    if endpoint is not None:
+                        counts[endpoint.instance] += 1
+                        self._finish(self._begin(endpoint), Outcome.SUCCEEDED)
+                least = min(counts.values())
+                if least < _TURNS / 2:
+                    shares = ", ".join(f"{name}: {counts[name]}" for name in sorted(counts))
+                    self._fail("Instances that are alike get like shares of the calls.", f"the shares are {shares}")
+
+    def _come(self) -> None:
+        name = self._rng.choice(_NAMES)
+        self._there[name] = _endpoint(name, self._moves)  # if it was there it has another address now
+        self._push()
+
+    def _go(self) -> None:
+        self._there.pop(self._rng.choice(_NAMES), None)
+        self._push()
+
+    def _all_change(self) -> None:
+        names = self._rng.sample(_NAMES, self._rng.randint(0, len(_NAMES)))
+        self._there = {name: self._there.get(name) or _endpoint(name, self._moves) for name in names}
+        self._push()
+
+    def _call(self) -> None:
+        tried = tuple(self._rng.sample(_NAMES, self._rng.choice([0, 0, 0, 1, 2, len(_NAMES)])))
+        endpoint = self._select(self._rng.choice([_CALL, _CALL, _STICKY]), tried)
+        if endpoint is not None:
+            self._under_way.append(self._begin(endpoint))
+
+    def _end(self) -> None:
+        if self._under_way:
+            # Any of them, in any order; its instance may be gone, or have come again, meanwhile.
+            endpoint = self._under_way.pop(self._rng.randrange(len(self._under_way)))
+            self._finish(endpoint, self._rng.choice(list(Outcome)))
+
+    def _push(self) -> None:
+        snapshot = tuple(self._there[name] for name in sorted(self._there))
+        with self._telling(f"update({_names(snapshot)})", "A snapshot is taken over, whatever was there before."):
+            self._selector.update(snapshot, self._now)
+
+    def _select(self, call: Call, tried: Sequence[str]) -> Endpoint | None:
+        with self._telling(f"select(tried={_list(tried)})", "There is a choice, however the snapshot has changed."):
+            # What the balancer gives is a tuple or a frozenset.
+            chosen = self._selector.select(call, tried if self._rng.random() < 1 / 2 else frozenset(tried), self._now)
+        left = [name for name in sorted(self._there) if name not in tried]
+        self._log[-1] += f" = {chosen.instance if chosen else None}"
+        if chosen is None:
+            if left:
+                self._fail("None says that nobody is left.", f"it was given although {_list(left)} had not been tried")
+            return None
+        if chosen.instance in tried:
+            self._fail("What was tried is not chosen again.", f"{chosen.instance} had been tried")
+        if chosen != self._there.get(chosen.instance):
+            now = self._there.get(chosen.instance)
+            is_now = f"is {now.url} now" if now else "is gone"
+            self._fail(
+                "The choice is of the last snapshot.", f"{chosen.url} was chosen, but {chosen.instance} {is_now}"
+            )
+        return chosen
+
+    def _begin(self, endpoint: Endpoint) -> Endpoint:
+        with self._telling(f"begin({endpoint.instance})", "Each attempt that is sent is told."):
+            self._selector.begin(endpoint)
+        return endpoint
+
+    def _finish(self, endpoint: Endpoint, outcome: Outcome) -> None:
+        what = f"end({endpoint.instance}, {outcome.value})"
+        with self._telling(what, "Attempts end in any order, also at instances that are gone."):
+            self._selector.end(endpoint, outcome, self._rng.choice([0.01, 0.01, 5.0]), self._now)
+
+    @contextmanager
+    def _telling(self, move: str, clause: str) -> Generator[None]:
+        self._log.append(move)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - what a selector raises breaks the clause
+            self._fail(clause, f"it raised {error!r}", error)
+
+    def _fail(self, clause: str, but: str, cause: Exception | None = None) -> None:
+        moves = "; ".join(self._log)
+        raise AssertionError(
+            f"{self._name} breaks the contract. {clause} But {but}. The last moves: {moves}"
+        ) from cause
+
+
+def _endpoint(name: str, move: int) -> Endpoint:
+    return Endpoint(name, f"http://{name}/{move}")
+
+
+def _names(endpoints: Sequence[Endpoint]) -> str:
+    return _list([endpoint.instance for endpoint in endpoints])
+
+
+def _list(names: Sequence[str]) -> str:
+    return ",".join(names) or "nobody"

@@ -1,0 +1,1 @@
+"""Calls, answers and errors on the wire, in both directions, without any I/O."""

@@ -1,0 +1,21 @@
+"""An answer of HTTP as it came, before it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer, whole.
+
+    Attributes:
+        status: of HTTP.
+        headers: names of any case find them.
+        body: all of it.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes

@@ -1,0 +1,1 @@
+"""The registry and the value source that live in Consul."""

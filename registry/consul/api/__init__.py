@@ -1,0 +1,1 @@
+"""Consul's HTTP API, as much of it as is needed here."""

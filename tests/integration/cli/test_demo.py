@@ -1,0 +1,271 @@
+"""The demo: what it shows, how it ends, and that it leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.registry import ConsulComponentRegistry
+from meshcore.registry.consul.api.client import ConsulClient
+from meshcore.registry.consul.api.config import read_config
+from meshcore.registry.consul.entries import registration_of
+from meshcore.testing import consul_agent
+from meshcore.testing.consul.binary import find_consul
+
+pytestmark = pytest.mark.one_python
+
+ROOT = Path(__file__).parents[3]
+STORY = "from meshcore.cli.demo import story as demo"
+MAIN = ("-m", "meshcore.cli", "demo")
+TABLE = re.compile(r"^ (dispatch-json|dispatch-msgpack|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
+
+
+class Show:
+    """A running demo.
+
+    Attributes:
+        process: the process.
+        output: what it printed so far.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, marker: str, folder: Path) -> None:
+        self.process = process
+        self.output = ""
+        self._marker = marker
+        self._folder = folder
+
+    async def until(self, text: str) -> None:
+        """Return when it has printed the text."""
+        assert self.process.stdout is not None
+        while text not in self.output:
+            line = await self.process.stdout.readline()
+            assert line, f"it ended without printing {text!r}:\n{self.output}"
+            self.output += line.decode()
+
+    def told(self, text: str) -> float:
+        """The seconds that stand before the first line with such a text."""
+        found = re.search(rf"^ *([\d.]+) s  .*{re.escape(text)}", self.output, re.MULTILINE)
+        assert found is not None, self.output
+        return float(found[1])
+
+    async def end(self) -> int:
+        """Its exit status."""
+        assert self.process.stdout is not None
+        self.output += (await self.process.stdout.read()).decode()
+        return await self.process.wait()
+
+    def assert_nothing_is_left(self) -> None:
+        """No file, no process and no port."""
+        assert list(self._folder.iterdir()) == []
+        assert processes_with(self._marker) == []
+        for url in re.findall(r"http://[\d.]+:\d+", self.output):
+            address = urlsplit(url)
+            with socket.socket() as sock:
+                # Where nobody listens, the system may happen to connect a socket to itself.
+                answered = sock.connect_ex((address.hostname, address.port)) == 0
+                assert not answered or sock.getsockname() == sock.getpeername(), f"somebody listens at {url}"
+
+
+def processes_with(marker: str) -> list[int]:
+    """The processes with a text in their environment: the demo's servers inherit it, wherever they went."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if marker.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@asynccontextmanager
+async def show(folder: Path, *words: str) -> AsyncGenerator[Show]:
+    """Start the demo, with the folder for temporary files. What is left of it is killed in the end."""
+    marker = f"DEMO_TEST={uuid4()}"
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("COLUMNS")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *(words or MAIN)),
+        cwd=ROOT,
+        env={**environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **dict([marker.split("=")])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield Show(process, marker, folder)
+    finally:
+        for pid in processes_with(marker):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await process.communicate()
+
+
+@pytest.fixture(scope="module")
+def _consul() -> None:
+    """The program is there: the demo itself does not fetch it unasked."""
+    find_consul(ROOT / ".cache")
+
+
+@pytest.mark.usefixtures("_consul")
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param((), id="in a directory"),
+        pytest.param(("--registry", "consul"), id="in Consul", marks=pytest.mark.long),
+    ],
+)
+async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """It tells the story in order, ends by itself in under 30 s, and its table adds up, without a failed call."""
+    async with show(tmp_path, *MAIN, *words) as demo:
+        for text in (
+            "two servers start",
+            "has A",
+            "the client calls over",
+            "SIGKILL to B",
+            "dropped B",
+            "anew",
+            "has B'",
+        ):
+            await demo.until(text)
+        assert await demo.end() == 0, demo.output
+        assert "no call failed" in demo.output
+        # Without the starts, which are left ten seconds for all, and may take longer where others run as well.
+        start = demo.told("has B'") - demo.told("anew")
+        assert demo.told("no call failed") - demo.told("the client calls over") - start < 20, demo.output
+        rows = {name: [float(figure) for figure in figures] for name, *figures in TABLE.findall(demo.output)}
+        assert set(rows) == {"dispatch-json", "dispatch-msgpack", "rest"}, demo.output
+        for calls, failed, _, p50, p99, *answered in rows.values():
+            assert failed == 0
+            assert calls > 100
+            assert 0 < p50 <= p99
+            assert all(answered)
+            assert sum(answered) == calls
+        demo.assert_nothing_is_left()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["two servers start", "the client calls over", "dropped B", "started anew"])
+async def test_a_signal_ends_it_at_any_time(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    """After Ctrl-C or SIGTERM it stops its servers and removes its files, whatever it was doing."""
+    async with show(tmp_path) as demo:
+        await demo.until(moment)
+        demo.process.send_signal(number)
+        assert await demo.end() == 128 + number
+        assert f"{number.name}: the servers have ended" in demo.output
+        assert "Traceback" not in demo.output
+        demo.assert_nothing_is_left()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_consul")
+@pytest.mark.parametrize("moment", ["a Consul agent starts", "the Consul agent is ready", "dropped B"])
+async def test_ctrl_c_ends_its_consul(tmp_path: Path, moment: str) -> None:
+    """The agent that it started ends after the servers, also when Ctrl-C goes to the whole terminal."""
+    async with show(tmp_path, *MAIN, "--registry", "consul") as demo:
+        await demo.until(moment)
+        os.killpg(demo.process.pid, signal.SIGINT)
+        assert await demo.end() == 128 + signal.SIGINT
+        assert "SIGINT: the servers have ended" in demo.output
+        assert "Traceback" not in demo.output
+        demo.assert_nothing_is_left()
+
+
+@pytest.mark.long
+async def test_in_a_consul_of_the_users(tmp_path: Path) -> None:
+    """It uses an agent that runs already, and takes its servers out of it; one that was killed before is no matter."""
+    code = f"{STORY}; import sys; demo._PHASE = 0.3; raise SystemExit(demo.run(sys.argv[1]))"
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    dead = registration_of(Instance("orders-dead", "orders", (ChannelAddress("rest", "http://127.0.0.1:1"),)))
+    check = msgspec.structs.replace(dead.check, status="critical")
+    async with consul_agent(cache=ROOT / ".cache") as agent, ConsulClient(read_config(agent.url)) as client:
+        await client.register(msgspec.structs.replace(dead, check=check))
+        async with show(folder, "-c", code, agent.url.replace("http:", "consul:")) as demo:
+            assert await demo.end() == 0, demo.output
+            demo.assert_nothing_is_left()
+        entries = (await client.health("orders")).entries
+        assert len(entries) == 2  # the dead one, and the one that was killed, until Consul sweeps them
+        assert all(any(each.status == "critical" for each in entry.checks) for entry in entries)
+
+
+async def test_a_component_of_somebody_else(tmp_path: Path) -> None:
+    """It does not call servers that are not its own, nor take part in their work."""
+    registry = ConsulComponentRegistry
+    async with consul_agent(cache=ROOT / ".cache") as agent, registry(agent.url) as consul:
+        url = agent.url  # whatever listens there
+        async with consul.announce(Instance("theirs", "orders", (ChannelAddress("rest", url),))):
+            folder = tmp_path / "demo"
+            folder.mkdir()
+            async with show(folder, *MAIN, "--registry", url.replace("http:", "consul:")) as demo:
+                assert await demo.end() == 1
+                assert f"failed: the registry has a component 'orders' already, at {url}" in demo.output
+                assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("registry", "text"),
+    [
+        ("consul", "there is no program `consul`"),
+        ("consul://127.0.0.1:1", "Consul at http://127.0.0.1:1: "),
+        ("conzul://localhost", "no registry 'conzul'"),
+    ],
+)
+async def test_a_registry_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: str, text: str
+) -> None:
+    """Without the program, without an agent or with a wrong word it says in a line what is wrong, and ends."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code = (
+        "import os, sys; os.chdir('/'); from meshcore.cli.demo import story; raise SystemExit(story.run(sys.argv[1]))"
+    )
+    async with show(tmp_path, "-c", code, registry) as demo:
+        assert await demo.end() == 1
+        assert text in demo.output
+        assert "Traceback" not in demo.output
+        demo.assert_nothing_is_left()
+
+
+async def test_an_impatient_user(tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of a terminal, and more than once; the clean-up is not disturbed."""
+    async with show(tmp_path) as demo:
+        await demo.until("the client calls over")
+        for _ in range(5):
+            with suppress(ProcessLookupError):
+                os.killpg(demo.process.pid, signal.SIGINT)
+            await asyncio.sleep(0.05)
+        assert await demo.end() == 128 + signal.SIGINT
+        demo.assert_nothing_is_left()
+
+
+async def test_a_failed_call_is_not_hidden(tmp_path: Path) -> None:
+    """A wrong answer is a failure: it is counted, shown with the servers' logs, and is the exit status."""
+    code = f"{STORY}; demo._PHASE = 0.3; demo._TOTAL += 1; raise SystemExit(demo.run())"
+    async with show(tmp_path, "-c", code) as demo:
+        assert await demo.end() == 1
+        assert "no call failed" not in demo.output
+        assert re.search(r"\d+ failures$", demo.output, re.MULTILINE)
+        assert "a wrong order" in demo.output
+        assert "log of A" in demo.output
+        demo.assert_nothing_is_left()
+
+
+async def test_a_server_that_does_not_start(tmp_path: Path) -> None:
+    """A server that cannot start is named, and its log shown."""
+    code = f"{STORY}; demo.orders.__name__ = 'nowhere'; raise SystemExit(demo.run())"
+    async with show(tmp_path, "-c", code) as demo:
+        assert await demo.end() == 1
+        assert "failed: server A ended with status 1" in demo.output
+        assert "no Python module 'nowhere'" in demo.output
+        demo.assert_nothing_is_left()

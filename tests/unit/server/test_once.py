@@ -1,0 +1,144 @@
+"""Calls with an idempotency key, sent more than once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from meshcore import Call, Code, MeshError, RemoteError
+from meshcore.core.description import Method
+from meshcore.core.errors import ImplementationError
+from meshcore.server.once import Once
+from meshcore.wire.headers import IDEMPOTENCY_KEY
+
+
+@dataclass
+class OutOfStock(Exception):
+    sku: str
+    left: int
+
+
+METHOD = Method("shop", "buy", (), list[str], is_async=True, idempotency_key=60.0, raises=(OutOfStock,))
+UNKEYED = Method("shop", "look", (), list[str], is_async=True)
+
+
+class Shop:
+    """Counts what is executed; what happens then can be chosen."""
+
+    def __init__(self, *outcomes: Any, memory: int = 100_000) -> None:
+        self.once = Once(memory, max_depth=100)
+        self.executed = 0
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self._outcomes = list(outcomes)
+
+    async def handle(self, call: Call) -> Any:
+        """The implementation."""
+        self.executed += 1
+        outcome = self._outcomes.pop(0) if self._outcomes else [f"order {self.executed}"]
+        self.begun.set()
+        await self.go_on.wait()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def buy(self, key: str = "k", method: Method = METHOD) -> Any:
+        """One attempt."""
+        return await self.once(self.handle, Call(method, (), {IDEMPOTENCY_KEY: key} if key else {}))
+
+
+async def test_a_repetition_gets_the_first_outcome() -> None:
+    """It is equal, not the same object; another key, no key, and another method are other calls."""
+    shop = Shop()
+    first = await shop.buy()
+    again = await shop.buy()
+    assert first == again == ["order 1"]
+    assert first is not again
+    assert await shop.buy("other") == ["order 2"]
+    assert await shop.buy("") == ["order 3"]
+    assert await shop.buy("k", UNKEYED) == ["order 4"]
+    assert await shop.buy("k", UNKEYED) == ["order 5"]
+
+
+async def test_a_repetition_waits_for_the_first() -> None:
+    """While it runs nothing else is executed, and all get its outcome."""
+    shop = Shop()
+    shop.go_on.clear()
+    calls = [asyncio.create_task(shop.buy()) for _ in range(5)]
+    await shop.begun.wait()
+    await asyncio.sleep(0)
+    shop.go_on.set()
+    assert await asyncio.gather(*calls) == [["order 1"]] * 5
+    assert shop.executed == 1
+
+
+async def test_who_waits_may_leave() -> None:
+    """That is nothing to the first."""
+    shop = Shop()
+    shop.go_on.clear()
+    first = asyncio.create_task(shop.buy())
+    await shop.begun.wait()
+    second = asyncio.create_task(shop.buy())
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    shop.go_on.set()
+    assert await first == ["order 1"]
+
+
+async def test_a_cancelled_first_is_not_kept() -> None:
+    """The repetition that waited for it is executed itself, and of several only one."""
+    shop = Shop()
+    shop.go_on.clear()
+    first = asyncio.create_task(shop.buy())
+    await shop.begun.wait()
+    others = [asyncio.create_task(shop.buy()) for _ in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    shop.go_on.set()
+    assert await asyncio.gather(*others) == [["order 2"]] * 3
+    assert first.cancelled()
+
+
+async def test_a_declared_exception_is_kept() -> None:
+    """It comes again as the same class with the same fields."""
+    shop = Shop(OutOfStock("unicorn", 2))
+    for _ in range(2):
+        with pytest.raises(OutOfStock) as error:
+            await shop.buy()
+        assert error.value == OutOfStock("unicorn", 2)
+    assert shop.executed == 1
+
+
+async def test_errors_of_the_mesh_are_kept() -> None:
+    """Also that of a call of the implementation's own that was not processed: this one has begun all the same."""
+    shop = Shop(MeshError(Code.ABORTED, "conflict"), MeshError(Code.UNAVAILABLE, "no", processed=False))
+    for key, text in (("k", "conflict"), ("other", "no")):
+        for _ in range(2):
+            with pytest.raises(MeshError, match=text) as error:
+                await shop.buy(key)
+            assert error.value.processed
+    assert shop.executed == 2
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [RuntimeError("secret"), ImplementationError("secret"), "no list", ["x" * 2000]],
+    ids=["crash", "mistake", "unfit", "large"],
+)
+async def test_what_cannot_be_kept_is_not_executed_again(outcome: Any) -> None:
+    """A crash, a wrong call of its own, a result of the wrong type or too large a one: it hears so, and no more."""
+    shop = Shop(outcome, memory=1500)
+    if isinstance(outcome, Exception):
+        with pytest.raises(type(outcome)):
+            await shop.buy()
+    else:
+        assert await shop.buy() == outcome
+    with pytest.raises(RemoteError, match=r"shop\.buy was executed when it was sent before") as error:
+        await shop.buy()
+    assert "secret" not in str(error.value)
+    assert shop.executed == 1
