@@ -3,74 +3,79 @@
 Declare a typed interface, implement it, and call it with `await mesh.get_service(Interface)`, wherever it runs.
 """
 
-from meshcore.asgi.openapi import openapi
-from meshcore.client.proxy import with_policy
-from meshcore.core.attempt import Attempt
-from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
-from meshcore.core.current import CurrentCall, current_call
-from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
-from meshcore.core.errors import (
-    AuthorizationError,
-    Code,
-    CommunicationError,
-    ConfigurationError,
-    LocalError,
-    MeshError,
-    RemoteError,
-)
-from meshcore.core.instances import Absent, Bound, ChannelAddress, Endpoint, Failed, Instance, Pending, Sighting
-from meshcore.core.policy import Policy
-from meshcore.core.settings import Settings, load_settings
-from meshcore.core.value import Value
-from meshcore.declare.advice import Invocation, advice, around, methods
-from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
-from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks
-from meshcore.declare.http import (
-    Body,
-    Content,
-    Header,
-    HeaderParam,
-    Path,
-    PathParam,
-    Query,
-    QueryParam,
-    delete,
-    get,
-    patch,
-    post,
-    put,
-    rest,
-)
-from meshcore.declare.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
-from meshcore.declare.reader import describe
-from meshcore.declare.services import (
-    Service,
-    affinity,
-    channel,
-    component,
-    health,
-    idempotency_key,
-    idempotent,
-    implementation,
-    raises,
-    service,
-    shielded,
-)
-from meshcore.mesh.adopt import client_module, mesh_lifespan, mesh_of, provide
-from meshcore.mesh.blocking import BlockingMesh
-from meshcore.mesh.mesh import Mesh
-from meshcore.ports.channel import Channel, ChannelOptions
-from meshcore.ports.registry import ComponentRegistry
-from meshcore.ports.values import ValueSource
-from meshcore.serve.mesh_app import MeshApp
-from meshcore.traffic.selectors import (
-    FirstURLSelector,
-    LeastLoadedURLSelector,
-    PolicyURLSelector,
-    RandomURLSelector,
-    RoundRobinURLSelector,
-    URLSelector,
-)
+from typing import TYPE_CHECKING
+
+from meshcore.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from meshcore.asgi.openapi import openapi
+    from meshcore.client.proxy import with_policy
+    from meshcore.core.attempt import Attempt
+    from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
+    from meshcore.core.current import CurrentCall, current_call
+    from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
+    from meshcore.core.errors import (
+        AuthorizationError,
+        Code,
+        CommunicationError,
+        ConfigurationError,
+        LocalError,
+        MeshError,
+        RemoteError,
+    )
+    from meshcore.core.instances import Absent, Bound, ChannelAddress, Endpoint, Failed, Instance, Pending, Sighting
+    from meshcore.core.policy import Policy
+    from meshcore.core.settings import Settings, load_settings
+    from meshcore.core.value import Value
+    from meshcore.declare.advice import Invocation, advice, around, methods
+    from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
+    from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks
+    from meshcore.declare.http import (
+        Body,
+        Content,
+        Header,
+        HeaderParam,
+        Path,
+        PathParam,
+        Query,
+        QueryParam,
+        delete,
+        get,
+        patch,
+        post,
+        put,
+        rest,
+    )
+    from meshcore.declare.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
+    from meshcore.declare.reader import describe
+    from meshcore.declare.services import (
+        Service,
+        affinity,
+        channel,
+        component,
+        health,
+        idempotency_key,
+        idempotent,
+        implementation,
+        raises,
+        service,
+        shielded,
+    )
+    from meshcore.mesh.adopt import client_module, mesh_lifespan, mesh_of, provide
+    from meshcore.mesh.blocking import BlockingMesh
+    from meshcore.mesh.mesh import Mesh
+    from meshcore.ports.channel import Channel, ChannelOptions
+    from meshcore.ports.registry import ComponentRegistry
+    from meshcore.ports.values import ValueSource
+    from meshcore.serve.mesh_app import MeshApp
+    from meshcore.traffic.selectors import (
+        FirstURLSelector,
+        LeastLoadedURLSelector,
+        PolicyURLSelector,
+        RandomURLSelector,
+        RoundRobinURLSelector,
+        URLSelector,
+    )
 
 __all__ = [
     "Absent",
@@ -168,3 +173,42 @@ __all__ = [
     "shielded",
     "with_policy",
 ]
+
+if not TYPE_CHECKING:
+    # `meshcore --help`, and each start of a pytest that has the plugin, need next to none of them. A test compares this
+    # with what type checkers see above.
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "asgi.openapi": "openapi",
+            "client.proxy": "with_policy",
+            "core.attempt": "Attempt",
+            "core.call": "Call Handler Interceptor Interceptors compose",
+            "core.current": "CurrentCall current_call",
+            "core.description": "ComponentDescription Method Parameter ServiceDescription",
+            "core.errors": "AuthorizationError Code CommunicationError "
+            "ConfigurationError LocalError MeshError RemoteError",
+            "core.instances": "Absent Bound ChannelAddress Endpoint Failed Instance Pending Sighting",
+            "core.policy": "Policy",
+            "core.settings": "Settings load_settings",
+            "core.value": "Value",
+            "declare.advice": "Invocation advice around methods",
+            "declare.components": "AbstractComponent Component ComponentStatus",
+            "declare.health": "HealthCheckManager HealthStatus health_check health_checks",
+            "declare.http": "Body Content Header HeaderParam Path PathParam Query "
+            "QueryParam delete get patch post put rest",
+            "declare.injection": "create inject_service inject_value injectable module on_destroy on_init",
+            "declare.reader": "describe",
+            "declare.services": "Service affinity channel component health "
+            "idempotency_key idempotent implementation raises service shielded",
+            "mesh.adopt": "client_module mesh_lifespan mesh_of provide",
+            "mesh.blocking": "BlockingMesh",
+            "mesh.mesh": "Mesh",
+            "ports.channel": "Channel ChannelOptions",
+            "ports.registry": "ComponentRegistry",
+            "ports.values": "ValueSource",
+            "serve.mesh_app": "MeshApp",
+            "traffic.selectors": "FirstURLSelector LeastLoadedURLSelector PolicyURLSelector "
+            "RandomURLSelector RoundRobinURLSelector URLSelector",
+        },
+    )

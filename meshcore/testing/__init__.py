@@ -3,16 +3,21 @@
 And conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
 """
 
-from meshcore.testing.consul.agent import ConsulAgent, consul_agent
-from meshcore.testing.consul.cluster import ConsulCluster, consul_cluster
-from meshcore.testing.faults import Fault, Faults, with_faults
-from meshcore.testing.kits.channel_kit import check_channel
-from meshcore.testing.kits.registry_kit import check_fixed_registry, check_registry
-from meshcore.testing.kits.selector_kit import check_selector
-from meshcore.testing.memory import MemoryMesh, memory_mesh
-from meshcore.testing.values import MemoryValueSource
-from meshcore.testing.virtual import VirtualLoop, run_virtually
-from meshcore.testing.watcher import Watcher, watching
+from typing import TYPE_CHECKING
+
+from meshcore.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from meshcore.testing.consul.agent import ConsulAgent, consul_agent
+    from meshcore.testing.consul.cluster import ConsulCluster, consul_cluster
+    from meshcore.testing.faults import Fault, Faults, with_faults
+    from meshcore.testing.kits.channel_kit import check_channel
+    from meshcore.testing.kits.registry_kit import check_fixed_registry, check_registry
+    from meshcore.testing.kits.selector_kit import check_selector
+    from meshcore.testing.memory import MemoryMesh, memory_mesh
+    from meshcore.testing.values import MemoryValueSource
+    from meshcore.testing.virtual import VirtualLoop, run_virtually
+    from meshcore.testing.watcher import Watcher, watching
 
 __all__ = [
     "ConsulAgent",
@@ -34,3 +39,21 @@ __all__ = [
     "watching",
     "with_faults",
 ]
+
+if not TYPE_CHECKING:
+    # Each start of a pytest that has the plugin comes here.
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "consul.agent": "ConsulAgent consul_agent",
+            "consul.cluster": "ConsulCluster consul_cluster",
+            "faults": "Fault Faults with_faults",
+            "kits.channel_kit": "check_channel",
+            "kits.registry_kit": "check_fixed_registry check_registry",
+            "kits.selector_kit": "check_selector",
+            "memory": "MemoryMesh memory_mesh",
+            "values": "MemoryValueSource",
+            "virtual": "VirtualLoop run_virtually",
+            "watcher": "Watcher watching",
+        },
+    )

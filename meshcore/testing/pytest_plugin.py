@@ -8,17 +8,19 @@ pytest-asyncio in either mode, anyio's plugin, or nobody. Nothing happens before
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from meshcore.testing.consul.agent import ConsulAgent, consul_agent
-from meshcore.testing.faults import Faults
-from meshcore.testing.memory import MemoryMesh, memory_mesh
-from meshcore.testing.virtual import run_virtually
+# Every start of pytest where meshcore is installed comes here, so what a fixture needs is loaded by the fixture.
+from meshcore import testing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+
+    from meshcore.testing import ConsulAgent, Faults, MemoryMesh
 
 _SEED = "mesh_seed"
 
@@ -50,22 +52,22 @@ def mesh_faults(request: pytest.FixtureRequest) -> Faults:
     """
     seed: str = getattr(request.config.option, _SEED)
     request.node.add_report_section("setup", "mesh_faults", f"the same faults again: --mesh-seed={seed}")
-    return Faults(seed)
+    return testing.Faults(seed)
 
 
 @pytest.fixture
 def mesh_factory(mesh_faults: Faults) -> Callable[..., AbstractAsyncContextManager[MemoryMesh]]:
     """Meshes in memory: `meshcore.testing.memory_mesh`, with `mesh_faults` in their calls."""
-    return partial(memory_mesh, faults=mesh_faults)
+    return partial(testing.memory_mesh, faults=mesh_faults)
 
 
 @pytest.fixture
 def virtual_time() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Runs a coroutine in virtual time, in a plain test: `meshcore.testing.run_virtually`."""
-    return run_virtually
+    return testing.run_virtually
 
 
 @pytest.fixture
 def consul() -> Callable[..., AbstractAsyncContextManager[ConsulAgent]]:
     """Real Consul agents, on free ports: `meshcore.testing.consul_agent`."""
-    return consul_agent
+    return testing.consul_agent

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol
 
-from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service
+import meshcore
+from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service, testing
 
 
 class Order:
@@ -30,6 +31,13 @@ class Asking(Protocol):
 
 @module()
 class Client: ...
+
+
+def misspelt() -> object:
+    """A name that no package has, although all are loaded when they are asked for."""
+    if testing.memory_mash is None:  # wrong
+        return None
+    return meshcore.Mash  # wrong
 
 
 async def asynchronous(mesh: Mesh) -> None:

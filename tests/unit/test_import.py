@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 import meshcore
 
@@ -79,21 +82,56 @@ def test_importing_has_no_effect() -> None:
     assert json.loads(lines[0]) == {"seen": [], "threads": ["MainThread"]}
 
 
-def test_importing_meshcore_loads_no_adapter_and_no_command_line() -> None:
-    """Channels, registries, the server and the command line are loaded when they are used."""
-    code = "import sys, meshcore; print(' '.join(sys.modules))"
+# What stands between the start of an interpreter and a public name that somebody asks for.
+FIRST = {"meshcore", "meshcore.core", "meshcore.core.lazy"}
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that are loaded when a fresh interpreter has run some code."""
+    code = f"{code}\nimport sys; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert not loaded & {
-        "meshcore.channels",
-        "meshcore.registry",
-        "hypercorn",
-        "watchfiles",
-        "typer",
-        "rich",
-        "pydantic",
-        "fastapi",
-    }
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        ("import meshcore", set()),
+        ("import meshcore.testing", {"meshcore.testing"}),
+        ("import pytest, meshcore.testing.pytest_plugin", {"meshcore.testing", "meshcore.testing.pytest_plugin"}),
+    ],
+)
+def test_nothing_is_loaded_before_it_is_asked_for(code: str, more: set[str]) -> None:
+    """Neither `import meshcore` nor a start of pytest with the plugin loads the runtime or a library."""
+    found = loaded(code)
+    assert {name for name in found if name.partition(".")[0] == "meshcore"} == FIRST | more
+    assert not found & {"aiohttp", "msgspec", "starlette", "hypercorn", "anyio", "typer", "rich", "asyncio"} - loaded(
+        "import pytest"
+    )
+
+
+def test_a_mesh_loads_no_adapter_and_no_command_line() -> None:
+    """Channels, registries, the server and the command line are loaded when they are used."""
+    found = loaded("from meshcore import *")
+    assert "meshcore.mesh.mesh" in found
+    assert not found & {"meshcore.channels", "meshcore.registry", "meshcore.cli"}
+    assert not found & {"hypercorn", "watchfiles", "typer", "rich", "pydantic", "fastapi"}
+
+
+@pytest.mark.parametrize("package", ["meshcore", "meshcore.testing"])
+def test_lazy_names_are_those_that_type_checkers_see(package: str) -> None:
+    """Each public name is the object that the import for type checkers names, and there are no others."""
+    module = importlib.import_module(package)
+    assert module.__file__ is not None
+    tree = ast.parse(Path(module.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(seen) == sorted(module.__all__)
+    for name, home in seen.items():
+        assert getattr(module, name) is getattr(importlib.import_module(str(home)), name)
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match=f"^module '{package}' has no attribute 'Mash'$"):
+        _ = module.Mash
 
 
 def test_every_public_name_is_there() -> None:
