@@ -80,11 +80,11 @@ def _add_serving(app: "Typer") -> None:
     @app.command()
     def run(
         context: Context,
-        module: Annotated[str, Argument(help="What is served, as package.module:Class.")] = "",
-        bind: Annotated[str, Option(help="host:port; port 0 takes a free one.")] = "127.0.0.1:8000",
-        workers: Annotated[int, Option(min=1, help="Processes that serve.")] = 1,
+        module: Annotated[str, Argument(help="What to serve, as package.module:Class.")] = "",
+        bind: Annotated[str, Option(help="Where to listen, as host:port. Port 0 takes a free one.")] = "127.0.0.1:8000",
+        workers: Annotated[int, Option(min=1, help="How many processes serve.")] = 1,
         registry: Annotated[str | None, Option(help=_REGISTRY)] = None,
-        advertise: Annotated[str | None, Option(help="The URL under which clients reach this.")] = None,
+        advertise: Annotated[str | None, Option(help="The URL under which clients reach this process.")] = None,
         *,
         reload: Annotated[bool, Option("--reload", help="Start again when a Python file changes.")] = False,
     ) -> None:
@@ -126,7 +126,7 @@ def _add_calling(app: "Typer") -> None:
 
     registry_option = Option(help=_REGISTRY)
     json_option = Option("--json", help=_JSON)
-    module_option = Option(help="What declares the service, as package.module:Class. Else servers tell.")
+    module_option = Option(help="What declares the service, as package.module:Class. Default: servers tell.")
 
     @app.command("ls")
     def list_instances(
@@ -146,17 +146,17 @@ def _add_calling(app: "Typer") -> None:
     @app.command()
     def call(
         context: Context,
-        method: Annotated[str, Argument(help="service.method")],
+        method: Annotated[str, Argument(help="The method, as service.method.")],
         arguments: Annotated[
             list[str] | None,
-            Argument(help="name=value; a value is JSON or text. Or - for a JSON object on stdin."),
+            Argument(help="As name=value; a value is JSON or text. Or - for a JSON object on stdin."),
         ] = None,
         *,
         module: Annotated[str | None, module_option] = None,
         channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
         registry: Annotated[str | None, registry_option] = None,
-        timeout: Annotated[float | None, Option(help="Seconds to wait.")] = None,
-        repeat: Annotated[int | None, Option(min=1, help="Call so often, and print how long calls took.")] = None,
+        timeout: Annotated[float | None, Option(help="How long the call may take.")] = None,
+        repeat: Annotated[int | None, Option(min=1, help="Call N times, and print how long the calls took.")] = None,
         as_json: Annotated[bool, json_option] = False,
     ) -> None:
         """Call a method of a service, and print its result as JSON: meshcore call greeting.hello message=world."""
@@ -173,7 +173,7 @@ def _add_calling(app: "Typer") -> None:
     @app.command()
     def why(
         context: Context,
-        method: Annotated[str, Argument(help="service.method")],
+        method: Annotated[str, Argument(help="The method, as service.method.")],
         *,
         module: Annotated[str | None, module_option] = None,
         channel: Annotated[str, Option(help="The channel to use, such as rest.")] = "",
@@ -219,7 +219,7 @@ def _add_contracts(app: "Typer") -> None:
     def diff(
         context: Context,
         old: Annotated[str, Argument(help="A module, a file of `describe --json`, or the URL of a server.")],
-        new: Annotated[str, Argument(help="Likewise.")],
+        new: Annotated[str, Argument(help="A module, file or URL, as for OLD.")],
         *,
         as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     ) -> None:

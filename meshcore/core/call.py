@@ -45,7 +45,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
+"""Takes a call and returns its result: `async def handler(call) -> result`."""
 Interceptor: TypeAlias = Callable[[Handler, Call], Awaitable[Any]]
+"""Stands around a handler: `async def interceptor(handler, call) -> result`."""
 
 # The deadline of the call that this code serves: calls made from there inherit it. Context variables cross tasks
 # and, because both doors copy the context, threads.

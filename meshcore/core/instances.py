@@ -93,6 +93,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 Sighting: TypeAlias = Pending | Bound | Absent | Failed
+"""What a registry reports of a component."""
 
 
 def sighting_of(instances: tuple[Instance, ...]) -> Bound | Absent:

@@ -15,8 +15,9 @@ from meshcore.core.suggest import did_you_mean
 T = TypeVar("T")
 
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
+_Pause = Annotated[float, Meta(ge=0, description="a number of seconds, 0 or more")]
 _Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-_Amount = Annotated[float, Meta(ge=0, description="a number of at least 0")]
+_PerSecond = Annotated[float, Meta(ge=0, description="a number per second, 0 or more")]
 _Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 
 Balance = Literal["least-loaded", "round-robin", "first", "random"]
@@ -28,40 +29,46 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     The fields of the second group govern what all calls to a component share, so they can be set for components only.
 
     Attributes:
-        timeout: seconds that a call may take, all attempts included; less if its caller has less left.
-        attempts: how often a call that may have begun is sent in all, if it may be repeated.
-        back_off: seconds; the longest pause before an instance is asked again. Doubled each time, with full jitter.
-        back_off_max: seconds; what doubling ends at.
-        max_extra_load: share of a method's calls that may be sent a second time because the first is slow. 0: none.
-        balance: how an instance is picked: `least-loaded` (the better of two random ones), `round-robin`, `first`,
-            `random`.
+        timeout: seconds that a call may take, all attempts included. A call that is made while another is served never
+            has more than that one has left.
+        attempts: how often a call is sent in all, if its method is idempotent and an attempt may have been processed.
+            An attempt that was certainly not processed is repeated on each other instance.
+        back_off: seconds; the longest pause before the first retry of an instance that was asked already. The pause is
+            random from 0 to this, and the longest pause doubles with each retry.
+        back_off_max: seconds; the longest pause does not grow beyond this.
+        max_extra_load: share of a method's calls that may be hedged: sent a second time because the first attempt is
+            slow. 0: none.
+        balance: how an instance is chosen for an attempt.
 
-        retry_ratio: retries and hedges of what may have begun, as a share of the calls of the last ten seconds.
-        retry_reserve: such retries per second that are granted beyond that, for callers of few calls.
-        concurrency: calls in flight to one instance.
-        consecutive_failures: so many in a row eject an instance.
-        success_rate: share of an instance's calls of the last ten seconds; less ejects it.
-        ejection: seconds for which an instance is ejected the first time. Doubled each time in a row, with jitter.
-        ejection_max: seconds; what doubling ends at.
-        max_ejected: share of the instances that may be ejected at once; one of two always may. 0: no ejection.
-        slow_start: seconds in which a new instance's share of the calls grows to its full size.
+        retry_ratio: the budget for retries of calls that may have been processed, as a share of the component's calls
+            of the last ten seconds.
+        retry_reserve: retries per second that the budget grants in addition, for callers of few calls.
+        concurrency: calls of this process that may be in flight to one instance.
+        consecutive_failures: failures in a row that eject an instance.
+        success_rate: share of an instance's calls of the last ten seconds that must succeed; a lower one ejects it. It
+            counts from ten calls on.
+        ejection: seconds for which an instance is ejected at most the first time; the time is random from half of them
+            to all. They double with each ejection that follows.
+        ejection_max: seconds; an ejection does not grow beyond this.
+        max_ejected: share of the instances that may be ejected at once. One of two always may. 0: no ejection.
+        slow_start: seconds in which a new instance's share of the calls grows to its full size. 0: at once.
     """
 
     timeout: _Seconds | UnsetType = UNSET
     attempts: _Count | UnsetType = UNSET
-    back_off: _Amount | UnsetType = UNSET
-    back_off_max: _Amount | UnsetType = UNSET
+    back_off: _Pause | UnsetType = UNSET
+    back_off_max: _Pause | UnsetType = UNSET
     max_extra_load: _Share | UnsetType = UNSET
     balance: Balance | UnsetType = UNSET
     retry_ratio: _Share | UnsetType = UNSET
-    retry_reserve: _Amount | UnsetType = UNSET
+    retry_reserve: _PerSecond | UnsetType = UNSET
     concurrency: _Count | UnsetType = UNSET
     consecutive_failures: _Count | UnsetType = UNSET
     success_rate: _Share | UnsetType = UNSET
     ejection: _Seconds | UnsetType = UNSET
     ejection_max: _Seconds | UnsetType = UNSET
     max_ejected: _Share | UnsetType = UNSET
-    slow_start: _Amount | UnsetType = UNSET
+    slow_start: _Pause | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         """Refuse what does not fit, also when somebody writes it by hand.

@@ -30,40 +30,44 @@ _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mesh is told by its operator. Seconds and bytes everywhere.
+    """What a mesh is told by its operator. Times are in seconds, sizes in bytes.
 
     Attributes:
-        module: what is served, as "package.module:Class".
+        module: what `meshcore.app:app` and `meshcore run` serve.
         registry: the URL of the registry; its scheme chooses the adapter.
         advertise_url: the URL under which clients reach this process. The default is hypercorn's own default bind.
-        verify_advertise: whether a server asks its advertised URL after the start, and logs if another process answers.
-        preferred_channel: over which channel services are called if nobody says otherwise. Empty: the first that the
-            instance offers and this process knows.
-        timeout: seconds that a call to another process may take if the caller gives no deadline and no policy says
-            otherwise; `inf` for no bound.
-        resilience: whether failed and slow calls are repeated, and failing instances ejected. If not, no policy can
-            say otherwise.
-        policies: by the name of a component, of a service, or of a method as `service.method`: the numbers that govern
-            calls to it. They take precedence over what the interface says.
-        max_calls: calls to other processes that may be under way at once; beyond that they are refused.
-        request_timeout: seconds that a server grants to one request, whatever the caller grants; `inf` for no bound.
+        verify_advertise: whether a server announces itself only once its advertised URL leads to it. The log says so if
+            it leads elsewhere.
+        preferred_channel: the channel of calls for which nobody chooses another, where it is offered. Empty: the first
+            that the instance offers and this process knows.
+        timeout: seconds that a call to another process may take if the caller gives no deadline and no policy sets a
+            timeout; `inf` for no bound.
+        resilience: whether failed and slow calls are repeated, and failing instances ejected. `false` overrules all
+            policies.
+        policies: tables of the fields of `Policy`, by the name of a component, of a service, or of a method as
+            `service.method`. They take precedence over what the interface says.
+        max_calls: calls to other processes that may be in flight at once. More are refused.
+        request_timeout: seconds that a server grants to one request, even if the caller grants more; `inf` for no
+            bound.
         max_body: bytes of the largest request or answer that is read.
-        max_depth: levels of the deepest request or answer that is decoded. Decoding recurses, hence the bound.
-        max_concurrency: calls that a server process executes at once; beyond that it refuses them as not processed.
-        adaptive_limit: whether a server also refuses calls when latencies and the event loop say that it is overloaded.
-        idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key.
-        max_threads: worker threads for implementations that are `def`; those that such threads wait for have as many
-            again, level by level.
-        drain: seconds that calls in progress are granted when a server stops; what then still runs is cancelled.
-        zone: where this process runs, free text.
+        max_depth: levels of the deepest request or answer that is decoded.
+        max_concurrency: calls that a server process executes at once. More are refused as not processed.
+        adaptive_limit: whether a server also refuses calls when their latency or the delay of the event loop shows that
+            it is overloaded.
+        idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key. The oldest go
+            first.
+        max_threads: worker threads for implementations that are `def`. Implementations that are called from such a
+            thread have as many threads of their own, for each level of nesting.
+        drain: seconds that calls in progress may take when a server stops. After that they are cancelled.
+        zone: where this process runs, free text. Instances of the caller's own zone are preferred.
         version: the version of what is served, free text.
-        weight: this process's share of the calls, relative to the others'.
-        documents: whether `/openapi.json` and `/docs` tell what is offered over REST.
-        log_format: how `meshcore run` logs, "text" or "json" (one object a line).
-        debug: whether callers are told the server's internals (tracebacks) and logs are detailed.
-        value_source: the URL of where `@inject_value` looks for what `values`, the environment and the arguments do not
-            say; its scheme chooses the adapter. Empty: nowhere.
-        values: what `@inject_value` finds; nested tables are flattened to dotted keys.
+        weight: this process's share of the calls, relative to the weights of the other instances.
+        documents: whether a server serves `/openapi.json` and `/docs`.
+        log_format: how `meshcore run` logs: text, or one JSON object per line.
+        debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
+        value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
+            nor `values` has; its scheme chooses the adapter. Empty: none.
+        values: values for `@inject_value`. Nested tables are flattened to dotted keys.
         sources: where each field, and each of the values as `values.KEY`, came from.
         environ: the environment at the time of loading, where `lookup` looks as well.
     """
@@ -130,8 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def lookup(self, key: str) -> Any:
         """The value for `@inject_value(key)` as it was written, `MISSING` if nobody wrote it.
 
-        For "orders.currency" that is the argument of that name, else the environment variable ORDERS_CURRENCY (dots
-        and dashes become underscores), else what the files say.
+        For "orders.currency" that is the argument of that name, else the environment variable ORDERS_CURRENCY, else
+        what the files say. Dots and dashes become underscores in the variable's name.
         """
         from_argument = self.sources.get(f"values.{key}") == _ARGUMENT
         variable = key.replace(".", "_").replace("-", "_").upper()

@@ -47,7 +47,7 @@ class Methods(msgspec.Struct, frozen=True):
         return self._and(lambda _cls, _name, function: inspect.iscoroutinefunction(function))
 
     def that_are_sync(self) -> Methods:
-        """All others."""
+        """Methods that are not `async def`."""
         return self._and(lambda _cls, _name, function: not inspect.iscoroutinefunction(function))
 
     def decorated_with(self, mark: type) -> Methods:
@@ -114,17 +114,21 @@ def advice() -> Callable[[C], C]: ...
 
 
 def advice(cls: C | None = None) -> C | Callable[[C], C]:
-    """Declare a class whose `@around` methods apply to what the injector creates. It is an injectable itself."""
+    """Declare a class whose `@around` methods apply to what the injector makes. It is an injectable itself."""
     if cls is not None:
         return add_mark(cls, AdviceMark())
     return lambda cls: add_mark(cls, AdviceMark())
 
 
 def around(target: Methods) -> Callable[[F], F]:
-    """Call the method, with an `Invocation`, in place of each method that the target chooses."""
+    """Call a method of an `@advice` class in place of each method that the target chooses; it takes an `Invocation`.
+
+    Args:
+        target: begins with `methods()`.
+    """
     return lambda function: add_mark(function, AroundMark(target))
 
 
 def methods() -> Methods:
-    """Choose methods: `methods().named("customize").of_type(Channel)`."""
+    """Choose methods for `around`: `methods().named("customize").of_type(Channel)`. All conditions have to hold."""
     return Methods()

@@ -65,17 +65,17 @@ class HealthCheckMark(msgspec.Struct, frozen=True):
 
 
 def health_checks() -> Callable[[C], C]:
-    """Declare a class with health checks. It is an injectable singleton by that."""
+    """Declare a class with health checks, which makes it an injectable singleton."""
     return lambda cls: add_mark(cls, HealthChecksMark())
 
 
 def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float = 0.0) -> Callable[[F], F]:
-    """Declare a method (sync or async) as a health check; it takes a `HealthCheckManager.Result`.
+    """Declare a method (`def` or `async def`) as a health check. It takes a `HealthCheckManager.Result`.
 
     Args:
-        name: how the answer calls it; by default the method's name.
-        cache: seconds for which its last result is answered without running it again.
-        fail_if_slower_than: seconds after which it is an error; 0 for the setting `request_timeout`.
+        name: of the check in the answer. Default: the method's name.
+        cache: seconds for which the last result is answered without running the check again.
+        fail_if_slower_than: seconds after which the check is an ERROR. 0: the setting `request_timeout`.
     """
     return lambda function: add_mark(function, HealthCheckMark(name, cache, fail_if_slower_than))
 

@@ -33,7 +33,11 @@ class HttpMark(msgspec.Struct, frozen=True):
 
 
 def rest(prefix: str = "") -> Callable[[C], C]:
-    """Put a prefix before the paths of all methods of the interface."""
+    """Put a prefix before the REST paths of all methods of an interface.
+
+    Args:
+        prefix: such as `/orders`.
+    """
     return lambda cls: add_mark(cls, RestMark(prefix))
 
 
@@ -44,21 +48,21 @@ def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[s
 def get(
     path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
 ) -> Callable[[F], F]:
-    """Map the method to HTTP GET; it is idempotent by that."""
+    """Map a method to HTTP GET, which makes it idempotent. Parameters: see `post`."""
     return _http("GET", path, summary, description, tags, status)
 
 
 def post(
     path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
 ) -> Callable[[F], F]:
-    """Map the method to HTTP POST.
+    """Map a method to HTTP POST.
 
     Args:
-        path: below the interface's prefix; parameters stand in it in braces.
-        summary: for documents; default: the first paragraph of the docstring.
-        description: for documents; default: the rest of the docstring.
-        tags: for documents; default: the name of the service.
-        status: of an answer that is no error: 201 for what creates something, 204 for one without a body.
+        path: below the interface's prefix. Parameters stand in it in braces: `/orders/{order_id}`.
+        summary: for the OpenAPI document. Default: the first paragraph of the docstring.
+        description: for the OpenAPI document. Default: the rest of the docstring.
+        tags: for the OpenAPI document. Default: the name of the service.
+        status: HTTP status of success, 200 to 299. 204 has no body, so the method returns None.
     """
     return _http("POST", path, summary, description, tags, status)
 
@@ -66,21 +70,21 @@ def post(
 def put(
     path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
 ) -> Callable[[F], F]:
-    """Map the method to HTTP PUT; it is idempotent by that (RFC 9110, 9.2.2)."""
+    """Map a method to HTTP PUT, which makes it idempotent (RFC 9110, 9.2.2). Parameters: see `post`."""
     return _http("PUT", path, summary, description, tags, status)
 
 
 def patch(
     path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
 ) -> Callable[[F], F]:
-    """Map the method to HTTP PATCH."""
+    """Map a method to HTTP PATCH. Parameters: see `post`."""
     return _http("PATCH", path, summary, description, tags, status)
 
 
 def delete(
     path: str, *, summary: str = "", description: str = "", tags: Sequence[str] = (), status: int = 200
 ) -> Callable[[F], F]:
-    """Map the method to HTTP DELETE; it is idempotent by that (RFC 9110, 9.2.2)."""
+    """Map a method to HTTP DELETE, which makes it idempotent (RFC 9110, 9.2.2). Parameters: see `post`."""
     return _http("DELETE", path, summary, description, tags, status)
 
 
@@ -99,8 +103,8 @@ def Query(  # noqa: N802 - reads as a type in Annotated
     """Mark a query parameter, inside `Annotated`.
 
     Args:
-        description: for documents.
-        example: for documents.
+        description: for the OpenAPI document.
+        example: for the OpenAPI document.
         alias: its name in the URL, where that is no name of Python: `alias="from"`.
     """
     return ParameterMark(Source.QUERY, description, example, alias)
@@ -110,28 +114,39 @@ def Header(description: str = "", example: Any = None, alias: str = "") -> Param
     """Mark a parameter that travels as a header of the request, inside `Annotated`.
 
     Args:
-        description: for documents.
-        example: for documents.
-        alias: the header's name; default: the parameter's with dashes, `x_tenant` is `x-tenant`.
+        description: for the OpenAPI document.
+        example: for the OpenAPI document.
+        alias: the header's name. Default: the parameter's with dashes, `x_tenant` is `x-tenant`.
     """
     return ParameterMark(Source.HEADER, description, example, alias)
 
 
 def Path(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
-    """Mark a path parameter, inside `Annotated`."""
+    """Mark a path parameter, inside `Annotated`.
+
+    Args:
+        description: for the OpenAPI document.
+        example: for the OpenAPI document.
+    """
     return ParameterMark(Source.PATH, description, example)
 
 
 def Content(description: str = "", example: Any = None) -> ParameterMark:  # noqa: N802
-    """Mark the request's body, inside `Annotated`."""
+    """Mark the request's body, inside `Annotated`.
+
+    Args:
+        description: for the OpenAPI document.
+        example: for the OpenAPI document.
+    """
     return ParameterMark(Source.BODY, description, example)
 
 
 # Generic aliases: a type checker sees the plain type, `describe` sees the mark.
 QueryParam: TypeAlias = Annotated[T, ParameterMark(Source.QUERY)]
-
+"""`QueryParam[int]`: a query parameter."""
 PathParam: TypeAlias = Annotated[T, ParameterMark(Source.PATH)]
-
+"""`PathParam[int]`: a path parameter."""
 HeaderParam: TypeAlias = Annotated[T, ParameterMark(Source.HEADER)]
-
+"""`HeaderParam[str]`: a parameter that travels as a header."""
 Body: TypeAlias = Annotated[T, ParameterMark(Source.BODY)]
+"""`Body[Order]`: the request's body."""

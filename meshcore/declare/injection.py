@@ -74,7 +74,7 @@ class InjectService(msgspec.Struct, frozen=True, eq=False):
 
 
 def injectable(scope: ScopeName = "singleton") -> Callable[[C], C]:
-    """Let the injector make instances of the class, with the arguments its constructor asks for.
+    """Let the injector make instances of a class, with the arguments that its constructor asks for.
 
     Args:
         scope: "singleton" for one instance, made at start; "request" for one per request, made when first asked for;
@@ -87,9 +87,12 @@ def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
     """Let a module's method make an object. Its return annotation is what it provides, its parameters are injected.
 
     The method may be a coroutine function, a generator or an async generator. A generator yields the object once
-    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up. In the scope "request" the exception that
-    ends the call comes out of the `yield`, so there the clean-up belongs into a `finally` or a `with`; in the others it
-    runs also after a failure elsewhere, of which the generator is not told.
+    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up. In the scope "request" the `yield` raises
+    the exception that ends the call, so there the clean-up belongs into a `finally` or a `with`. In the other scopes
+    the clean-up always runs, and the generator is not told of failures elsewhere.
+
+    Args:
+        scope: as for `injectable`.
     """
     return lambda function: add_mark(function, CreateMark(scope))
 
@@ -97,23 +100,38 @@ def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
 def module(
     imports: Iterable[type] = (), provides: Iterable[type] = (), components: Iterable[type] = ()
 ) -> Callable[[C], C]:
-    """Declare a unit of composition: every marked class of the Python module that the decorated class stands in.
+    """Declare a module: the unit that a mesh is made of.
+
+    To it belong the `@create` methods of the class, and every decorated class of the Python module that the class
+    stands in.
 
     Args:
         imports: other modules that this one needs.
-        provides: classes that are written elsewhere, or not at a Python module's top level.
-        components: components whose services are called.
+        provides: classes that are written in another Python module, or not at its top level.
+        components: components whose services are called in other processes.
     """
     return lambda cls: add_mark(cls, ModuleMark(tuple(imports), tuple(provides), tuple(components)))
 
 
 def inject_value(key: str, *, default: object = MISSING) -> InjectValue:
-    """Inject a value of the settings, converted to the annotated type. The default is taken as it is."""
+    """Inject a value, converted to the annotated type.
+
+    `Annotated[str, inject_value("orders.currency")]` comes from the environment (`ORDERS_CURRENCY`), else from the
+    setting `values`, else from the setting `value_source`.
+
+    Args:
+        key: parts are divided by dots.
+        default: taken as it is if nobody gives a value. Without one, a missing value is an error at the start.
+    """
     return InjectValue(key, default)
 
 
 def inject_service(preferred_channel: str = "") -> InjectService:
-    """Inject a service. For the channel of the mesh's choice the plain type of the parameter is enough."""
+    """Inject a service over a certain channel. Without a preference the plain type of the parameter is enough.
+
+    Args:
+        preferred_channel: such as `rest`.
+    """
     return InjectService(preferred_channel)
 
 
@@ -122,7 +140,7 @@ def on_init(function: F) -> F: ...
 @overload
 def on_init() -> Callable[[F], F]: ...
 def on_init(function: F | None = None) -> F | Callable[[F], F]:
-    """Call the method (sync or async) when everything is injected; those of base classes first."""
+    """Call a method (`def` or `async def`) when everything is injected; those of base classes first."""
     return _marked(OnInitMark(), function)
 
 
@@ -131,7 +149,7 @@ def on_destroy(function: F) -> F: ...
 @overload
 def on_destroy() -> Callable[[F], F]: ...
 def on_destroy(function: F | None = None) -> F | Callable[[F], F]:
-    """Call the method (sync or async) at clean-up; those of base classes last."""
+    """Call a method (`def` or `async def`) at clean-up; those of base classes last."""
     return _marked(OnDestroyMark(), function)
 
 

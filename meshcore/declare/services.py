@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Service(Protocol):
-    """The base of service interfaces; it is a protocol, so an interface may be an ABC or a protocol itself."""
+    """The base of service interfaces. It is a protocol, so an interface may be an abstract class or a protocol."""
 
 
 class ServiceMark(msgspec.Struct, frozen=True):
@@ -91,12 +91,24 @@ def kebab_case(name: str) -> str:
 
 
 def service(name: str = "", description: str = "") -> Callable[[C], C]:
-    """Declare a service interface. Its default name is the class's name in kebab case."""
+    """Declare a service interface: its abstract methods may be called, in this process or from others.
+
+    Args:
+        name: of the service on the wire and on the command line. Default: the class's name in kebab case,
+            `HTTPOrderService` is `http-order-service`.
+        description: for the OpenAPI document.
+    """
     return lambda cls: add_mark(cls, ServiceMark(name or kebab_case(cls.__name__), description))
 
 
 def component(name: str = "", description: str = "", services: Sequence[type] = ()) -> Callable[[C], C]:
-    """Declare a component: the services that are deployed together and reached over the same channels."""
+    """Declare a component: services that are deployed together and reached over the same channels.
+
+    Args:
+        name: under which instances are announced in the registry. Default: the class's name in kebab case.
+        description: for the OpenAPI document and `/report`.
+        services: the interfaces that the component offers, each decorated with `@service`.
+    """
     return lambda cls: add_mark(cls, ComponentMark(name or kebab_case(cls.__name__), description, tuple(services)))
 
 
@@ -110,38 +122,59 @@ def implementation(scope: str = "singleton") -> Callable[[C], C]:
 
 
 def health(path: str) -> Callable[[C], C]:
-    """Give a component implementation an HTTP path that answers with its health."""
+    """Serve the health of a component at an HTTP path; it stands on the component's `@implementation`.
+
+    The answer has status 200 for OK, 429 for WARNING and 500 for ERROR, and each check in its body.
+
+    Args:
+        path: begins with a slash, such as `/orders/health`.
+    """
     return lambda cls: add_mark(cls, HealthMark(path))
 
 
 def channel(name: str) -> Callable[[C], C]:
-    """Name a channel class, so that addresses and `preferred_channel` can refer to it."""
+    """Name a channel: a class that derives from `Channel`.
+
+    Args:
+        name: in addresses, in the setting `preferred_channel` and in `get_service`.
+    """
     return lambda cls: add_mark(cls, ChannelMark(name))
 
 
 def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
-    """Declare exceptions that travel: they arrive at the caller as the same class with the same fields."""
+    """Declare exceptions that travel: they arrive at the caller as the same class with the same fields.
+
+    The fields are those of a dataclass, else the parameters of `__init__`, else `args`. A class attribute
+    `code: ClassVar[Code]` gives the exception a code, and by that its HTTP status; without one it has
+    FAILED_PRECONDITION.
+
+    Args:
+        exceptions: classes that derive from `Exception`, not from `MeshError`.
+    """
     return lambda function: add_mark(function, RaisesMark(exceptions))
 
 
 def idempotent(function: F) -> F:
-    """Declare that the method may be executed again for the same call: it may then be retried after it began."""
+    """Declare that a method may be executed again for the same call. It is retried also after it may have begun."""
     return add_mark(function, IdempotentMark())
 
 
 def affinity(parameter: str) -> Callable[[F], F]:
-    """Send calls with the same value of this parameter to the same instance, as long as it is there and can take them.
+    """Send calls with the same value of a parameter to the same instance, as long as it is there and can take them.
 
-    For caches and sessions that an instance holds: it makes them fit better, and is no guarantee.
+    For caches and sessions that an instance holds. It is no guarantee: other instances get such calls too.
+
+    Args:
+        parameter: its name.
     """
     return lambda function: add_mark(function, AffinityMark(parameter))
 
 
 def shielded(function: F) -> F:
-    """Declare that the method's work, once begun on a server, is not cancelled when its caller gives up or leaves.
+    """Declare that a method, once begun on a server, is not cancelled when its caller gives up or leaves.
 
-    The server keeps its own bounds: the setting `request_timeout`, which is then also the deadline of what it calls in
-    turn, and the setting `drain`. A call within one process runs in its caller's task, and ends with it.
+    The server's own bounds hold: the setting `request_timeout`, which is then also the deadline of the calls that the
+    method makes, and the setting `drain`. A call within one process runs in its caller's task and ends with it.
     """
     return add_mark(function, ShieldedMark())
 
@@ -149,10 +182,10 @@ def shielded(function: F) -> F:
 def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
     """Declare that a server executes each call once, however often it is sent to it: for writes.
 
-    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it;
-    so a call whose connection broke is sent again, to the same instance. The work is shielded, see `shielded`.
+    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it.
+    So a call whose connection broke is sent again, to the same instance. The work is shielded, see `shielded`.
 
     Args:
-        seconds: how long the outcome is kept, if the setting `idempotency_memory` suffices.
+        seconds: how long the outcome is kept. The setting `idempotency_memory` bounds all outcomes together.
     """
     return lambda function: add_mark(function, IdempotencyKeyMark(seconds))

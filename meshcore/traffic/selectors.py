@@ -40,7 +40,7 @@ class URLSelector(ABC):
 
 
 class FirstURLSelector(URLSelector):
-    """Always the first endpoint (by instance id) that this call has not tried."""
+    """Always the first endpoint, in the order of instance ids, that this call has not tried."""
 
     def __init__(self) -> None:
         self._endpoints: tuple[Endpoint, ...] = ()
@@ -57,8 +57,7 @@ class FirstURLSelector(URLSelector):
 class RoundRobinURLSelector(URLSelector):
     """The endpoint that was chosen longest ago.
 
-    Of two endpoints that are both there, neither is chosen twice before the other is chosen once, however many
-    others come and go meanwhile: their counts never differ by more than one.
+    The counts of two endpoints never differ by more than one, however many others come and go. Weights do not count.
     """
 
     def __init__(self) -> None:
@@ -83,7 +82,7 @@ class RoundRobinURLSelector(URLSelector):
 
 
 class RandomURLSelector(URLSelector):
-    """Any endpoint, by weight."""
+    """A random endpoint; one of twice the weight is chosen twice as often."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
@@ -112,11 +111,12 @@ Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016): a favourite key c
 
 
 class LeastLoadedURLSelector(URLSelector):
-    """The less loaded of two random endpoints; for methods with an affinity, the one that its argument leads to.
+    """The less loaded of two random endpoints; for a method with `@affinity`, the one that its argument leads to.
 
-    Two random choices, since the best of all would be chosen by every client at once. Load (module `peak_ewma`) is
-    peak-sensitive latency times calls in hand, so slow, failing and refusing endpoints get fewer calls, a new one gets
-    one at first and then ever more, and one in the caller's own zone comes first.
+    The load of an endpoint is its recent latency, which rises fast and falls slowly, times its calls in flight. So
+    slow, failing and refusing endpoints get fewer calls, and a new endpoint starts with few. Endpoints of the caller's
+    own zone are preferred until they have too much to do, and weights count. The choice is among two, since the best
+    of all would be chosen by every client at once.
 
     Args:
         rng: chance.

@@ -20,12 +20,17 @@ _LONGEST_PAUSE = 86_400.0  # seconds
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True):
-    """An error on the wire.
+    """An error on the wire. What has its default is left out.
 
     Attributes:
+        code: one of the sixteen codes.
+        message: the error's text.
         type: the name of a declared exception, empty for any other error.
-        fields: of the declared exception.
-        retry_after: seconds, None if the server does not ask for a pause.
+        fields: of the declared exception, by name.
+        details: facts for programs, plain data.
+        retryable: whether the same call may succeed if it is sent again.
+        processed: whether an implementation may have begun with the call.
+        retry_after: seconds after which the call may come back, None if the server does not ask for a pause.
     """
 
     code: str

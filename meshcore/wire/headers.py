@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 TIMEOUT = "mesh-timeout-ms"
-"""What is left of the caller's time, in whole milliseconds. Its presence says that the caller speaks this wire."""
+"""Whole milliseconds that the caller still waits. A caller that sends it reads errors as objects, see below."""
 
 ATTEMPT = "mesh-attempt"
-"""Which attempt of the same call this is, if it is not the first."""
+"""Which attempt of the same call this is: 2 for the first retry. The first attempt does not send it."""
 
 IDEMPOTENCY_KEY = "mesh-idempotency-key"
-"""What all attempts of one call have in common, for methods whose calls are executed once."""
+"""The same text for all attempts of one call, for methods with `@idempotency_key`: it is executed once."""
 
 RETRY_AFTER = "retry-after"
-"""On answers that are errors: whole seconds after which the call may come again (RFC 9110, 10.2.3)."""
+"""On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
 
 _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1

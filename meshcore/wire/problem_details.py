@@ -21,15 +21,20 @@ _TEXTS = ("detail", "message", "error_description", "error", "title")
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """The body of an answer that is an error.
+    """The body of an answer that is an error. What has its default is left out.
 
     Attributes:
         type: "about:blank": the status says what kind of problem it is, and `code` says it more exactly.
-        title: the status's phrase.
-        detail: the error's message.
+        title: the phrase of the HTTP status.
+        status: the HTTP status.
+        detail: the error's text.
+        code: one of the sixteen codes.
+        retryable: whether the same call may succeed if it is sent again.
+        processed: whether an implementation may have begun with the call.
         exception: the name of a declared exception, empty for any other error.
-        fields: of the declared exception.
-        retry_after: seconds; the header of that name has only whole ones.
+        fields: of the declared exception, by name.
+        details: facts for programs, plain data.
+        retry_after: seconds after which the call may come back. The header of that name has whole seconds only.
     """
 
     type: str = ""
