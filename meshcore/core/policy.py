@@ -47,8 +47,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         consecutive_failures: failures in a row that eject an instance.
         success_rate: share of an instance's calls of the last ten seconds that must succeed; a lower one ejects it. It
             counts from ten calls on.
-        ejection: seconds for which an instance is ejected at most the first time; the time is random from half of them
-            to all. They double with each ejection that follows.
+        ejection: seconds; the longest first ejection of an instance. The actual time is random, at least half of that.
+            The longest doubles with each ejection that follows.
         ejection_max: seconds; an ejection does not grow beyond this.
         max_ejected: share of the instances that may be ejected at once. One of two always may. 0: no ejection.
         slow_start: seconds in which a new instance's share of the calls grows to its full size. 0: at once.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 TIMEOUT = "mesh-timeout-ms"
-"""Whole milliseconds that the caller still waits. A caller that sends it reads errors as objects, see below."""
+"""Whole milliseconds that the caller still waits. Whoever does not send it gets errors as texts, as aspyx-service."""
 
 ATTEMPT = "mesh-attempt"
 """Which attempt of the same call this is: 2 for the first retry. The first attempt does not send it."""

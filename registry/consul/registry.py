@@ -53,12 +53,12 @@ class ConsulComponentRegistry(ComponentRegistry):
         datacenter: where components are looked for. None: the agent's own.
         tls: whether it speaks https, for an address that does not say so. None: CONSUL_HTTP_SSL.
         ca: a file with the authorities that are trusted for https. None: CONSUL_CACERT, else the system's.
-        certificate: the client's. None: CONSUL_CLIENT_CERT.
-        key: its key. None: CONSUL_CLIENT_KEY.
+        certificate: a file with the client's certificate. None: CONSUL_CLIENT_CERT.
+        key: a file with the key of that certificate. None: CONSUL_CLIENT_KEY.
         server_name: the name in the agent's certificate, if it is not the host's. None: CONSUL_TLS_SERVER_NAME.
-        verify: whether that must be genuine. None: CONSUL_HTTP_SSL_VERIFY, else it must.
-        watches: how many components have a connection of their own to the agent, which allows 200 for all processes
-            of a machine unless its limits.http_max_conns_per_client says otherwise.
+        verify: whether the agent's certificate must be genuine. None: CONSUL_HTTP_SSL_VERIFY, else it must.
+        watches: how many components have a connection of their own to the agent; further ones share a few. The agent
+            allows 200 connections for all processes of a machine, or its `limits.http_max_conns_per_client`.
         check: "http", the default: the agent asks for the health of instances. "ttl": each reports its own, for agents
             that cannot reach them.
 

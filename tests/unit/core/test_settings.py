@@ -148,10 +148,10 @@ NAMES = (
         ),
         ({"module": "shop.app"}, {}, "", "argument: module must be \"package.module:Class\", got 'shop.app'"),
         (
-            {"registry": "/tmp/here"},
+            {"registry": "/registry"},
             {},
             "",
-            'argument: registry must be a registry URL such as "directory:" or "consul://host:8500", got \'/tmp/here\'',
+            'argument: registry must be a registry URL such as "directory:" or "consul://host:8500", got \'/registry\'',
         ),
         (
             {"advertise_url": "localhost:8000"},

@@ -1,0 +1,258 @@
+"""Ways to make calls that fail, each of which raises what a caller gets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import HTTPConnection
+
+from meshcore import (
+    BlockingMesh,
+    ChannelAddress,
+    Code,
+    ComponentRegistry,
+    Instance,
+    Mesh,
+    MeshApp,
+    Policy,
+    RemoteError,
+    Settings,
+    client_module,
+    current_call,
+    injectable,
+    load_settings,
+    mesh_of,
+    module,
+    with_policy,
+)
+from meshcore.registry import LocalComponentRegistry
+from meshcore.serve.load import load_module
+from meshcore.testing import memory_mesh
+from meshcore.testing.servers import answering
+from tests.support.reference.desk import Clerk, Desk, DeskModule, Early, Session
+from tests.support.reference.sample import Answer, ask
+
+HERMETIC: Final = Settings(registry="local:", adaptive_limit=False)
+UNVERIFIED: Final = Settings(registry="local:", adaptive_limit=False, verify_advertise=False, drain=0.0)
+_MASKS: Final = [
+    (re.compile(r"call [0-9a-f]{16}"), "call <id>"),
+    (re.compile(r"/[\w./-]*/registry"), "<folder>"),
+]
+
+
+def masked(text: str) -> str:
+    """The text without what is different each time."""
+    for pattern, mask in _MASKS:
+        text = pattern.sub(mask, text)
+    return text
+
+
+@asynccontextmanager
+async def clerk_of(**values: Any) -> AsyncIterator[Clerk]:
+    """A service of a mesh in memory."""
+    settings = Settings(registry="local:", adaptive_limit=False, **values)
+    async with memory_mesh(DeskModule, settings=settings) as mesh:
+        yield await mesh.get_service(Clerk)
+
+
+async def one_too_many(count: int, **values: Any) -> None:
+    """Call so often at once; one call fails at once, and the others are given up."""
+    async with clerk_of(**values) as clerk:
+        tasks = [asyncio.create_task(clerk.wait(60.0)) for _ in range(count)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=20.0)
+            for task in done:
+                await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def served(method: str, *, headers: dict[str, str] | None = None, times: int = 1, stop: bool = False) -> None:
+    """Ask a server in this process, and raise the error of its last answer."""
+    app = MeshApp(DeskModule, settings=UNVERIFIED)
+    async with app.lifespan():
+        sent = {"content-type": "application/json", "mesh-timeout-ms": "5000", **(headers or {})}
+        arguments: list[object] = [60.0] if method == "wait" else []
+        body = json.dumps({"method": f"desk:clerk:{method}", "args": arguments}).encode()
+        if stop and method != "wait":
+            await app.stop()
+        asking = asyncio.create_task(repeated(app, sent, body, times))
+        if stop and method == "wait":
+            while not (await app.report())["active"]:
+                await asyncio.sleep(0)
+            await app.stop()
+        answer = await asking
+    plain = json.loads(answer.body)["exception"]
+    raise RemoteError(Code(plain["code"]), plain["message"])
+
+
+async def repeated(app: MeshApp, headers: dict[str, str], body: bytes, times: int) -> Answer:
+    """The answer to the last of some requests that are the same."""
+    for _ in range(times - 1):
+        await ask(app, "POST", "/invoke", headers, body)
+    return await ask(app, "POST", "/invoke", headers, body)
+
+
+async def overloaded() -> None:
+    """Ask a server that admits nothing any more."""
+    app = MeshApp(DeskModule, settings=Settings(registry="local:", verify_advertise=False))
+    async with app.lifespan():
+        server: Any = app._server
+        server.limit.limit = 0
+        headers = {"content-type": "application/json", "mesh-timeout-ms": "5000"}
+        answer = await ask(app, "POST", "/invoke", headers, b"")
+    plain = json.loads(answer.body)["exception"]
+    raise RemoteError(Code(plain["code"]), plain["message"])
+
+
+async def elsewhere(registry: str, channel: str = "") -> None:
+    """Call a service of another process, wherever the registry says it is."""
+    settings = Settings(registry=registry)
+    async with Mesh(client_module(Desk), settings=settings) as mesh:
+        await (await mesh.get_service(Clerk, channel)).wait(0.0)
+
+
+async def in_the_way() -> None:
+    """Call where the registry's folder is below a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "file").write_text("in the way")
+        await elsewhere(f"directory://{folder}/file/registry")
+
+
+async def at_no_url() -> None:
+    """Call an instance that was announced with a URL that is none."""
+    registry = LocalComponentRegistry()
+    instance = Instance("bad", "desk", (ChannelAddress("dispatch-json", "h1:8000"),))
+    async with (
+        Mesh(client_module(Desk), settings=HERMETIC, overrides={ComponentRegistry: registry}) as mesh,
+        registry.announce(instance),
+    ):
+        clerk = await mesh.get_service(Clerk)
+        await mesh.wait_for(Clerk)
+        await clerk.wait(0.0)
+
+
+async def answered(exception: dict[str, Any]) -> None:
+    """Call a server that answers with this error."""
+    body = json.dumps({"result": None, "exception": exception})
+    answer = f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+    async with answering([answer]) as url:
+        await elsewhere(f"static:desk=dispatch-json({url})")
+
+
+async def unentered() -> None:
+    """Ask a mesh that does not run."""
+    await Mesh(DeskModule, settings=HERMETIC).get_service(Clerk)
+
+
+async def left() -> None:
+    """Ask a mesh that has stopped."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        pass
+    await mesh.get_service(Clerk)
+
+
+async def late() -> None:
+    """Call when the mesh has stopped."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        clerk = await mesh.get_service(Clerk)
+    await clerk.wait(0.0)
+
+
+async def twice() -> None:
+    """Enter a mesh twice."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh, mesh:
+        pass
+
+
+async def building() -> None:
+    """Start a mesh with an object that calls too early."""
+    nowhere = {"__module__": "nowhere"}  # else they would belong to the module of that file
+    early = injectable()(type("Early", (Early,), nowhere))
+    early_module = module(imports=[DeskModule], provides=[early])(type("EarlyModule", (), nowhere))
+    async with Mesh(early_module, settings=HERMETIC):
+        pass
+
+
+async def blocking_the_loop() -> None:
+    """Call a `def` method on an event loop."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        (await mesh.get_service(Clerk)).nest(0)
+
+
+async def nested() -> None:
+    """Call a `def` implementation that calls itself."""
+
+    def deep() -> None:
+        with BlockingMesh(DeskModule, settings=HERMETIC) as mesh:
+            mesh.get_service(Clerk).nest(1)
+
+    await asyncio.to_thread(deep)
+
+
+async def outside() -> None:
+    """Ask for the current call where there is none."""
+    current_call()
+
+
+async def without_mesh() -> None:
+    """Ask an application without a lifespan for its mesh."""
+    mesh_of(HTTPConnection({"type": "http"}))
+
+
+async def without_lifespan() -> None:
+    """Serve a request before the lifespan."""
+    await ask(MeshApp(DeskModule, settings=HERMETIC), "GET", "/livez", {})
+
+
+async def blocking_unentered() -> None:
+    """Ask a blocking mesh that does not run."""
+    BlockingMesh(DeskModule, settings=HERMETIC).get_service(Clerk)
+
+
+async def policy_of_nothing() -> None:
+    """Give a policy to what is no proxy."""
+    with_policy(object(), Policy(timeout=1.0))
+
+
+async def shared_policy() -> None:
+    """Set for one call what is the component's."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        with_policy(await mesh.get_service(Clerk), Policy(concurrency=1))
+
+
+async def no_such_method() -> None:
+    """Ask about a method that is none."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        mesh.why(Clerk, "wiat")
+
+
+async def no_such_object() -> None:
+    """Ask the injector for what nobody provides."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        await mesh.get(Answer)
+
+
+async def of_a_request() -> None:
+    """Ask for what lives in a request, outside of one."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        await mesh.get(Session)
+
+
+async def no_module() -> None:
+    """Serve no module."""
+    load_module(load_settings({}, environ={}, directory=Path("/nonexistent")))
+
+
+async def no_class() -> None:
+    """Serve what is no class."""
+    load_module(Settings(module="json:dumps"))
