@@ -41,7 +41,7 @@ class Value(Generic[T]):
                 follower.wake()
 
     def changes(self) -> AsyncGenerator[T, None]:
-        """What it becomes from this call on, newest wins: who is slow skips what is outdated.
+        """Yield each change from this call on. A slow reader skips outdated values, and gets the newest.
 
         It never ends by itself. Whoever runs a task on it ends the task.
         """

@@ -22,7 +22,7 @@ class ComponentStatus(Enum):
 
 
 class Component(ABC):
-    """The base of component interfaces. Implementations derive from `AbstractComponent` too, which has all of it."""
+    """The base of component interfaces. Implementations derive from `AbstractComponent` as well."""
 
     @abstractmethod
     def startup(self) -> Awaitable[None] | None:
@@ -34,7 +34,7 @@ class Component(ABC):
 
     @abstractmethod
     def get_addresses(self, base_url: str) -> list[ChannelAddress]:
-        """Under which channels and URLs the component can be reached, the preferred one first.
+        """The channels and URLs under which the component can be reached, the preferred one first.
 
         Args:
             base_url: the URL that this process advertises.
@@ -50,7 +50,7 @@ class Component(ABC):
 
 
 class AbstractComponent(Component):
-    """What every component implementation does unless it has something better to do."""
+    """The base of component implementations: what the methods of `Component` do by default."""
 
     status: ComponentStatus = ComponentStatus.VIRGIN
     """Set by the mesh."""

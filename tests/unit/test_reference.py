@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import meshcore
+from meshcore import load_settings
 from tests.support.reference.__main__ import main
 from tests.support.reference.errors import catalogue
 from tests.support.reference.pages import FOLDER, PAGES, page
@@ -15,12 +16,8 @@ from tests.support.reference.pages import FOLDER, PAGES, page
 pytestmark = pytest.mark.one_python
 
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
-DECLARING = (
-    "meshcore.declare.services",
-    "meshcore.declare.http",
-    "meshcore.declare.injection",
-    "meshcore.declare.health",
-)
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DECLARING = tuple(f"meshcore.declare.{name}" for name in ("advice", "health", "http", "injection", "services"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -39,6 +36,17 @@ def test_a_page_can_be_read(name: str) -> None:
         assert target.is_file()
         headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
         assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_blocks_of_a_page_are_right(name: str, tmp_path: Path) -> None:
+    """Settings load, and Python compiles."""
+    for kind, text in BLOCK.findall((FOLDER / name).read_text()):
+        if kind == "toml":
+            (tmp_path / "meshcore.toml").write_text(text)
+            load_settings(environ={}, directory=tmp_path)
+        elif kind == "python":
+            compile(text, name, "exec")
 
 
 def test_the_folder_has_no_other_pages() -> None:

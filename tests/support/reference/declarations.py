@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, get_args
 
 import meshcore
 from meshcore.declare.advice import Methods
-from tests.support.reference.docs import first_sentence, meaning, parameters, prose, signature
-from tests.support.reference.markdown import code, paragraphs, table
+from tests.support.reference.docs import docstring, first_sentence, meaning, parameters, prose, signature
+from tests.support.reference.markdown import code, paragraphs, sentence, table
 
 VERBS: Final = ("get", "post", "put", "patch", "delete")
 MARKERS: Final = ("Path", "Query", "Header", "Content")
@@ -32,15 +33,27 @@ def injection() -> Callable[[str], str]:
 
 def entry(name: str) -> str:
     """A decorator, function or class."""
-    target = getattr(meshcore, name)
+    target = attrgetter(name)(meshcore)
     if isinstance(target, type):
-        return paragraphs(f"### {code(name)}", prose(target))
+        return paragraphs(f"### {code(name)}", prose(target), _members(target))
     place = _place(target)
     title = f"@{name}" if place else name
     if _is_bare(target):
         return paragraphs(f"### {code(title)}", f"Decorates {place}.", prose(target))
     where = f"Decorates {place}." if place else ""
     return paragraphs(f"### {code(title + signature(target))}", where, prose(target), _parameters(target))
+
+
+def _members(cls: type) -> str:
+    """Attributes and methods of a class."""
+    texts = docstring(cls).parameters if "Attributes:" in (cls.__doc__ or "") else {}
+    attributes = [f"- {code(name)}: {sentence(text)}" for name, text in texts.items()]
+    methods = [
+        f"- {code(name + signature(each))}: {first_sentence(each)}"
+        for name, each in vars(cls).items()
+        if inspect.isfunction(each) and not name.startswith("_")
+    ]
+    return "\n".join([*attributes, *methods])
 
 
 def _parameters(function: Any) -> str:
