@@ -24,6 +24,7 @@ class LocalComponentRegistry(ComponentRegistry):
     """
 
     scheme: ClassVar[str] = "local"
+    reaches_other_machines: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # A list, as one instance may be announced twice and stays until it is withdrawn twice.

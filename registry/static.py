@@ -37,6 +37,7 @@ class StaticComponentRegistry(ComponentRegistry):
     """
 
     scheme: ClassVar[str] = "static"
+    reaches_other_machines: ClassVar[bool] = False  # it announces nothing
 
     def __init__(self, components: Mapping[str, Iterable[ChannelAddress]]) -> None:
         self._instances = snapshot_of(

@@ -22,6 +22,9 @@ class ComponentRegistry(ABC):
     scheme: ClassVar[str] = ""
     """The scheme of the setting `MESHCORE_REGISTRY` that selects this registry."""
 
+    reaches_other_machines: ClassVar[bool] = True
+    """Whether clients on other machines see what is announced here, and so have to resolve the advertised URL."""
+
     @classmethod
     def from_url(cls, url: str) -> Self:
         """The registry that a setting describes.

@@ -9,9 +9,13 @@ import msgspec
 
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
-from meshcore.serve.process import BACKLOG
 
 DEFAULT_BIND = "127.0.0.1:8000"
+
+BACKLOG = 1024
+
+MACHINE_NAME = "the name of this machine"
+"""The source of an advertised URL that was not set, of a server that listens on all interfaces."""
 
 
 def open_socket(bind: str) -> socket.socket:
@@ -48,8 +52,9 @@ def at_address(settings: Settings, sock: socket.socket) -> Settings:
     if settings.sources.get("advertise_url", "default") != "default":
         return settings
     host, port = sock.getsockname()[:2]
+    source = "what is bound"
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared
-        host = socket.gethostname()
+        host, source = socket.gethostname(), MACHINE_NAME
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    sources = {**settings.sources, "advertise_url": "what is bound"}
+    sources = {**settings.sources, "advertise_url": source}
     return msgspec.structs.replace(settings, advertise_url=url, sources=sources)

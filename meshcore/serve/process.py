@@ -17,11 +17,10 @@ from hypercorn.config import Config
 
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.settings import Settings
+from meshcore.serve.address import BACKLOG
 from meshcore.serve.load import load_module
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.report import startup_report
-
-BACKLOG = 1024
 
 _CLOSING = 3.0
 """Seconds for connections to close after the last call; whoever still uploads then is cut off."""

@@ -19,7 +19,7 @@ from watchfiles import PythonFilter, watch
 from meshcore.core.settings import Settings
 from meshcore.serve.address import at_address, open_socket
 from meshcore.serve.load import load_module, working_directory
-from meshcore.serve.report import startup_text
+from meshcore.serve.report import print_report
 from meshcore.serve.workers import start_worker
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class _Server:
                 self._dead = True
                 log.error("%s; waiting for a change", found)
             else:
-                self._say(startup_text(found, 1, self._settings.log_format))
+                print_report(found, 1, self._settings.log_format, self._say)
         elif self._process is not None and not self._process.is_alive() and not self._dead:
             self._dead = True
             log.error("the server ended with status %s; waiting for a change", self._process.exitcode)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from meshcore.core.masking import HIDDEN, without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
+from meshcore.serve.address import MACHINE_NAME
 from meshcore.serve.logs import json_line
 from meshcore.wire.endpoints import DOCS, OPENAPI
+
+log = logging.getLogger(__name__)
 
 
 def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
@@ -41,7 +45,33 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         ],
         "documents": [f"{url.rstrip('/')}{path}" for path in (DOCS, OPENAPI)] if settings.documents else [],
         "settings": list(_settings_of(settings)),
+        "warnings": list(_warnings(runtime, settings)),
     }
+
+
+def print_report(report: dict[str, Any], workers: int, form: str, say: Callable[[str], None]) -> None:
+    """Print a report, and log its warnings.
+
+    Args:
+        report: from `startup_report`.
+        workers: processes that serve.
+        form: the setting `log_format`.
+        say: prints.
+    """
+    say(startup_text(report, workers, form))
+    for text in report["warnings"]:
+        log.warning(text)
+
+
+def _warnings(runtime: Runtime, settings: Settings) -> Iterator[str]:
+    """What is wrong although the server runs."""
+    named = settings.sources.get("advertise_url") == MACHINE_NAME
+    if named and runtime.catalog.hosted and runtime.registry.reaches_other_machines:
+        yield (
+            f"the advertised URL is {settings.advertise_url}, with the name of this machine, as the server listens on "
+            "all interfaces. Clients on other machines may not be able to resolve that name. Set "
+            "MESHCORE_ADVERTISE_URL (setting advertise_url) to the URL under which they reach this server"
+        )
 
 
 def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from meshcore.core.settings import Settings
 from meshcore.serve.address import DEFAULT_BIND, at_address, open_socket
 from meshcore.serve.load import load_module
 from meshcore.serve.process import run_to_the_end, serve_socket
-from meshcore.serve.report import startup_text
+from meshcore.serve.report import print_report
 from meshcore.serve.workers import supervise
 
 
@@ -44,5 +44,5 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         if workers > 1:
             return supervise(settings, sock, workers, say)
         return run_to_the_end(
-            serve_socket(settings, sock, lambda report: say(startup_text(report, 1, settings.log_format)))
+            serve_socket(settings, sock, lambda report: print_report(report, 1, settings.log_format, say))
         )

@@ -17,7 +17,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.serve.logs import log_to_stderr
 from meshcore.serve.process import run_to_the_end, serve_socket
-from meshcore.serve.report import startup_text
+from meshcore.serve.report import print_report
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def supervise(settings: Settings, sock: socket.socket, workers: int, say: Callab
         started.append(start_worker(settings, sock))
     sock.close()  # theirs are copies; as long as one of us listens clients are not refused
     if not told and report is not None:
-        say(startup_text(report, workers, settings.log_format))
+        print_report(report, workers, settings.log_format, say)
     wait([process.sentinel for process in started])
     if not told:
         log.error("a worker ended by itself; stopping the others")

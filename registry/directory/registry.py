@@ -52,6 +52,7 @@ class DirectoryComponentRegistry(ComponentRegistry):
     """
 
     scheme: ClassVar[str] = "directory"
+    reaches_other_machines: ClassVar[bool] = False
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._folder = InstanceFolder(path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import socket
 from pathlib import Path
 
 import aiohttp
@@ -86,6 +88,58 @@ async def test_the_report_tells_what_is_served(meshcore: Shell) -> None:
             "  setting values.orders.key = *** (meshcore.toml)",
             "  other settings: default",
         ]
+
+
+AWAY = "consul://127.0.0.1:9"  # a registry of many machines; the start does not wait for it
+
+OWN_REGISTRY = """
+from meshcore import ComponentRegistry, create
+from meshcore.registry import LocalComponentRegistry
+
+@module()
+class AnswerModule:
+    @create()
+    def registry(self) -> ComponentRegistry:
+        return LocalComponentRegistry()
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_name_that_others_may_not_know_is_warned_of_once(meshcore: Shell, workers: str) -> None:
+    """Bound to all interfaces, a server advertises the machine's name: the warning names it, and the setting."""
+    meshcore.environ["MESHCORE_REGISTRY"] = AWAY
+    process = await meshcore.start("run", GREETING, "--workers", workers, "--bind", "0.0.0.0:0")
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    found = re.search(rf"http://{re.escape(socket.gethostname())}:\d+", line)
+    assert found, line
+    status, err = await end(process, signal.SIGTERM)
+    assert status == 0
+    (warning,) = [text for text in err.splitlines() if "Clients on other machines" in text]
+    assert warning.partition(" WARNING ")[2] == (
+        f"meshcore.serve.report: the advertised URL is {found[0]}, with the name of this machine, as the server "
+        "listens on all interfaces. Clients on other machines may not be able to resolve that name. Set "
+        "MESHCORE_ADVERTISE_URL (setting advertise_url) to the URL under which they reach this server"
+    )
+
+
+@pytest.mark.parametrize("case", ["directory", "local", "a registry of the module", "an address", "a URL that is set"])
+async def test_an_address_that_clients_can_use_is_not_warned_of(meshcore: Shell, case: str) -> None:
+    """Clients are on this machine, or somebody has said which address they use."""
+    (meshcore.folder / "answer.py").write_text(
+        SERVICE if case != "a registry of the module" else SERVICE.partition("@module()")[0] + OWN_REGISTRY
+    )
+    if case != "directory":
+        meshcore.environ["MESHCORE_REGISTRY"] = "local:" if case == "local" else AWAY
+    if case == "a URL that is set":
+        meshcore.environ["MESHCORE_ADVERTISE_URL"] = "http://elsewhere:8000"
+    host = "127.0.0.1" if case == "an address" else "0.0.0.0"
+    process = await meshcore.start("run", "answer:AnswerModule", "--bind", f"{host}:0")
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    status, err = await end(process, signal.SIGTERM)
+    assert (status, line[:8]) == (0, "serving "), err
+    assert "Clients on other machines" not in err
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
