@@ -1,1 +1,1 @@
-"""The command line, one file per command."""
+"""The command line: `commands` reads what was typed, and a file of the same name here does it."""

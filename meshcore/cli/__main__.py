@@ -1,4 +1,4 @@
-"""`python -m meshcore.cli`: the command line, also where the entry point is not on the path."""
+"""`python -m meshcore.cli`: the program `meshcore`, for environments whose scripts are not on the PATH."""
 
 from meshcore.cli.program import main
 

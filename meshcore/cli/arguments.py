@@ -1,4 +1,4 @@
-"""Arguments as they are typed: `name=value` each, or a JSON document on stdin, read by the types of a method."""
+"""Parses the arguments of a call, typed as `name=value` or given as JSON on stdin, by the types of the method."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.suggest import did_you_mean
 
 STDIN = "-"
-_Read = Callable[[Parameter], Any]
+_Parse = Callable[[Parameter], Any]
+"""Parses one value by the type of its parameter."""
 
 
 def read_arguments(method: Method, words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """The positional and the named arguments of a call.
+    """Parse the positional and the named arguments of a call.
 
     Args:
-        method: what is called.
-        words: `name=value`, where a value is JSON or text; and `-` for a JSON object (or an array, in the order of the
-            signature) on stdin.
+        method: the method to call.
+        words: each is `name=value`, where the value is JSON or text, or `-` for JSON on stdin: an object, or an array
+            in the order of the signature.
 
     Raises:
-        ConfigurationError: with everything that does not fit.
+        ConfigurationError: with every problem.
     """
     problems: list[str] = []
-    given: dict[str, _Read] = {}
+    given: dict[str, _Parse] = {}
     for word in words:
         if word == STDIN:
-            found: Mapping[str, _Read] = _from_document(method, sys.stdin.buffer.read(), problems)
+            found: Mapping[str, _Parse] = _from_document(method, sys.stdin.buffer.read(), problems)
         else:
             name, equals, value = word.partition("=")
             found = {name: _from_word(value)} if equals else {}
@@ -66,7 +67,7 @@ def read_arguments(method: Method, words: Sequence[str]) -> tuple[list[Any], dic
     return positional, named
 
 
-def _from_document(method: Method, data: bytes, problems: list[str]) -> dict[str, _Read]:
+def _from_document(method: Method, data: bytes, problems: list[str]) -> dict[str, _Parse]:
     try:
         if not data.lstrip().startswith(b"["):
             by_name = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -81,20 +82,20 @@ def _from_document(method: Method, data: bytes, problems: list[str]) -> dict[str
     return {parameter.name: _from_json(value) for parameter, value in pairs}
 
 
-def _from_json(value: msgspec.Raw) -> _Read:
+def _from_json(value: msgspec.Raw) -> _Parse:
     return lambda parameter: JSON.decoder(parameter.type)(bytes(value))
 
 
-def _from_word(typed: str) -> _Read:
-    """Reads JSON, else text."""
+def _from_word(typed: str) -> _Parse:
+    """Parse a value as JSON; if that fails, as text."""
 
-    def read(parameter: Parameter) -> Any:
+    def parse(parameter: Parameter) -> Any:
         try:
             return JSON.decoder(parameter.type)(typed.encode())
         except DecodeError as error:
             try:
                 return from_text(parameter.type)(typed)
             except TravelError:
-                raise error from None  # a type that has no form as text: what is wrong is wrong with the JSON
+                raise error from None  # the type has no text form, so the error of the JSON is the one to report
 
-    return read
+    return parse

@@ -1,4 +1,4 @@
-"""`meshcore call`: one call, its result as JSON; or many, and how long they took."""
+"""`meshcore call`: makes one call and returns its result, or many calls and prints their latencies."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from meshcore.mesh.mesh import Mesh
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What came of many calls, one after the other. Seconds; latencies are those of the calls that succeeded.
+    """The results of many calls, made one after the other.
 
     Attributes:
-        failed: by code, or by the name of a declared exception, how many.
-        p50: None, like the others, if no call succeeded.
+        failed: failed calls, by code or by the name of the declared exception.
+        seconds: how long all calls took.
+        p50: latency of the successful calls, in seconds; like `p99` and `slowest` None if no call succeeded.
     """
 
     method: str
@@ -44,8 +45,14 @@ class Summary(msgspec.Struct, frozen=True):
     slowest: float | None
 
 
-async def call(settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False) -> str:
-    """Call what was typed; the result as JSON: indented for people, on one line for machines."""
+async def call_once(
+    settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False
+) -> str:
+    """Call a method, typed as `service.method`.
+
+    Returns:
+        The result as JSON: indented, or on one line with `as_json`.
+    """
     client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
     async with Mesh(client, settings=settings) as mesh:
@@ -57,10 +64,10 @@ async def call(settings: Settings, typed: str, words: Sequence[str], channel: st
 async def call_repeatedly(
     settings: Settings, typed: str, words: Sequence[str], channel: str, times: int, *, as_json: bool = False
 ) -> None:
-    """Call what was typed many times, one after the other, and print a summary; also if it ends early.
+    """Call a method many times, one call after the other, and print a summary. Ctrl-C prints it early.
 
     Raises:
-        MeshError: the first error, after all calls. A call that could not be sent at all ends it at once.
+        MeshError: the first error, raised after all calls. A LocalError is raised at once: no call can be sent.
     """
     client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
@@ -69,7 +76,7 @@ async def call_repeatedly(
     first: MeshError | None = None
     async with Mesh(client, settings=settings) as mesh:
         once = _calls(await mesh.get_service(service.interface, channel), method, arguments)
-        with suppress(CommunicationError):  # the calls tell
+        with suppress(CommunicationError):  # the calls report it
             await mesh.wait_for(service.interface)
         begun = time.perf_counter()
         try:
@@ -86,7 +93,7 @@ async def call_repeatedly(
                     else:
                         latencies.append(time.perf_counter() - start)
                     advance()
-        finally:  # Ctrl-C is the usual end of many calls, and what they told counts
+        finally:  # after Ctrl-C, too: it is the usual way to end many calls
             if latencies or failed:
                 _print(_summary(str(method), latencies, failed, time.perf_counter() - begun), as_json=as_json)
     if first is not None:
@@ -94,14 +101,14 @@ async def call_repeatedly(
 
 
 def _calls(service: Any, method: Method, arguments: tuple[list[Any], dict[str, Any]]) -> Callable[[], Awaitable[Any]]:
-    """A function that calls the method with these arguments."""
+    """Make a function that calls the method with these arguments."""
     positional, named = arguments
     function = functools.partial(getattr(service, method.name), *positional, **named)
 
     async def once() -> Any:
         try:
             return await (function() if method.is_async else anyio.to_thread.run_sync(function))
-        except method.raises as error:  # what is declared is an answer, too
+        except method.raises as error:  # a declared exception counts and prints as an error of the server
             code = getattr(error, "code", Code.FAILED_PRECONDITION)
             name = type(error).__name__
             raise RemoteError(code, f"{name}: {error}", details={"exception": name}) from error
@@ -133,7 +140,7 @@ def _print(summary: Summary, *, as_json: bool) -> None:
 
 @contextmanager
 def _progress(total: int) -> Generator[Callable[[], None]]:
-    """A bar on stderr, if that is a terminal; a function that moves it on."""
+    """Show a progress bar on stderr if that is a terminal. Yields a function that advances it."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""What `meshcore describe` and `meshcore diff` do: show a contract, and compare two of them."""
+"""`meshcore describe`: prints the contract of a module, as a tree or as JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import msgspec
 from rich.text import Text
 from rich.tree import Tree
 
-from meshcore.asgi.openapi import document_of
-from meshcore.cli.printing import make_console, say
-from meshcore.cli.targets import components_of, contract_of_module
+from meshcore.cli.printing import make_console
+from meshcore.cli.targets import contract_of_module
 from meshcore.contract.contract import (
     USUAL_STATUS,
     Field,
@@ -20,14 +19,13 @@ from meshcore.contract.contract import (
     encode_contract,
 )
 from meshcore.core.settings import Settings
-from meshcore.serve.load import load_module
 
 
-async def describe(settings: Settings, *, as_json: bool) -> None:
+async def print_contract(settings: Settings, *, as_json: bool) -> None:
     """Print the contract of a module.
 
     Raises:
-        ConfigurationError: the module could not start; with every reason.
+        ConfigurationError: the module cannot start; with every problem.
     """
     contract = await contract_of_module(settings)
     if as_json:
@@ -39,9 +37,6 @@ async def describe(settings: Settings, *, as_json: bool) -> None:
         for service in component.services:
             _show(service, tree)
         console.print(tree)
-
-
-# --- the interface tree -----------------------------------------------------------------------------------------------
 
 
 def _title(name: str, text: str, more: str = "") -> Text:
@@ -94,7 +89,7 @@ def _slot(slot: ParameterContract | Field) -> str:
 
 
 def _enums(type_: Type) -> dict[str, tuple[int | str, ...]]:
-    """The enums in a type that have a name."""
+    """The named enums in a type, with their values."""
     if type_.kind == "enum":
         return {type_.name: type_.values} if type_.name else {}
     return {name: values for part in type_.parts for name, values in _enums(part).items()}
@@ -105,9 +100,3 @@ def _form(structure: Structure) -> str:
     notes += ["refuses other fields"] if structure.closed and not structure.record else []
     notes += [f"{structure.tag[0]}={structure.tag[1]!r}"] if structure.tag else []
     return ", ".join(notes)
-
-
-def print_document(settings: Settings) -> None:
-    """Print the OpenAPI document of a module."""
-    document = document_of(components_of(load_module(settings)), version=settings.version)
-    say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

@@ -1,4 +1,4 @@
-"""`meshcore diff`: how two versions of a contract differ, and whether that breaks callers."""
+"""`meshcore diff`: prints how two contracts differ, and which changes break callers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
 from meshcore.client.contract_fetch import contract_url, fetch_contract, reason_of
 from meshcore.contract.changes import Change, compare
-from meshcore.contract.contract import (
-    Contract,
-    decode_contract,
-)
+from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.settings import Settings
 
 SettingsFor = Callable[[str], Settings]
-"""The settings with which a module is loaded."""
+"""The settings for a module, given as package.module:Class."""
 
 
-async def diff(settings_for: SettingsFor, old: str, new: str, *, as_json: bool) -> bool:
-    """Print what differs between two contracts.
+async def print_changes(settings_for: SettingsFor, old: str, new: str, *, as_json: bool) -> bool:
+    """Print the changes between two contracts.
 
     Returns:
-        Whether callers of the old one can live with the new one.
+        Whether the new contract is compatible with callers of the old one.
 
     Raises:
         ConfigurationError: one of them cannot be read.
@@ -40,11 +37,11 @@ async def diff(settings_for: SettingsFor, old: str, new: str, *, as_json: bool) 
         plain = msgspec.json.encode({"compatible": compatible, "changes": changes})
         print(msgspec.json.format(plain, indent=2).decode())
     else:
-        _print_changes(changes)
+        _print_lines(changes)
     return compatible
 
 
-def _print_changes(changes: Sequence[Change]) -> None:
+def _print_lines(changes: Sequence[Change]) -> None:
     console = make_console()
     if not changes:
         console.print("no changes")
@@ -54,7 +51,7 @@ def _print_changes(changes: Sequence[Change]) -> None:
 
 
 async def _read(settings_for: SettingsFor, source: str) -> Contract:
-    """A contract from a URL, a file, or a module."""
+    """Read a contract from the URL of a server, a file, or a module."""
     if source.startswith(("http://", "https://")):
         return await _fetch(source, settings_for("").max_body)
     if ":" in source and not _is_file(source):
@@ -82,9 +79,9 @@ async def _fetch(source: str, max_body: int) -> Contract:
         async with aiohttp.ClientSession() as session:
             return await fetch_contract(session, url, max_body)
     except aiohttp.InvalidURL as error:
-        raise ConfigurationError(url, [f"no URL: {error}"]) from None
+        raise ConfigurationError(url, [f"not a URL: {error}"]) from None
     except aiohttp.ClientResponseError as error:
-        text = f"{url} answers {error.status}: is a mesh served there?"
+        text = f"{url} answered {error.status}; is it a meshcore server?"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise CommunicationError(Code.UNAVAILABLE, f"{url}: {reason_of(error)}") from error

@@ -1,4 +1,4 @@
-"""`meshcore ls`: which instances are announced, under which addresses, and how they are."""
+"""`meshcore ls`: prints the announced instances, their addresses and their health."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from meshcore.declare.health import HealthStatus
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
 
-_PATIENCE = 2.0
-"""Seconds that an instance has to say how it is."""
-_AT_ONCE = 20
-"""Instances that are asked at the same time."""
-_EVERY = 1.0
-"""Seconds between two looks."""
-_LARGEST = 1 << 20
-"""Bytes of an answer that are read."""
+_TIMEOUT = 2.0
+"""Seconds for a health request."""
+_CONCURRENCY = 20
+"""Health requests at the same time."""
+_INTERVAL = 1.0
+"""Seconds between two reads with `watch`."""
+_MAX_BODY = 1 << 20
+"""Bytes of a health response that are read."""
 _OF_STATUS = {status.http_status: status.value for status in HealthStatus}
 _STYLES = {"ok": "green", "warning": "yellow", "error": "red", "unreachable": "red"}
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One instance.
+    """An announced instance and its health.
 
     Attributes:
-        health: "ok", "warning", "error", "unreachable", or "unknown" if it has no way to say so.
-        details: what it says itself, or why it could not be asked; None if there is nothing to say.
+        health: "ok", "warning", "error", "unreachable", or "unknown" if it has no URL for its health.
+        details: the body of its health response, or why there is no response; None if there is neither.
     """
 
     instance: Instance
@@ -50,35 +50,35 @@ class Listed(msgspec.Struct, frozen=True):
     details: Any = None
 
     def to_plain(self) -> dict[str, Any]:
-        """The instance's fields, with its health."""
+        """Return the fields of the instance, with its health."""
         found: dict[str, Any] = msgspec.to_builtins(self.instance)
         found["health"] = {"status": self.health, "url": self.instance.health, "details": self.details}
         return found
 
 
 async def list_instances(settings: Settings, *, as_json: bool = False, watch: bool = False) -> None:
-    """Print what is announced.
+    """Print the announced instances.
 
     Args:
         settings: name the registry.
         as_json: print one object on one line instead of a table.
-        watch: go on until cancelled, printing anew what has changed; on a terminal in place.
+        watch: go on until cancelled, and print after each change; on a terminal, update the table in place.
 
     Raises:
         ConfigurationError: there is no such registry.
-        CommunicationError: the registry cannot tell, at the first look.
+        CommunicationError: the first read of the registry failed. With `watch`, later failures are shown instead.
     """
     try:
         registry = make_registry(settings.registry)
     except ValueError as error:
         raise ConfigurationError("setting registry", [str(error)]) from None
     source = without_secrets(settings.registry)
-    timeout = aiohttp.ClientTimeout(total=_PATIENCE)
-    connector = aiohttp.TCPConnector(limit=_AT_ONCE)
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
+    connector = aiohttp.TCPConnector(limit=_CONCURRENCY)
     async with registry, aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        found = await _look(registry, session)
+        found = await _read(registry, session)
         if watch:
-            await _follow(registry, session, found, source, as_json=as_json)
+            await _watch(registry, session, found, source, as_json=as_json)
         elif as_json:
             print_json(_plain(found, source))
         elif found:
@@ -87,7 +87,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
             print(f"nothing is announced in {registry}", file=sys.stderr)
 
 
-async def _follow(
+async def _watch(
     registry: ComponentRegistry, session: aiohttp.ClientSession, found: list[Listed], source: str, *, as_json: bool
 ) -> None:
     screen = make_console()
@@ -105,15 +105,15 @@ async def _follow(
                     print_json(_plain(found, source) | ({"problem": problem} if problem else {}))
                 else:
                     screen.print(_screen(found, registry, problem))
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_INTERVAL)
             try:
-                found, problem = await _look(registry, session), ""
-            except CommunicationError as error:  # what was known stays on the screen
+                found, problem = await _read(registry, session), ""
+            except CommunicationError as error:  # the last instances stay on the screen
                 problem = str(error)
 
 
 def _stable(found: list[Listed]) -> list[tuple[Instance, str]]:
-    """What counts as a change: details tell durations, which differ each time."""
+    """Return what counts as a change. Details do not: they contain durations, which always differ."""
     return [(each.instance, each.health) for each in found]
 
 
@@ -139,15 +139,15 @@ def _table(found: list[Listed]) -> Table:
     return made
 
 
-async def _look(registry: ComponentRegistry, session: aiohttp.ClientSession) -> list[Listed]:
-    """Everything that is announced, by component and id, with its health."""
+async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> list[Listed]:
+    """Read all announced instances, and ask each for its health."""
     announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
     instances = [instance for _, some in sorted(announced.items()) for instance in some]
     return await asyncio.gather(*(_ask(session, instance) for instance in instances))
 
 
 async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
-    """How an instance is: its health path has a status for that; without one, the server's report tells."""
+    """Ask an instance for its health: at its health URL, or else in the report of its server."""
     bases = [address.url.rstrip("/") for address in instance.addresses if address.url.startswith("http")]
     if not instance.health and not bases:
         return Listed(instance, "unknown")
@@ -155,9 +155,9 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
     try:
         async with session.get(url) as response:
             status = response.status
-            body = _read_json(await response.content.read(_LARGEST))
+            body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", str(error) or f"no answer within {_PATIENCE:g} s")
+        return Listed(instance, "unreachable", str(error) or f"no answer within {_TIMEOUT:g} s")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):
@@ -176,7 +176,7 @@ class _Report(msgspec.Struct):
 
 
 def _components_of(body: Any) -> list[_Component]:
-    """What a server's report tells; nothing if it is none."""
+    """Return the components of a server's report; none if the body is not such a report."""
     try:
         return msgspec.convert(body, _Report).components
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""How the command line prints: tables for people, JSON for machines, and nothing that a pipe would choke on."""
+"""Prints tables for people and JSON for machines, to a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.table import Table
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Say it the way that `print` does; rich would exit with 1."""
+        """Raise, as `print` does. The method of rich would exit with status 1."""
         raise BrokenPipeError
 
 
 def table(*headings: str) -> Table:
-    """An empty table."""
+    """Make an empty table."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in headings:
         made.add_column(heading, overflow="fold")
@@ -28,16 +28,14 @@ def table(*headings: str) -> Table:
 
 
 def make_console() -> Console:
-    """Stdout. Colours are for terminals, and NO_COLOR is heard.
-
-    What is piped into another program must not be cut at the width of a terminal that is not there.
-    """
+    """Make a console for stdout. It has colours only on a terminal, and without NO_COLOR."""
+    # A pipe has no width: lines for another program must not be cut at the default of 80 columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     return _Console(width=width, soft_wrap=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """Print plain data, or structs: indented for people, on one line for machines."""
+    """Print plain data or structs as JSON: indented on a terminal, else on one line."""
     data = msgspec.json.encode(value)
     if sys.stdout.isatty():
         data = msgspec.json.format(data, indent=2)
@@ -45,22 +43,22 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print a text now.
+    """Print a text and flush it.
 
     Raises:
-        BrokenPipeError: nobody reads any more.
+        BrokenPipeError: the reader of the pipe has closed it.
     """
     print(text, flush=True)
 
 
 def say_if_read(text: str) -> None:
-    """Print a text now, if somebody reads: for who goes on in any case, such as a server."""
+    """Print a text unless the pipe is closed. For a process that goes on without a reader, such as a server."""
     try:
         say(text)
     except BrokenPipeError:
-        hush()
+        discard_stdout()
 
 
-def hush() -> None:
-    """Nobody reads stdout any more: what is still in its buffer must not be an error when the interpreter ends."""
+def discard_stdout() -> None:
+    """Redirect stdout to the null device, so that what is left in its buffer is no error at the interpreter's exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

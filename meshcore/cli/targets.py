@@ -1,4 +1,4 @@
-"""What servers say of themselves: who offers a method, and what it takes, without the module that declares it."""
+"""Finds the method that a command names: in the user's module, or in the contracts that servers publish."""
 
 from __future__ import annotations
 
@@ -32,16 +32,19 @@ from meshcore.mesh.runtime import Runtime
 from meshcore.ports.installed import make_registry
 from meshcore.serve.load import load_module
 
-_AT_ONCE = 20
+_CONCURRENCY = 20
 _HINT = "or name the module that declares the service: --module package.module:Class, or MESHCORE_MODULE"
 
 
 async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
-    """The service, with the method that was typed as `service.method`, and its component, as interfaces.
+    """Find a method, typed as `service.method`, in the contracts of the announced components.
+
+    Returns:
+        Stub interfaces of the service and of its component. The service has only this method.
 
     Raises:
-        ConfigurationError: there is no such registry, or no such service or method.
-        CommunicationError: nobody could be asked.
+        ConfigurationError: there is no such registry, service or method, or several components offer the service.
+        CommunicationError: nothing is announced, or no server returned its contract.
     """
     title = f"cannot call {typed!r}"
     service_name, _, method_name = typed.rpartition(".")
@@ -57,7 +60,7 @@ async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
         raise ConfigurationError(title, [text])
     component, service = found[0]
     method = _method(title, service, method_name)
-    # A part of the contract differs from the whole of it, and that is nothing to report.
+    # The stub has one method of the service, so its contract differs from the server's. That is not worth a warning.
     logging.getLogger("meshcore.client.mismatch").setLevel(logging.CRITICAL)
     try:
         return replica_of(component.name, service, method)
@@ -74,7 +77,7 @@ def _method(title: str, service: ServiceContract, name: str) -> MethodContract:
 
 
 async def _contracts(settings: Settings, title: str, service: str) -> list[ComponentContract]:
-    """What is offered by those who announce the service; by all if nobody does, or says so."""
+    """Fetch the contracts of the components that announce the service; if none does, of all components."""
     try:
         registry = make_registry(settings.registry)
     except ValueError as error:
@@ -90,17 +93,17 @@ async def _contracts(settings: Settings, title: str, service: str) -> list[Compo
     }
     offering = {name: instances for name, instances in offering.items() if instances}
     problems: list[str] = []
-    asking = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_CONCURRENCY)
     async with aiohttp.ClientSession() as session:
 
         async def one(name: str, instances: Iterable[Instance]) -> ComponentContract | None:
-            async with asking:
+            async with slots:
                 return await _first(session, name, instances, settings.max_body, problems)
 
         found = await asyncio.gather(*(one(name, instances) for name, instances in (offering or announced).items()))
     contracts = [contract for contract in found if contract is not None]
     if not contracts:
-        text = f"{title}: no server tells its contract ({problems[0]}); {_HINT.removeprefix('or ')}"
+        text = f"{title}: no server returned its contract ({problems[0]}); {_HINT.removeprefix('or ')}"
         raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
     return contracts
 
@@ -108,8 +111,8 @@ async def _contracts(settings: Settings, title: str, service: str) -> list[Compo
 async def _first(
     session: aiohttp.ClientSession, name: str, instances: Iterable[Instance], max_body: int, problems: list[str]
 ) -> ComponentContract | None:
-    """The contract of a component from the first of its instances that has it; else a problem."""
-    reason = "nobody offers it"
+    """Fetch a component's contract from the first of its instances that returns it. Else add to the problems."""
+    reason = "it has no instance"
     for instance in instances:
         try:
             return await fetch_component(session, instance, max_body)
@@ -120,20 +123,23 @@ async def _first(
 
 
 async def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescription, Method]:
-    """A module for a client, and the method that it is to call; without a module of the user's, as servers tell it."""
+    """Find a method, typed as `service.method`, and make a module for a client that calls it.
+
+    The method is looked up in the module of the settings, or without one in the contracts of the servers.
+    """
     if settings.module:
         components = components_of(load_module(settings))
     else:
         _, component = await find_served(settings, typed)
         components = components_of(module(components=[component])(type("Served", (), {})))
     service, method = _find([service for component in components for service in component.services], typed)
-    # Only what is declared, without the implementations: those run elsewhere.
+    # The client needs the interfaces only: with the implementations, it would call them in this process.
     client = module(components=[component.interface for component in components])(type("Client", (), {}))
     return client, service, method
 
 
 def components_of(module_class: type) -> list[ComponentDescription]:
-    """The components that a module implements or names."""
+    """Return the components that a module implements or names."""
     catalog = Catalog(module_class)
     named = [mark.components for each in modules_of(module_class) if (mark := find_mark(each, ModuleMark))]
     interfaces = [
@@ -147,7 +153,7 @@ def components_of(module_class: type) -> list[ComponentDescription]:
 
 
 def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescription, Method]:
-    """The method called `service.method`."""
+    """Find a method by its name `service.method`."""
     title = f"cannot call {typed!r}"
     service_name, _, method_name = typed.rpartition(".")
     service = next((service for service in services if service.name == service_name), None)
@@ -164,7 +170,7 @@ def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescri
 
 
 async def contract_of_module(settings: Settings) -> Contract:
-    """What a module serves; of one that serves nothing, what it names."""
+    """Return the contract of the components that a module serves, or of those that it names if it serves none."""
     module = load_module(settings)
     problems = await Runtime(module, settings, {}).problems()
     if problems:

@@ -1,4 +1,4 @@
-"""`meshcore why`: why a call would go where it goes."""
+"""`meshcore why`: prints the policy of a method and the state of each instance that a call may choose."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from meshcore.core.errors import CommunicationError
 from meshcore.core.settings import Settings
 from meshcore.mesh.mesh import Mesh
 
-_LOOK = 2.0
-"""Seconds in which a registry that knows an instance has told it."""
+_WAIT = 2.0
+"""Seconds to wait for a first instance from the registry."""
 
 
 async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool = False) -> None:
-    """Print why a call of what was typed goes where it goes."""
+    """Print how a call of a method, typed as `service.method`, would choose an instance."""
     client, service, method = await client_of(settings, typed)
     async with Mesh(client, settings=settings) as mesh:
-        with suppress(CommunicationError):  # the explanation says so
-            await mesh.wait_for(service.interface, timeout=_LOOK)
-            if settings.module:  # else there is nothing of our own to compare with
+        with suppress(CommunicationError):  # the explanation shows it
+            await mesh.wait_for(service.interface, timeout=_WAIT)
+            if settings.module:  # without it the contract is the server's own, so it cannot differ
                 component = mesh.runtime.catalog.component_of(service.interface)
                 await mesh.runtime.destinations.compare_contracts(component)
         found = mesh.why(service.interface, method.name, channel)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from meshcore import Mesh, MeshError, Settings, load_settings, module
-from meshcore.cli import call as calling
+from meshcore.cli.call import call_once
 from meshcore.serve.load import load_module
 from meshcore.testing.servers import answering, refusing
 from tests.support.bazaar import Bazaar, BazaarComponent
@@ -343,7 +343,7 @@ def typed(method: str, *arguments: str) -> Act:
     async def act(stage: Stage) -> str:
         settings = load_settings({"module": MODULE, "registry": "local:"}, environ={}, directory=stage.folder)
         try:
-            return await calling.call(settings, method, arguments, "")
+            return await call_once(settings, method, arguments, "")
         except MeshError as error:
             return f"{type(error).__name__} {error}"
 

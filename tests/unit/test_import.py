@@ -110,6 +110,15 @@ def test_nothing_is_loaded_before_it_is_asked_for(code: str, more: set[str]) -> 
     )
 
 
+def test_the_commands_load_nothing_before_they_run() -> None:
+    """Help and completion need the options of all commands, but not the runtime, nor what a command prints with."""
+    found = loaded("from meshcore.cli.program import build; build()")
+    assert "meshcore.cli.commands.run" in found
+    ours = {name for name in found if name.partition(".")[0] == "meshcore" and "cli.commands" not in name}
+    assert ours == FIRST | {"meshcore.cli", "meshcore.cli.errors", "meshcore.cli.program"}
+    assert not found & {"aiohttp", "asyncio", "msgspec", "rich.console"}
+
+
 def test_a_mesh_loads_no_adapter_and_no_command_line() -> None:
     """Channels, registries, the server and the command line are loaded when they are used."""
     found = loaded("from meshcore import *")

@@ -1,4 +1,4 @@
-"""Where the servers of the demonstration are announced: in a folder of its own, in a Consul agent, or as one says."""
+"""The registry of the demo: a folder of its own, a Consul agent that it starts, or any registry by URL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from meshcore.ports.installed import make_registry
 from meshcore.testing import consul_agent
 
 OWN_CONSUL = "consul"
-"""Stands for an agent that the demonstration starts for itself."""
+"""As the URL of a registry: start a Consul agent for the demo."""
 
 _CACHE = Path(".cache")
-_ANSWERS = 2.0  # seconds in which a server accepts a connection, if there is one
+_CONNECT = 2.0  # seconds for a server to accept a connection
 
 _NO_CONSUL = """there is no program `consul`, neither on the PATH nor as .cache/consul/consul. One of these helps:
   - install it, with the package manager of this machine or from its makers' site
@@ -25,24 +25,24 @@ _NO_CONSUL = """there is no program `consul`, neither on the PATH nor as .cache/
 
 
 class DemoError(Exception):
-    """Something did not go as it should; the text is for whoever watches."""
+    """The demo cannot go on. The text is printed."""
 
 
 @asynccontextmanager
 async def demo_registry(
     wanted: str, component: str, folder: Path, tell: Callable[[str], None], *, fetch: bool
 ) -> AsyncGenerator[str]:
-    """The URL of a registry that is there while the context lasts.
+    """Provide a registry while the context lasts, and yield its URL.
 
     Args:
-        wanted: empty for a directory in the folder, `consul` for an agent of one's own, else the URL of any registry.
-        component: the one that will be announced there; nobody else may offer it.
+        wanted: empty for a directory in the folder, `consul` to start a Consul agent, else the URL of a registry.
+        component: the component of the demo. No other server may be announced with it.
         folder: for temporary files.
         tell: shows a line.
         fetch: whether the program `consul` may be fetched.
 
     Raises:
-        DemoError: it cannot be had, or the component is offered by somebody else.
+        DemoError: the registry cannot be started, or another server offers the component.
     """
     if not wanted:
         yield f"directory://{folder}/registry"
@@ -66,7 +66,7 @@ async def demo_registry(
 
 
 async def _require_alone(url: str, component: str) -> None:
-    """Refuse to call somebody else's servers. What a killed process left behind may be there: nobody answers."""
+    """Raise if a server of somebody else offers the component. Entries of killed servers may be left: none answers."""
     try:
         registry = make_registry(url)
     except ValueError as error:
@@ -76,11 +76,9 @@ async def _require_alone(url: str, component: str) -> None:
     for address in {address.url: address for each in instances for address in each.addresses}:
         parts = urlsplit(address)
         try:
-            async with asyncio.timeout(_ANSWERS):
+            async with asyncio.timeout(_CONNECT):
                 _, writer = await asyncio.open_connection(parts.hostname, parts.port)
         except (OSError, TimeoutError):
             continue
         writer.close()
-        raise DemoError(
-            f"the registry has a component {component!r} already, at {address}; the demonstration would call it"
-        )
+        raise DemoError(f"the registry has a component {component!r} already, at {address}; the demo would call it")

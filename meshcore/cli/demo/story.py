@@ -1,21 +1,18 @@
 """The mesh at work: two servers, a client that calls them over every channel, and a server that dies meanwhile.
 
-This process is the client, and tells what happens as it happens. It ends by itself and leaves nothing behind.
+This process is the client, and prints each event when it happens. The demo ends by itself and removes its files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import signal
-import socket
-import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, aclosing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -24,7 +21,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from meshcore.cli.demo.registry import DemoError, demo_registry
-from meshcore.cli.demo.servers import DemoServer
+from meshcore.cli.demo.servers import DemoServer, demo_server
 from meshcore.cli.demo.table import Outcome, table_of
 from meshcore.cli.demo.tally import Tally, TallyModule, identity_of
 from meshcore.core.errors import MeshError
@@ -48,12 +45,10 @@ _COMPONENT = "orders"
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
 
 _CALLERS = 3  # per channel
-_PAUSE = 0.005  # seconds between two calls of one caller: a server that starts needs the processor, too
+_PAUSE = 0.005  # seconds between two calls of one caller: a starting server needs processor time, too
 _PHASE = 2.0  # seconds of calls: with both servers, with one, and with both again
-_START = 15.0  # seconds for a server to be found, on a machine that is busy
-_NOTICE = 5.0  # seconds for a death to be noticed
-_STOP = 5.0  # seconds for a server to end in order
-_SHOWN = 3  # failures told in full
+_ANSWERS = 5.0  # seconds until every server has answered over every channel
+_SHOWN = 3  # failures that are printed
 
 _SHELF = orders.Item("fixings", 2, parts=(orders.Item("bolt", 8), orders.Item("nut", 8)))
 _DRAFT = orders.Draft("demo", (orders.Item("kit", 2, parts=(orders.Item("shelf"), _SHELF)), orders.Item("lamp")))
@@ -61,18 +56,21 @@ _TOTAL = Decimal("92.96")
 
 
 def run(registry: str = "", *, fetch: bool = False) -> int:
-    """Show it. The exit status is 0 if no call failed, 1 if something did, 128 and the number after a signal.
+    """Run the demo.
 
     Args:
-        registry: a URL; or `consul` for an agent that is started for this, empty for a directory.
+        registry: the URL of a registry, `consul` to start a Consul agent, or empty for a directory.
         fetch: whether the program `consul` may be fetched from this machine's package mirror.
+
+    Returns:
+        The exit status: 0 if no call failed, 1 if something did, 128 plus the number of a signal that ended it.
     """
     return asyncio.run(_Demo(registry, fetch=fetch).run())
 
 
 @module(imports=[orders.OrdersClient, TallyModule])
 class ClientModule:
-    """The client: what the orders example offers to clients, and the tally."""
+    """The module of the client: the one of the orders example, and the tally."""
 
 
 class _Demo:
@@ -89,12 +87,12 @@ class _Demo:
 
     async def run(self) -> int:
         main = cast("asyncio.Task[int]", asyncio.current_task())
-        # What the client logs, such as that only the killed server is left when the others have ended, is no line of
-        # the story.
+        # The log of the client does not belong into the output, such as the warning at the end that only the killed
+        # server is left.
         logging.getLogger("meshcore.registry").addHandler(logging.NullHandler())
 
         def interrupt(number: int) -> None:
-            if not self._signal:  # what follows the first would only disturb the clean-up
+            if not self._signal:  # a second signal must not disturb the clean-up
                 self._signal = number
                 main.cancel()
 
@@ -127,19 +125,19 @@ class _Demo:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}")
 
     async def _show(self, folder: Path) -> Tally:
-        """The whole story; when it returns or raises, all servers have ended."""
+        """Run all phases. When it returns or raises, all servers have ended."""
         async with AsyncExitStack() as stack:
             registry = demo_registry(self._wanted, _COMPONENT, folder, self._tell, fetch=self._fetch)
             self._registry = await stack.enter_async_context(registry)
             self._tell(f"two servers start: [bold]hypercorn meshcore.app:app[/bold], hosting {orders.__name__}")
-            first, second = [await stack.enter_async_context(self._server(label, folder)) for label in "AB"]
+            first, second = [await self._start(stack, label, folder) for label in "AB"]
             settings = load_settings({"registry": self._registry}, environ={}, directory=folder)
             mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
             tally = await mesh.get(Tally)
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(self._follow(mesh))
                 for server in (first, second):
-                    await self._found(server)
+                    await server.until_present()
                 self._tell(
                     f"the client calls over {', '.join(CHANNELS)}: it places orders, reads them, asks for quotes"
                 )
@@ -149,67 +147,27 @@ class _Demo:
                 await self._kill(second, tally)
                 await asyncio.sleep(_PHASE)
                 self._tell("B is started anew, as B'")
-                third = await stack.enter_async_context(self._server("B'", folder))
-                await self._found(third)
+                third = await self._start(stack, "B'", folder)
+                await third.until_present()
                 await asyncio.sleep(_PHASE)
                 await self._answers(tally, third)
                 self._calling = False
                 await asyncio.wait(callers)
                 for server in (first, third):
                     server.process.terminate()
-                    await self._gone(server)
+                    await server.until_absent()
                 following.cancel()
         self._tell("A and B' have ended in order")
         return tally
 
-    @asynccontextmanager
-    async def _server(self, label: str, folder: Path) -> AsyncGenerator[DemoServer]:
-        """A server process that has ended when the context is left."""
-        # Bound here and handed over open, so the port cannot be lost to anybody in between.
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-            environ = {key: value for key, value in os.environ.items() if not key.startswith("MESHCORE_")}
-            environ |= {
-                "MESHCORE_MODULE": f"{orders.__name__}:OrdersModule",
-                "MESHCORE_REGISTRY": self._registry,
-                "MESHCORE_ADVERTISE_URL": url,
-                # Where the machine is slow, the one that is left seems overloaded, if only by what else runs. What it
-                # refused would be sent again within a budget that is made for an overload, and fail beyond that.
-                "MESHCORE_ADAPTIVE_LIMIT": "false",
-                "ORDERS_DATABASE": f"{folder}/orders.sqlite",
-            }
-            log = folder / f"{label}.log"
-            with log.open("wb") as output:
-                process = await asyncio.create_subprocess_exec(
-                    # No workers: the process itself serves, so its death is the server's. A worker would survive it.
-                    *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", f"fd://{sock.fileno()}"),
-                    "meshcore.app:app",
-                    pass_fds=[sock.fileno()],
-                    cwd=folder,  # away from settings that lie in the user's folder
-                    env=environ,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,  # Ctrl-C is for this process, which ends them in order
-                )
-        server = self._servers[url] = DemoServer(label, url, log, process)
-        try:
-            yield server
-        finally:
-            try:
-                if process.returncode is None:
-                    process.terminate()
-                    async with asyncio.timeout(_STOP):
-                        await process.wait()
-            except TimeoutError:
-                self._tell(f"{label} did not end within {_STOP:g} s and is killed")
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+    async def _start(self, stack: AsyncExitStack, label: str, folder: Path) -> DemoServer:
+        starting = demo_server(label, f"{orders.__name__}:OrdersModule", self._registry, folder, self._tell)
+        server = await stack.enter_async_context(starting)
+        self._servers[server.url] = server
+        return server
 
     async def _follow(self, mesh: Mesh) -> None:
-        """Watch the registry, as the mesh itself does, and tell what changes."""
+        """Watch the registry, and print which servers come and go."""
         registry = await mesh.get(cast("type[Any]", ComponentRegistry))
         async with aclosing(registry.watch(_COMPONENT)) as sightings:
             async for sighting in sightings:
@@ -228,54 +186,27 @@ class _Demo:
                             seconds = time.monotonic() - server.killed
                             self._tell(f"the registry has dropped {server.label}, {seconds:.2f} s after its death")
 
-    async def _found(self, server: DemoServer) -> None:
-        """Return when the registry has the server.
-
-        Raises:
-            DemoError: it ended before, or takes too long.
-        """
-        ended = asyncio.create_task(server.process.wait())
-        present = asyncio.create_task(server.present.wait())
-        try:
-            await asyncio.wait([ended, present], timeout=_START, return_when=asyncio.FIRST_COMPLETED)
-            if not present.done():
-                state = (
-                    f"ended with status {ended.result()}" if ended.done() else f"is not announced after {_START:g} s"
-                )
-                raise DemoError(f"server {server.label} {state}")
-        finally:
-            ended.cancel()
-            present.cancel()
-
     async def _answers(self, tally: Tally, *servers: DemoServer) -> None:
-        """Return when each has answered over all channels; if one never does, the table says so.
+        """Return when each server has answered over every channel, or after a while: then the table shows who has not.
 
-        A new server gets few calls at first, and fewer if the first take long because the machine is busy.
+        A new server gets few calls at first, and even fewer if its first calls are slow on a busy machine.
         """
         waiting = {(channel, server.identity) for channel in CHANNELS for server in servers}
         with suppress(TimeoutError):
-            async with asyncio.timeout(_NOTICE):
+            async with asyncio.timeout(_ANSWERS):
                 while not all(tally.answered[each] for each in waiting):  # noqa: ASYNC110
                     await asyncio.sleep(_PAUSE)
-
-    async def _gone(self, server: DemoServer) -> None:
-        try:
-            # Not wait_for: on Python 3.11 it may swallow the cancellation that comes at the same time.
-            async with asyncio.timeout(_NOTICE):
-                await server.absent.wait()
-        except TimeoutError:
-            raise DemoError(f"the registry still has {server.label} after {_NOTICE:g} s") from None
 
     async def _kill(self, server: DemoServer, tally: Tally) -> None:
         before = tally.lost.total()
         self._tell(f"[bold red]SIGKILL[/bold red] to {server.label}, while calls go on")
         server.killed = time.monotonic()
         server.process.kill()
-        await self._gone(server)
-        self._tell(f"{tally.lost.total() - before} attempts were lost with it; the mesh made them again elsewhere")
+        await server.until_absent()
+        self._tell(f"{tally.lost.total() - before} attempts were lost with it; the mesh retried them elsewhere")
 
     async def _call(self, mesh: Mesh, channel: str) -> None:
-        """One caller: places an order, reads it (from whichever server), asks for a quote; until told to stop."""
+        """Place an order, read it, ask for a quote, and start again, until the calls are to end."""
         shop = await mesh.get_service(orders.OrderService, channel)
         pricing = await mesh.get_service(orders.PricingService, channel)
         while self._calling:
@@ -286,7 +217,7 @@ class _Demo:
                     self._outcomes[channel].failures.append(f"a wrong order: {order}")
                 found = await self._measure(channel, shop.find(order_id))
                 if found not in {order, None}:
-                    self._outcomes[channel].failures.append(f"another order than was placed: {found}")
+                    self._outcomes[channel].failures.append(f"not the order that was placed: {found}")
             await self._measure(channel, pricing.quote(_DRAFT.lines[0]))
             await asyncio.sleep(random.uniform(0, 2 * _PAUSE))
 
@@ -294,20 +225,20 @@ class _Demo:
         began = time.perf_counter()
         try:
             answer = await call
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a call that failed
+        except Exception as error:  # noqa: BLE001 - any exception is a failed call
             self._outcomes[channel].failures.append(f"{type(error).__name__}: {error}")
             return None
         self._outcomes[channel].seconds.append(time.perf_counter() - began)
         return answer
 
     def _close(self, tally: Tally) -> int:
-        """Print the table; the exit status."""
+        """Print the table, and return the exit status."""
         servers = {server.label: server.identity for server in self._servers.values()}
         self._console.print(table_of(self._outcomes, servers, tally))
         problems = [f"{name}: {failure}" for name, outcome in self._outcomes.items() for failure in outcome.failures]
         for server in self._servers.values():
             problems += [
-                f"{server.label} answered nothing over {name}"
+                f"{server.label} answered no call over {name}"
                 for name in CHANNELS
                 if not tally.answered[name, server.identity]
             ]

@@ -1,4 +1,4 @@
-"""What the demo closes with: a table of its calls, and of who answered them."""
+"""The table at the end of the demo: calls and latencies by channel, and which server answered them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from meshcore.cli.demo.tally import Tally
 
 @dataclass
 class Outcome:
-    """What became of the calls over one channel.
+    """The results of the calls over one channel.
 
     Attributes:
-        seconds: that each call took which succeeded.
-        failures: what is to be said of each of the others.
+        seconds: the latency of each successful call.
+        failures: the error of each failed call.
     """
 
     seconds: list[float] = field(default_factory=list[float])
@@ -25,12 +25,12 @@ class Outcome:
 
 
 def table_of(outcomes: Mapping[str, Outcome], servers: Mapping[str, str], tally: Tally) -> Table:
-    """The table.
+    """Make the table.
 
     Args:
         outcomes: by channel.
-        servers: the identity of each, by label.
-        tally: who answered what.
+        servers: the identity of each server, by label.
+        tally: the counts of answers and of lost attempts.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="Calls, and who answered them", title_justify="left")
     for heading in ("channel", "calls", "failed", "resent", "p50 ms", "p99 ms", *servers):

@@ -1,4 +1,4 @@
-"""Counts who answered which call, for the demonstration: an interceptor that looks at the attempts of each call."""
+"""Counts which server answered each call of the demo: an interceptor that reads the attempts of a call."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _NOT_LOST = frozenset({"ok", "given up"})
 
 @injectable()
 class Tally:
-    """Counts calls by who answered them, and attempts that came to nothing."""
+    """Counts calls by the server that answered, and attempts that were lost."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, str]] = Counter()  # by channel and identity
         self.lost: Counter[str] = Counter()  # by channel
 
     async def count(self, handler: Handler, call: Call) -> Any:
-        """Count one call: the interceptor."""
+        """Count one call. This is the interceptor."""
         try:
             answer = await handler(call)
         finally:
             self.lost.update(each.channel for each in call.trail if each.outcome not in _NOT_LOST)
-        # A call that was sent twice may be answered twice at the same moment: what counts is the first answer.
+        # A hedged call may have two answers at the same moment. The first one counts.
         answers = [each for each in call.trail if each.outcome == "ok"]
         if answers:
             first = min(answers, key=_ended)
@@ -35,7 +35,7 @@ class Tally:
 
 
 def identity_of(instance: str) -> str:
-    """What the instances of one process have in common: their ids are their component's name, a dash, and this."""
+    """Return the last part of an instance id, which all instances of one process share."""
     return instance.rpartition("-")[2]
 
 
@@ -45,9 +45,9 @@ def _ended(attempt: Attempt) -> float:
 
 @module()
 class TallyModule:
-    """Adds the tally to a mesh."""
+    """Adds the tally to the interceptors of a client."""
 
     @create()
     def interceptors(self, tally: Tally) -> Interceptors:
-        """The mesh calls through it."""
+        """Provide the interceptors of the mesh."""
         return Interceptors(client=[tally.count])

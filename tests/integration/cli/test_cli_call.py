@@ -170,7 +170,7 @@ async def test_a_server_that_tells_nothing(meshcore: Shell) -> None:
     meshcore.environ["MESHCORE_REGISTRY"] = f"static:greeting-component=dispatch-json(http://127.0.0.1:{free_port()})"
     status, out, err = await meshcore("call", "greeting.hello", "message=x")
     assert (status, out) == (3, "")
-    assert "no server tells its contract" in err
+    assert "no server returned its contract" in err
     assert "--module" in err
 
 

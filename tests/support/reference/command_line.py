@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_type_hints
 import typer.main
 
 from meshcore import Settings
-from meshcore.cli import program
+from meshcore.cli import errors, program
 from tests.support.reference.markdown import block, code, paragraphs, sentence, table
 
 _SETTINGS: Final = {"advertise": "advertise_url"}
@@ -17,12 +17,12 @@ _KINDS: Final = {bool: "", int: "N", float: "SECONDS", str: "TEXT"}
 _STATUSES: Final = [
     (0, "It worked. `run` was told to end, and did so in order."),
     (1, "Anything else. Of `diff`: a change that breaks callers."),
-    (program._LOCAL, "What was typed, set or declared cannot work."),
-    (program._COMMUNICATION, "Communication failed: the registry, nobody to ask, or no answer in time."),
-    (program._REMOTE, "The server answered with an error, also with one that the interface declares."),
-    (program._AUTHORIZATION, "Not authenticated, or not allowed."),
-    (program._INTERRUPTED, "Ctrl-C."),
-    (program._NOBODY_READS, "Whoever read the output has left, as in `meshcore ls | head -1`."),
+    (errors.LOCAL, "What was typed, set or declared cannot work."),
+    (errors.COMMUNICATION, "Communication failed: the registry, nobody to ask, or no answer in time."),
+    (errors.REMOTE, "The server answered with an error, also with one that the interface declares."),
+    (errors.AUTHORIZATION, "Not authenticated, or not allowed."),
+    (errors.INTERRUPTED, "Ctrl-C."),
+    (errors.PIPE_CLOSED, "The reader of the output closed the pipe, as in `meshcore ls | head -1`."),
 ]
 
 

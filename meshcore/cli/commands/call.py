@@ -1,0 +1,39 @@
+"""`meshcore call`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Context, Option
+
+from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
+from meshcore.cli.errors import on_one_line
+
+
+def call(
+    context: Context,
+    method: Method,
+    arguments: Annotated[
+        list[str] | None,
+        Argument(help="As name=value; a value is JSON or text. Or - for a JSON object on stdin."),
+    ] = None,
+    *,
+    module: ModuleOption = None,
+    channel: Channel = "",
+    registry: Registry = None,
+    timeout: Annotated[float | None, Option(help="How long the call may take.")] = None,
+    repeat: Annotated[int | None, Option(min=1, help="Call N times, and print how long the calls took.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Call a method of a service, and print its result as JSON: meshcore call greeting.hello message=world."""
+    with on_one_line(debug=context.obj):
+        import asyncio
+
+        from meshcore.cli.call import call_once, call_repeatedly
+
+        settings = settings_of(context, module=module, registry=registry, timeout=timeout)
+        words = arguments or []
+        if repeat is None:
+            print(asyncio.run(call_once(settings, method, words, channel, as_json=as_json)))
+        else:
+            asyncio.run(call_repeatedly(settings, method, words, channel, repeat, as_json=as_json))

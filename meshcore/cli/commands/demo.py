@@ -1,0 +1,25 @@
+"""`meshcore demo`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from typer import Context, Option
+
+from meshcore.cli.errors import on_one_line
+
+
+def demo(
+    context: Context,
+    *,
+    registry: Annotated[
+        str, Option(help="Where the servers are found: consul starts an agent, consul://host:8500 uses one.")
+    ] = "",
+    fetch: Annotated[bool, Option("--fetch", help="Fetch consul from this machine's package mirror.")] = False,
+) -> None:
+    """Show the mesh at work: two servers, calls over every channel, and a server that is killed meanwhile."""
+    with on_one_line(debug=context.obj):
+        from meshcore.cli.demo import story
+
+        sys.exit(story.run(registry, fetch=fetch))

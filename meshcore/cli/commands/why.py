@@ -1,0 +1,27 @@
+"""`meshcore why`."""
+
+from __future__ import annotations
+
+from typer import Context
+
+from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
+from meshcore.cli.errors import on_one_line
+
+
+def why(
+    context: Context,
+    method: Method,
+    *,
+    module: ModuleOption = None,
+    channel: Channel = "",
+    registry: Registry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the policy of a method, where each value comes from, and the state of each instance."""
+    with on_one_line(debug=context.obj):
+        import asyncio
+
+        from meshcore.cli.why import explain
+
+        settings = settings_of(context, module=module, registry=registry)
+        asyncio.run(explain(settings, method, channel, as_json=as_json))
