@@ -1,13 +1,15 @@
-"""Registries: where instances are announced and watched. Adapters of the port `meshcore.ports.ComponentRegistry`.
+"""Registries, where instances are announced and watched, and value sources. Adapters of two ports of `meshcore`."""
 
-And a source of values, as Consul is both.
-"""
+from typing import TYPE_CHECKING
 
-from .consul.registry import ConsulComponentRegistry
-from .consul.values import ConsulValueSource
-from .directory.registry import DirectoryComponentRegistry
-from .local import LocalComponentRegistry
-from .static import StaticComponentRegistry
+from meshcore.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .consul.registry import ConsulComponentRegistry
+    from .consul.values import ConsulValueSource
+    from .directory.registry import DirectoryComponentRegistry
+    from .local import LocalComponentRegistry
+    from .static import StaticComponentRegistry
 
 __all__ = [
     "ConsulComponentRegistry",
@@ -16,3 +18,16 @@ __all__ = [
     "LocalComponentRegistry",
     "StaticComponentRegistry",
 ]
+
+if not TYPE_CHECKING:
+    # Whoever uses one registry does not load the others, nor the libraries that they need.
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "consul.registry": "ConsulComponentRegistry",
+            "consul.values": "ConsulValueSource",
+            "directory.registry": "DirectoryComponentRegistry",
+            "local": "LocalComponentRegistry",
+            "static": "StaticComponentRegistry",
+        },
+    )

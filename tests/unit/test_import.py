@@ -127,17 +127,41 @@ def test_a_mesh_loads_no_adapter_and_no_command_line() -> None:
     assert not found & {"hypercorn", "watchfiles", "typer", "rich", "pydantic", "fastapi"}
 
 
-@pytest.mark.parametrize("package", ["meshcore", "meshcore.testing"])
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import meshcore.registry, meshcore.channels", {"aiohttp", "anyio", "asyncio", "msgspec"}),
+        (
+            "from meshcore.registry.directory.registry import DirectoryComponentRegistry",
+            {"aiohttp", "meshcore.registry.consul", "meshcore.registry.static"},
+        ),
+        (
+            "from meshcore.registry import StaticComponentRegistry",
+            {"aiohttp", "watchfiles", "meshcore.registry.consul"},
+        ),
+    ],
+)
+def test_a_registry_loads_no_other_one(code: str, absent: set[str]) -> None:
+    """Whoever uses the directory does not load Consul and aiohttp, and the packages alone load nothing."""
+    assert not loaded(code) & absent
+
+
+@pytest.mark.parametrize("package", ["meshcore", "meshcore.channels", "meshcore.registry", "meshcore.testing"])
 def test_lazy_names_are_those_that_type_checkers_see(package: str) -> None:
     """Each public name is the object that the import for type checkers names, and there are no others."""
     module = importlib.import_module(package)
     assert module.__file__ is not None
     tree = ast.parse(Path(module.__file__).read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    seen = {
+        alias.name: f"{package}.{node.module}" if node.level else str(node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert sorted(seen) == sorted(module.__all__)
     for name, home in seen.items():
-        assert getattr(module, name) is getattr(importlib.import_module(str(home)), name)
+        assert getattr(module, name) is getattr(importlib.import_module(home), name)
     assert set(module.__all__) <= set(dir(module))
     with pytest.raises(AttributeError, match=f"^module '{package}' has no attribute 'Mash'$"):
         _ = module.Mash
