@@ -1,4 +1,4 @@
-"""The text form of fixed addresses: `static:orders=dispatch-json(http://h1:8000),rest(http://h1:8000);stock=...`."""
+"""Parses fixed addresses: `static:orders=dispatch-json(http://h1:8000),rest(http://h1:8000);stock=...`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _WORD = re.compile(r"[^\s=(),;]+")
 _URL = re.compile(r"[^\s(),;]+")
 
 _PORTS = {"http": 80, "https": 443}
-_LONGEST_EXCERPT = 24  # characters
+_MAX_EXCERPT = 24  # characters
 
 
 def parse_addresses(url: str) -> dict[str, list[ChannelAddress]]:
-    """Addresses by component, in the order of the text. White space between the parts is allowed.
+    """Return the addresses by component, in the order of the text. White space between the parts is allowed.
 
-    The characters that divide the text, `= ( ) , ;` and white space, are percent-encoded (`%2C`) in names and, but for
-    the equals sign, in URLs. Names are decoded; URLs stay as they are, since there the encoded form means the same.
+    The separators `= ( ) , ;` and white space are percent-encoded (`%2C`) in names, and all but `=` also in URLs.
+    Names are decoded. URLs are not, since the encoded form means the same there.
 
     Raises:
-        ValueError: the text has another form; it says what was expected at which character.
+        ValueError: the text is malformed. The message says what was expected at which character.
     """
     reader = _Reader(url)
     components: dict[str, list[ChannelAddress]] = {}
     while True:
         name = reader.component()
         if name in components:
-            reader.fail(f"a component other than {name!r}, which was there before", back=True)
+            reader.fail(f"a component other than {name!r}, which has its addresses already", back=True)
         components[name] = [reader.address()]
         while reader.take(","):
             components[name].append(reader.address())
@@ -40,7 +40,7 @@ def parse_addresses(url: str) -> dict[str, list[ChannelAddress]]:
 
 
 class _Reader:
-    """Reads the text from left to right and knows where it is."""
+    """Parses the text from left to right, and keeps the position."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -63,7 +63,7 @@ class _Reader:
         return ChannelAddress(channel, url)
 
     def take(self, character: str) -> bool:
-        """Read on if this comes next."""
+        """Consume a character if it comes next."""
         self._skip()
         if not self._text.startswith(character, self._position):
             return False
@@ -79,10 +79,10 @@ class _Reader:
         return self._position == len(self._text)
 
     def fail(self, expected: str, *, back: bool = False) -> NoReturn:
-        """Complain about what comes next, or (`back`) about the word that was read last."""
+        """Raise an error about what comes next, or (`back`) about the last word."""
         position = self._word if back else self._position
         rest = without_secrets(self._text[position:])
-        found = repr(rest if len(rest) <= _LONGEST_EXCERPT else rest[:_LONGEST_EXCERPT] + "...") if rest else "the end"
+        found = repr(rest if len(rest) <= _MAX_EXCERPT else rest[:_MAX_EXCERPT] + "...") if rest else "the end"
         raise ValueError(f"{self._text[: self._start]} at character {position + 1}: expected {expected}; found {found}")
 
     def _match(self, pattern: re.Pattern[str], expected: str) -> str:
@@ -99,15 +99,15 @@ class _Reader:
 
 
 def origin_of(url: str) -> str:
-    """The host and port of a URL: what tells instances apart.
+    """Return the host and port of a URL. Each instance has its own.
 
     Raises:
-        ValueError: it has none; the text says why.
+        ValueError: the URL has no host, or is invalid.
     """
     if reason := url_objection(url):
         raise ValueError(reason)
     parts = urlsplit(url)
-    if not parts.hostname:  # which other schemes than HTTP's may do without
+    if not parts.hostname:  # `url_objection` requires it of HTTP only
         raise ValueError(f"{without_secrets(url)!r} has no scheme and host, as http://host:8000 has")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = parts.port or _PORTS.get(parts.scheme)

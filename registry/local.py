@@ -1,4 +1,4 @@
-"""The registry of one process: for tests, and for meshes that live side by side in one program."""
+"""The registry of one process: for tests, and for several meshes in one program."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
 
 class LocalComponentRegistry(ComponentRegistry):
-    """Shared by handing the same object to several meshes, which may run on different event loops and threads.
+    """Announces instances to the watches in this process.
 
-    Two objects know nothing of each other, so under the setting `local:` each mesh sees only itself.
+    Pass the same object to several meshes, which may run on different event loops and threads. Two objects share
+    nothing, so with the setting `local:` each mesh sees only itself.
     """
 
     scheme: ClassVar[str] = "local"
     reaches_other_machines: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        # A list, as one instance may be announced twice and stays until it is withdrawn twice.
+        # A list: an instance that is announced twice stays until both announcements end.
         self._announced: list[Instance] = []
-        # Keeps changing the list and publishing it together; held for microseconds, so an event loop may take it.
+        # Makes a change of the list and its publication one step. Held for microseconds, so an event loop may take it.
         self._lock = Lock()
         self._sightings = Sightings()
         self._sightings.publish({})
 
     @asynccontextmanager
     async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
-        """Announce an instance; its watchers are woken at once."""
+        """Announce an instance while the context lasts."""
         with self._lock:
             self._announced.append(instance)
             self._sightings.publish(snapshot_of(self._announced))
@@ -48,10 +49,10 @@ class LocalComponentRegistry(ComponentRegistry):
                 self._sightings.publish(snapshot_of(self._announced))
 
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """Full snapshots of a component's instances."""
+        """Yield sightings of a component, each with all of its instances."""
         return self._sightings.follow(component)
 
     async def instances(self) -> Snapshot:
-        """All that is announced at the moment, by component."""
+        """Return all instances that are announced now, by component."""
         with self._lock:
             return snapshot_of(self._announced)

@@ -1,4 +1,4 @@
-"""The newest view of all components, and the watchers that wait for the next one: what registries share."""
+"""The newest sightings of all components, and the watches that wait for the next ones. Registries use it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Sightings:
-    """Holds one full view, replaces it as a whole, and wakes the watchers of the components that changed.
+    """Holds the sightings of all components, replaces them together, and wakes the watches of those that changed.
 
-    A view is published from any thread, and followed on any number of event loops. Nothing is queued: a watcher
-    that is woken reads what is the newest by then, so a slow one skips what is outdated and nothing piles up.
+    Any thread may publish. Watches may run on any number of event loops. Nothing is queued: a watch that wakes reads
+    the newest sighting, so a slow one skips outdated sightings.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._view: Mapping[str, Sighting] = {}
-        self._otherwise: Sighting | None = None  # for components that are not in the view; None: nothing known yet
+        self._otherwise: Sighting | None = None  # of components that are not in the view; None before the first
         self._watchers: defaultdict[str, set[_Watcher]] = defaultdict(set)
 
     def publish(self, instances: Mapping[str, tuple[Instance, ...]]) -> None:
-        """Take over a full view of all components that the registry vouches for."""
+        """Publish the instances of all components. Components that are not among them are absent."""
         self._replace({component: sighting_of(found) for component, found in instances.items()}, Absent())
 
     def fail(self, cause: Exception) -> None:
-        """The registry cannot tell at the moment. The same cause again is no news."""
+        """Publish that the registry cannot be read. The same cause is not published twice in a row."""
         match self._otherwise:
             case Failed(known) if type(known) is type(cause) and str(known) == str(cause):
                 return
@@ -40,14 +40,14 @@ class Sightings:
                 self._replace({}, Failed(cause))
 
     async def follow(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """What `ComponentRegistry.watch` promises."""
+        """Yield sightings, as `ComponentRegistry.watch` does."""
         watcher = _Watcher()
         with self._lock:
             self._watchers[component].add(watcher)
         try:
             seen: Sighting | None = None
             while True:
-                # Cleared before looking: what is published after the look wakes us again.
+                # Before the sighting is read: what is published after that sets it again.
                 watcher.changed.clear()
                 newest = self._sighting(component)
                 if newest is None or newest == seen:
@@ -76,13 +76,13 @@ class Sightings:
 
 
 class _Watcher:
-    """One `follow`, reached from other threads."""
+    """Wakes one watch, from any thread."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        # A loop that was closed over a watch left open has nobody to wake.
+        # The loop may be closed, if the watch was left open.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.changed.set)

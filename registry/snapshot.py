@@ -1,4 +1,4 @@
-"""The full view of a registry at one moment."""
+"""All instances of a registry at one moment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeAlias
 from meshcore.core.instances import Instance
 
 Snapshot: TypeAlias = Mapping[str, tuple[Instance, ...]]
-"""Instances by component, ordered by id; a component without instances is not in it."""
+"""Instances by component, ordered by id. Components without instances are left out."""
 
 
 def snapshot_of(instances: Iterable[Instance]) -> Snapshot:
-    """Group instances by component. Of several with the same id, which should not be, the last is taken."""
+    """Group instances by component. Of several with the same id, the last is taken."""
     found: defaultdict[str, dict[str, Instance]] = defaultdict(dict)
     for instance in instances:
         found[instance.component][instance.id] = instance

@@ -1,4 +1,4 @@
-"""The registry of fixed addresses, for where somebody else (compose, DNS, a load balancer) knows who is where."""
+"""The registry of fixed addresses: for deployments whose addresses compose, DNS or a load balancer provide."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _logger = logging.getLogger(__name__)
 
 
 class StaticComponentRegistry(ComponentRegistry):
-    """Always reports the same instances: `StaticComponentRegistry({"orders": [ChannelAddress("rest", "http://h1:8000")]})`.
+    """Reports fixed instances: `StaticComponentRegistry({"orders": [ChannelAddress("rest", "http://h1:8000")]})`.
 
-    A component's addresses with the same host and port are one instance, whose id is `host:port`. Nobody checks
-    whether the instances live; the policies of a call (retry, ejection) deal with those that do not.
+    The addresses of a component with the same host and port are one instance, with the id `host:port`. The registry
+    does not check whether instances live. Retries and ejection handle those that do not.
 
-    Announcing is allowed and changes nothing: the same server runs in a world of fixed addresses and in another.
+    A server may announce itself, which changes nothing. So it needs no other code than with another registry.
 
     Args:
-        components: addresses by component, in the order of the server's preference.
+        components: addresses by component, in the order of preference.
 
     Raises:
         ValueError: an address has no scheme or host, or one instance is given two URLs for the same channel.
@@ -46,22 +46,22 @@ class StaticComponentRegistry(ComponentRegistry):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`static:orders=dispatch-json(http://h1:8000),rest(http://h1:8000);stock=...`."""
+        """Make a registry from `static:orders=dispatch-json(http://h1:8000),rest(http://h1:8000);stock=...`."""
         return cls(parse_addresses(url))
 
     @asynccontextmanager
     async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
-        """Change nothing."""
+        """Do nothing: the addresses are fixed."""
         _logger.info("%s of %s is not announced: the registry has fixed addresses", instance.id, instance.component)
         yield
 
     async def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """The one sighting there is."""
+        """Yield the only sighting."""
         yield sighting_of(self._instances.get(component, ()))
         await asyncio.Event().wait()
 
     async def instances(self) -> Snapshot:
-        """All instances, by component."""
+        """Return all instances, by component."""
         return self._instances
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""The registry and the value source that live in Consul."""
+"""The registry and the value source on Consul."""

@@ -1,4 +1,4 @@
-"""What an agent is told of an instance, and what an entry of Consul says of one. Its Meta is `consul_meta`'s."""
+"""An instance as a registration in Consul, and the other way round. `meta` has the form of its Meta."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshcore.core.errors import Code, LocalError
 
 from .api.types import Check, HealthEntry, Registration, Weights
 from .machines.service_watch import Entry, Level
-from .meta import HEAVIEST, MOST, instance_in, meta_of
+from .meta import MAX_PAIRS, MAX_WEIGHT, instance_in, meta_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,77 +22,76 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 TAG = "component"
-"""Marks what is a component, as aspyx-service does."""
+"""The tag of all components, as in aspyx-service."""
 
 _EDITION = "edition-"
-"""Begins the tag that is another for each other registration: whoever lists services sees in it which has changed."""
+"""Prefix of a tag with a digest of the registration. It shows which services have changed in a list of services."""
 
 TTL = 3.0
 """Seconds without a heartbeat after which an instance is critical."""
 
 INTERVAL, TIMEOUT = 1.0, 0.5
-"""Seconds between two checks that the agent makes, and how long it waits for an answer."""
+"""Seconds between two checks of the agent, and for the answer."""
 
-_SWEPT = "1m"
-"""How long an instance is critical before Consul removes it; less than a minute is a minute."""
+_REMOVED_AFTER = "1m"
+"""How long an instance is critical before Consul removes it. Consul takes no less than a minute."""
 
 
 def service_name(component: str) -> str:
-    """The name in Consul: the component's own, but for what Consul does not tell apart or cannot have in a URL.
+    """Return the name of a component's service in Consul.
 
-    It ignores case, and cleans paths. So whatever is neither a small letter, a digit, `-`, `_` nor a dot between others
-    is written as `~` and its bytes in hexadecimal.
+    Consul ignores case, and normalizes paths. So every character but small letters, digits, `-`, `_` and dots after the
+    first character is written as `~` and the hexadecimal digits of its bytes.
     """
     return re.sub(r"[^a-z0-9_.-]|^\.", lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), component)
 
 
 def service_id(instance: Instance) -> str:
-    """The id of the registration; other instances, and the same of another component, have others."""
+    """Return the id of the registration. It is unique for each pair of component and instance."""
     return f"{service_name(instance.component)}:{service_name(instance.id)}"
 
 
 def checked_by_agent(instance: Instance, check: str) -> bool:
-    """Whether the agent itself asks for the instance's health, else its process reports it.
+    """Return whether the agent asks for the health of an instance. Otherwise its process reports it.
 
     Args:
-        instance: whose.
-        check: of `ConsulConfig`.
+        instance: the instance.
+        check: as in `ConsulConfig`.
     """
     return check == "http" and bool(instance.health)
 
 
 def check_id(instance: Instance, check: str) -> str:
-    """The id of its check."""
+    """Return the id of the check of an instance."""
     return f"{service_id(instance)}:{'http' if checked_by_agent(instance, check) else 'ttl'}"
 
 
 def objection_to(instance: Instance) -> str:
-    """Why it does not fit into Consul, empty if it does.
+    """Return why an instance does not fit into Consul; empty if it does.
 
-    Nothing is cut off, and nothing of it stays on the server to be fetched from there: that would be a second way to
-    find out where an instance is, used by nobody until the day it fails. One with a dozen channels takes 20 pairs.
+    Nothing is cut off, and clients do not fetch the rest from the instance: that would be a second way of discovery
+    that is never exercised. An instance with a dozen channels takes 20 pairs.
     """
     pairs = len(meta_of(instance))
-    if pairs <= MOST:
+    if pairs <= MAX_PAIRS:
         return ""
     longest = max(len(each.url.encode()) for each in instance.addresses) if instance.addresses else 0
     return (
-        f"Consul's Meta holds {MOST} pairs, and this takes {pairs}: it has {len(instance.addresses)} addresses "
+        f"Consul's Meta holds {MAX_PAIRS} pairs, and this takes {pairs}: it has {len(instance.addresses)} addresses "
         f"(get_addresses), the longest URL of {longest} bytes; each takes a pair for every 512 bytes"
     )
 
 
 def registration_of(instance: Instance, check: str = "ttl", status: str = "passing") -> Registration:
-    """What the agent is told.
+    """Return the registration of an instance.
 
     Args:
-        instance: what is registered.
-        check: of `ConsulConfig`.
-        status: of its check until that says something. Without it Consul takes critical, so the instance would be
-            nobody's until then; but it listens by now.
+        instance: the instance.
+        check: as in `ConsulConfig`.
+        status: of its check until the first result. Consul's own default is critical, but the instance listens already.
 
     Raises:
-        LocalError: it does not fit.
+        LocalError: the instance does not fit into Consul.
     """
     objection = objection_to(instance)
     if objection:
@@ -100,7 +99,7 @@ def registration_of(instance: Instance, check: str = "ttl", status: str = "passi
             Code.INVALID_ARGUMENT, f"{instance.id} of {instance.component} cannot be announced: {objection}"
         )
     address, port = _origin(instance)
-    meta, weight = meta_of(instance), min(instance.weight, HEAVIEST)
+    meta, weight = meta_of(instance), min(instance.weight, MAX_WEIGHT)
     return Registration(
         id=service_id(instance),
         name=service_name(instance.component),
@@ -118,7 +117,7 @@ def _edition(*parts: object) -> str:
 
 
 def editions(tags: Iterable[str]) -> frozenset[str]:
-    """Of a service's tags, those that tell one registration from another."""
+    """Return the edition tags among the tags of a service."""
     return frozenset(tag for tag in tags if tag.startswith(_EDITION))
 
 
@@ -129,7 +128,7 @@ def _check(instance: Instance, check: str, status: str) -> Check:
             status,
             name="heartbeat of the process",
             ttl=f"{TTL:g}s",
-            deregister_critical_service_after=_SWEPT,
+            deregister_critical_service_after=_REMOVED_AFTER,
         )
     return Check(
         check_id(instance, check),
@@ -138,29 +137,29 @@ def _check(instance: Instance, check: str, status: str) -> Check:
         http=instance.health,
         interval=f"{INTERVAL:g}s",
         timeout=f"{TIMEOUT * 1000:g}ms",
-        # Whether its certificate is good is its clients' business, who have its authority; the agent has not.
+        # Clients verify the certificate. The agent may not have its authority.
         tls_skip_verify=instance.health.startswith("https:"),
-        deregister_critical_service_after=_SWEPT,
+        deregister_critical_service_after=_REMOVED_AFTER,
     )
 
 
 def entry_of(found: HealthEntry) -> Entry | None:
-    """The instance of a registration, None if it is no component's."""
+    """Return the instance of a registration; None if it is not one of a component."""
     instance = instance_in(found)
     if instance is None:
-        who = found.service.id, found.node.node, found.service.service
-        _logger.debug("%s at %s is registered as %s, but is no component", *who)
+        names = found.service.id, found.node.node, found.service.service
+        _logger.debug("%s at %s is registered as %s, but has no addresses of a component", *names)
         return None
     return Entry(f"{found.node.node}/{found.service.id}", _level(found), instance)
 
 
 def is_component(tags: list[str]) -> bool:
-    """Whether a service of the catalog is a component."""
+    """Return whether a service of the catalog is a component."""
     return TAG in tags
 
 
 def _level(found: HealthEntry) -> Level:
-    """The worst of its checks, those of its node among them."""
+    """Return the worst status of its checks, including those of its node."""
     statuses = {check.status for check in found.checks}
     if statuses <= {"passing"}:
         return Level.PASSING
@@ -168,7 +167,7 @@ def _level(found: HealthEntry) -> Level:
 
 
 def _origin(instance: Instance) -> tuple[str, int]:
-    """Of its first address, for people and for Consul's DNS; clients of ours read the channels."""
+    """Return host and port of the first address, for people and for Consul's DNS. Clients of meshcore read the Meta."""
     for address in instance.addresses:
         try:
             parts = urlsplit(address.url)

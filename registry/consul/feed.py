@@ -1,4 +1,4 @@
-"""What is known of one component, shared by all who watch it, and the query that it may have of its own."""
+"""The feed of one component: its newest sighting, shared by all who watch it, and the query that updates it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import msgspec
 from meshcore.core.errors import AuthorizationError, Code, CommunicationError, MeshError
 
 from ..sightings import Sightings
-from .api.rights import why_hidden
+from .api.acl import why_hidden
 from .entries import entry_of, service_name
-from .machines.service_watch import ConsulWatch, Entry, Lost, News, Seen
+from .machines.service_watch import Entry, Selected, ServiceWatch, Update
+from .machines.watch import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,139 +24,141 @@ if TYPE_CHECKING:
     from meshcore.core.instances import Sighting
 
     from .api.client import ConsulClient
-    from .machines.cursor import Query
+    from .machines.blocking_query import Query
 
 _logger = logging.getLogger(__name__)
 
 
-class Driver(Protocol):
-    """Who keeps feeds up."""
+class Updater(Protocol):
+    """Updates feeds while somebody follows them."""
 
     def begin(self, feed: Feed) -> None:
-        """The first has come to follow it."""
+        """Start to update a feed: it has its first follower."""
 
     def end(self, feed: Feed) -> None:
-        """The last has left."""
+        """Stop to update a feed: its last follower has left."""
 
 
 class Feed:
-    """What is known of one component, kept up as long as somebody follows it.
+    """The sightings of one component, updated while somebody follows them.
 
     Attributes:
         component: its name.
-        name: that of its service in Consul.
+        name: the name of its service in Consul.
         followers: how many there are.
-        believed: that nobody is there, as the token would see them.
+        acl_checked: the last answer was empty, and not because the token may not read the service.
     """
 
-    def __init__(self, component: str, driver: Driver) -> None:
+    def __init__(self, component: str, updater: Updater) -> None:
         self.component = component
         self.name = service_name(component)
         self.followers = 0
-        self.believed = False
-        self._driver = driver
+        self.acl_checked = False
+        self._updater = updater
         self._sightings = Sightings()
 
     async def follow(self) -> AsyncGenerator[Sighting, None]:
-        """What `ComponentRegistry.watch` promises."""
+        """Yield sightings, as `ComponentRegistry.watch` does."""
         self.followers += 1
         try:
             if self.followers == 1:
-                self._driver.begin(self)
+                self._updater.begin(self)
             async with aclosing(self._sightings.follow(self.component)) as sightings:
                 async for sighting in sightings:
                     yield sighting
         finally:
             self.followers -= 1
             if not self.followers:
-                self._driver.end(self)
+                self._updater.end(self)
 
-    def forget(self) -> None:
-        """What was known has grown old; before anybody follows."""
+    def reset(self) -> None:
+        """Forget the last sighting, which is outdated. Only without followers."""
         self._sightings = Sightings()
 
     def fail(self, cause: str) -> None:
-        """Tell those who watch that nothing can be told, or nothing more will come."""
+        """Publish that the component cannot be read."""
         self._sightings.fail(CommunicationError(Code.UNAVAILABLE, cause))
 
-    def publish(self, news: News) -> None:
-        """Tell those who watch."""
-        match news:
-            case Seen(instances, desperate):
-                if desperate:
-                    text = "all instances of %s, or all for one of its channels, are critical; asking them"
+    def publish(self, update: Update) -> None:
+        """Publish an update."""
+        match update:
+            case Selected(instances, with_critical):
+                if with_critical:
+                    text = "all instances of %s, or of one of its channels, are critical; calls go to them all the same"
                     _logger.warning(text, self.component)
                 self._sightings.publish({self.component: instances})
-            case Lost(cause):
+            case Unreachable(cause):
                 self.fail(cause)
             case None:
                 pass
 
 
-class Found(msgspec.Struct, frozen=True):
-    """The answer of Consul for a component."""
+class Answer(msgspec.Struct, frozen=True):
+    """Consul's answer for a component."""
 
     index: int
     leader: bool
     entries: list[Entry]
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """None came; `refused` if time alone will not heal it."""
+class Failure(msgspec.Struct, frozen=True):
+    """Why there is no answer. Retries do not mend a `permanent` failure."""
 
     cause: str
-    refused: bool
+    permanent: bool
 
 
-async def keep(client: ConsulClient, feed: Feed) -> None:
-    """Keep a feed up by a query of its own, one at a time, as long as somebody follows it.
+async def watch_component(client: ConsulClient, feed: Feed) -> None:
+    """Update a feed by a blocking query of its own, while it has followers.
 
-    When the last one leaves, the query that is under way is not cancelled: the agent would hold it until its wait ends,
-    and who comes back meanwhile goes on with it.
+    When the last one leaves, the query in progress is not cancelled: the agent would hold it until its wait ends. A
+    follower who comes meanwhile uses it.
     """
     loop = asyncio.get_running_loop()
-    machine = ConsulWatch(random.Random())
+    watch = ServiceWatch(random.Random())
     while feed.followers:
-        query = machine.query(loop.time())
+        query = watch.query(loop.time())
         await asyncio.sleep(max(0.0, query.at - loop.time()))
-        found = await look(client, feed, query)
-        if isinstance(found, Found):
-            news = machine.answered(loop.time(), found.index, found.entries, leader=found.leader)
+        found = await read_component(client, feed, query)
+        update: Update
+        if isinstance(found, Answer):
+            update = watch.answered(loop.time(), found.index, found.entries, leader=found.leader)
         else:
-            news = machine.failed(loop.time(), found.cause, refused=found.refused)
-        if isinstance(news, Lost):
-            level = logging.ERROR if news.refused else logging.INFO  # time alone does not heal it
-            _logger.log(level, "%s: the last that is known stays in use: %s", feed.component, news.cause)
-        feed.publish(news)
+            update = watch.failed(loop.time(), found.cause, permanent=found.permanent)
+        if isinstance(update, Unreachable):
+            level = logging.ERROR if update.permanent else logging.INFO
+            text = "%s: Consul cannot be read, the last known instances stay in use: %s"
+            _logger.log(level, text, feed.component, update.cause)
+        feed.publish(update)
 
 
-async def look(client: ConsulClient, feed: Feed, query: Query | None = None) -> Found | Trouble:
-    """Ask for a component; without a query at once, over a connection that others use as well."""
+async def read_component(client: ConsulClient, feed: Feed, query: Query | None = None) -> Answer | Failure:
+    """Read the registrations of a component: by a blocking query, or at once over a pooled connection."""
     try:
         if query is None:
             found = await client.health(feed.name, pooled=True)
         else:
             found = await client.health(feed.name, index=query.index, wait=query.wait, timeout=query.timeout)
-        # An empty list is what a token without rights gets, too. Asked once, each time that all are gone.
-        if not found.entries and not feed.believed and (why := await why_hidden(client, feed.name, found)):
-            raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had said so
-        feed.believed = not found.entries
-        # Names that Consul does not tell apart do not occur, but somebody else may register anything.
+        # A token without rights gets an empty list, too. So the ACL is checked, once per time that it is empty.
+        if not found.entries and not feed.acl_checked and (why := await why_hidden(client, feed.name, found)):
+            raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had answered so
+        feed.acl_checked = not found.entries
+        # `service_name` gives no two components one name, but others may register anything.
         entries = [
             entry
             for each in found.entries
             if (entry := entry_of(each)) is not None and entry.instance.component == feed.component
         ]
-        return Found(found.index, found.leader, entries)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the watch goes on
-        feed.believed = False
-        return trouble(error, feed.component)
+        return Answer(found.index, found.leader, entries)
+    except Exception as error:  # noqa: BLE001 - no error may end the watch
+        feed.acl_checked = False
+        return failure_of(error, feed.component)
 
 
-def trouble(error: Exception, what: str) -> Trouble:
-    """What an error of the client comes to."""
+def failure_of(error: Exception, what: str) -> Failure:
+    """Turn an error into a failure. One that is not of the client is logged: it is a bug."""
     if isinstance(error, MeshError):
-        refused = isinstance(error, AuthorizationError) or error.code is Code.INVALID_ARGUMENT
-        return Trouble(error.message, refused)
-    _logger.error("a mistake in the watch of %s", what, exc_info=error)
-    return Trouble(repr(error), refused=True)
+        permanent = isinstance(error, AuthorizationError) or error.code is Code.INVALID_ARGUMENT
+        return Failure(error.message, permanent)
+    _logger.error("unexpected error in the watch of %s", what, exc_info=error)
+    return Failure(repr(error), permanent=True)

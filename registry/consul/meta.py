@@ -1,9 +1,9 @@
-"""How an instance is written into the Meta of a Consul service, and read again.
+"""Writes an instance into the Meta of a Consul service, and reads it.
 
-One key per fact: `mesh` (the version of this form), `id`, `component`, `ch_0`, `ch_1`, ... (channel and URL, in the
-server's order), `ver`, `zone`, `digest`, `health`. A value that is too long for Consul goes on under `KEY-1`, `KEY-2`,
-... The key `channels` has the addresses in the form of aspyx-service, which knows no other, as far as they fit in
-there; what aspyx-service registers is read from it as well.
+The keys are `mesh` (the version of this form), `id`, `component`, `ch_0`, `ch_1`, ... (channel and URL, in the server's
+order), `ver`, `zone`, `weight`, `digest` and `health`. A value that is too long for Consul continues under `KEY-1`,
+`KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, as many as fit into one value. The
+registrations of aspyx-service have this key only.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ if TYPE_CHECKING:
 
     from .api.types import HealthEntry
 
-MOST = 64
-"""Pairs that Consul takes."""
+MAX_PAIRS = 64
+"""The number of pairs that Consul accepts."""
 
-HEAVIEST = 65535
-"""The largest weight that Consul takes; a larger one is written into Meta."""
+MAX_WEIGHT = 65535
+"""The largest weight that Consul accepts. A larger one is written into Meta."""
 
-_FORM = "1"
-_LONGEST = 512  # bytes of a value
+_VERSION = "1"
+_MAX_VALUE = 512  # bytes of a value
 
 _LEGACY = re.compile(r"([^\s(),]+)\(([^\s(),]+)\)")
 _LEGACY_TEXT = re.compile(rf"{_LEGACY.pattern}(,{_LEGACY.pattern})*")
 
 
 def meta_of(instance: Instance) -> dict[str, str]:
-    """Its pairs, perhaps more than Consul takes."""
+    """Return the pairs of an instance. There may be more than Consul accepts."""
     return dict(_pairs(instance))
 
 
 def instance_in(found: HealthEntry) -> Instance | None:
-    """The instance of a registration, None if it is no component's."""
+    """Return the instance of a registration; None if it is not one of a component."""
     meta = found.service.meta or {}
     return _ours(meta, found) if "mesh" in meta else _legacy(meta, found)
 
 
 def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
     legacy = ",".join(each for address in instance.addresses if _LEGACY.fullmatch(each := _text(address)))
-    # A list that is too long is cut between two of them, as aspyx-service stops at anything else.
-    while len(legacy.encode()) > _LONGEST:
+    # A long list is cut between two addresses: aspyx-service cannot parse half of one.
+    while len(legacy.encode()) > _MAX_VALUE:
         legacy = legacy.rpartition(",")[0]
     if legacy:
         yield "channels", legacy
     facts = {
-        "mesh": _FORM,
+        "mesh": _VERSION,
         "id": instance.id,
         "component": instance.component,
         **{f"ch_{number}": _text(address) for number, address in enumerate(instance.addresses)},
         "ver": instance.version,
         "zone": instance.zone,
-        "weight": str(instance.weight) if instance.weight > HEAVIEST else "",
+        "weight": str(instance.weight) if instance.weight > MAX_WEIGHT else "",
         "digest": instance.digest,
         "health": instance.health,
     }
@@ -74,13 +74,13 @@ def _text(address: ChannelAddress) -> str:
 def _parts(value: str) -> Iterator[str]:
     rest = value.encode()
     while rest:
-        # Never within a character: what is cut off of one is left for the next part.
-        part = rest[:_LONGEST].decode(errors="ignore")
+        # A character is never divided: `ignore` drops the bytes of an incomplete one, which begin the next part.
+        part = rest[:_MAX_VALUE].decode(errors="ignore")
         yield part
         rest = rest[len(part.encode()) :]
 
 
-def _whole(meta: Mapping[str, str], key: str) -> str:
+def _joined(meta: Mapping[str, str], key: str) -> str:
     parts = [meta.get(key, "")]
     while (more := f"{key}-{len(parts)}") in meta:
         parts.append(meta[more])
@@ -88,23 +88,23 @@ def _whole(meta: Mapping[str, str], key: str) -> str:
 
 
 def _ours(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
-    name, component = _whole(meta, "id"), _whole(meta, "component")
+    name, component = _joined(meta, "id"), _joined(meta, "component")
     addresses: list[ChannelAddress] = []
     while f"ch_{len(addresses)}" in meta:
-        channel, _, url = _whole(meta, f"ch_{len(addresses)}").partition("(")
+        channel, _, url = _joined(meta, f"ch_{len(addresses)}").partition("(")
         addresses.append(ChannelAddress(unquote(channel), url.removesuffix(")")))
-    weight = _whole(meta, "weight")
+    weight = _joined(meta, "weight")
     if not name or not component or (weight and not weight.isdecimal()):
         return None
     return Instance(
         name,
         component,
         tuple(addresses),
-        version=_whole(meta, "ver"),
-        zone=_whole(meta, "zone"),
+        version=_joined(meta, "ver"),
+        zone=_joined(meta, "zone"),
         weight=int(weight) if weight else max(1, found.service.weights.passing),
-        digest=_whole(meta, "digest"),
-        health=_whole(meta, "health"),
+        digest=_joined(meta, "digest"),
+        health=_joined(meta, "health"),
     )
 
 
@@ -113,5 +113,5 @@ def _legacy(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
     if not _LEGACY_TEXT.fullmatch(text):
         return None
     addresses = tuple(ChannelAddress(channel, url) for channel, url in _LEGACY.findall(text))
-    # Its ids say nothing of the node, and are the same after a restart.
+    # The ids of aspyx-service do not name the node, and are the same after a restart.
     return Instance(f"{found.service.id}@{found.node.node}", found.service.service, addresses)

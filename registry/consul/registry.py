@@ -1,4 +1,4 @@
-"""The registry on Consul: for processes of more than one machine."""
+"""The registry on Consul, for processes on more than one machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.ports.registry import ComponentRegistry
 
 from ..snapshot import Snapshot, snapshot_of
+from .api.acl import require_node_read
 from .api.client import ConsulClient
 from .api.config import WATCHES, parse_config, read_config
-from .api.rights import check_sight
 from .api.types import Health
 from .entries import entry_of, is_component, objection_to
 from .heartbeat import Heartbeat
@@ -30,40 +30,42 @@ if TYPE_CHECKING:
 
     from .api.config import ConsulConfig
 
-_READS = 8  # of `instances`, at once
+_READS = 8  # of `instances`, at the same time
 
 
 class ConsulComponentRegistry(ComponentRegistry):
-    """Announces to, and watches through, the Consul agent of this machine.
+    """Announces and watches instances through the Consul agent of this machine.
 
-    The agent asks an instance's health URL every second. An instance without one, or every one with `check="ttl"`,
-    asks itself instead and reports to the agent from its event loop. It is registered again within a second or so when
-    its agent comes back without its data. A component is watched by one blocking query, however many watch it; beyond
-    `watches` components, further ones share three queries and a few reads. While Consul is away, what is known stays in
-    use. Instances whose checks pass come before those with a warning; critical ones are asked only when there is nobody
-    else.
+    The agent asks the health URL of an instance every second. An instance without one, or any instance with
+    `check="ttl"`, reports its health to the agent from its event loop instead. If the agent loses its data, the
+    instance is registered again within about a second.
+
+    Each component is watched by one blocking query, however many watches there are. Beyond `watches` components,
+    further ones share three queries and a few reads. While Consul cannot be read, the last known instances stay in use.
+    Calls go to instances whose checks pass, to those with a warning if they are more, and to critical ones only if
+    there are no others.
 
     One object may serve several meshes. Those on the same event loop share connections and queries.
 
     Args:
-        address: as in `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
-        token: the ACL token. None: what is in `token_file`, else CONSUL_HTTP_TOKEN, else what is in the file that
-            CONSUL_HTTP_TOKEN_FILE names.
-        token_file: a file with the token, read once.
-        datacenter: where components are looked for. None: the agent's own.
-        tls: whether it speaks https, for an address that does not say so. None: CONSUL_HTTP_SSL.
-        ca: a file with the authorities that are trusted for https. None: CONSUL_CACERT, else the system's.
+        address: the agent, such as `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
+        token: the ACL token. None: the content of `token_file`, else CONSUL_HTTP_TOKEN, else the content of the file
+            that CONSUL_HTTP_TOKEN_FILE names.
+        token_file: a file with the token, which is read once.
+        datacenter: the datacenter of the components. None: the agent's own.
+        tls: whether to use https, for an address without a scheme. None: CONSUL_HTTP_SSL.
+        ca: a file with the certificate authorities for https. None: CONSUL_CACERT, else the system's.
         certificate: a file with the client's certificate. None: CONSUL_CLIENT_CERT.
-        key: a file with the key of that certificate. None: CONSUL_CLIENT_KEY.
-        server_name: the name in the agent's certificate, if it is not the host's. None: CONSUL_TLS_SERVER_NAME.
-        verify: whether the agent's certificate must be genuine. None: CONSUL_HTTP_SSL_VERIFY, else it must.
-        watches: how many components have a connection of their own to the agent; further ones share a few. The agent
-            allows 200 connections for all processes of a machine, or its `limits.http_max_conns_per_client`.
-        check: "http", the default: the agent asks for the health of instances. "ttl": each reports its own, for agents
-            that cannot reach them.
+        key: a file with the client's key. None: CONSUL_CLIENT_KEY.
+        server_name: the name in the agent's certificate, if it is not the host. None: CONSUL_TLS_SERVER_NAME.
+        verify: whether to verify the agent's certificate. None: CONSUL_HTTP_SSL_VERIFY, else yes.
+        watches: how many components have a connection of their own; further ones share a few. An agent allows 200
+            connections for all processes of a machine, unless its `limits.http_max_conns_per_client` differs.
+        check: "http" (default): the agent asks for the health of instances. "ttl": each instance reports its health,
+            for agents that cannot reach the instances.
 
     Raises:
-        ValueError: something of it, or of the environment, does not fit.
+        ValueError: an argument, or a variable of the environment, is invalid.
     """
 
     scheme: ClassVar[str] = "consul"
@@ -106,13 +108,13 @@ class ConsulComponentRegistry(ComponentRegistry):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`consul://host:8500?token=...&check=ttl`, with any of the options of the constructor; all are optional."""
+        """Make a registry from `consul://host:8500?token=...&check=ttl`, with any option of the constructor."""
         registry = cls.__new__(cls)
         registry._use(parse_config(url))  # noqa: SLF001 - our own
         return registry
 
     async def __aenter__(self) -> Self:
-        """Open the sessions, unless another user on this event loop has."""
+        """Open the sessions for this event loop, unless another user has."""
         loop = asyncio.get_running_loop()
         with self._lock:
             hub = self._hubs.get(loop)
@@ -126,7 +128,7 @@ class ConsulComponentRegistry(ComponentRegistry):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close them, if this was the last user."""
+        """Close the sessions of this event loop, if this was the last user."""
         loop = asyncio.get_running_loop()
         with self._lock:
             hub = self._hubs[loop]
@@ -135,7 +137,7 @@ class ConsulComponentRegistry(ComponentRegistry):
                 return
             del self._hubs[loop]
         with anyio.CancelScope(shield=True):
-            await hub.stop(f"{self} was left")
+            await hub.stop(f"{self} was closed")
 
     @asynccontextmanager
     async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
@@ -154,19 +156,19 @@ class ConsulComponentRegistry(ComponentRegistry):
                     beating.cancel()
                     with anyio.CancelScope(shield=True):
                         await asyncio.wait([beating])
-            finally:  # also if that is cancelled in its turn
+            finally:  # even if the wait is cancelled
                 await heartbeat.end()
 
     def objection(self, instance: Instance) -> str:
-        """Consul's Meta is small."""
+        """Return why an instance does not fit into Consul's Meta; empty if it does."""
         return objection_to(instance)
 
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """Full snapshots of a component's instances."""
+        """Yield sightings of a component, each with all of its instances."""
         return self._hub().feed(component).follow()
 
     async def instances(self) -> Snapshot:
-        """All that is announced at the moment, by component; also outside of `async with`."""
+        """Return all instances that are announced now, by component. Works outside of `async with`, too."""
         async with ConsulClient(self._config) as client:
             names = [name for name, tags in (await client.services()).items() if is_component(tags)]
             limiter = asyncio.Semaphore(_READS)
@@ -177,7 +179,7 @@ class ConsulComponentRegistry(ComponentRegistry):
 
             read_all = await asyncio.gather(*map(read, names), return_exceptions=True)
             if not any(isinstance(each, Health) and each.entries for each in read_all):
-                await check_sight(client)
+                await require_node_read(client)
         found: list[Instance] = []
         for each in read_all:
             if isinstance(each, BaseException):

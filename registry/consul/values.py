@@ -1,4 +1,4 @@
-"""The source of values in Consul's key/value store."""
+"""The value source on Consul's key/value store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from meshcore.core.errors import AuthorizationError, Code, CommunicationError, M
 from meshcore.core.instances import Failed
 from meshcore.ports.values import ValueSource, View
 
+from .api.acl import why_keys_hidden
 from .api.client import ConsulClient
 from .api.config import parse_config, read_config
-from .api.rights import why_keys_hidden
 from .machines.key_watch import KeyWatch
 
 if TYPE_CHECKING:
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
     from .api.config import ConsulConfig
     from .api.types import Pair
-    from .machines.cursor import Query
+    from .machines.blocking_query import Query
 
 _logger = logging.getLogger(__name__)
 
 
 class ConsulValueSource(ValueSource):
-    """The keys below a prefix: the value `orders.currency` is the key `PREFIX/orders/currency`.
+    """Reads the keys below a prefix: the value `orders.currency` is the key `PREFIX/orders/currency`.
 
-    Slashes, since Consul shows keys as folders and gives rights by prefix. So a key with a dot in it is none of ours.
+    Keys have slashes because Consul shows them as folders and grants rights by prefix. Keys with a dot are ignored.
 
-    Each watch is one blocking query for the whole prefix, over a connection of its own. While Consul is away what is
-    known stays; so does what a Consul no longer has that came back without its data.
+    Each watch is one blocking query for the whole prefix, over a connection of its own. While Consul cannot be read,
+    the last known values stay in use, and also when Consul has lost its data.
 
     Args:
         prefix: without slashes at its ends.
-        address: as in `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
-        token: the ACL token; it must be allowed to read the prefix. None: as the environment says.
-        datacenter: whose keys. None: the agent's own.
+        address: the agent, such as `http://127.0.0.1:8500`. None: CONSUL_HTTP_ADDR, else Consul's default.
+        token: the ACL token, which must be allowed to read the prefix. None: that of the environment.
+        datacenter: the datacenter of the keys. None: the agent's own.
 
     Raises:
-        ValueError: something of it, or of the environment, does not fit.
+        ValueError: an argument, or a variable of the environment, is invalid.
     """
 
     scheme: ClassVar[str] = "consul"
@@ -56,14 +56,14 @@ class ConsulValueSource(ValueSource):
     def _use(self, config: ConsulConfig, prefix: str) -> None:
         if not prefix.strip("/"):
             raise ValueError(
-                "consul: values need a prefix, as in consul://host:8500/my/prefix; all keys of a Consul are too many"
+                "consul: values need a prefix, as in consul://host:8500/my/prefix; they cannot be all keys of Consul"
             )
         self._config = config
         self._prefix = prefix.strip("/") + "/"
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`consul://host:8500/my/prefix?token=...`, with the options of the registry; `consul:///my/prefix`."""
+        """Make a value source from `consul://host:8500/my/prefix?token=...`. The options are those of the registry."""
         parts = urlsplit(url)
         source = cls.__new__(cls)
         config = parse_config(f"consul://{parts.netloc}?{parts.query}")
@@ -71,7 +71,7 @@ class ConsulValueSource(ValueSource):
         return source
 
     async def watch(self) -> AsyncGenerator[View | Failed, None]:
-        """Full views of all values.
+        """Yield views, each with all values.
 
         Raises:
             CommunicationError: a file for TLS cannot be used.
@@ -80,37 +80,37 @@ class ConsulValueSource(ValueSource):
         watch = _Watch()
         async with ConsulClient(self._config) as client:
             while True:
-                query = watch.machine.query(loop.time())
+                query = watch.keys.query(loop.time())
                 await asyncio.sleep(max(0.0, query.at - loop.time()))
-                news = await self._ask(client, watch, query)
-                if news is not None:
-                    yield news
+                update = await self._read(client, watch, query)
+                if update is not None:
+                    yield update
 
-    async def _ask(self, client: ConsulClient, watch: _Watch, query: Query) -> View | Failed | None:
-        """One query, and what is to be told of it."""
+    async def _read(self, client: ConsulClient, watch: _Watch, query: Query) -> View | Failed | None:
+        """Send one query. Returns what to yield, or None if nothing has changed."""
         loop = asyncio.get_running_loop()
         failure: MeshError
         try:
             found = await client.tree(self._prefix, index=query.index, wait=query.wait, timeout=query.timeout)
-            # No keys are what a token without the right gets, too. Asked once, each time that all are gone.
-            if not found.pairs and not watch.believed and (why := await why_keys_hidden(client, self._prefix)):
-                raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had said so
-            watch.believed = not found.pairs
-            values = watch.machine.answered(loop.time(), found.index, self._values(found.pairs), leader=found.leader)
+            # A token without rights gets an empty list, too. So the ACL is checked, once per time that it is empty.
+            if not found.pairs and not watch.acl_checked and (why := await why_keys_hidden(client, self._prefix)):
+                raise AuthorizationError(Code.PERMISSION_DENIED, why)  # noqa: TRY301 - as if Consul had answered so
+            watch.acl_checked = not found.pairs
+            values = watch.keys.answered(loop.time(), found.index, self._values(found.pairs), leader=found.leader)
         except MeshError as error:
             failure = error
         except Exception as error:
-            _logger.exception("a mistake in the watch of %s", self._prefix)
+            _logger.exception("unexpected error in the watch of %s", self._prefix)
             failure = CommunicationError(Code.INTERNAL, repr(error))
         else:
             return None if values is None else {key: _text(value) for key, value in values.items()}
-        watch.believed = False
-        refused = isinstance(failure, AuthorizationError) or failure.code in _HOPELESS
-        lost = watch.machine.failed(loop.time(), failure.message, refused=refused)
-        return None if lost is None else Failed(failure)
+        watch.acl_checked = False
+        permanent = isinstance(failure, AuthorizationError) or failure.code in _PERMANENT
+        update = watch.keys.failed(loop.time(), failure.message, permanent=permanent)
+        return None if update is None else Failed(failure)
 
     def _values(self, pairs: Iterable[Pair]) -> Mapping[str, bytes]:
-        """By dotted key; what has a dot, or is a folder only, is left out."""
+        """Return the values by dotted key, without keys that have a dot and without folders."""
         found = ((pair.key.removeprefix(self._prefix), pair.value or b"") for pair in pairs)
         return {key.replace("/", "."): value for key, value in found if key and "." not in key and key[-1] != "/"}
 
@@ -119,19 +119,19 @@ class ConsulValueSource(ValueSource):
 
 
 class _Watch:
-    """One watch.
+    """The state of one watch.
 
     Attributes:
-        machine: what is believed.
-        believed: that there is no key, as the token would see them.
+        keys: what is published.
+        acl_checked: the last answer was empty, and not because the token may not read the prefix.
     """
 
     def __init__(self) -> None:
-        self.machine = KeyWatch(random.Random())
-        self.believed = False
+        self.keys = KeyWatch(random.Random())
+        self.acl_checked = False
 
 
-_HOPELESS = frozenset({Code.INVALID_ARGUMENT, Code.INTERNAL})
+_PERMANENT = frozenset({Code.INVALID_ARGUMENT, Code.INTERNAL})
 
 
 def _text(value: bytes) -> str | bytes:

@@ -1,1 +1,1 @@
-"""The registry that lives in a folder: processes of one machine, liveness by file lock, no server."""
+"""The registry in a folder, for processes on one machine. A file lock shows that a process lives. No server."""

@@ -17,59 +17,59 @@ import msgspec
 from meshcore.core.instances import Instance
 
 from ..snapshot import Snapshot, snapshot_of
-from .lockfile import PLACED, UNPLACED, LockFile, look_at, named_here
+from .lockfile import PLACED, UNPLACED, LockFile, is_generated, read_locked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _logger = logging.getLogger(__name__)
 
-# What opening says of a file that is not ours: another user's, a link, a socket. Anything else (too many open files,
-# for one) means that nobody can tell who lives, and must not look like an empty folder.
+# The errors of opening a file that is not ours: of another user, a link, a socket. With any other error, such as too
+# many open files, nothing is known about the instances, and the folder must not look empty.
 _FOREIGN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO})
 
 _LEFTOVER_AGE = 60.0  # seconds; a file has its temporary name for less than a millisecond
 
 
 class InstanceFolder:
-    """Reads a folder and sweeps it: files of dead processes are removed by whoever sees them first.
+    """Reads a folder, and removes files of dead processes from it. Every process that uses the folder does that.
 
     Args:
-        path: the folder; None for the default, which belongs to the user alone.
+        path: the folder. None: the default folder, which must belong to the user.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.path = (_own_folder() if path is None else Path(path)).absolute()
         self._private = path is None
-        self._complained: set[str] = set()
+        self._warned: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folder if it is not there.
+        """Make the folder if there is none.
 
         Raises:
-            OSError: it cannot be made or must not be used.
+            OSError: it cannot be made, or belongs to another user.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check()
 
     def file_for(self, instance: Instance) -> LockFile:
-        """The file that announces an instance; not there until it is placed."""
+        """Return the file that announces an instance. It does not exist before `LockFile.place`."""
         return LockFile(self.path, f"{instance.component}.{instance.id}", msgspec.json.encode(instance))
 
     def scan(self) -> Snapshot:
-        """All instances that live.
+        """Return all instances whose processes live.
 
         Raises:
-            OSError: the folder cannot be read, so nothing is known.
+            OSError: the folder cannot be read.
         """
         self._check()
-        names = sorted(os.listdir(self.path))  # noqa: PTH208 - names are what is needed, also to know a file again
-        self._complained.intersection_update(names)
-        self._sweep(names)
+        names = sorted(os.listdir(self.path))  # noqa: PTH208 - only names are needed
+        self._warned.intersection_update(names)
+        self._remove_leftovers(names)
         return snapshot_of(self._living(names))
 
     def _check(self) -> None:
-        """Refuse a default folder that is not the user's own: in a shared temporary folder anybody can make one."""
+        """Refuse a default folder of another user: anybody can make one in a shared temporary folder."""
         if self._private:
             status = self.path.lstat()
             if not stat.S_ISDIR(status.st_mode):
@@ -86,44 +86,44 @@ class InstanceFolder:
     def _read(self, name: str) -> Instance | None:
         path = self.path / name
         try:
-            found = look_at(path)
+            found = read_locked(path)
             instance = msgspec.json.decode(found.content, type=Instance)
         except FileNotFoundError:
             return None  # withdrawn since the folder was listed
         except OSError as error:
             if error.errno not in _FOREIGN:
                 raise
-            self._pass_over(name, error)
+            self._warn(name, error)
             return None
         except (ValueError, RecursionError) as error:
-            self._pass_over(name, error)
+            self._warn(name, error)
             return None
-        if found.held:
+        if found.locked:
             return instance
-        if named_here(name):  # else it is a copy that somebody keeps
+        if is_generated(name):  # otherwise it is a copy that somebody keeps
             with suppress(OSError):
                 path.unlink()
         return None
 
-    def _sweep(self, names: Collection[str]) -> None:
-        """Remove what processes left that died while they announced; the folder may hold files of others."""
+    def _remove_leftovers(self, names: Collection[str]) -> None:
+        """Remove the temporary files of processes that died while they announced. Other files stay."""
         for name in names:
-            if name.endswith(UNPLACED) and named_here(name):
+            if name.endswith(UNPLACED) and is_generated(name):
                 path = self.path / name
                 with suppress(OSError):
-                    # By age, not by lock, as a young one may be about to be locked. Wall clock, as files have it.
+                    # By age, not by lock: a young file may not be locked yet. By the wall clock, as its time is.
                     if time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
                         path.unlink()
 
-    def _pass_over(self, name: str, error: Exception) -> None:
-        """Say once that a file was put there by somebody else, and let it lie."""
-        if name not in self._complained:
-            self._complained.add(name)
-            _logger.warning("%s is passed over, as it announces no instance: %s", self.path / name, error)
+    def _warn(self, name: str, error: Exception) -> None:
+        """Log once that a file is ignored."""
+        if name not in self._warned:
+            self._warned.add(name)
+            _logger.warning("%s is ignored, since it announces no instance: %s", self.path / name, error)
 
 
 def _own_folder() -> Path:
-    """`meshcore` in the runtime folder of the login session; without one `meshcore-<uid>` in the temporary folder."""
+    """Return `meshcore` in the runtime folder of the session, or `meshcore-<uid>` in the temporary folder."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.is_absolute() and runtime.is_dir():
         return runtime / "meshcore"

@@ -1,4 +1,4 @@
-"""Files that say that a process lives: the kernel drops the lock of a file when the process that holds it dies."""
+"""Files that show that a process lives: the kernel releases their locks when the process dies."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ UNPLACED = ".tmp"
 
 _MADE = re.compile(rf"\.[0-9a-f]{{16}}({re.escape(PLACED)}|{re.escape(UNPLACED)})$")
 
-_LONGEST_STEM = 100  # file names end at 255 bytes
-_LARGEST = 1024 * 1024  # an instance takes some hundred bytes; what is larger was put there by somebody else
+_MAX_STEM = 100  # characters; a file name has at most 255 bytes
+_MAX_SIZE = 1024 * 1024  # bytes; an instance takes a few hundred, so a larger file is not ours
 
-# Taken while a file is opened and by `fork`: no child inherits a file that is not yet in `_HELD`.
+# Held while a file is opened, and during `fork`: so no child inherits a file that is not yet in `_HELD`.
 _FORKING = Lock()
 _HELD: set[LockFile] = set()
 
 
 class LockFile:
-    """One file in a directory, there and locked from `place` until `withdraw`, or until this process dies.
+    """One file in a folder, which exists and is locked from `place` until `withdraw` or the death of the process.
 
-    It is written and locked under a temporary name and then renamed: whoever sees the final name sees a complete,
-    locked file. Each placing takes a name that was never used before, so removing a dead file by its name cannot
-    hit a living one. Thread-safe; `withdraw` may overtake `place`, which does nothing then.
+    It is written and locked under a temporary name, and then renamed: a file under a final name is complete and locked.
+    Each file gets a name that was never used before, so removing the file of a dead process by name cannot hit that of
+    a live one. Thread-safe. After `withdraw`, `place` does nothing.
     """
 
     def __init__(self, directory: Path, label: str, content: bytes) -> None:
         self._directory = directory
-        self._stem = re.sub(r"[^A-Za-z0-9._-]+", "_", label)[:_LONGEST_STEM]  # for people; the truth is the content
+        self._stem = re.sub(r"[^A-Za-z0-9._-]+", "_", label)[:_MAX_STEM]  # for people; it is never parsed
         self._content = content
         self._path: Path | None = None
         self._file: int | None = None
@@ -46,17 +46,17 @@ class LockFile:
         """Make the file.
 
         Raises:
-            OSError: it could not be made.
+            OSError: it cannot be made.
         """
         with self._lock:
             if not self._withdrawn:
                 self._place()
 
     def restore(self) -> bool:
-        """Make the file again if somebody deleted it, as cleaners of temporary folders do; True if it was so.
+        """Make the file again if it was deleted, as cleaners of temporary folders do. Returns whether it was.
 
         Raises:
-            OSError: it could not be made; the next call tries again.
+            OSError: it cannot be made. The next call retries.
         """
         with self._lock:
             if self._withdrawn or self._path is None or self._path.exists():
@@ -66,11 +66,11 @@ class LockFile:
             return True
 
     def withdraw(self) -> None:
-        """Remove the file. Two system calls, so an event loop may do it: an `await` could be cancelled."""
+        """Remove the file. Not a coroutine, since that could be cancelled. It blocks for two system calls only."""
         with self._lock:
             self._withdrawn = True
             if self._file is not None and self._path is not None:
-                # Whatever hinders the removal: without its lock the file counts as dead, and is swept.
+                # If it cannot be removed: without its lock the file counts as one of a dead process.
                 with suppress(OSError):
                     self._path.unlink()
             self._release()
@@ -102,66 +102,61 @@ class LockFile:
                 self._file = None
 
     def disown(self) -> None:
-        """Leave the file to the parent process. Called in a forked child, where only the forking thread is left."""
+        """Leave the file to the parent process. Called in a forked child, which has one thread only."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        self._lock = Lock()  # a thread that the child does not have may have held it
+        self._lock = Lock()  # a thread of the parent may have held the old one
         self._withdrawn = True
 
 
-def named_here(name: str) -> bool:
-    """Whether a file has a name as `LockFile` makes them, placed or not: no other may be removed."""
+def is_generated(name: str) -> bool:
+    """Return whether a name is one that `LockFile` makes. Files with other names must not be removed."""
     return _MADE.search(name) is not None
 
 
 class Found(NamedTuple):
-    """What a look at a file tells.
-
-    Attributes:
-        content: all of it.
-        held: some process that lives holds the lock.
-    """
+    """The content of a file, and whether a live process holds its lock."""
 
     content: bytes
-    held: bool
+    locked: bool
 
 
-def look_at(path: Path) -> Found:
-    """Read a file and ask whether it is held.
+def read_locked(path: Path) -> Found:
+    """Read a file and its lock.
 
-    The lock is tried as a shared one: two processes that ask at the same time do not take each other for the holder.
+    The lock is tried as a shared one: two processes that try at the same time do not take each other for the holder.
 
     Raises:
-        ValueError: it is no file that `LockFile` made.
+        ValueError: the file was not made by `LockFile`.
         OSError: it cannot be opened.
     """
-    # A pipe would block, a link would lead elsewhere: both may lie in a folder that others write to.
+    # Others may write to the folder: a pipe must not block, and a link must not lead elsewhere.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
-        if status.st_size > _LARGEST:
+            raise ValueError("it is not a regular file")
+        if status.st_size > _MAX_SIZE:
             raise ValueError(f"it has {status.st_size} bytes")
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            held = False
+            locked = False
         except BlockingIOError:
-            held = True
-        return Found(os.read(file, status.st_size), held)
+            locked = True
+        return Found(os.read(file, status.st_size), locked)
     finally:
         os.close(file)
 
 
 def _after_fork_in_child() -> None:
-    # A lock lasts until every process that inherited the file has closed it: without this, a child that is forked
-    # (and runs no new program, which would close it) keeps its dead parent alive.
+    # A lock lasts until all processes that inherited the file have closed it. Without this, a forked child that runs no
+    # new program would keep the lock after the death of its parent.
     for held in tuple(_HELD):
         held.disown()
     _HELD.clear()
     _FORKING.release()
 
 
-# On import, as a hook that is added while another thread forks would run by half. It does nothing until a file is held.
+# On import: of hooks that are added during a fork in another thread, some would run and some not.
 os.register_at_fork(before=_FORKING.acquire, after_in_parent=_FORKING.release, after_in_child=_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""The embedded default: processes of one machine find each other through a folder. No server, nothing to install."""
+"""The default registry: processes on one machine find each other through a folder. It needs no server."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Seconds for which a removed folder counts as an accident: the announcers put it back, and nobody is forgotten.
+# Seconds for which a missing folder is an error and not an empty one: the processes that announce make it again.
 _GRACE = 1.0
 
 
 class DirectoryComponentRegistry(ComponentRegistry):
-    """One file per instance, in JSON; its process holds the file's lock, and the kernel drops that when it dies.
+    """Keeps one JSON file per instance. Its process holds the lock of the file, which the kernel releases at its death.
 
-    A start or a clean stop reaches every watcher within 0.2 s, a death within 1 s. Needs `flock` (Linux, macOS, BSD),
-    and a file system of this machine: not every network file system passes locks on.
+    Watches see a start or a clean stop within 0.2 s, and a death within 1 s. The registry needs `flock` (Linux, macOS,
+    BSD) and a local file system: not every network file system supports locks.
 
-    One object may serve several meshes, on one or several event loops; all share one thread that looks at the folder.
-    A process that is forked without running a new program announces nothing and must make a registry of its own.
+    One object may serve several meshes, on one or several event loops. They share one thread that reads the folder. A
+    forked process that runs no new program announces nothing, and must make its own registry.
 
     Args:
-        path: the folder, made (for this user alone) if it is not there. None: `$XDG_RUNTIME_DIR/meshcore`, or
-            `meshcore-<uid>` in the temporary folder where there is no login session. Who may write there may announce.
+        path: the folder. It is made, for this user only, if there is none. None: `$XDG_RUNTIME_DIR/meshcore`, or
+            `meshcore-<uid>` in the temporary folder without a login session. Whoever may write there may announce.
     """
 
     scheme: ClassVar[str] = "directory"
@@ -57,18 +57,18 @@ class DirectoryComponentRegistry(ComponentRegistry):
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._folder = InstanceFolder(path)
         self._lock = Lock()
-        self._looking = Lock()  # two looks at once might publish the older view last
+        self._reading = Lock()  # two reads at the same time could publish the older one last
         self._users = 0
         self._announced: set[LockFile] = set()
         self._sightings = Sightings()
         self._scanner: Scanner | None = None
-        # Of the scanner's thread alone, but for a look of `instances`, which may only be as good.
-        self._seen = float("-inf")
-        self._broken = False
+        # Only the scanner's thread uses these, and `instances`, which may write `_last_read` as well.
+        self._last_read = float("-inf")
+        self._warned = False
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`directory:///some/path`, or `directory:` for the default folder."""
+        """Make a registry from `directory:///some/path`, or from `directory:` for the default folder."""
         parts = urlsplit(url)
         path = unquote(parts.path)
         if parts.netloc or parts.query or parts.fragment or (path and not os.path.isabs(path)):  # noqa: PTH117
@@ -79,19 +79,19 @@ class DirectoryComponentRegistry(ComponentRegistry):
         return cls(path or None)
 
     async def __aenter__(self) -> Self:
-        """Start to look at the folder, unless another user of this object has."""
+        """Start to read the folder, unless another user of this object has."""
         with self._lock:
             self._users += 1
             if self._users == 1:
                 self._sightings = Sightings()
-                self._scanner = Scanner(self._folder.path, self._look)
+                self._scanner = Scanner(self._folder.path, self._read)
                 self._scanner.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop it, if this was the last user."""
+        """Stop to read the folder, if this was the last user."""
         with self._lock:
             self._users -= 1
             if self._users or self._scanner is None:
@@ -102,8 +102,8 @@ class DirectoryComponentRegistry(ComponentRegistry):
             with anyio.CancelScope(shield=True):
                 await run_sync(scanner.join)
         finally:
-            # Who still watches, by mistake, must not take silence for "nothing changed".
-            sightings.fail(CommunicationError(Code.UNAVAILABLE, f"{self} was left"))
+            # A watch that is still open must not mistake silence for "nothing changed".
+            sightings.fail(CommunicationError(Code.UNAVAILABLE, f"{self} was closed"))
 
     @asynccontextmanager
     async def announce(self, instance: Instance) -> AsyncGenerator[None, None]:
@@ -126,16 +126,16 @@ class DirectoryComponentRegistry(ComponentRegistry):
             file.withdraw()
 
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """Full snapshots of a component's instances."""
+        """Yield sightings of a component, each with all of its instances."""
         self._require_running()
         return self._sightings.follow(component)
 
     async def instances(self) -> Snapshot:
-        """All that is announced at the moment, by component; also outside of `async with`."""
+        """Return all instances that are announced now, by component. Works outside of `async with`, too."""
         try:
             return await run_sync(self._scan)
         except OSError as error:
-            raise self._unusable(error, "nobody can be found") from error
+            raise self._unusable(error, "no instance can be found") from error
 
     def _require_running(self) -> None:
         if not self._users:
@@ -150,37 +150,37 @@ class DirectoryComponentRegistry(ComponentRegistry):
     def __repr__(self) -> str:
         return f"DirectoryComponentRegistry({str(self._folder.path)!r})"
 
-    # What follows runs in worker threads.
+    # The methods below run in worker threads.
 
     def _place(self, file: LockFile) -> None:
         self._folder.prepare()
         file.place()
-        # So that watchers of this object know it before the announcer goes on; others learn it by a file event.
-        self._look()
+        # Watches of this object see the instance before `announce` goes on. Others get a file event.
+        self._read()
 
     def _scan(self) -> Snapshot:
         try:
             found = self._folder.scan()
         except FileNotFoundError:
-            if time.monotonic() < self._seen + _GRACE:
+            if time.monotonic() < self._last_read + _GRACE:
                 raise
             self._folder.prepare()
             found = self._folder.scan()
-        self._seen = time.monotonic()
+        self._last_read = time.monotonic()
         return found
 
-    def _look(self) -> None:
-        with self._looking:
+    def _read(self) -> None:
+        with self._reading:
             self._restore()
             try:
                 found = self._scan()
-            except Exception as error:  # noqa: BLE001 - whatever it is, watchers must not take it for "nothing changed"
-                self._sightings.fail(self._unusable(error, "nobody can be found"))
+            except Exception as error:  # noqa: BLE001 - of any error: silence would look like "nothing changed"
+                self._sightings.fail(self._unusable(error, "no instance can be found"))
             else:
                 self._sightings.publish(found)
 
     def _restore(self) -> None:
-        """Announce again what somebody deleted."""
+        """Make deleted files of this process again."""
         with self._lock:
             announced = tuple(self._announced)
         if not announced:
@@ -188,9 +188,11 @@ class DirectoryComponentRegistry(ComponentRegistry):
         try:
             self._folder.prepare()
             if restored := sum(file.restore() for file in announced):
-                _logger.warning("%s: %d of our files had been deleted and are there again", self._folder.path, restored)
-            self._broken = False
+                _logger.warning(
+                    "%s: %d files of this process were deleted and are restored", self._folder.path, restored
+                )
+            self._warned = False
         except OSError as error:
-            if not self._broken:
-                _logger.warning("%s", self._unusable(error, "instances may be invisible").message)
-            self._broken = True
+            if not self._warned:
+                _logger.warning("%s", self._unusable(error, "clients may not find the instances").message)
+            self._warned = True

@@ -815,7 +815,7 @@ TABLE = [
         "the same for a client",
         command("ls", "--registry", "directory://<folder>/file/registry", files=["file"]),
         (
-            "exit 3: meshcore: unavailable: nobody can be found: the registry's folder "
+            "exit 3: meshcore: unavailable: no instance can be found: the registry's folder "
             "<folder>/file/registry cannot be used: Not a directory"
         ),
     ),

@@ -1,1 +1,1 @@
-"""Consul's HTTP API, as much of it as is needed here."""
+"""The part of Consul's HTTP API that the registry and the value source use."""

@@ -1,7 +1,7 @@
-"""The calls of Consul's HTTP API that the registry and the value source need.
+"""A client of Consul's HTTP API.
 
-Written on aiohttp, since the living client library gets in a watcher's way: it drops the leader flag, knows no timeout
-of a single query, gives up idle watches before the agent ends them, and lets pending watches hold up registrations.
+It does not use the existing client library, which does not suit watches: it drops the leader flag, has no timeout for a
+single query, ends idle watches before the agent does, and lets pending watches delay registrations.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .http import (
     UNAVAILABLE,
     ConsulHTTP,
     decoded,
-    garbage,
+    malformed,
 )
 from .types import (
+    AgentHealth,
     AgentSelf,
+    AuthorizationRequest,
+    AuthorizationResponse,
     CheckRow,
     Health,
     HealthEntry,
     Node,
     Pair,
-    Permission,
-    Question,
     Registration,
     ServiceEntry,
-    Standing,
     Tree,
 )
 
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_JUDGED = frozenset({OK, TOO_MANY, UNAVAILABLE})
-_OR_ABSENT = frozenset({OK, NOT_FOUND})
+_HEALTH_STATUSES = frozenset({OK, TOO_MANY, UNAVAILABLE})  # passing, warning, critical
+_KEY_STATUSES = frozenset({OK, NOT_FOUND})
 
 
 class ConsulClient:
-    """One agent. Used within `async with`, on one event loop.
+    """A client of one agent. Use it within `async with`, on one event loop.
 
-    Every call raises:
-        CommunicationError: the agent cannot be reached, does not answer in time, or answers what cannot be understood.
-            `NOT_FOUND` if it says so, `INVALID_ARGUMENT` if the request is wrong.
-        AuthorizationError: the token is unknown or does not allow it.
+    Every request raises:
+        CommunicationError: the agent cannot be reached, does not answer in time, or its answer is malformed. The code
+            is `NOT_FOUND` if the agent answers so, and `INVALID_ARGUMENT` if the request is invalid.
+        AuthorizationError: the token is unknown or does not allow the request.
     """
 
     def __init__(self, config: ConsulConfig) -> None:
@@ -64,7 +64,7 @@ class ConsulClient:
         self._http = ConsulHTTP(config)
 
     def start(self) -> None:
-        """Make the sessions; nothing is sent yet.
+        """Make the sessions. Nothing is sent yet.
 
         Raises:
             CommunicationError: a file for TLS cannot be used.
@@ -72,7 +72,7 @@ class ConsulClient:
         self._http.start()
 
     async def close(self) -> None:
-        """Close them, and whatever is under way."""
+        """Close the sessions. Requests in progress fail."""
         await self._http.close()
 
     async def __aenter__(self) -> Self:
@@ -85,11 +85,11 @@ class ConsulClient:
         await self.close()
 
     async def register(self, service: Registration) -> None:
-        """Tell the agent of a service; checks that it had and no longer has are removed."""
+        """Register a service. Checks of an earlier registration are removed."""
         await self._put("agent/service/register?replace-existing-checks=true", msgspec.json.encode(service))
 
     async def deregister(self, service: str) -> None:
-        """Take a service back; that it is not there is no error."""
+        """Deregister a service. One that is not registered is no error."""
         try:
             await self._put(f"agent/service/deregister/{_quoted(service)}")
         except CommunicationError as error:
@@ -97,19 +97,19 @@ class ConsulClient:
                 raise
 
     async def maintain(self, service: str, *, enable: bool, reason: str = "") -> None:
-        """Make a service critical, or end that."""
+        """Put a service into maintenance mode, which makes it critical, or end that."""
         await self._put(
             f"agent/service/maintenance/{_quoted(service)}?enable={str(enable).lower()}&reason={_quoted(reason)}"
         )
 
     async def update_check(self, check: str, status: str, output: str = "") -> None:
-        """The heartbeat of a check with a time to live: "passing", "warning" or "critical"."""
+        """Report the status of a TTL check: "passing", "warning" or "critical"."""
         await self._put(
             f"agent/check/update/{_quoted(check)}", msgspec.json.encode({"Status": status, "Output": output})
         )
 
     async def service(self, service: str) -> ServiceEntry | None:
-        """What this very agent knows of a service, None if nothing."""
+        """Return a service that is registered with this agent; None if it is not."""
         try:
             return await self._get(f"agent/service/{_quoted(service)}", ServiceEntry)
         except CommunicationError as error:
@@ -117,30 +117,29 @@ class ConsulClient:
                 return None
             raise
 
-    async def standing(self, service: str) -> Standing | None:
-        """How this very agent judges a service, None if it does not know of it."""
+    async def agent_health(self, service: str) -> AgentHealth | None:
+        """Return the checks of a service that is registered with this agent; None if it is not."""
         path = f"agent/health/service/id/{_quoted(service)}"
         try:
-            # The status repeats what the body says: passing, warning, critical.
-            async with self._http.ask("GET", path, accepted=_JUDGED) as (_, body):
-                return decoded(path, body, Standing)
+            async with self._http.ask("GET", path, accepted=_HEALTH_STATUSES) as (_, body):
+                return decoded(path, body, AgentHealth)
         except CommunicationError as error:
             if error.code is Code.NOT_FOUND:
                 return None
             raise
 
-    async def allowed(self, *questions: Question) -> list[bool]:
-        """What the token may do; an error that is no `AuthorizationError` if Consul cannot tell."""
+    async def authorize(self, *requests: AuthorizationRequest) -> list[bool]:
+        """Return whether the token has each right. A `CommunicationError` if Consul cannot tell."""
         path = f"internal/acl/authorize?{self._datacenter}"
-        async with self._http.ask("POST", path, data=msgspec.json.encode(questions)) as (_, body):
-            return [each.allow for each in decoded(path, body, list[Permission])]
+        async with self._http.ask("POST", path, data=msgspec.json.encode(requests)) as (_, body):
+            return [each.allow for each in decoded(path, body, list[AuthorizationResponse])]
 
-    async def sees_nodes(self) -> bool:
-        """Whether the token may read any node. There always is one."""
+    async def may_read_nodes(self) -> bool:
+        """Return whether the token may read any node. Consul always has one."""
         return bool(await self._get(f"catalog/nodes?stale{self._datacenter}", list[Node]))
 
     async def agent(self) -> AgentSelf:
-        """Who the agent is; it needs a token that may read it."""
+        """Return the agent's configuration. The token needs the right to read the agent."""
         return await self._get("agent/self", AgentSelf)
 
     async def health(
@@ -152,14 +151,14 @@ class ConsulClient:
         timeout: float = CONTROL,  # noqa: ASYNC109 - aiohttp's own ends the connection as well
         pooled: bool = False,
     ) -> Health:
-        """All registrations of a service, from any server, leader or not.
+        """Read all registrations of a service, from any server, leader or not.
 
         Args:
             name: of the service.
-            index: 0, or that of the last answer: then it comes when something is newer, or after the wait.
-            wait: seconds.
-            timeout: seconds after which nobody will answer any more.
-            pooled: take one of the few connections that stay open, and wait for it; not for a query that blocks.
+            index: 0 to get an answer at once; or the index of the last answer, to get one after the next change.
+            wait: seconds that Consul may hold the request.
+            timeout: seconds until the request is given up.
+            pooled: use one of the few connections that stay open, and wait for one. Not for a request that blocks.
         """
         path = f"health/service/{_quoted(name)}"
         newest, leader, entries = await self._watched(
@@ -175,7 +174,7 @@ class ConsulClient:
         wait: float = 0.0,
         timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, list[CheckRow]]:
-        """The index and all checks in a state: "passing", "warning", "critical" or "any"."""
+        """Read all checks in a state: "passing", "warning", "critical" or "any". Returns the index, too."""
         newest, _, rows = await self._watched(f"health/state/{state}", list[CheckRow], index, wait, timeout)
         return newest, rows
 
@@ -186,20 +185,20 @@ class ConsulClient:
         wait: float = 0.0,
         timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, dict[str, list[str]]]:
-        """The index and the tags of all services, by name; it blocks on registrations, and not on health."""
+        """Read the tags of all services. Registrations end the wait, health does not. Returns the index, too."""
         newest, _, tags = await self._watched("catalog/services", dict[str, list[str]], index, wait, timeout)
         return newest, tags
 
     async def services(self) -> dict[str, list[str]]:
-        """The tags of all services, by name."""
+        """Read the tags of all services at once."""
         return await self._get(f"catalog/services?stale{self._datacenter}", dict[str, list[str]])
 
     async def leader(self) -> str:
-        """The address of the leader, empty if there is none."""
+        """Return the address of the leader; empty if there is none."""
         return await self._get("status/leader", str)
 
     async def read(self, key: str) -> bytes | None:
-        """The value of a key, None if it is not there."""
+        """Return the value of a key; None if there is no such key."""
         try:
             pairs = await self._get(f"kv/{quote(key)}?stale{self._datacenter}", list[Pair])
         except CommunicationError as error:
@@ -209,7 +208,7 @@ class ConsulClient:
         return (pairs[0].value or b"") if pairs else None
 
     async def tree(self, prefix: str, *, index: int = 0, wait: float = 0.0, timeout: float = CONTROL) -> Tree:  # noqa: ASYNC109
-        """All keys that begin with a prefix; the arguments are those of `health`."""
+        """Read all keys that begin with a prefix. The arguments are those of `health`."""
         path = f"kv/{quote(prefix)}"
         return Tree(*await self._watched(path, list[Pair], index, wait, timeout, hides=True))
 
@@ -232,26 +231,24 @@ class ConsulClient:
         pooled: bool = False,
         hides: bool = False,
     ) -> tuple[int, bool, T]:
-        """The index, whether the server knows its leader, and what it answers.
+        """Send a query that may block. Returns the index, whether the server knows its leader, and the content.
 
-        With `hides` an answer of which the token may see nothing is an error, and not an empty one. Of keys it
-        asks for all that begin so, and that there are none is an answer.
+        With `hides`, an answer without anything that the token may read is an error.
         """
         tree = path.startswith("kv/")
         query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
         path = f"{path}{query}{'&recurse=true' if tree else ''}{self._datacenter}"
-        accepted = _OR_ABSENT if tree else frozenset({OK})
+        accepted = _KEY_STATUSES if tree else frozenset({OK})
         async with self._http.ask("GET", path, seconds=timeout, watch=not pooled, accepted=accepted) as (answer, body):
             try:
-                # A negative index, or none, is no index; see Consul's page on blocking queries.
                 newest = int(answer.headers["X-Consul-Index"])
             except (KeyError, ValueError) as error:
-                raise garbage(path, "no index") from error
+                raise malformed(path, "it has no index") from error
             leader = answer.headers.get("X-Consul-KnownLeader", "true").lower() != "false"
             found = decoded(path, body if answer.status == OK else bytearray(b"[]"), kind)
             if hides and not found and answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
-                # From Consul 1.11 on; older ones do not tell this from a service that nobody offers.
-                text = f"Consul hides everything of {path.partition('?')[0]}: the token does not allow to read it"
+                # From Consul 1.11 on. Older versions answer like for a service without instances.
+                text = f"Consul hides all of {path.partition('?')[0]}: the token does not allow to read it"
                 raise AuthorizationError(Code.PERMISSION_DENIED, text)
             return newest, leader, found
 

@@ -1,4 +1,4 @@
-"""Where Consul is and how it is spoken to: by URL, by arguments, and by the environment of Consul's own tools."""
+"""The settings for Consul, from a URL, from arguments, and from the environment variables of Consul's own tools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WATCHES = 32
-"""Far below the 200 connections that an agent allows all processes of a machine, and more than most processes watch."""
+"""More than most processes watch, and far below the 200 connections that an agent allows for one machine."""
 
 _DEFAULT = "127.0.0.1:8500"
 _SCHEMES = ("http", "https")
@@ -38,21 +38,21 @@ _TOKENS = {"token": "token_file", "token_file": "token"}
 
 
 class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent is spoken to.
+    """The settings of the connection to an agent, and of the use of Consul.
 
     Attributes:
-        url: scheme, host and port of the agent of this machine. Never a load balancer's: what is registered belongs to
-            one agent.
-        token: the ACL token, empty for none.
-        datacenter: where services are looked for; empty: the agent's own.
-        ca: file with the certificates of the authorities that are trusted; empty: the system's.
-        certificate: file with the client's certificate, empty for none.
-        key: file with its key.
-        server_name: the name in the server's certificate, if it is not the host's.
-        verify: whether the server's certificate must be genuine.
-        watches: how many components are watched over a connection each; further ones share a few.
-        check: how Consul learns of an instance's health. "http": the agent asks its health URL, which it must be
-            able to reach; an instance without one reports by itself. "ttl": all report by themselves.
+        url: scheme, host and port of the agent of this machine. Not of a load balancer: a registration belongs to one
+            agent.
+        token: the ACL token; empty for none.
+        datacenter: the datacenter of the services; empty for the agent's own.
+        ca: a file with the certificate authorities; empty for the system's.
+        certificate: a file with the client's certificate; empty for none.
+        key: a file with the client's key.
+        server_name: the name in the agent's certificate, if it is not the host.
+        verify: whether to verify the agent's certificate.
+        watches: how many components are watched over a connection each. Further ones share a few.
+        check: how Consul learns the health of an instance. "http": the agent asks the health URL; an instance without
+            one reports its health. "ttl": all instances report their health.
     """
 
     url: str = f"http://{_DEFAULT}"
@@ -67,11 +67,11 @@ class ConsulConfig(msgspec.Struct, frozen=True, kw_only=True):
     check: str = "http"
 
     def __repr__(self) -> str:
-        """Where it is; the token is a secret."""
+        """Show the URL only: the token is a secret."""
         return f"ConsulConfig({self.url!r})"
 
     def tls(self) -> ssl.SSLContext | None:
-        """For https, else None.
+        """Make the TLS context for https; None for http.
 
         Raises:
             OSError: a file cannot be used.
@@ -93,16 +93,16 @@ _NAMES = frozenset(ConsulConfig.__struct_fields__) - {"url"} | {"tls", "token_fi
 def read_config(
     address: str | None = None, options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
 ) -> ConsulConfig:
-    """What is given, else what the environment says, else Consul's defaults.
+    """Make a configuration from arguments, the environment, and Consul's defaults, in this order.
 
     Args:
-        address: `http://host:8500`, `https://host:8501`, or `host:8500`; None or empty: the environment's.
-        options: fields of `ConsulConfig` by name, `token_file`, and `tls` for https without writing so; None or empty
-            values count as not given.
-        environ: the environment; default: the process's.
+        address: `http://host:8500`, `https://host:8501`, or `host:8500`. None or empty: that of the environment.
+        options: fields of `ConsulConfig` by name, `token_file`, and `tls` for https with an address without a scheme.
+            None or empty values count as not given.
+        environ: the environment; by default that of the process.
 
     Raises:
-        ValueError: something does not fit; the text says what.
+        ValueError: an option is unknown or invalid.
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (options or {}).items() if value not in {None, ""}}
@@ -110,7 +110,7 @@ def read_config(
         if name not in _NAMES:
             raise ValueError(f"consul has no option {name!r}{did_you_mean(name, _NAMES)}")
     for name, variable in _VARIABLES.items():
-        # The token that was given is not to be replaced by the file that was not, nor the other way round.
+        # A token that is given takes precedence over a token file of the environment, and the other way round.
         if environ.get(variable) and _TOKENS.get(name) not in given:
             given.setdefault(name, environ[variable])
     tls = given.pop("tls", None)
@@ -128,10 +128,10 @@ def read_config(
 
 
 def parse_config(url: str, environ: Mapping[str, str] | None = None) -> ConsulConfig:
-    """The form of the setting: `consul://host:8500?token=...&datacenter=...&tls=true&ca=...`, or just `consul:`.
+    """Make a configuration from `consul://host:8500?token=...&datacenter=...&tls=true&ca=...`, or from `consul:`.
 
     Raises:
-        ValueError: it does not fit; the text says what is expected.
+        ValueError: the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.fragment or parts.username is not None:

@@ -1,4 +1,4 @@
-"""What Consul's HTTP API takes and gives, as far as it is used here."""
+"""The request and response bodies of Consul's HTTP API, with the fields that are used."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import msgspec
 
 
 class Weights(msgspec.Struct, frozen=True, rename="pascal"):
-    """The share of a service's calls while it passes, and while it warns."""
+    """The weights of a service for Consul's DNS, while its checks pass and while one warns."""
 
     passing: int = 1
     warning: int = 1
 
 
 class Check(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
-    """A check that is registered with its service. Durations are in Go's form, as in "3s".
+    """A check that is registered with its service. Durations have Go's form, such as "3s".
 
-    The status has no default, as defaults are not sent, and Consul's own is critical.
+    The status has no default: defaults are not sent, and Consul's own default is critical.
     """
 
     check_id: str = msgspec.field(name="CheckID")
@@ -32,7 +32,7 @@ class Check(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
 
 
 class Registration(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
-    """A service that an agent is told of."""
+    """A service to register."""
 
     id: str = msgspec.field(name="ID")
     name: str
@@ -45,14 +45,14 @@ class Registration(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, rename="pascal"):
-    """The machine of an agent."""
+    """A node: the machine of an agent."""
 
     node: str
     address: str = ""
 
 
 class ServiceEntry(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
-    """A service as it is found."""
+    """A registered service."""
 
     id: str = msgspec.field(name="ID")
     service: str
@@ -62,15 +62,15 @@ class ServiceEntry(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
 
 
 class CheckState(msgspec.Struct, frozen=True, rename="pascal"):
-    """How a check stands: passing, warning, critical, or maintenance in its name."""
+    """A check and its status: passing, warning or critical. The check of maintenance mode is critical."""
 
     check_id: str = msgspec.field(name="CheckID")
     status: str
     output: str = ""
 
 
-class Standing(msgspec.Struct, frozen=True, rename="pascal"):
-    """How a service stands with its agent."""
+class AgentHealth(msgspec.Struct, frozen=True, rename="pascal"):
+    """The checks of a service, as its agent has them."""
 
     checks: list[CheckState] | None = None
 
@@ -84,13 +84,13 @@ class HealthEntry(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class CheckRow(msgspec.Struct, frozen=True, gc=False):
-    """A check as it is found among those of all services.
+    """A check in a list of the checks of all services.
 
     Attributes:
-        node: where it is.
-        check_id: unique on its node.
-        service: the name of its service, empty if it is of the node itself.
-        made: the index under which it was registered.
+        node: its node.
+        check_id: its id, which is unique on its node.
+        service: the name of its service; empty for a check of the node.
+        made: the index of its registration.
         changed: the index of its last change.
     """
 
@@ -105,9 +105,9 @@ class Health(msgspec.Struct, frozen=True):
     """The answer to a (blocking) query for a service.
 
     Attributes:
-        index: to block on next.
+        index: X-Consul-Index.
         leader: whether the server knows its leader.
-        entries: all registrations, whatever their health.
+        entries: all registrations, of any health.
     """
 
     index: int
@@ -116,27 +116,27 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class AgentSelf(msgspec.Struct, frozen=True, rename="pascal"):
-    """What an agent says of itself."""
+    """The description of an agent."""
 
     config: dict[str, Any]
 
 
-class Question(msgspec.Struct, frozen=True, rename="pascal"):
-    """Whether a token may do something with what is called so, or begins so."""
+class AuthorizationRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    """The question whether a token has a right on a resource with this name or prefix."""
 
     resource: str
     access: str
     segment: str
 
 
-class Permission(msgspec.Struct, frozen=True, rename="pascal"):
-    """The answer to that."""
+class AuthorizationResponse(msgspec.Struct, frozen=True, rename="pascal"):
+    """The answer to an `AuthorizationRequest`."""
 
     allow: bool
 
 
 class Pair(msgspec.Struct, frozen=True, rename="pascal"):
-    """A key with its value, in base 64 on the wire."""
+    """A key with its value, which is base64 on the wire."""
 
     key: str
     value: bytes | None = None
@@ -144,7 +144,7 @@ class Pair(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """The answer to a (blocking) query for all keys below a prefix; index and leader as in `Health`."""
+    """The answer to a (blocking) query for all keys with a prefix. Index and leader are as in `Health`."""
 
     index: int
     leader: bool

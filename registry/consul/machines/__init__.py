@@ -1,1 +1,1 @@
-"""Pure machines of blocking queries: what to ask next, and what an answer means. Time is an argument."""
+"""The state machines of the watches: what to request next, and what an answer means. No I/O; time is an argument."""

@@ -1,55 +1,38 @@
-"""What a watch of Consul's keys believes: a pure machine. Its shell does the I/O.
+"""The watch of a key prefix: which keys and values are published. Does no I/O.
 
-The rules are those of `service_watch`, with one difference. Instances register themselves again when a Consul comes
-back without its data, keys do not: somebody has to write them. So of what vanishes over a restart
+Instances register again after a restart of Consul that lost its data. Keys do not: somebody has to write them. So of
+the keys that vanish in a restart
 
-- single keys are believed in for as long as a script takes to write all of them again,
-- all of them at once are believed in until one is there again. Nobody has deleted them: that would have been seen.
+- single ones are kept for as long as a script needs to write all of them again,
+- all of them at once are kept until one is there again: a deletion of all would have been seen as such.
 
-The same holds when keys vanish and the index has not moved: then the token has lost its right to read them, which
-Consul answers like a deletion.
+The same holds when keys vanish and the index has not moved. Then the token has lost its right to read them, and Consul
+answers as if they were deleted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
-from .cursor import Cursor, Query
-from .service_watch import HOLD, Lost, State
+from .watch import HOLD, State, Watch
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
 
 
-class KeyWatch:
-    """The machine of one prefix.
-
-    Call `query`, ask, and tell the outcome by `answered` or `failed`, which say what to publish, None for nothing; over
-    and over.
-
-    Attributes:
-        state: where it stands.
-        cursor: of its queries.
-    """
+class KeyWatch(Watch[Mapping[str, bytes]]):
+    """The watch of one prefix."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self.state = State.INIT
-        self.cursor = Cursor(rng)
-        self._good: Mapping[str, bytes] = {}
-        self._held: dict[str, float] = {}  # until when what vanished is believed in
-        self._published: Mapping[str, bytes] | Lost | None = None
-
-    def query(self, now: float) -> Query:
-        """What to ask next; it ends when there is something to stop believing in."""
-        return self.cursor.query(now, min(self._held.values(), default=inf))
+        super().__init__(rng)
+        self._known: Mapping[str, bytes] = {}
 
     def answered(
         self, now: float, index: int, found: Mapping[str, bytes], *, leader: bool = True
     ) -> Mapping[str, bytes] | None:
-        """An answer came; that there is no key at all is one.
+        """Report an answer with status 200, or with 404, which means that there is no key.
 
         Args:
             now: the time.
@@ -57,44 +40,26 @@ class KeyWatch:
             found: all keys with their values.
             leader: X-Consul-KnownLeader.
         """
-        if not self.cursor.answered(index):
+        if not self.requests.answered(index):
             return None
-        vanished = self._good.keys() - found.keys()
-        suspicious = self.cursor.doubtful or not leader
-        self._held = self._holding(vanished, now, suspicious=suspicious, empty=not found)
+        vanished = self._known.keys() - found.keys()
+        doubtful = self.requests.doubtful or not leader
+        self._kept_until = self._keep(vanished, now, doubtful=doubtful, empty=not found)
         self.state = State.LIVE
-        self._good = {**{key: self._good[key] for key in self._held}, **found}
-        if self._good == self._published:
-            return None
-        self._published = self._good
-        return self._good
+        self._known = {**{key: self._known[key] for key in self._kept_until}, **found}
+        return self._publish(self._known)
 
-    def failed(self, now: float, cause: str, *, refused: bool = False) -> Lost | None:
-        """No answer came, or none with status 200.
-
-        Args:
-            now: the time.
-            cause: for people.
-            refused: time alone will not heal it.
-        """
-        self.cursor.failed(now, refused=refused)
-        self.state = State.STALE
-        if isinstance(self._published, Lost) and self._published.refused == refused:
-            return None  # the first cause says it
-        self._published = Lost(cause, refused)
-        return self._published
-
-    def _holding(self, vanished: set[str], now: float, *, suspicious: bool, empty: bool) -> dict[str, float]:
-        """Of what is no longer there, what is believed in, and until when."""
-        held: dict[str, float] = {}
-        fresh = now + self._rng.uniform(*HOLD)
+    def _keep(self, vanished: set[str], now: float, *, doubtful: bool, empty: bool) -> dict[str, float]:
+        """Return the vanished keys that are kept, and until when."""
+        kept: dict[str, float] = {}
+        hold = now + self._rng.uniform(*HOLD)
         for key in vanished:
-            until = self._held.get(key)
+            until = self._kept_until.get(key)
             if until is None:
-                if suspicious:
-                    held[key] = inf if empty else fresh
+                if doubtful:
+                    kept[key] = inf if empty else hold
             elif until == inf:
-                held[key] = inf if empty else fresh
+                kept[key] = inf if empty else hold
             elif until > now:
-                held[key] = until
-        return held
+                kept[key] = until
+        return kept

@@ -1,11 +1,4 @@
-"""What a watch of one Consul service believes: a pure machine. Its shell does the I/O.
-
-    INIT --answer--> LIVE --error--> STALE --answer--> LIVE
-                                       ^--error--'
-
-When to ask what is its cursor's to say. An answer may come back empty before the others are registered again, so what
-vanishes when a server may have restarted is believed in for a while.
-"""
+"""The watch of a service: which of its instances are published. Does no I/O."""
 
 from __future__ import annotations
 
@@ -17,19 +10,16 @@ import msgspec
 
 from meshcore.core.instances import Instance
 
-from .cursor import Cursor, Query
+from .watch import HOLD, State, Unreachable, Watch
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-HOLD = (10.0, 15.0)
-"""How long what vanished over a restart of Consul is still believed in: longer than the others need to come back."""
-
 
 class Level(Enum):
-    """What the checks of an instance say, the worst of them."""
+    """The worst status among the checks of an instance."""
 
     PASSING = "passing"
     WARNING = "warning"
@@ -37,146 +27,111 @@ class Level(Enum):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One registration. Its key is the node and the id: an id is unique on its agent only."""
+    """One registration.
+
+    Attributes:
+        key: its node and its id, since an id is unique on its agent only.
+        level: its health.
+        instance: the instance.
+    """
 
     key: str
     level: Level
     instance: Instance
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """Publish these instances; `desperate` if all are critical and nobody better is there."""
-
-    instances: tuple[Instance, ...]
-    desperate: bool = False
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """Publish that nothing can be told; what was published before stays good."""
-
-    cause: str
-    refused: bool = False
-
-
-News: TypeAlias = Seen | Lost | None
-
-
-class State(Enum):
-    """Where a watch stands."""
-
-    INIT = "init"
-    LIVE = "live"
-    STALE = "stale"
-
-
-class ConsulWatch:
-    """The machine of one service.
-
-    Call `query`, ask, and tell the outcome by `answered` or `failed`, which say what to publish; over and over.
+class Selected(msgspec.Struct, frozen=True):
+    """Publish these instances.
 
     Attributes:
-        state: where it stands.
-        cursor: of its queries.
+        instances: ordered by id.
+        with_critical: critical instances are among them, since no other one offers their channels.
     """
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self.state = State.INIT
-        self.cursor = Cursor(rng)
-        self._good: dict[str, Entry] = {}
-        self._held: dict[str, float] = {}  # until when what vanished is believed in
-        self._published: News = None
+    instances: tuple[Instance, ...]
+    with_critical: bool = False
 
-    def query(self, now: float) -> Query:
-        """What to ask next; it ends when there is something to stop believing in."""
-        return self.cursor.query(now, min(self._held.values(), default=inf))
+
+Update: TypeAlias = Selected | Unreachable | None
+"""What to publish."""
+
+
+class ServiceWatch(Watch[Selected]):
+    """The watch of one service."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self._known: dict[str, Entry] = {}
 
     @property
     def due(self) -> float:
-        """When it must be asked even if nothing tells of a change; infinity if only then."""
-        return min(self._held.values(), default=inf) if self.cursor.index else self.cursor.not_before
+        """When the service must be read although no change was reported; infinity if not at all."""
+        if not self.requests.index:
+            return self.requests.not_before
+        return min(self._kept_until.values(), default=inf)
 
-    def answered(self, now: float, index: int, entries: Iterable[Entry], *, leader: bool = True) -> News:
-        """An answer with status 200 came.
+    def answered(self, now: float, index: int, entries: Iterable[Entry], *, leader: bool = True) -> Selected | None:
+        """Report an answer with status 200.
 
         Args:
             now: the time.
             index: X-Consul-Index.
             entries: all registrations of the service, with their health.
-            leader: X-Consul-KnownLeader. Newer versions deny it wrongly at times, so it is a hint only: what is there
-                is believed, what vanished is not, for a while.
+            leader: X-Consul-KnownLeader. Newer versions of Consul sometimes deny it wrongly. So without it the entries
+                that are there are used, and those that vanished are kept.
         """
-        if not self.cursor.answered(index):
+        if not self.requests.answered(index):
             return None
         found = {entry.key: entry for entry in entries}
-        well = {key for key, entry in found.items() if entry.level is not Level.CRITICAL}
-        self._hold(well, now, suspicious=self.cursor.doubtful or not leader)
+        healthy = {key for key, entry in found.items() if entry.level is not Level.CRITICAL}
+        self._keep(healthy, now, doubtful=self.requests.doubtful or not leader)
         self.state = State.LIVE
-        self._good = {**found, **{key: self._good[key] for key in self._held}}
-        return self._news(_chosen(self._good))
+        self._known = {**found, **{key: self._known[key] for key in self._kept_until}}
+        return self._publish(_select(self._known))
 
-    def failed(self, now: float, cause: str, *, refused: bool = False) -> News:
-        """No answer came, or none with status 200.
+    def _keep(self, healthy: AbstractSet[str], now: float, *, doubtful: bool) -> None:
+        """Keep what vanishes in a doubtful answer. What is kept already is dropped at its time.
 
-        Args:
-            now: the time.
-            cause: for people.
-            refused: time alone will not heal it.
+        An instance that is critical in a doubtful answer counts as vanished: its heartbeats did not reach an agent that
+        was away.
         """
-        self.cursor.failed(now, refused=refused)
-        self.state = State.STALE
-        if isinstance(self._published, Lost) and self._published.refused == refused:
-            return None  # the first cause says it
-        return self._news(Lost(cause, refused))
-
-    def _hold(self, well: AbstractSet[str], now: float, *, suspicious: bool) -> None:
-        """What vanished without a restart has gone, and so has what was seen after one. Else it gets its time.
-
-        Who is critical at once then has vanished as well: heartbeats did not reach an agent that was away, either.
-        """
-        held = {key: until for key, until in self._held.items() if key not in well and until > now}
-        if suspicious:
+        kept = {key: until for key, until in self._kept_until.items() if key not in healthy and until > now}
+        if doubtful:
             until = now + self._rng.uniform(*HOLD)
-            for key, entry in self._good.items():
-                if key not in well and key not in self._held and entry.level is not Level.CRITICAL:
-                    held[key] = until
-        self._held = held
-
-    def _news(self, news: Seen | Lost) -> News:
-        if news == self._published:
-            return None
-        self._published = news
-        return news
+            for key, entry in self._known.items():
+                if key not in healthy and key not in self._kept_until and entry.level is not Level.CRITICAL:
+                    kept[key] = until
+        self._kept_until = kept
 
 
-def _chosen(entries: Mapping[str, Entry]) -> Seen:
-    """Those who pass, as long as they are half of those that work at all; else those with a warning too.
+def _select(entries: Mapping[str, Entry]) -> Selected:
+    """Select the passing instances. Add those with a warning if they outnumber them.
 
-    All calls on the last that passes would be no help to it. The worse ones are asked when there is nobody else: it may
-    well be the checks that are wrong then. That goes for each channel, since instances may offer different ones.
+    All calls on the last passing instance would only overload it. Critical instances are selected where nothing else
+    is left: then the checks may be wrong. Both rules hold for each channel, since instances may offer different ones.
     """
     levels: dict[Level, list[Instance]] = {level: [] for level in Level}
     for entry in entries.values():
         levels[entry.level].append(entry.instance)
     passing, warning, critical = levels[Level.PASSING], levels[Level.WARNING], levels[Level.CRITICAL]
-    chosen = passing if len(passing) >= len(warning) else passing + warning
-    chosen = chosen + _only_there(chosen, warning)
-    desperate = _only_there(chosen, critical)
-    return Seen(_sorted(chosen + desperate), desperate=bool(desperate))
+    selected = passing if len(passing) >= len(warning) else passing + warning
+    selected = selected + _for_missing_channels(selected, warning)
+    last_resort = _for_missing_channels(selected, critical)
+    return Selected(_sorted(selected + last_resort), with_critical=bool(last_resort))
 
 
-def _only_there(chosen: list[Instance], others: list[Instance]) -> list[Instance]:
-    """The others, with the channels that none of the chosen offers."""
-    offered = {address.channel for instance in chosen for address in instance.addresses}
+def _for_missing_channels(selected: list[Instance], others: list[Instance]) -> list[Instance]:
+    """Return the others, reduced to the channels that none of the selected offers."""
+    offered = {address.channel for instance in selected for address in instance.addresses}
     found: list[Instance] = []
     for other in others:
         addresses = tuple(address for address in other.addresses if address.channel not in offered)
-        if addresses or not chosen:
+        if addresses or not selected:
             found.append(msgspec.structs.replace(other, addresses=addresses))
     return found
 
 
 def _sorted(instances: list[Instance]) -> tuple[Instance, ...]:
-    """By id, each id once: a process that is registered with two agents is still one."""
+    """Sort by id, each id once: a process that is registered with two agents is still one instance."""
     by_id = {instance.id: instance for instance in instances}
     return tuple(by_id[each] for each in sorted(by_id))

@@ -1,4 +1,4 @@
-"""What a crowd's machine asks its shell to do next."""
+"""What a `ReadScheduler` asks for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import msgspec
 
 
 class ReadService(msgspec.Struct, frozen=True):
-    """Read this service, without blocking, and tell the outcome by `answered` or `failed`.
+    """Read a service without blocking, and report the outcome to `service_answered` or `service_failed`.
 
     Attributes:
-        name: which.
-        number: of this read. It tells it from one that began before the service was left and watched again, which
-            has older news.
+        name: of the service.
+        number: of the read. A service may be removed and added again during a read, whose answer is outdated then.
     """
 
     name: str
@@ -21,11 +20,11 @@ class ReadService(msgspec.Struct, frozen=True):
 
 
 class ReadChecks(msgspec.Struct, frozen=True):
-    """Read all checks, and tell the outcome by `checked` or `unchecked`."""
+    """Read the checks of all services, and report the outcome to `checks_answered` or `checks_failed`."""
 
 
 class Idle(msgspec.Struct, frozen=True):
-    """Nothing to do before this, unless something is told."""
+    """Do nothing until this time or the next report."""
 
     until: float
 

@@ -25,7 +25,7 @@ from meshcore.core.policy import DEFAULTS
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import read_config
 from meshcore.registry.consul.api.types import Check, Registration
-from meshcore.registry.consul.machines.cursor import GAP
+from meshcore.registry.consul.machines.blocking_query import GAP
 from meshcore.testing import ConsulAgent, consul_agent
 from tests.integration.consul.scene import CACHE, Notes, Scene, scene, to
 from tests.support.faulty import Fault, FaultyProxy, faulty

@@ -32,7 +32,7 @@ from meshcore.core.errors import AuthorizationError
 from meshcore.core.instances import Absent, Bound, Failed, Instance
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.entries import registration_of, service_id
-from meshcore.registry.consul.own_health import OwnHealth, Verdict
+from meshcore.registry.consul.health_probe import CheckResult, HealthProbe
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.testing import ConsulAgent, Watcher, consul_agent, watching
 from tests.integration.consul.scene import CACHE, to
@@ -290,18 +290,18 @@ async def test_an_instance_without_a_health_url_reports_itself(tmp_path):
     ):
         await asyncio.sleep(3.5)  # longer than its time to live
         assert await statuses(agent) == {"one": "passing"}
-        standing = await client.standing(service_id(one))
+        standing = await client.agent_health(service_id(one))
         assert standing is not None
         assert [each.check_id for each in standing.checks or ()] == [f"{service_id(one)}:ttl"]
-        assert await client.standing("nobody") is None
+        assert await client.agent_health("nobody") is None
 
 
 async def test_how_a_process_judges_itself():
     """As Consul does: 2xx passes, 429 is a warning, all else and silence are critical; an unknown way says nothing."""
     async with ward() as health:
         url = f"{health.url}/one"
-        async with OwnHealth(url, 2.0) as own, OwnHealth(url, 0.3) as hasty:
-            assert await own.ask() == Verdict("passing")
+        async with HealthProbe(url, 2.0) as own, HealthProbe(url, 0.3) as hasty:
+            assert await own.ask() == CheckResult("passing")
             for status, expected in ((204, "passing"), (429, "warning"), (500, "critical"), (404, "critical")):
                 health.statuses["one"] = status
                 verdict = await own.ask()
@@ -311,15 +311,15 @@ async def test_how_a_process_judges_itself():
             health.statuses["one"] = 0
             verdict = await hasty.ask()
             assert verdict is not None
-            assert verdict == Verdict("critical", f"{url} does not answer within 0.3 s")
+            assert verdict == CheckResult("critical", f"{url} does not answer within 0.3 s")
             health.statuses["one"], health.deaf_to = 200, "Python"
             verdict = await own.ask()
             assert verdict is not None
             assert verdict.status == "critical"
-        async with OwnHealth(f"http://127.0.0.1:{free_port()}", 2.0) as nowhere:
+        async with HealthProbe(f"http://127.0.0.1:{free_port()}", 2.0) as nowhere:
             assert await nowhere.ask() is None
             with pytest.raises(RuntimeError, match="entered"):
-                await OwnHealth(url, 2.0).ask()
+                await HealthProbe(url, 2.0).ask()
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from meshcore.core.instances import Absent, Bound, ChannelAddress, Failed, Insta
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.entries import check_id, registration_of, service_id
-from meshcore.registry.consul.machines.crowd import READS
+from meshcore.registry.consul.machines.read_scheduler import READS
 from meshcore.testing import check_registry, consul_agent
 from tests.integration.consul.scene import CACHE, to
 from tests.support.faulty import Fault, faulty

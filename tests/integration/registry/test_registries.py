@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[3]
 # monotonic clock is one for all processes. With "fork" it leaves a child behind that inherits all it has.
 ANNOUNCER = """
 import asyncio, os, signal, sys, time
-from meshcore.instances import ChannelAddress, Instance
-from registry import DirectoryComponentRegistry
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.registry import DirectoryComponentRegistry
 
 async def main(path, name, *options):
     instance = Instance(name, "orders", (ChannelAddress("rest", "http://127.0.0.1:8000"),))
@@ -333,7 +333,7 @@ async def test_what_somebody_deleted_comes_back(tmp_path, what, caplog):
             await asyncio.sleep(0.01)
         assert time.monotonic() - begun < 5
         await watcher.until(Bound((instance_of("one"),)))
-    assert "had been deleted and are there again" in caplog.text
+    assert "were deleted and are restored" in caplog.text
     assert files_in(folder) == []
 
 
@@ -353,12 +353,12 @@ async def test_a_folder_that_became_unusable_is_watched_for(tmp_path, caplog):
             except FileExistsError:
                 continue
             break
-        while caplog.text.count("instances may be invisible") < 1 or len(watcher.seen) < 2:
+        while caplog.text.count("clients may not find the instances") < 1 or len(watcher.seen) < 2:
             await asyncio.sleep(0.01)
         assert isinstance(watcher.seen[-1], Failed)
         folder.unlink()
         await watcher.until(Bound((instance_of("one"),)))
-    assert caplog.text.count("instances may be invisible") == 1
+    assert caplog.text.count("clients may not find the instances") == 1
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
@@ -387,7 +387,7 @@ async def test_a_removed_folder_is_a_failure_before_it_is_absence(tmp_path):
             await asyncio.sleep(0.01)
         assert isinstance(failed := watcher.seen[1], Failed)
         assert str(failed.cause) == (
-            f"unavailable: nobody can be found: the registry's folder {folder} cannot be used: "
+            f"unavailable: no instance can be found: the registry's folder {folder} cannot be used: "
             "No such file or directory"
         )
         with pytest.raises(CommunicationError, match="No such file or directory"):
@@ -505,7 +505,7 @@ async def test_who_watches_beyond_the_end_is_told(tmp_path):
     async with DirectoryComponentRegistry(tmp_path) as registry:
         sightings = registry.watch("orders")
         assert await anext(sightings) == Absent()
-    assert str((await anext(sightings)).cause).endswith("was left")
+    assert str((await anext(sightings)).cause).endswith("was closed")
     await sightings.aclose()
 
 
@@ -572,4 +572,4 @@ async def test_without_file_events_the_folder_is_looked_at_often(tmp_path, monke
         async with DirectoryComponentRegistry(tmp_path) as other, other.announce(instance_of("one")):
             await watcher.until(Bound((instance_of("one"),)))
         await watcher.until(Absent())
-    assert caplog.text.count("is looked at without file events: Too many open files") == 2  # one of each registry
+    assert caplog.text.count("is watched without file events: Too many open files") == 2  # one of each registry

@@ -10,9 +10,9 @@ import pytest
 
 from meshcore.core.errors import Code, CommunicationError
 from meshcore.core.instances import ChannelAddress, Instance
-from meshcore.registry.consul.api.types import CheckState, Registration, Standing
+from meshcore.registry.consul.api.types import AgentHealth, CheckState, Registration
+from meshcore.registry.consul.health_probe import CheckResult
 from meshcore.registry.consul.heartbeat import Heartbeat
-from meshcore.registry.consul.own_health import Verdict
 from meshcore.testing import run_virtually
 
 INSTANCE = Instance("one", "orders", (ChannelAddress("rest", "http://h:1"),), health="http://h:1/health")
@@ -37,18 +37,18 @@ class Agent:
         self._known, self._since = True, inf
         self._judge()
 
-    async def standing(self, service: str) -> Standing | None:
+    async def agent_health(self, service: str) -> AgentHealth | None:
         self._judge()
-        return Standing([CheckState(f"{service}:http", self.status)] if self._known else [])
+        return AgentHealth([CheckState(f"{service}:http", self.status)] if self._known else [])
 
     async def update_check(self, check: str, status: str, output: str = "") -> None:
         self._judge()
         if not self._known:
             raise CommunicationError(Code.NOT_FOUND, check)
 
-    async def ask(self) -> Verdict:
+    async def ask(self) -> CheckResult:
         """As the instance's own look at its health."""
-        return Verdict(self.status)
+        return CheckResult(self.status)
 
     def _judge(self) -> None:
         self._since = min(self._since, self._now()) if self.status == "critical" else inf
@@ -66,7 +66,7 @@ def test_an_instance_that_lives_stays_registered_while_it_is_critical(check, cap
     async def ten_minutes() -> Agent:
         agent = Agent()
         heartbeat = Heartbeat(agent, INSTANCE, check)
-        heartbeat._own = agent
+        heartbeat._probe = agent
         with suppress(TimeoutError):
             async with asyncio.timeout(600.0):
                 async with asyncio.TaskGroup() as group:
@@ -82,4 +82,4 @@ def test_an_instance_that_lives_stays_registered_while_it_is_critical(check, cap
     assert (first < 1.0, status) == (True, "passing")
     assert [status for _, status in others] == ["critical"] * 4
     assert all(200.0 < at < 400.0 for at, _ in others)
-    assert caplog.text.count("Consul has forgotten") == 1  # at first it knew nobody
+    assert caplog.text.count("Consul has lost") == 1  # at first it knew nobody

@@ -21,10 +21,10 @@ class Client:
         self.pending.append(asyncio.get_running_loop().create_future())
         return await self.pending[-1]
 
-    async def allowed(self, *questions: object) -> list[bool]:
+    async def authorize(self, *questions: object) -> list[bool]:
         return [True for _ in questions]
 
-    async def sees_nodes(self) -> bool:
+    async def may_read_nodes(self) -> bool:
         return True
 
     async def asked(self, count: int) -> asyncio.Future[Health]:
@@ -56,8 +56,8 @@ async def test_who_comes_as_a_query_ends_is_told_all_the_same():
     (await client.asked(3)).set_result(Health(7, leader=True, entries=[]))
     async with asyncio.timeout(5):
         assert await told == Absent()
-    assert len(hub._own) == 1
+    assert len(hub._queries) == 1
     (await client.asked(4)).set_result(Health(8, leader=True, entries=[]))
     async with asyncio.timeout(5):
-        while hub._own:
+        while hub._queries:
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The machine of many watched services, over changes, reads, errors and time; and who is turned away."""
+"""The scheduler of the reads of many watched services, over changes, reads, errors and time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore.core.instances import ChannelAddress, Instance
-from meshcore.registry.consul.api.turned_away import QUICK, TIMES, TurnedAway
 from meshcore.registry.consul.api.types import CheckRow
-from meshcore.registry.consul.machines.crowd import BURST, COST, LATER, READS, SHARE, SWEEP, UNEXPLAINED, Crowd
-from meshcore.registry.consul.machines.cursor import BACKOFF_MAX, GAP, REFUSED
-from meshcore.registry.consul.machines.service_watch import Entry, Level, Lost, Seen
+from meshcore.registry.consul.machines.blocking_query import BACKOFF_MAX, BACKOFF_PERMANENT, GAP
+from meshcore.registry.consul.machines.checks import BURST, COST, SHARE
+from meshcore.registry.consul.machines.read_scheduler import CHECKS_DELAY, FULL_READ_GAP, READS, REFRESH, ReadScheduler
+from meshcore.registry.consul.machines.service_watch import Entry, Level, Selected
 from meshcore.registry.consul.machines.steps import Idle, ReadChecks, ReadService
+from meshcore.registry.consul.machines.watch import Unreachable
 
 NAMES = "abcdef"
 FOREIGN = "z"
@@ -26,10 +27,10 @@ Fleet = dict[str, dict[str, Level]]
 
 
 class Consul:
-    """A Consul of one server whose index counts changes, and a shell that asks it what the crowd wants to know."""
+    """A Consul of one server whose index counts changes, and a shell that asks it for what the scheduler asks."""
 
     def __init__(self, rng: random.Random, names: str = NAMES) -> None:
-        self.crowd = Crowd(rng)
+        self.scheduler = ReadScheduler(rng)
         self.rng = rng
         self.fleet: Fleet = {}
         self.made: dict[tuple[str, str], int] = {}
@@ -42,10 +43,10 @@ class Consul:
         self.checks: list[float] = []  # what each look took
         self.names = names
         for name in names:
-            self.tell(name, self.crowd.add(name, 0.0))
+            self.tell(name, self.scheduler.add(name, 0.0))
 
     def tell(self, name: str, news: object) -> None:
-        if isinstance(news, Seen):
+        if isinstance(news, Selected):
             self.known[name] = [each.id for each in news.instances]
 
     def rows(self, state: Level | None = None) -> list[CheckRow]:
@@ -77,18 +78,18 @@ class Consul:
             return
         if before is None or level is None:
             self.answer_catalog()
-        self.answer_unwell()
+        self.answer_unhealthy()
 
     def answer_catalog(self) -> None:
         editions = {
             name: frozenset(f"{each} {self.made[name, each]}" for each in found if each != FOREIGN)
             for name, found in self.fleet.items()
         }
-        self.crowd.catalog(editions, self.now, self.catalog_index)
+        self.scheduler.catalog_answered(editions, self.now, self.catalog_index)
 
-    def answer_unwell(self) -> None:
+    def answer_unhealthy(self) -> None:
         for state in (Level.CRITICAL, Level.WARNING):
-            self.crowd.unwell(state.value, self.rows(state), self.now)
+            self.scheduler.unhealthy_answered(state.value, self.rows(state), self.now)
 
     def entries(self, name: str) -> list[Entry]:
         return [
@@ -99,26 +100,26 @@ class Consul:
     def fail(self, *, refused: bool = False) -> None:
         """The catalog does not answer."""
         self.down = True
-        for name, news in self.crowd.lost("gone", self.now, refused=refused):
+        for name, news in self.scheduler.catalog_failed("gone", self.now, permanent=refused):
             self.tell(name, news)
 
     def back(self) -> None:
         self.down = False
         self.answer_catalog()
-        self.answer_unwell()
+        self.answer_unhealthy()
 
     def finish(self, *, broken: bool = False) -> None:
         """Those reads that are under way end."""
         pending, self.pending = self.pending, []
         for read, index, entries in pending:
             if broken:
-                self.tell(read.name, self.crowd.failed(read, self.now, "broken"))
+                self.tell(read.name, self.scheduler.service_failed(read, self.now, "broken"))
             else:
-                self.tell(read.name, self.crowd.answered(read, self.now, index, entries, leader=True))
+                self.tell(read.name, self.scheduler.service_answered(read, self.now, index, entries, leader=True))
 
     def begin(self) -> float:
-        """All that the crowd wants begins; when it wants to be asked again."""
-        while not isinstance(step := self.crowd.step(self.now), Idle):
+        """Begin every step that the scheduler asks for; the time of the next one."""
+        while not isinstance(step := self.scheduler.step(self.now), Idle):
             if isinstance(step, ReadService):
                 self.reads.append((self.now, step.name))
                 self.pending.append((step, self.index, self.entries(step.name)))
@@ -127,7 +128,7 @@ class Consul:
                 assert isinstance(step, ReadChecks)
                 rows = self.rows()
                 self.checks.append(COST * len(rows))
-                self.crowd.checked(rows, self.now, self.checks_index)
+                self.scheduler.checks_answered(rows, self.now, self.checks_index)
         return step.until
 
     def run(self, seconds: float) -> None:
@@ -185,7 +186,7 @@ def test_the_truth_is_known_in_the_end(steps, rng):
             case _:
                 consul.begin()  # and what changes next is missing in what is read now
     consul.back()
-    consul.run(25.0)  # longer than anybody is held, and less than a sweep takes
+    consul.run(25.0)  # longer than anybody is held, and less than until the next refresh
     assert consul.known == consul.truth
 
 
@@ -225,7 +226,7 @@ def test_a_registration_costs_one_read(each, level):
     consul = quiet()
     if level is None:
         consul.put("c", each, Level.PASSING)
-        consul.run(2 * LATER)
+        consul.run(2 * CHECKS_DELAY)
         consul.reads.clear()
         consul.checks.clear()
     consul.put("c", each, level)
@@ -246,7 +247,7 @@ def test_a_foreign_change_is_found_beside_one_of_ours():
     assert consul.known["c"] == consul.truth["c"]
     assert consul.known["d"] != consul.truth["d"]
     assert not consul.checks
-    consul.run(LATER)
+    consul.run(CHECKS_DELAY)
     assert consul.known == consul.truth
     assert len(consul.checks) == 1
 
@@ -259,12 +260,12 @@ def test_other_tags_alone_have_nobody_else_read():
     before = consul.rows()
     consul.answer_catalog()
     consul.rows = lambda state=None: before
-    consul.run(2 * UNEXPLAINED)
+    consul.run(2 * FULL_READ_GAP)
     assert {name for _, name in consul.reads} == {"c"}
 
 
 def test_a_change_of_health_costs_one_read():
-    """The lists of those who are unwell say whom to read."""
+    """The lists of unhealthy checks say which service to read."""
     consul = quiet()
     consul.put("c", "x", Level.CRITICAL)
     consul.run(0.01)
@@ -277,13 +278,13 @@ def test_a_change_of_health_costs_one_read():
     assert not consul.checks
 
 
-def test_a_node_that_is_unwell_concerns_all_on_it():
+def test_an_unhealthy_node_concerns_all_on_it():
     """Its check names no service; those with an instance there are read."""
     consul = quiet()
-    consul.crowd.unwell("critical", [CheckRow("other", "serfHealth", "", 1, 2)], consul.now)
+    consul.scheduler.unhealthy_answered("critical", [CheckRow("other", "serfHealth", "", 1, 2)], consul.now)
     consul.run(0.05)
     assert not consul.reads
-    consul.crowd.unwell("critical", [CheckRow("n", "serfHealth", "", 1, 2)], consul.now)
+    consul.scheduler.unhealthy_answered("critical", [CheckRow("n", "serfHealth", "", 1, 2)], consul.now)
     consul.run(0.05)
     assert {name for _, name in consul.reads} == set(NAMES)
 
@@ -296,7 +297,7 @@ def test_a_change_that_no_check_shows_has_all_read():
         consul.answer_catalog()
         consul.run(0.5)
     assert len(consul.reads) == len(NAMES)
-    consul.run(UNEXPLAINED)
+    consul.run(FULL_READ_GAP)
     assert len(consul.reads) == 2 * len(NAMES)
 
 
@@ -304,9 +305,9 @@ def test_nothing_is_asked_while_nothing_happens():
     """The ends of quiet waits cost nothing; each is read every two minutes or so."""
     consul = quiet()
     for _ in range(10):
-        consul.run(0.1 * SWEEP)
+        consul.run(0.1 * REFRESH)
         consul.answer_catalog()
-    consul.run(0.25 * SWEEP)
+    consul.run(0.25 * REFRESH)
     assert not consul.checks
     assert len(NAMES) <= len(consul.reads) <= 2 * len(NAMES)
 
@@ -314,7 +315,7 @@ def test_nothing_is_asked_while_nothing_happens():
 def test_a_change_that_no_server_shows_yet_is_looked_for_again():
     """When the read finds nothing new, the server was behind perhaps: once more after a second."""
     consul = quiet()
-    consul.crowd.told("c", consul.now)
+    consul.scheduler.changed("c", consul.now)
     consul.run(10.0)
     assert [name for _, name in consul.reads] == ["c", "c"]
     assert consul.reads[1][0] - consul.reads[0][0] == pytest.approx(1.0, abs=0.01)
@@ -324,9 +325,9 @@ def test_what_a_look_at_the_checks_has_shown_is_not_looked_for_again():
     """The catalog told of a change while they were read, and it is in what was read."""
     consul = quiet()
     consul.put("c", FOREIGN, Level.PASSING)
-    assert isinstance(consul.crowd.step(consul.now), ReadChecks)
+    assert isinstance(consul.scheduler.step(consul.now), ReadChecks)
     consul.put("d", FOREIGN, Level.PASSING)
-    consul.crowd.checked(consul.rows(), consul.now, consul.checks_index)
+    consul.scheduler.checks_answered(consul.rows(), consul.now, consul.checks_index)
     consul.run(0.9)
     assert sorted(name for _, name in consul.reads) == ["c", "d"]
     assert not consul.checks
@@ -354,13 +355,13 @@ def test_nobody_is_read_while_the_catalog_is_away():
     consul.fail()
     consul.run(10.0)
     assert not consul.reads
-    assert not consul.crowd.lost("still", consul.now)
-    assert len(consul.crowd.lost("a token", consul.now, refused=True)) == len(NAMES)
-    assert isinstance(consul.crowd.add("new", consul.now), Lost)
+    assert not consul.scheduler.catalog_failed("still", consul.now)
+    assert len(consul.scheduler.catalog_failed("a token", consul.now, permanent=True)) == len(NAMES)
+    assert isinstance(consul.scheduler.add("new", consul.now), Unreachable)
     assert consul.known == before
     consul.fail()
     consul.back()
-    consul.run(REFUSED)
+    consul.run(BACKOFF_PERMANENT)
     assert {name for _, name in consul.reads} == {*NAMES, "new"}
 
 
@@ -369,8 +370,8 @@ def test_checks_that_cannot_be_read():
     consul = Consul(random.Random(1))
     consul.put("a", "x", Level.PASSING)
     consul.answer_catalog()
-    assert isinstance(consul.crowd.step(0.0), ReadChecks)
-    consul.crowd.unchecked(0.0)
+    assert isinstance(consul.scheduler.step(0.0), ReadChecks)
+    consul.scheduler.checks_failed(0.0)
     consul.run(0.1)
     assert consul.known == consul.truth
     assert not consul.checks
@@ -382,14 +383,14 @@ def test_a_read_of_who_has_left_tells_nobody():
     """A service that is no longer watched is neither read nor published, and its place is free."""
     consul = quiet()
     for name in NAMES:
-        consul.crowd.told(name, consul.now)
+        consul.scheduler.changed(name, consul.now)
     consul.begin()
     (a, *_), (b, *_) = consul.pending[:2]
     for name in NAMES:
-        consul.crowd.remove(name)
-    assert consul.crowd.answered(a, consul.now, 99, [], leader=True) is None
-    assert consul.crowd.failed(b, consul.now, "broken") is None
-    consul.crowd.add("a", consul.now)
+        consul.scheduler.remove(name)
+    assert consul.scheduler.service_answered(a, consul.now, 99, [], leader=True) is None
+    assert consul.scheduler.service_failed(b, consul.now, "broken") is None
+    consul.scheduler.add("a", consul.now)
     consul.pending.clear()
     consul.begin()
     assert [read.name for read, _, _ in consul.pending] == ["a"]
@@ -401,26 +402,13 @@ def test_a_read_of_who_has_left_and_come_back_tells_nobody():
     consul.put("a", "new", Level.PASSING)
     consul.begin()
     (old,) = consul.pending
-    consul.crowd.remove("a")
+    consul.scheduler.remove("a")
     consul.put("a", "newer", Level.PASSING)
-    consul.crowd.add("a", consul.now)
+    consul.scheduler.add("a", consul.now)
     consul.pending.clear()
     consul.begin()
     ((read, index, entries),) = consul.pending
-    assert consul.crowd.answered(old[0], consul.now, old[1], old[2], leader=True) is None
-    news = consul.crowd.answered(read, consul.now, index, entries, leader=True)
-    assert isinstance(news, Seen)
+    assert consul.scheduler.service_answered(old[0], consul.now, old[1], old[2], leader=True) is None
+    news = consul.scheduler.service_answered(read, consul.now, index, entries, leader=True)
+    assert isinstance(news, Selected)
     assert [each.id for each in news.instances] == ["new", "newer", "x", "y"]
-
-
-def test_being_turned_away_is_said_once():
-    """After three connections that were closed at once while somebody listens, or when the agent says so."""
-    limit = TurnedAway()
-    assert not any(limit.closed(now, 0.0) for now in range(TIMES - 1))
-    limit.forget()
-    assert not any(limit.closed(20.0 * now, 0.0) for now in range(9))
-    assert not any(limit.closed(300.0, 2 * QUICK) for _ in range(9))
-    assert not any(limit.closed(350.0, 0.0) for _ in range(9))
-    assert [limit.closed(float(now), 0.0) for now in range(400, 404)] == [False, False, True, False]
-    assert TurnedAway().told()
-    assert not limit.told()

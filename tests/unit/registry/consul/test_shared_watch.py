@@ -37,10 +37,10 @@ class Client:
         await self._wait(name, 0, 0.0)
         return Health(5, leader=True, entries=[])
 
-    async def allowed(self, *questions: object) -> list[bool]:
+    async def authorize(self, *questions: object) -> list[bool]:
         return [True for _ in questions]
 
-    async def sees_nodes(self) -> bool:
+    async def may_read_nodes(self) -> bool:
         return True
 
     async def _wait(self, what: str, index: int, wait: float) -> None:
@@ -55,7 +55,7 @@ def test_the_shared_queries_rest_while_nobody_watches():
 
     async def scene() -> None:
         hub, client = Hub(ConsulConfig(watches=0)), Client()
-        hub._crowd._client = client
+        hub._shared._client = client
 
         async def first_of(component: str) -> object:
             async with aclosing(hub.feed(component).follow()) as sightings, asyncio.timeout(1.0):
@@ -75,6 +75,6 @@ def test_the_shared_queries_rest_while_nobody_watches():
         await asyncio.sleep(60.0)
         client.down = False
         assert await first_of("orders") == Absent()  # and not what failed an hour ago
-        await hub._crowd.stop()
+        await hub._shared.stop()
 
     run_virtually(scene())

@@ -1,4 +1,4 @@
-"""The machine of a watch of Consul's keys, over answers, errors, falling indexes and time."""
+"""The watch of a key prefix, over answers, errors, falling indexes and time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.registry.consul.machines.cursor import WAIT_FIRST
+from meshcore.registry.consul.machines.blocking_query import WAIT_FIRST
 from meshcore.registry.consul.machines.key_watch import KeyWatch
-from meshcore.registry.consul.machines.service_watch import HOLD, Lost, State
+from meshcore.registry.consul.machines.watch import HOLD, State, Unreachable
 
 KEYS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([b"1", b"2"]), max_size=4)
 ANSWERS = st.tuples(st.just("answer"), st.integers(-3, 12), KEYS, st.booleans())
@@ -21,7 +21,7 @@ def fed(machine, now, step):
     """What the machine says of a step."""
     if step[0] == "answer":
         return machine.answered(now, step[1], step[2], leader=step[3])
-    return machine.failed(now, "gone", refused=step[1])
+    return machine.failed(now, "gone", permanent=step[1])
 
 
 @given(STEPS, st.randoms(use_true_random=False))
@@ -30,7 +30,7 @@ def test_nothing_is_published_twice_and_nothing_invented(steps, rng):
     watch, now, news, seen = KeyWatch(rng), 0.0, None, {}
     for seconds, step in steps:
         now = watch.query(now).at + seconds
-        stale = step[0] == "answer" and step[1] < watch.cursor.index
+        stale = step[0] == "answer" and step[1] < watch.requests.index
         if step[0] == "answer" and not stale:
             seen |= step[2]
         said = fed(watch, now, step)
@@ -38,7 +38,7 @@ def test_nothing_is_published_twice_and_nothing_invented(steps, rng):
             continue
         assert said != news
         news = said
-        if not isinstance(said, Lost):
+        if not isinstance(said, Unreachable):
             assert said.items() >= step[2].items()
             assert said.items() <= seen.items()
 
@@ -76,7 +76,7 @@ def test_some_keys_that_vanished_over_a_restart_have_their_time():
     watch.query(0.0)
     watch.answered(0.0, 50, {"a": b"1", "b": b"2"})
     lost = watch.failed(1.0, "gone")
-    assert lost == Lost("gone")
+    assert lost == Unreachable("gone")
     assert watch.state is State.STALE
     watch.query(2.0)
     assert watch.answered(2.0, 3, {"a": b"1"}) == {"a": b"1", "b": b"2"}
@@ -84,7 +84,7 @@ def test_some_keys_that_vanished_over_a_restart_have_their_time():
     assert query.wait == WAIT_FIRST
     assert watch.answered(5.0, 3, {"a": b"1"}) is None
     query = watch.query(6.0)
-    assert HOLD[0] - 6.0 <= watch._held["b"] - query.at
+    assert HOLD[0] - 6.0 <= watch._kept_until["b"] - query.at
     watch.query(18.0)
     assert watch.answered(18.0, 3, {"a": b"1"}) == {"a": b"1"}
 

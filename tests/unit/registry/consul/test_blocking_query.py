@@ -1,4 +1,4 @@
-"""The machine of any blocking query, over answers, errors, falling indexes and time."""
+"""The state of a blocking query, over answers, errors, falling indexes and time."""
 
 from __future__ import annotations
 
@@ -8,72 +8,80 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.registry.consul.machines.cursor import AT_ONCE, BACKOFF_MAX, GAP, REFUSED, WAIT, WAIT_FIRST, Cursor
+from meshcore.registry.consul.machines.blocking_query import (
+    BACKOFF_MAX,
+    BACKOFF_PERMANENT,
+    BURST,
+    GAP,
+    WAIT,
+    WAIT_FIRST,
+    BlockingQuery,
+)
 
 ROUNDING = 1e-6
 STEPS = st.lists(
-    st.tuples(st.floats(0, 40), st.one_of(st.integers(-2, 9), st.sampled_from(["failed", "refused"]))), max_size=30
+    st.tuples(st.floats(0, 40), st.one_of(st.integers(-2, 9), st.sampled_from(["failed", "permanent"]))), max_size=30
 )
 
 
 @given(STEPS, st.randoms(use_true_random=False))
 def test_the_index_never_goes_back_without_a_reset(steps, rng):
     """It grows, stays, or is 0 when something went wrong; waits are bounded, and each query has an end."""
-    cursor, now = Cursor(rng), 0.0
+    queries, now = BlockingQuery(rng), 0.0
     for seconds, step in steps:
-        query = cursor.query(now)
+        query = queries.query(now)
         assert query.wait == 0 if not query.index else WAIT_FIRST <= query.wait <= WAIT
         assert query.wait * 17 / 16 < query.timeout <= WAIT * 17 / 16 + 10
         now = query.at + seconds
         if isinstance(step, str):
-            cursor.failed(now, refused=step == "refused")
-            assert cursor.index == 0
-        elif cursor.answered(step):
-            assert cursor.index == max(step, 1) >= query.index
+            queries.failed(now, permanent=step == "permanent")
+            assert queries.index == 0
+        elif queries.answered(step):
+            assert queries.index == max(step, 1) >= query.index
         else:
             assert step < query.index
-            assert cursor.index == 0
+            assert queries.index == 0
 
 
 @given(STEPS, st.randoms(use_true_random=False))
 def test_queries_keep_their_distance(steps, rng):
     """However long one looks, at most a few more than one every 50 ms; and no pause is longer than its bound."""
-    cursor, now, begun, longest = Cursor(rng), 0.0, [], 0.0
+    queries, now, begun, longest = BlockingQuery(rng), 0.0, [], 0.0
     for seconds, step in steps:
-        query = cursor.query(now)
+        query = queries.query(now)
         begun.append(query.at)
         assert query.at <= now + max(longest, 2 * GAP) + ROUNDING
         for first, start in enumerate(begun):
-            assert len(begun) - first <= (begun[-1] - start + ROUNDING) / GAP + 1 + AT_ONCE
+            assert len(begun) - first <= (begun[-1] - start + ROUNDING) / GAP + 1 + BURST
         now = query.at + seconds
-        longest = {"failed": BACKOFF_MAX, "refused": REFUSED}.get(step, 0.0)
+        longest = {"failed": BACKOFF_MAX, "permanent": BACKOFF_PERMANENT}.get(step, 0.0)
         if isinstance(step, str):
-            cursor.failed(now, refused=step == "refused")
+            queries.failed(now, permanent=step == "permanent")
         else:
-            cursor.answered(step)
+            queries.answered(step)
 
 
 def test_a_change_after_another_is_asked_for_at_once():
     """Not so in a storm; and after a quiet time again."""
-    cursor = Cursor(random.Random(1))
+    queries = BlockingQuery(random.Random(1))
     times, now = [], 10.0
     for index in range(1, 40):
-        now = cursor.query(now).at
+        now = queries.query(now).at
         times.append(now)
-        cursor.answered(index)
+        queries.answered(index)
     assert times[:2] == [10.0, 10.0]
     assert GAP <= (times[-1] - times[9]) / len(times[10:]) <= 2 * GAP
-    assert [cursor.query(100.0).at, cursor.query(100.0).at] == [100.0, 100.0]
+    assert [queries.query(100.0).at, queries.query(100.0).at] == [100.0, 100.0]
 
 
 def test_a_query_ends_when_it_has_to():
     """To the second."""
-    cursor = Cursor(random.Random(1))
-    cursor.answered(5)
-    cursor.answered(5)
-    assert cursor.query(10.0).wait == 2 * WAIT_FIRST
-    assert cursor.query(20.0, 22.5).wait == 2.5
-    assert cursor.query(30.0, 30.0).wait == 1.0
+    queries = BlockingQuery(random.Random(1))
+    queries.answered(5)
+    queries.answered(5)
+    assert queries.query(10.0).wait == 2 * WAIT_FIRST
+    assert queries.query(20.0, 22.5).wait == 2.5
+    assert queries.query(30.0, 30.0).wait == 1.0
 
 
 @pytest.mark.parametrize(
@@ -89,13 +97,13 @@ def test_a_query_ends_when_it_has_to():
 )
 def test_when_what_is_missing_may_be_unknown(asked, answers, doubtful):
     """After a restart, and when the index alone has not moved."""
-    cursor = Cursor(random.Random(1))
+    queries = BlockingQuery(random.Random(1))
     if asked:
-        cursor.answered(asked)
+        queries.answered(asked)
     for answer in answers:
-        cursor.query(0.0)
+        queries.query(0.0)
         if answer is None:
-            cursor.failed(0.0)
+            queries.failed(0.0)
         else:
-            cursor.answered(answer)
-    assert cursor.doubtful == doubtful
+            queries.answered(answer)
+    assert queries.doubtful == doubtful
