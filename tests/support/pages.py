@@ -14,7 +14,8 @@ What stands after the three backticks says what becomes of a block:
     ini, dockerfile, html, mermaid    not checked
 
 A block with a file name is written as that file. Addresses such as 127.0.0.1:8000 and 127.0.0.1:8001 become free ports.
-A page whose blocks name Consul's 127.0.0.1:8500 gets a real agent, which `consul:` means as well.
+A page whose blocks name Consul's 127.0.0.1:8500 gets a real agent, which `consul:` means as well; one that starts
+agents itself has the program on the PATH.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ import yaml
 
 from meshcore import load_settings
 from meshcore.testing import consul_agent
+from meshcore.testing.consul.binary import find_consul
 from tests.support.processes import ROOT, free_port
 
 _BLOCK = re.compile(r"^(?P<indent>[ \t]*)```(?P<info>[^\n]*)\n(?P<text>.*?)^[ \t]*```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|0\.0\.0\.0|localhost):(8[01]\d\d)\b")
 _CONSUL = "127.0.0.1:8500"
+_STARTS_CONSUL = re.compile(r"\bconsul(_agent|_cluster)?\(")
 _SERVER = re.compile(r"\b(hypercorn|meshcore run)\b")
 _UNCHECKED = {"ini", "dockerfile", "html", "mermaid"}
 _SECONDS = 60.0  # that a command may take; it takes one or two where nobody else needs the cores
@@ -91,7 +94,10 @@ async def run_page(page: str, name: str, folder: Path, elsewhere: Collection[str
     """
     reader = _Reader(folder)
     async with AsyncExitStack() as stack:
-        if any(_CONSUL in block.text for block in blocks(page) if block.kind not in {"text", *_UNCHECKED}):
+        run = "".join(block.text for block in blocks(page) if block.kind not in {"text", *_UNCHECKED})
+        if _STARTS_CONSUL.search(run):
+            reader.programs = f"{(await asyncio.to_thread(find_consul, ROOT / '.cache')).parent}:"
+        if _CONSUL in run:
             agent = await stack.enter_async_context(consul_agent(cache=ROOT / ".cache"))
             reader.consul = agent.url.removeprefix("http://")
         for block in blocks(page):
@@ -113,6 +119,7 @@ class _Reader:
         output: what the last block printed.
         log: where the last server writes, if the last block was one.
         ports: the free ports in the place of the page's.
+        programs: further folders for the PATH, each with a colon behind it.
     """
 
     root: Path
@@ -120,6 +127,7 @@ class _Reader:
     output: str = ""
     log: Path | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    programs: str = ""
 
     def __post_init__(self) -> None:
         self.folder = self.root / "page"
@@ -168,7 +176,7 @@ class _Reader:
         """Where a reader would stand: the environment's commands on the PATH, and a registry of the test's own."""
         return {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.programs}{Path(sys.executable).parent}:{os.environ['PATH']}",
             "MESHCORE_REGISTRY": f"directory://{self.root}/registry",
             "PYTHONWARNINGS": "error",
             # The plugin is there, also where meshcore was installed before it had one.
