@@ -1,1 +1,1 @@
-"""Examples. In an installed wheel they are `meshcore.examples`."""
+"""Examples: `meshcore.examples` wherever meshcore is installed, and `examples` too in a checkout."""

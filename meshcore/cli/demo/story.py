@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack, aclosing, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from rich.console import Console
@@ -28,16 +28,9 @@ from meshcore.core.errors import MeshError
 from meshcore.core.instances import Bound
 from meshcore.core.settings import load_settings
 from meshcore.declare.injection import module
+from meshcore.examples import orders
 from meshcore.mesh.mesh import Mesh
 from meshcore.ports.registry import ComponentRegistry
-
-if TYPE_CHECKING:
-    from examples import orders
-else:
-    try:
-        from meshcore.examples import orders  # in an installed wheel
-    except ModuleNotFoundError:
-        from examples import orders  # in a checkout
 
 T = TypeVar("T")
 
