@@ -1,13 +1,24 @@
-"""The order of tests: random, but the longest come first, so that nobody waits for them at the end.
+"""What holds for every test.
 
-And how hypothesis judges time: not at all, since how long an example takes says how busy the machine is.
+Their order is random, but the longest come first, so that nobody waits for them at the end. Hypothesis does not judge
+time, since how long an example takes says how busy the machine is. Processes under test start with the default action
+of signals, however the tests were started. What a test leaves behind fails it.
 """
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.leftovers import Leftovers
+from tests.support.signals import restore_defaults
+
 settings.register_profile("meshcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("meshcore")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare this process. Workers of pytest-xdist do the same, each for itself."""
+    restore_defaults()
+    config.pluginmanager.register(Leftovers(), "leftovers")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

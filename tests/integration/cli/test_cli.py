@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
@@ -17,6 +16,7 @@ import pytest
 
 from meshcore.cli import program as cli
 from tests.integration.cli.shell import Shell, end, until_status
+from tests.support.state import lives
 
 PROBE = "tests.support.probe:ProbeModule"
 GREETING = "examples.greeting:GreetingModule"
@@ -365,15 +365,6 @@ def test_without_the_extra(missing: str, monkeypatch, capsys) -> None:
     assert ended.value.code == 1
     text = 'meshcore\'s command line needs typer and rich: pip install "meshcore-runtime[cli]"\n'
     assert capsys.readouterr().err == text
-
-
-def lives(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def until_active(url: str) -> None:

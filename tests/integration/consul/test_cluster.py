@@ -9,8 +9,7 @@ import asyncio
 
 import pytest
 
-from meshcore.testing import consul_agent
-from meshcore.testing.consul import cluster as consul_cluster
+from meshcore.testing import consul_agent, consul_cluster
 from tests.integration.consul import namespaces
 from tests.integration.consul.cluster_scene import client_cut_off, cluster_scene, relay, settle, until_passing
 from tests.integration.consul.scene import CACHE

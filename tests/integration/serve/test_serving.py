@@ -13,14 +13,22 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+import pytest_asyncio
 
 from meshcore import Code, CommunicationError, Mesh, MeshError, Policy, RemoteError, load_settings, with_policy
 from tests.support.client import ProbeClient
 from tests.support.probe import Blocking, Probe, Refused
-from tests.support.processes import free_port, serve
+from tests.support.processes import ServerProcess, free_port, serve
 
 MODULE = "tests.support.probe:ProbeModule"
 CHANNELS = ["dispatch-json", "dispatch-msgpack", "rest"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
+    """One server for the tests that leave it as it was."""
+    async with serve(tmp_path_factory.mktemp("shared"), MODULE) as server:
+        yield server
 
 
 def client(folder: Path, **arguments: object) -> Mesh:
@@ -30,17 +38,17 @@ def client(folder: Path, **arguments: object) -> Mesh:
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-async def test_a_call_reaches_another_process(tmp_path: Path, channel: str) -> None:
+async def test_a_call_reaches_another_process(shared: ServerProcess, channel: str) -> None:
     """A proxy from `get_service` calls an implementation in another process over every channel."""
-    async with serve(tmp_path, MODULE) as server, client(tmp_path) as mesh:
+    async with client(shared.log.parent) as mesh:
         probe = await mesh.get_service(Probe, channel)
-        assert await probe.pid() == server.process.pid
+        assert await probe.pid() == shared.process.pid
         assert await probe.echo("grüß dich") == "grüß dich"
 
 
-async def test_errors_arrive_as_what_they_are(tmp_path: Path) -> None:
+async def test_errors_arrive_as_what_they_are(shared: ServerProcess) -> None:
     """A declared exception keeps its class and fields, a mesh error its code, and a crash keeps its secret."""
-    async with serve(tmp_path, MODULE) as server, client(tmp_path) as mesh:
+    async with client(shared.log.parent) as mesh:
         for channel in ("dispatch-json", "dispatch-msgpack"):
             probe = await mesh.get_service(Probe, channel)
             with pytest.raises(Refused) as refused:
@@ -54,12 +62,12 @@ async def test_errors_arrive_as_what_they_are(tmp_path: Path) -> None:
             assert crashed.value.code is Code.INTERNAL
             assert "secret" not in str(crashed.value)
             id_ = crashed.value.details["call"]
-            assert f"call {id_} of probe.crash failed" in server.output()
-            assert "the secret of the server" in server.output()
+            assert f"call {id_} of probe.crash failed" in shared.output()
+            assert "the secret of the server" in shared.output()
             with pytest.raises(RemoteError) as wrong:
                 await probe.wrong_type()
             assert wrong.value.code is Code.INTERNAL
-            assert "expected int, got str" in server.output()
+            assert "expected int, got str" in shared.output()
 
 
 async def test_debug_sends_the_traceback(tmp_path: Path) -> None:
@@ -72,11 +80,12 @@ async def test_debug_sends_the_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-async def test_leaving_cancels_the_work(tmp_path: Path, channel: str) -> None:
+async def test_leaving_cancels_the_work(shared: ServerProcess, channel: str) -> None:
     """When the caller is cancelled, the server's work is cancelled too."""
-    async with serve(tmp_path, MODULE), client(tmp_path) as mesh:
+    async with client(shared.log.parent) as mesh:
         probe = await mesh.get_service(Probe, channel)
-        await probe.pid()
+        other = await mesh.get_service(Probe, "dispatch-json")
+        before = await other.cancelled()
         task = asyncio.create_task(probe.sleep(30))
         while (await active(mesh)) == 0:
             await asyncio.sleep(0.01)
@@ -84,8 +93,7 @@ async def test_leaving_cancels_the_work(tmp_path: Path, channel: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         async with asyncio.timeout(3):
-            other = await mesh.get_service(Probe, "dispatch-json")
-            while not await other.cancelled():
+            while await other.cancelled() == before:
                 await asyncio.sleep(0.01)
 
 
@@ -97,9 +105,9 @@ async def active(mesh: Mesh) -> int:
         return count
 
 
-async def test_the_deadline_ends_a_call(tmp_path: Path) -> None:
+async def test_the_deadline_ends_a_call(shared: ServerProcess) -> None:
     """A call ends with DEADLINE_EXCEEDED when its time is up, and the server knows how long its caller waits."""
-    async with serve(tmp_path, MODULE), client(tmp_path, timeout=5.0) as mesh:
+    async with client(shared.log.parent, timeout=5.0) as mesh:
         probe = await mesh.get_service(Probe)
         assert 1 < await probe.remaining() <= 5
         begun = asyncio.get_running_loop().time()
@@ -109,16 +117,16 @@ async def test_the_deadline_ends_a_call(tmp_path: Path) -> None:
         assert asyncio.get_running_loop().time() - begun < 5
 
 
-async def test_a_blocking_implementation_leaves_the_loop_free(tmp_path: Path) -> None:
+async def test_a_blocking_implementation_leaves_the_loop_free(shared: ServerProcess) -> None:
     """While a `def` implementation blocks its thread, other calls are answered."""
-    async with serve(tmp_path, MODULE) as server, client(tmp_path) as mesh:
+    async with client(shared.log.parent) as mesh:
         blocking = await mesh.get_service(Blocking)
         probe = await mesh.get_service(Probe)
         slow = asyncio.create_task(asyncio.to_thread(blocking.work, 5.0))
         for _ in range(20):
-            assert await probe.pid() == server.process.pid
+            assert await probe.pid() == shared.process.pid
         assert not slow.done()
-        assert await slow == server.process.pid
+        assert await slow == shared.process.pid
 
 
 async def test_more_calls_than_allowed_are_refused_unprocessed(tmp_path: Path) -> None:
@@ -262,11 +270,11 @@ async def test_a_missing_or_broken_module_is_named(tmp_path: Path, module: str, 
         assert expected in server.output()
 
 
-async def test_probes_and_report(tmp_path: Path) -> None:
+async def test_probes_and_report(shared: ServerProcess) -> None:
     """`/livez`, `/readyz`, the component's health path and `/report` answer in JSON."""
-    async with serve(tmp_path, MODULE) as server, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         for path, status in (("/livez", 200), ("/readyz", 200), ("/probe-health", 429), ("/report", 200), ("/no", 404)):
-            async with session.get(server.url + path) as response:
+            async with session.get(shared.url + path) as response:
                 assert response.status == status, path
                 body = await response.text()
                 if path == "/probe-health":
@@ -288,19 +296,21 @@ async def test_probes_and_report(tmp_path: Path) -> None:
         (b'{"method":"probe:probe:echo","args":["' + b"x" * 5_000_000 + b'"]}', "application/json", 429, "larger than"),
     ],
 )
-async def test_bad_calls_are_named(tmp_path: Path, body: bytes, content_type: str, status: int, text: str) -> None:
+async def test_bad_calls_are_named(
+    shared: ServerProcess, body: bytes, content_type: str, status: int, text: str
+) -> None:
     """What is wrong with a call is said, with a code; the process goes on."""
-    async with serve(tmp_path, MODULE) as server, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         headers = {"content-type": content_type, "mesh-timeout-ms": "5000"}
-        async with session.post(f"{server.url}/invoke", data=io.BytesIO(body), headers=headers) as response:
+        async with session.post(f"{shared.url}/invoke", data=io.BytesIO(body), headers=headers) as response:
             answer = (await response.read()).decode("utf-8", "replace")
             assert response.status == status, answer
             assert text in answer
-        async with session.get(f"{server.url}/livez") as response:
+        async with session.get(f"{shared.url}/livez") as response:
             assert response.status == 200
 
 
-async def test_a_call_may_be_written_in_any_way(tmp_path: Path) -> None:
+async def test_a_call_may_be_written_in_any_way(shared: ServerProcess) -> None:
     """As our clients write it, with spaces, in another order, with more keys, and in chunks."""
     bodies = [
         b'{"method":"probe:probe:echo","args":["x"]}',
@@ -314,7 +324,7 @@ async def test_a_call_may_be_written_in_any_way(tmp_path: Path) -> None:
         msgspec.msgpack.encode({"args": ["x"], "method": "probe:probe:echo"}),
         msgspec.msgpack.encode({"method": "probe:probe:echo", "args": ["x"], "more": 1}),
     ]
-    async with serve(tmp_path, MODULE) as server, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         for kind, decode, all_bodies in (
             ("json", msgspec.json.decode, bodies),
             ("msgpack", msgspec.msgpack.decode, packed),
@@ -322,7 +332,7 @@ async def test_a_call_may_be_written_in_any_way(tmp_path: Path) -> None:
             headers = {"content-type": f"application/{kind}", "mesh-timeout-ms": "5000"}
             for body in all_bodies:
                 for data in (body, chunks(body)):
-                    async with session.post(f"{server.url}/invoke", data=data, headers=headers) as response:
+                    async with session.post(f"{shared.url}/invoke", data=data, headers=headers) as response:
                         answer = await response.read()
                         assert decode(answer) == {"result": "x", "exception": None}, (body, answer)
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, ForwardRef, Literal, NamedTuple, NotRequired, TypedDict, Union
 
 import msgspec
@@ -166,15 +167,18 @@ def test_an_object_is_no_array(*, sent: bool) -> None:
     assert any(each.breaking for each in differences(Nothing, NoItems | None, sent=sent))
 
 
-READABLE = [
-    (one, other)
-    for one in SCALARS
-    for other in SCALARS
-    if one is not other and not any(each.breaking for each in differences(one[0], other[0], sent=True))
-]
+@cache
+def readable() -> list[tuple[Typed, Typed]]:
+    """The pairs of scalars that are compatible. Every worker process collects this test, and one runs it."""
+    return [
+        (one, other)
+        for one in SCALARS
+        for other in SCALARS
+        if one is not other and not any(each.breaking for each in differences(one[0], other[0], sent=True))
+    ]
 
 
-@given(st.data(), st.sampled_from(READABLE))
+@given(st.data(), st.deferred(lambda: st.sampled_from(readable())))
 def test_what_is_compatible_is_read_for_scalars(data: st.DataObject, pair: tuple[Typed, Typed]) -> None:
     """The same, for pairs of scalars, of which few are compatible."""
     check(*pair, data.draw(pair[0][1]), sent=True)
@@ -255,16 +259,21 @@ def modelled(type_: Typed, **field: Any) -> Typed:
 
 
 MODELS = [*map(modelled, MODELS_OWN), modelled(MODELS_OWN[6], default="", exclude=True)]
-READABLE_MODELS = [
-    (one, other, sent)
-    for one in MODELS
-    for other in MODELS
-    for sent in (True, False)
-    if not any(each.breaking for each in differences(one[0], other[0], sent=sent))
-]
 
 
-@given(st.data(), st.sampled_from(READABLE_MODELS))
+@cache
+def readable_models() -> list[tuple[Typed, Typed, bool]]:
+    """The pairs of models that are compatible."""
+    return [
+        (one, other, sent)
+        for one in MODELS
+        for other in MODELS
+        for sent in (True, False)
+        if not any(each.breaking for each in differences(one[0], other[0], sent=sent))
+    ]
+
+
+@given(st.data(), st.deferred(lambda: st.sampled_from(readable_models())))
 def test_what_is_compatible_is_read_for_models(data: st.DataObject, case: tuple[Typed, Typed, bool]) -> None:
     """The same, for what only models have: bounds of decimals and times, types of keys, fields that are not written."""
     old, new, sent = case
