@@ -35,6 +35,7 @@ class Destinations:
 
     Attributes:
         by_component: those that were made so far, by the component's name.
+        preferred: the channel to use wherever it is offered and no other is asked for; empty for the first offered.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Destinations:
         self._tasks: list[asyncio.Task[None]] = []
         self._mismatches: dict[str, Mismatches] = {}
         self.by_component: dict[str, Destination] = {}
+        self.preferred = settings.preferred_channel
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -83,7 +85,15 @@ class Destinations:
             rules = self._policies.of_component(component).rules
             traffic = Traffic(component.name, rules, time.monotonic, random.Random())
             known = frozenset(self._channels)
-            destination = Destination(component, self._registry, known, self._make_channel, traffic, self._identity)
+            destination = Destination(
+                component,
+                self._registry,
+                known,
+                self._make_channel,
+                traffic,
+                self._identity,
+                preferred=lambda: self.preferred,
+            )
             self.by_component[component.name] = destination
             mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
             self._follow(destination.follow(), f"meshcore.client.destination {component.name}")

@@ -78,7 +78,7 @@ def explain_local(component: str, method: Method, resolved: Resolved) -> Explana
     return Explanation(str(method), component, "local", "the implementation is in this process", rules)
 
 
-def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str, preferred: str) -> Explanation:
+def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str) -> Explanation:
     """The explanation of a call over a destination.
 
     Args:
@@ -86,9 +86,8 @@ def explain(destination: Destination, method: Method, resolved: Resolved, wanted
         method: what is called.
         resolved: the rules of its calls.
         wanted: the channel that must be used, empty for any.
-        preferred: the mesh's preference.
     """
-    names = (wanted,) if wanted else destination.candidates(preferred)
+    names = (wanted,) if wanted else destination.candidates()
     name = next((name for name in names if any(each.endpoint(name) for each in destination.instances)), "")
     channel = destination.channels.get(name)
     traffic = destination.traffic

@@ -151,7 +151,7 @@ class Mesh:
     def set_preferred_channel(self, name: str) -> None:
         """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""
         self.runtime.proxies.check_channel(name)
-        self.runtime.proxies.preferred = name
+        self.runtime.destinations.preferred = name
 
     @staticmethod
     def detached() -> AbstractContextManager[None]:

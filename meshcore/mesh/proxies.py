@@ -62,7 +62,6 @@ class Proxies:
         self._variants: WeakValueDictionary[_Key, Any] = WeakValueDictionary()
         self._variant = lru_cache(_RECENT)(self._living_variant)
         self._build: Callable[[type, str, Policy | None], Handler] | None = None
-        self.preferred = ""
 
     def is_service(self, kind: type) -> bool:
         """Whether the type is a service interface."""
@@ -156,7 +155,7 @@ class Proxies:
             component = self._catalog.component_of(interface)
             destination = self._destination(component)
             return client_stack(
-                Balancer(destination, wanted, lambda: self.preferred),
+                Balancer(destination, wanted),
                 destination.traffic,
                 rules=self._policies.rules(component, service, policy),
                 interceptors=interceptors.client,

@@ -133,7 +133,6 @@ class Runtime:
         settings = self.settings
         if problems := await self._check(stack):
             raise ConfigurationError(f"{self._module.__name__} cannot start", problems)
-        self.proxies.preferred = settings.preferred_channel
         for doubt in self.policies.doubts(self.catalog.components):
             log.warning(doubt)
         self._values.keep(self.injector.live)
@@ -281,7 +280,7 @@ class Runtime:
         if self.is_local(interface) and wanted in {"", LOCAL}:
             return explain_local(component.name, method, self.policies.of_local_method(component, service, method))
         resolved = self.policies.of_method(component, service, method)
-        found = explain(self.destinations.to(component), method, resolved, wanted, self.proxies.preferred)
+        found = explain(self.destinations.to(component), method, resolved, wanted)
         return msgspec.structs.replace(found, contract=self.destinations.remarks(component, method))
 
     def instances(self, base_url: str) -> list[Instance]:
