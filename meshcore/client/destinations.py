@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Mapping
-from importlib.metadata import EntryPoint
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from meshcore.client.destination import Destination
+from meshcore.client.destination import Destination, MakeChannel
 from meshcore.client.mismatch import Mismatches
 from meshcore.client.policies import Policies
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.settings import Settings
-from meshcore.inject.injector import Injector
-from meshcore.ports.channel import Channel, ChannelOptions
-from meshcore.ports.installed import load_channel
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.traffic.traffic import Traffic
 
@@ -27,9 +23,9 @@ class Destinations:
 
     Args:
         registry: where components are found.
-        channels: the classes of all channels that are known, by name, or the entry points that name them.
-        injector: makes channels.
-        policies: the numbers of calls.
+        known: names of the channels that can be used here.
+        make: makes a channel to a component.
+        policies: the numbers that govern calls.
         settings: of the mesh.
         identity: of this process.
 
@@ -41,15 +37,15 @@ class Destinations:
     def __init__(
         self,
         registry: ComponentRegistry,
-        channels: Mapping[str, type[Channel] | EntryPoint],
-        injector: Injector,
+        known: frozenset[str],
+        make: MakeChannel,
         policies: Policies,
         settings: Settings,
         identity: str,
     ) -> None:
         self._registry = registry
-        self._channels = channels
-        self._injector = injector
+        self._known = known
+        self._make = make
         self._policies = policies
         self._settings = settings
         self._identity = identity
@@ -84,12 +80,11 @@ class Destinations:
         if destination is None:
             rules = self._policies.of_component(component).rules
             traffic = Traffic(component.name, rules, time.monotonic, random.Random())
-            known = frozenset(self._channels)
             destination = Destination(
                 component,
                 self._registry,
-                known,
-                self._make_channel,
+                self._known,
+                self._make,
                 traffic,
                 self._identity,
                 preferred=lambda: self.preferred,
@@ -112,15 +107,3 @@ class Destinations:
 
     def _follow(self, following: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(self._group.create_task(following, name=name))
-
-    async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
-        cls = self._channels[name]
-        channel = await self._injector.make(load_channel(cls) if isinstance(cls, EntryPoint) else cls)
-        settings = self._settings
-        slow_start = self._policies.of_component(component).rules.slow_start
-        options = ChannelOptions(
-            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
-        )
-        channel.bind(component, options)
-        channel.customize()
-        return channel

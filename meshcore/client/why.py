@@ -11,7 +11,7 @@ from meshcore.client.destination import Destination
 from meshcore.core.description import Method
 from meshcore.core.instances import Instance
 from meshcore.core.policy import Resolved
-from meshcore.ports.channel import Channel
+from meshcore.ports.channel import LOCAL, Channel
 from meshcore.traffic.ejection import State
 from meshcore.traffic.selectors import LeastLoadedURLSelector, PolicyURLSelector
 
@@ -75,7 +75,7 @@ _CHOICES = {
 def explain_local(component: str, method: Method, resolved: Resolved) -> Explanation:
     """The explanation of a call that does not leave this process: of all rules only its timeout counts."""
     rules = {"timeout": _rules(resolved)["timeout"]}
-    return Explanation(str(method), component, "local", "the implementation is in this process", rules)
+    return Explanation(str(method), component, LOCAL, "the implementation is in this process", rules)
 
 
 def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str) -> Explanation:
