@@ -150,7 +150,7 @@ class Client:
         traffic = Traffic(SHOP.name, rules, fleet.clock, self._rng)
         # The registry is not asked: what it would report is shown to the destination.
         self.destination = Destination(SHOP, LocalComponentRegistry(), frozenset({CHANNEL}), self._make, traffic)
-        balance = Balancer(self.destination, "", lambda: "")
+        balance = Balancer(self.destination, "")
         by_method = {LOOK: rules, BUY: rules}
         self._handler = client_stack(
             balance, traffic, rules=by_method, interceptors=(), limit=Limit(sys.maxsize), resilient=resilient

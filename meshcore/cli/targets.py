@@ -27,8 +27,8 @@ from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.declare.injection import ModuleMark, module
 from meshcore.inject.modules import modules_of
+from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
-from meshcore.mesh.runtime import Runtime
 from meshcore.ports.installed import make_registry
 from meshcore.serve.load import load_module
 
@@ -172,7 +172,7 @@ def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescri
 async def contract_of_module(settings: Settings) -> Contract:
     """Return the contract of the components that a module serves, or of those that it names if it serves none."""
     module = load_module(settings)
-    problems = await Runtime(module, settings, {}).problems()
+    problems = await Blueprint(module, settings, {}).serving_problems()
     if problems:
         raise ConfigurationError(f"{module.__qualname__} cannot start", problems)
     catalog = Catalog(module)

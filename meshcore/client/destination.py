@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from typing import TypeAlias
 
 from meshcore.core.call import Call
 from meshcore.core.description import ComponentDescription
@@ -22,6 +23,9 @@ _MANY = 100
 """Instances of a component that one mesh uses."""
 
 MakeChannel = Callable[[str, ComponentDescription], Awaitable[Channel]]
+
+Choice: TypeAlias = tuple[str, Channel, Endpoint, float]
+"""Where one attempt is sent: the channel's name, the channel, the endpoint, and the time of the choice."""
 
 
 class Destination:
@@ -46,10 +50,13 @@ class Destination:
         make: MakeChannel,
         traffic: Traffic,
         client: str = "",
+        *,
+        preferred: Callable[[], str] = lambda: "",
     ) -> None:
         self.component = component
         self.traffic = traffic
         self._client = client
+        self._preferred = preferred
         self.sighting: Sighting = Pending()
         self._registry = registry
         self._known = known
@@ -111,9 +118,9 @@ class Destination:
         """
         await self._changed.wait()
         if self._closed:
-            raise self.stopped()
+            raise self._stopped()
 
-    def stopped(self) -> LocalError:
+    def _stopped(self) -> LocalError:
         """Why nothing can be asked any more."""
         return LocalError(Code.FAILED_PRECONDITION, f"component {self.component.name!r}: the mesh has stopped")
 
@@ -131,31 +138,78 @@ class Destination:
         else:
             self.broken.pop(name, None)
 
-    def to_probe(self, channel: str, call: Call, now: float) -> Endpoint | None:
-        """The endpoint of an ejected instance that it is time to try again, if this call is the one to do it."""
-        ejection = self.traffic.ejection
+    def choose(self, call: Call, wanted: str) -> Choice | None:
+        """Choose channel and endpoint for one attempt of a call.
+
+        Args:
+            call: instances that it has tried are not chosen.
+            wanted: the channel that must be used, empty for any.
+
+        Returns:
+            None if the choice has to wait: await `prepare`, then choose again.
+
+        Raises:
+            CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, no endpoint is left.
+        """
+        if isinstance(self.sighting, Pending):
+            return None
+        traffic, tried = self.traffic, call.tried
+        ejection = traffic.ejection
+        avoided = ejection.avoided
+        names = (wanted,) if wanted else self.candidates()
+        # If all others were tried, an ejected instance is better than none. A full one stays full.
+        passes = (avoided.union(tried), ejection.full.union(tried)) if avoided else (tried,)
+        for excluded in passes:
+            for name in names:
+                channel = self.channels.get(name)
+                if channel is None:
+                    return None
+                if name in self.broken:
+                    continue
+                now = traffic.clock()
+                endpoint = self._endpoint_to_probe(name, call, now) if avoided else None
+                endpoint = endpoint or channel.selector.select(call, excluded, now)
+                if endpoint is not None:
+                    return name, channel, endpoint, now
+        raise self.unavailable(wanted, full=bool(ejection.full.difference(tried)))
+
+    async def prepare(self, wanted: str) -> None:
+        """Do what `choose` waits for: get the first sighting, or open the next channel.
+
+        Raises:
+            LocalError: the mesh has stopped.
+        """
+        while isinstance(self.sighting, Pending):
+            await self.wait()
+        for name in (wanted,) if wanted else self.candidates():
+            if name not in self.channels:
+                await self._open_channel(name)
+                return
+
+    def candidates(self) -> tuple[str, ...]:
+        """The channels that are offered and known here: the preferred one, then in the order of the instances."""
+        preferred, offered = self._preferred(), self._offered
+        if preferred in offered and preferred != offered[0]:
+            return (preferred, *offered)
+        return offered
+
+    def _endpoint_to_probe(self, channel: str, call: Call, now: float) -> Endpoint | None:
+        """The endpoint of an ejected instance that this call should probe, if there is one."""
         endpoints = self._endpoints[channel]
         left = [instance for instance in endpoints if instance not in call.tried]
-        due = ejection.due(now, left, repeatable=call.method.idempotent and call.attempt < call.rules.attempts)
+        repeatable = call.method.idempotent and call.attempt < call.rules.attempts
+        due = self.traffic.ejection.due(now, left, repeatable=repeatable)
         return None if due is None else endpoints[due]
 
-    async def open_channel(self, name: str) -> Channel:
-        """Make the channel of that name, unless somebody has just done so."""
+    async def _open_channel(self, name: str) -> None:
+        """Make the channel of that name, unless another call has just made it."""
         async with self._making:
-            channel = self.channels.get(name)
-            if channel is None:
+            if name not in self.channels:
                 if self._closed:
-                    raise self.stopped()
+                    raise self._stopped()
                 channel = await self._make(name, self.component)
                 self._push(name, channel)
                 self.channels[name] = channel
-        return channel
-
-    def candidates(self, preferred: str) -> tuple[str, ...]:
-        """The channels that are offered and known here: the preferred one, then in the instances' own order."""
-        if preferred in self._offered and preferred != self._offered[0]:
-            return (preferred, *self._offered)
-        return self._offered
 
     def unavailable(self, wanted: str, *, full: bool = False) -> CommunicationError:
         """Why no endpoint can be asked."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Mapping
-from importlib.metadata import EntryPoint
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from meshcore.client.destination import Destination
+from meshcore.client.destination import Destination, MakeChannel
 from meshcore.client.mismatch import Mismatches
 from meshcore.client.policies import Policies
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.settings import Settings
-from meshcore.inject.injector import Injector
-from meshcore.ports.channel import Channel, ChannelOptions
-from meshcore.ports.installed import load_channel
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.traffic.traffic import Traffic
 
@@ -27,28 +23,29 @@ class Destinations:
 
     Args:
         registry: where components are found.
-        channels: the classes of all channels that are known, by name, or the entry points that name them.
-        injector: makes channels.
-        policies: the numbers of calls.
+        known: names of the channels that can be used here.
+        make: makes a channel to a component.
+        policies: the numbers that govern calls.
         settings: of the mesh.
         identity: of this process.
 
     Attributes:
         by_component: those that were made so far, by the component's name.
+        preferred: the channel to use wherever it is offered and no other is asked for; empty for the first offered.
     """
 
     def __init__(
         self,
         registry: ComponentRegistry,
-        channels: Mapping[str, type[Channel] | EntryPoint],
-        injector: Injector,
+        known: frozenset[str],
+        make: MakeChannel,
         policies: Policies,
         settings: Settings,
         identity: str,
     ) -> None:
         self._registry = registry
-        self._channels = channels
-        self._injector = injector
+        self._known = known
+        self._make = make
         self._policies = policies
         self._settings = settings
         self._identity = identity
@@ -56,6 +53,7 @@ class Destinations:
         self._tasks: list[asyncio.Task[None]] = []
         self._mismatches: dict[str, Mismatches] = {}
         self.by_component: dict[str, Destination] = {}
+        self.preferred = settings.preferred_channel
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -82,8 +80,15 @@ class Destinations:
         if destination is None:
             rules = self._policies.of_component(component).rules
             traffic = Traffic(component.name, rules, time.monotonic, random.Random())
-            known = frozenset(self._channels)
-            destination = Destination(component, self._registry, known, self._make_channel, traffic, self._identity)
+            destination = Destination(
+                component,
+                self._registry,
+                self._known,
+                self._make,
+                traffic,
+                self._identity,
+                preferred=lambda: self.preferred,
+            )
             self.by_component[component.name] = destination
             mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
             self._follow(destination.follow(), f"meshcore.client.destination {component.name}")
@@ -102,15 +107,3 @@ class Destinations:
 
     def _follow(self, following: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(self._group.create_task(following, name=name))
-
-    async def _make_channel(self, name: str, component: ComponentDescription) -> Channel:
-        cls = self._channels[name]
-        channel = await self._injector.make(load_channel(cls) if isinstance(cls, EntryPoint) else cls)
-        settings = self._settings
-        slow_start = self._policies.of_component(component).rules.slow_start
-        options = ChannelOptions(
-            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
-        )
-        channel.bind(component, options)
-        channel.customize()
-        return channel

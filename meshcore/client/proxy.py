@@ -62,6 +62,11 @@ def with_policy(service: T, policy: Policy) -> T:
     return cast("T", variant(policy))
 
 
+def redirect(proxy: Any, handler: Handler) -> None:
+    """Have a proxy pass its calls to another handler from now on."""
+    proxy._mesh_handler = handler  # noqa: SLF001 - the classes of proxies are made here
+
+
 def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
     self._mesh_bridge = bridge

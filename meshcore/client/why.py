@@ -11,7 +11,7 @@ from meshcore.client.destination import Destination
 from meshcore.core.description import Method
 from meshcore.core.instances import Instance
 from meshcore.core.policy import Resolved
-from meshcore.ports.channel import Channel
+from meshcore.ports.channel import LOCAL, Channel
 from meshcore.traffic.ejection import State
 from meshcore.traffic.selectors import LeastLoadedURLSelector, PolicyURLSelector
 
@@ -75,10 +75,10 @@ _CHOICES = {
 def explain_local(component: str, method: Method, resolved: Resolved) -> Explanation:
     """The explanation of a call that does not leave this process: of all rules only its timeout counts."""
     rules = {"timeout": _rules(resolved)["timeout"]}
-    return Explanation(str(method), component, "local", "the implementation is in this process", rules)
+    return Explanation(str(method), component, LOCAL, "the implementation is in this process", rules)
 
 
-def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str, preferred: str) -> Explanation:
+def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str) -> Explanation:
     """The explanation of a call over a destination.
 
     Args:
@@ -86,9 +86,8 @@ def explain(destination: Destination, method: Method, resolved: Resolved, wanted
         method: what is called.
         resolved: the rules of its calls.
         wanted: the channel that must be used, empty for any.
-        preferred: the mesh's preference.
     """
-    names = (wanted,) if wanted else destination.candidates(preferred)
+    names = (wanted,) if wanted else destination.candidates()
     name = next((name for name in names if any(each.endpoint(name) for each in destination.instances)), "")
     channel = destination.channels.get(name)
     traffic = destination.traffic

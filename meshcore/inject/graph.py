@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Protocol, cast, get_origin
 
 import msgspec
@@ -31,20 +32,37 @@ from meshcore.inject.weaving import Woven, advice_problems, aspects_of, weave, w
 _PLAIN: Final = (str, int, float, bool, bytes)
 
 
-class ServiceSource(Protocol):
-    """Who knows which types are services."""
+class ServiceTypes(Protocol):
+    """Tells which types are services: parameters of such a type are given a proxy."""
 
     def is_service(self, kind: type) -> bool:
-        """Whether this type is always answered with a proxy."""
+        """Whether the type is a service."""
         ...
 
     def why_not(self, kind: type, preferred_channel: str) -> str:
-        """Why there can be no proxy for a service; empty if there can."""
+        """Why the service cannot be called over the channel; empty if it can."""
         ...
 
-    def proxy(self, kind: type, preferred_channel: str) -> object:
-        """A proxy for a service, which need not be reachable yet."""
-        ...
+
+class _NoValues:
+    """The values of a graph that is given none."""
+
+    def lookup(self, key: str) -> object:  # noqa: ARG002
+        return MISSING
+
+
+class _NoServices:
+    """The services of a graph that is given none."""
+
+    def is_service(self, kind: type) -> bool:  # noqa: ARG002
+        return False
+
+    def why_not(self, kind: type, preferred_channel: str) -> str:  # noqa: ARG002
+        return "there are no services"
+
+
+_NO_VALUES: Final = _NoValues()
+_NO_SERVICES: Final = _NoServices()
 
 
 class Given(msgspec.Struct, frozen=True, eq=False):
@@ -73,25 +91,32 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
 
 class Graph:
-    """All recipes and what they need of each other. Pure: it makes nothing.
+    """All recipes and their dependencies. Pure: it makes nothing.
+
+    Args:
+        recipes: those of the modules, and any others.
+        overrides: by type, an object, or a class or function that makes one. It replaces every recipe that provides
+            the type, and the proxy of a service.
+        values: looks up the values of `@inject_value`.
+        services: tells which types are services.
 
     Attributes:
         advice: the recipes of advice classes.
-        order: all recipes, each after those it needs. Advice is first, so that it is ready for what it advises.
-        problems: everything that cannot work.
-        idle: overrides that replace nothing, and that nothing needs.
-        live: the values that are to change with their source.
+        order: all recipes, each after its dependencies. Advice comes first, so that it is ready for what it advises.
+        problems: everything that cannot work, each with the path to it; empty if an injector can start.
+        live: the values that change with their source; it grows with what is made later.
     """
 
     def __init__(
         self,
         recipes: Iterable[Recipe],
-        overrides: Mapping[Any, object],
-        values: ValueLookup,
-        services: ServiceSource,
+        *,
+        overrides: Mapping[Any, object] = MappingProxyType({}),
+        values: ValueLookup = _NO_VALUES,
+        services: ServiceTypes = _NO_SERVICES,
     ) -> None:
         self._values = values
-        self.services = services
+        self._services = services
         self._overrides = frozenset(overrides)
         given = list(recipes)
         kept = [recipe for recipe in given if not recipe.keys & self._overrides]
@@ -116,7 +141,17 @@ class Graph:
         used = {key for recipe in given for key in recipe.keys}
         used |= {need.key for recipe in every for need, _ in self._needs(recipe)}
         used |= {key for key in self._overrides if find_mark(key, AdviceMark) is not None}
-        self.idle = self._overrides - used
+        self._unused = self._overrides - used
+
+    def unused_overrides(self, ignored: Collection[object] = ()) -> list[str]:
+        """A problem for each override that replaces nothing and that nothing depends on.
+
+        Args:
+            ignored: types whose overrides are used outside of the injector.
+        """
+        unused = sorted(name_of(each) for each in self._unused.difference(ignored))
+        known = self._names.difference(unused)
+        return [f"the override of {name} replaces nothing{did_you_mean(name, known)}" for name in unused]
 
     def check(self, recipe: Recipe) -> list[str]:
         """What cannot work in one more recipe; it becomes nobody's argument."""
@@ -159,9 +194,9 @@ class Graph:
             return self._value(need, need.source)
         key = need.key
         if key not in self._overrides and isinstance(key, type):
-            if self.services.is_service(key):
+            if self._services.is_service(key):
                 channel = need.source.preferred_channel if need.source else ""
-                if reason := self.services.why_not(key, channel):
+                if reason := self._services.why_not(key, channel):
                     raise UnresolvedError(reason)
                 return Proxied(key, channel)
             if isinstance(need.source, InjectService):
@@ -247,8 +282,8 @@ class Graph:
                 yield need, self._try(need)
 
     @property
-    def names(self) -> set[str]:
-        """Of everything that can be asked for."""
+    def _names(self) -> set[str]:
+        """The names of all types that can be asked for."""
         return {name_of(each) for each in self._by_key}
 
     def _why_missing(self, key: Any) -> str:
@@ -260,7 +295,7 @@ class Graph:
         general = [each for base in bases for each in self._by_key.get(base, ()) if each.product is base]
         if general:
             return f"{text}; {general[0].origin} provides only {name_of(general[0].product)}"
-        close = get_close_matches(name, sorted(self.names - {name}), n=1)
+        close = get_close_matches(name, sorted(self._names - {name}), n=1)
         if close:
             return f"{text}; did you mean {close[0]}?"
         others = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._by_key if _named(each, name))

@@ -1,52 +1,32 @@
 """The injector: checks recipes as a whole, then makes what they describe, and cleans it up in reverse order.
 
 Everything that can be decided before anything is made is decided in the graph: which recipe answers which parameter, in
-which order, and what cannot work. What is left for run time is to call constructors. The injector knows neither
-services nor settings; both are handed to it behind protocols (`ValueLookup`, `ServiceSource`).
+which order, and what cannot work. What is left for run time is to call constructors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from meshcore.core.errors import ConfigurationError
-from meshcore.core.marks import MISSING
-from meshcore.core.suggest import did_you_mean
 from meshcore.inject.dependencies import name_of
-from meshcore.inject.graph import Graph, ServiceSource
-from meshcore.inject.instance_scope import InstanceScope
+from meshcore.inject.graph import Graph
+from meshcore.inject.instance_scope import InstanceScope, MakeProxy
 from meshcore.inject.recipes import Recipe, recipe_of_class
-from meshcore.inject.values import Live, ValueLookup
 
 T = TypeVar("T")
 
 
-class _Nothing:
-    """Neither values nor services: what an injector has if it is given none."""
-
-    def lookup(self, key: str) -> object:  # noqa: ARG002
-        return MISSING
-
-    def is_service(self, kind: type) -> bool:  # noqa: ARG002
-        return False
-
-    def why_not(self, kind: type, preferred_channel: str) -> str:  # noqa: ARG002
-        return name_of(kind)
-
-    def proxy(self, kind: type, preferred_channel: str) -> object:  # noqa: ARG002
-        raise LookupError(name_of(kind))
-
-
-_NOTHING: Final = _Nothing()
+def _no_proxy(kind: type, preferred_channel: str) -> object:  # noqa: ARG001
+    raise LookupError(name_of(kind))
 
 
 class RequestScope(InstanceScope):
     """What lives in one request. Made by `Injector.request`; safe to be used by several tasks."""
 
-    def __init__(self, graph: Graph, outer: Injector, grace: float) -> None:
-        super().__init__(graph, "request", grace)
+    def __init__(self, graph: Graph, outer: Injector, make_proxy: MakeProxy, grace: float) -> None:
+        super().__init__(graph, "request", make_proxy, grace)
         self._outer = outer
 
     async def __aenter__(self) -> Self:
@@ -77,44 +57,14 @@ class Injector(InstanceScope):
     Enter and leave it in the same task. It starts no tasks.
 
     Args:
-        recipes: of a module (`recipes_of_module`), and whatever else there is.
-        overrides: for tests, by type: an object; or a class, or a function, that makes one. It takes the place of every
-            recipe that provides the type, and of a service's proxy.
-        values: where `@inject_value` looks.
-        services: who knows services.
+        graph: of all recipes.
+        make_proxy: makes the proxy of a service for a preferred channel.
         grace: seconds that all clean-ups of one scope may take together.
     """
 
-    def __init__(
-        self,
-        recipes: Iterable[Recipe],
-        *,
-        overrides: Mapping[Any, object] | None = None,
-        values: ValueLookup = _NOTHING,
-        services: ServiceSource = _NOTHING,
-        grace: float = 30.0,
-    ) -> None:
-        super().__init__(Graph(recipes, overrides or {}, values, services), "singleton", grace)
+    def __init__(self, graph: Graph, make_proxy: MakeProxy = _no_proxy, *, grace: float = 30.0) -> None:
+        super().__init__(graph, "singleton", make_proxy, grace)
         self._made: dict[type, Recipe] = {}
-
-    def problems(self) -> list[str]:
-        """Everything that cannot work, each with the path to it; empty if the injector can start."""
-        return list(self._graph.problems)
-
-    def idle_overrides(self, apart: Collection[object] = ()) -> list[str]:
-        """What is wrong with overrides that replace nothing, and that nothing needs.
-
-        Args:
-            apart: types for which there are other uses.
-        """
-        idle = sorted(name_of(each) for each in self._graph.idle.difference(apart))
-        known = self._graph.names.difference(idle)
-        return [f"the override of {name} replaces nothing{did_you_mean(name, known)}" for name in idle]
-
-    @property
-    def live(self) -> Sequence[Live]:
-        """The values that are to change with their source; it grows with what is made later."""
-        return self._graph.live
 
     def providers(self, kind: Any) -> tuple[Recipe, ...]:
         """The recipes that provide a type, after overrides; for a service those of its implementations."""
@@ -173,7 +123,7 @@ class Injector(InstanceScope):
     def request(self) -> RequestScope:
         """A scope for one request: `async with injector.request() as scope: await scope.get(T)`."""
         self._require_open()
-        return RequestScope(self._graph, self, self._grace)
+        return RequestScope(self._graph, self, self._make_proxy, self._grace)
 
     def advice_of(self, cls: type) -> object:
         """The instance of an advice class.

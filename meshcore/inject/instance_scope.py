@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 
@@ -24,14 +24,24 @@ from meshcore.inject.weaving import advise
 
 T = TypeVar("T")
 
+MakeProxy: TypeAlias = Callable[[type, str], object]
+
 _log = logging.getLogger(__name__)
 
 
 class InstanceScope(ABC):
-    """Instances and their clean-up."""
+    """Instances and their clean-up.
 
-    def __init__(self, graph: Graph, name: str, grace: float) -> None:
+    Args:
+        graph: of all recipes.
+        name: of the scope; recipes that name it are made here.
+        make_proxy: makes the proxy of a service for a preferred channel.
+        grace: seconds that all clean-ups may take together.
+    """
+
+    def __init__(self, graph: Graph, name: str, make_proxy: MakeProxy, grace: float) -> None:
         self._graph = graph
+        self._make_proxy = make_proxy
         self._name = name
         self._grace = grace
         self._open = False
@@ -90,7 +100,7 @@ class InstanceScope(ABC):
             case Given(value=value):
                 return value
             case Proxied(kind=kind, preferred_channel=channel):
-                return self._graph.services.proxy(kind, channel)
+                return self._make_proxy(kind, channel)
             case None:
                 raise AssertionError("a graph with problems was used")  # the check comes first
 

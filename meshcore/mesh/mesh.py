@@ -14,7 +14,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Bound
 from meshcore.core.settings import Settings, load_settings
 from meshcore.core.threads import detached
-from meshcore.mesh.runtime import Runtime
+from meshcore.mesh.runtime import Runtime, start_runtime
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Mesh:
     async def _run(self, ready: asyncio.Future[Runtime]) -> None:
         try:
             settings = self._settings or load_settings()
-            async with Runtime(self._module, settings, self._overrides) as runtime:
+            async with start_runtime(self._module, settings, self._overrides) as runtime:
                 ready.set_result(runtime)
                 await self._stop.wait()
         except BaseException as error:
@@ -126,7 +126,7 @@ class Mesh:
         """
         runtime = self.runtime
         cls = cast("type", interface)
-        if runtime.is_local(cls):
+        if runtime.blueprint.is_local(cls):
             return
         destination = runtime.destinations.to(runtime.catalog.component_of(cls))
         seconds = runtime.settings.timeout if timeout is None else timeout
@@ -150,8 +150,8 @@ class Mesh:
 
     def set_preferred_channel(self, name: str) -> None:
         """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""
-        self.runtime.proxies.check_channel(name)
-        self.runtime.proxies.preferred = name
+        self.runtime.blueprint.check_channel(name)
+        self.runtime.destinations.preferred = name
 
     @staticmethod
     def detached() -> AbstractContextManager[None]:

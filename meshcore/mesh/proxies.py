@@ -1,182 +1,115 @@
-"""Hands out proxies: over the implementation if it is in this process, else over a destination to where it is."""
+"""Hands out the proxies of services: one for each interface, channel and policy."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import lru_cache
-from math import inf
+from threading import Lock
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from meshcore.client.balancer import Balancer
-from meshcore.client.deadline import LocalDeadline
-from meshcore.client.destination import Destination
-from meshcore.client.policies import Policies, merged
-from meshcore.client.proxy import Bridge, ProxyClass
-from meshcore.client.stack import Limit, client_stack
-from meshcore.core.call import Call, Handler, Interceptors, compose
-from meshcore.core.description import ComponentDescription
-from meshcore.core.errors import Code, ConfigurationError, LocalError
-from meshcore.core.marks import find_mark
+from meshcore.client.policies import merged
+from meshcore.client.proxy import Bridge, ProxyClass, redirect
+from meshcore.core.call import Call, Handler
+from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
-from meshcore.core.suggest import did_you_mean
-from meshcore.declare.services import ServiceMark
-from meshcore.mesh.catalog import Catalog
+from meshcore.mesh.blueprint import Blueprint
+from meshcore.mesh.handlers import Handlers
+from meshcore.ports.channel import LOCAL
 
 _Key: TypeAlias = tuple[type, str, Policy | None]
-"""Interface, channel, and what a caller says of the numbers."""
+"""Interface, channel, and the policy of the caller."""
+
+_Build: TypeAlias = Callable[[type, str, Policy | None], Handler]
 
 _RECENT = 256
-"""Proxies with a policy that are kept though nobody may have them: so many of 3 KB, and the next is 100 us of work."""
-
-LOCAL = "local"
-"""The name of the channel that is no channel: the implementation itself."""
+"""Proxies with a policy that are kept though nobody may use them: 3 KB each, while making another one takes 100 us."""
 
 
 class Proxies:
-    """Makes proxies, one per interface and channel.
+    """Makes proxies and keeps them.
 
-    Proxies are injected while the mesh is built, before there are interceptors or implementations: they get their
-    handler when `open` is called.
+    Injected objects get their proxies while the mesh is being built, before interceptors and implementations exist.
+    So all proxies refuse calls until `connected` is entered, and refuse them again when it is left.
+
+    Args:
+        blueprint: of the mesh.
+        bridge: runs the calls of `def` methods.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        local: Collection[type],
-        bridge: Bridge,
-        destination: Callable[[ComponentDescription], Destination],
-        known: frozenset[str],
-        policies: Policies,
-    ) -> None:
-        self._catalog = catalog
-        self._local = local
+    def __init__(self, blueprint: Blueprint, bridge: Bridge) -> None:
+        self._blueprint = blueprint
         self._bridge = bridge
-        self._destination = destination
-        self._known = known
-        self._policies = policies
+        self._build: _Build = _refuse_starting
+        self._lock = Lock()  # threads may make proxies with a policy while the mesh stops
         self._classes: dict[type, ProxyClass] = {}
-        self._proxies: dict[tuple[type, str], Any] = {}
-        # Those with a policy are not kept for ever: what is left of a caller's time is another number each time.
-        self._variants: WeakValueDictionary[_Key, Any] = WeakValueDictionary()
-        self._variant = lru_cache(_RECENT)(self._living_variant)
-        self._build: Callable[[type, str, Policy | None], Handler] | None = None
-        self.preferred = ""
-
-    def is_service(self, kind: type) -> bool:
-        """Whether the type is a service interface."""
-        return find_mark(kind, ServiceMark) is not None
-
-    def why_not(self, kind: type, preferred_channel: str) -> str:
-        """Why there can be no proxy for a service; empty if there can."""
-        try:
-            self._check(kind, preferred_channel)
-        except ConfigurationError as error:
-            return "; ".join(error.problems)
-        except LocalError as error:
-            return error.message
-        return ""
+        self._kept: dict[tuple[type, str], Any] = {}  # those without a policy
+        # The others are not kept for ever: a policy may be made for a single call, from the time that is left for it.
+        self._alive: WeakValueDictionary[_Key, Any] = WeakValueDictionary()
+        self._variant = lru_cache(_RECENT)(self._find)
 
     def proxy(self, kind: type, preferred_channel: str = "") -> Any:
         """The proxy of a service.
 
         Raises:
             ConfigurationError: the interface cannot be called.
-            LocalError: no channel of that name.
+            LocalError: this is no service interface, or there is no channel of that name.
         """
-        if not self.is_service(kind):
+        if not self._blueprint.is_service(kind):
             name = getattr(kind, "__qualname__", repr(kind))
             raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
-        wanted = self._wanted(kind, preferred_channel)
-        found = self._proxies.get((kind, wanted))
+        channel = self._blueprint.channel_for(kind, preferred_channel)
+        found = self._kept.get((kind, channel))
         if found is None:
-            self._check(kind, wanted)
-            found = self._proxies[kind, wanted] = self._make(kind, wanted, None)
+            self._blueprint.check_service(kind, channel)
+            found = self._kept[kind, channel] = self._find(kind, channel, None)
         return found
 
-    def _living_variant(self, kind: type, wanted: str, policy: Policy) -> Any:
-        found = self._variants.get((kind, wanted, policy))
-        if found is None:
-            found = self._variants[kind, wanted, policy] = self._make(kind, wanted, policy)
+    def _find(self, kind: type, channel: str, policy: Policy | None) -> Any:
+        """The proxy for exactly that; it is made if there is none."""
+        key = (kind, channel, policy)
+        with self._lock:
+            found = self._alive.get(key)
+            if found is None:
+                found = self._alive[key] = self._make(*key)
         return found
 
-    def _make(self, kind: type, wanted: str, policy: Policy | None) -> Any:
+    def _make(self, kind: type, channel: str, policy: Policy | None) -> Any:
         cls = self._classes.get(kind)
         if cls is None:
-            cls = self._classes[kind] = ProxyClass(self._catalog.service(kind))
-        handler = self._build(kind, wanted, policy) if self._build else _starting
-        target = "in this process" if wanted == LOCAL else f"over {wanted or 'any channel'}"
+            cls = self._classes[kind] = ProxyClass(self._blueprint.catalog.service(kind))
+        handler = self._build(kind, channel, policy)
+        target = "in this process" if channel == LOCAL else f"over {channel or 'any channel'}"
         target += f" with {policy}" if policy else ""
 
         def variant(other: Policy) -> Any:
-            return self._variant(kind, wanted, merged(policy, other))
+            return self._variant(kind, channel, merged(policy, other))
 
         return cls.make(handler, self._bridge, target, variant)
 
-    def _wanted(self, interface: type, preferred_channel: str) -> str:
-        return LOCAL if interface in self._local and not preferred_channel else preferred_channel
-
-    def _check(self, interface: type, preferred_channel: str) -> None:
-        wanted = self._wanted(interface, preferred_channel)
-        if wanted != LOCAL:
-            self.check_channel(wanted)
-            self._catalog.component_of(interface)
-        elif interface not in self._local:
-            text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
-            raise LocalError(Code.UNAVAILABLE, text)
-
-    def _component_of_local(self, interface: type) -> ComponentDescription | None:
-        """Whose word governs calls within the process, None if nobody's: an override may take the place of anything."""
+    @contextmanager
+    def connected(self, handlers: Handlers) -> Generator[None]:
+        """While the context lasts, proxies pass their calls to handlers that are built for them."""
         try:
-            return self._catalog.component_of(interface)
-        except ConfigurationError:
-            return None
+            self._redirect_all(handlers.build)
+            yield
+        finally:
+            self._redirect_all(_refuse_stopped)
 
-    def check_channel(self, name: str) -> None:
-        """See that a channel has that name; the empty name stands for any.
+    def _redirect_all(self, build: _Build) -> None:
+        with self._lock:
+            self._build = build
+            for (kind, channel, policy), proxy in self._alive.items():
+                redirect(proxy, build(kind, channel, policy))
 
-        Raises:
-            LocalError: none does.
-        """
-        if name and name not in {*self._known, LOCAL}:
-            raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, {*self._known, LOCAL})}")
 
-    def open(self, served: Handler, interceptors: Interceptors, limit: Limit) -> None:
-        """Give all proxies their handlers."""
-        local = compose(served, *interceptors.client)
+def _refuse_starting(*_: object) -> Handler:
+    return _starting
 
-        def build(interface: type, wanted: str, policy: Policy | None) -> Handler:
-            service = self._catalog.service(interface)
-            if wanted == LOCAL:
-                rules = self._policies.local_rules(self._component_of_local(interface), service, policy)
-                if all(each.timeout == inf for each in rules.values()):
-                    return local
-                return compose(local, LocalDeadline(rules, time.monotonic))
-            component = self._catalog.component_of(interface)
-            destination = self._destination(component)
-            return client_stack(
-                Balancer(destination, wanted, lambda: self.preferred),
-                destination.traffic,
-                rules=self._policies.rules(component, service, policy),
-                interceptors=interceptors.client,
-                limit=limit,
-                resilient=self._policies.resilient,
-            )
 
-        self._build = build
-        for (interface, wanted), proxy in self._proxies.items():
-            proxy._mesh_handler = build(interface, wanted, None)  # noqa: SLF001 - a proxy's class is generated here
-        for (interface, wanted, policy), proxy in self._variants.items():
-            proxy._mesh_handler = build(interface, wanted, policy)  # noqa: SLF001
-
-    def close(self) -> None:
-        """From here on every call fails, at once and with the reason."""
-        self._build = lambda interface, wanted, policy: _stopped  # noqa: ARG005
-        living = (found() for found in self._variants.valuerefs())  # a copy: threads may make another one meanwhile
-        for proxy in (*self._proxies.values(), *living):
-            if proxy is not None:
-                proxy._mesh_handler = _stopped  # noqa: SLF001
+def _refuse_stopped(*_: object) -> Handler:
+    return _stopped
 
 
 async def _starting(call: Call) -> Any:

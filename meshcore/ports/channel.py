@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from meshcore.core.instances import Endpoint
 
 
+LOCAL = "local"
+"""The name that stands for no transport: the implementation in this process."""
+
+
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel is told of the mesh's settings.
 

@@ -105,14 +105,14 @@ class MeshApp:
         async with self.mesh as mesh:
             runtime = mesh.runtime
             server = self._server = runtime.server()
-            instances = runtime.instances(settings.advertise_url)
+            instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
             probes = Probes(
                 identity=identity,
                 ready=self._ready,
-                health=runtime.component_health,
+                health=runtime.hosting.health,
                 report=self.report,
-                contract=encode_contract(runtime.contract),
+                contract=encode_contract(runtime.hosting.contract),
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
             self._announcement = Announcement(runtime.registry, instances, settings)
@@ -187,12 +187,12 @@ class MeshApp:
             "ready": self._ready(),
             "active": server.active if server is not None else 0,
             "registry": type(runtime.registry).__name__,
-            "channels": sorted(runtime.known),
+            "channels": sorted(runtime.blueprint.channels),
             "components": [
                 {
                     "name": hosted.component.name,
                     "description": hosted.component.description,
-                    "health": (await runtime.component_health(hosted)).to_plain(),
+                    "health": (await runtime.hosting.health(hosted)).to_plain(),
                     "services": [
                         {"name": service.name, "methods": [method.name for method in service.methods]}
                         for service in hosted.component.services
@@ -200,7 +200,7 @@ class MeshApp:
                 }
                 for hosted in runtime.catalog.hosted
             ],
-            "instances": msgspec.to_builtins(runtime.instances(runtime.settings.advertise_url)),
+            "instances": msgspec.to_builtins(runtime.hosting.instances(runtime.settings.advertise_url)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

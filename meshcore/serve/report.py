@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
     """What a mesh that has started serves, as plain data without secrets."""
     url = settings.advertise_url
-    instances = {instance.component: instance for instance in runtime.instances(url)}
+    instances = {instance.component: instance for instance in runtime.hosting.instances(url)}
     return {
         "module": settings.module,
         "url": url,
         "registry": {
             "type": type(runtime.registry).__name__,
             # A module may bring a registry of its own; then the setting has no say.
-            "url": without_secrets(runtime.registry_url),
+            "url": without_secrets(runtime.blueprint.registry_url),
         },
         "components": [
             {

@@ -31,7 +31,6 @@ from meshcore import (
     module,
     on_init,
 )
-from meshcore.mesh.proxies import Proxies
 from meshcore.registry import LocalComponentRegistry
 from tests.integration.mesh.doors import (
     USER,
@@ -330,8 +329,8 @@ async def test_two_meshes_share_nothing() -> None:
 
 def preferred(mesh: Mesh) -> str:
     """The mesh's preferred channel."""
-    proxies: Proxies = mesh.runtime.proxies
-    return proxies.preferred
+    preferred: str = mesh.runtime.destinations.preferred
+    return preferred
 
 
 async def test_two_meshes_may_share_a_registry() -> None:

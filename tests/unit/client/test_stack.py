@@ -135,7 +135,9 @@ class Client:
         self.most = 1000
         self.rules = Rules(balance="round-robin", max_ejected=0.0)
         traffic = Traffic("shop-component", self.rules, time.monotonic, random.Random(1))
-        self.destination = Destination(SHOP, registry, frozenset(known.split()), self.make, traffic)
+        self.destination = Destination(
+            SHOP, registry, frozenset(known.split()), self.make, traffic, preferred=lambda: self.preferred
+        )
         self._stack = AsyncExitStack()
 
     async def make(self, name: str, component: ComponentDescription) -> Channel:
@@ -150,7 +152,7 @@ class Client:
 
     def handler(self, wanted: str = "", timeout: float = 5.0) -> Handler:
         """The client stack."""
-        balance = Balancer(self.destination, wanted, lambda: self.preferred)
+        balance = Balancer(self.destination, wanted)
         rules = msgspec.structs.replace(self.rules, timeout=timeout)
         return client_stack(
             balance,
@@ -282,7 +284,7 @@ async def test_a_channel_at_a_loss_is_a_failing_instance() -> None:
         client.failures["a"] = lambda: ValueError("no")
         handler = client.handler()
         answers = await asyncio.gather(*(handler(Call(BUY)) for _ in range(12)), return_exceptions=True)
-        assert [type(each) for each in answers].count(ValueError) == 6
+        assert [type(each) for each in answers].count(ValueError) == DEFAULTS.consecutive_failures == 5
         assert client.destination.traffic.ejection["a"].state is State.EJECTED
         assert [await handler(Call(BUY)) for _ in range(4)] == ["b"] * 4
 
@@ -342,14 +344,14 @@ async def test_when_the_last_instance_leaves_its_error_is_the_call_s() -> None:
 async def test_the_channel_that_is_used(client: Client) -> None:
     """The one asked for, else the preferred one if it is offered, else the first that an instance offers."""
     await client.announce("d", "unknown", "two", "one")
-    assert client.destination.candidates("") == ("one", "two")
-    assert client.destination.candidates("two") == ("two", "one", "two")
-    assert client.destination.candidates("unknown") == ("one", "two")
+    assert client.destination.candidates() == ("one", "two")
+    assert await client.handler()(Call(BUY)) == "a"
     assert await client.handler("two")(Call(BUY)) == "d"
     client.preferred = "two"
+    assert client.destination.candidates() == ("two", "one", "two")
     assert await client.handler()(Call(BUY)) == "d"
-    client.preferred = ""
-    assert await client.handler()(Call(BUY)) == "a"
+    client.preferred = "unknown"
+    assert client.destination.candidates() == ("one", "two")
 
 
 async def test_a_channel_is_made_once(client: Client) -> None:
@@ -531,7 +533,7 @@ async def test_a_selector_that_fails(scripted: Client, caplog: pytest.LogCapture
         "channel 'one' cannot choose one: Picky.update raised ZeroDivisionError: a mistake"
     )
     assert (broken.value.message, broken.value.code, broken.value.processed) == (text, Code.UNAVAILABLE, False)
-    assert explain(scripted.destination, BUY, resolve([]), "one", "").problem == text
+    assert explain(scripted.destination, BUY, resolve([]), "one").problem == text
     assert await scripted.handler()(Call(BUY)) == "b"
     await scripted.registry.say(scripted, Bound((A,)))
     assert await scripted.handler("one")(Call(BUY)) == "a"
@@ -630,7 +632,7 @@ async def test_an_instance_that_fails_is_left_alone(client: Client) -> None:
         await handler(Call(BUY))
     assert set(asked) == {"a", "c"}
     resolved = resolve([("call", Policy(balance="round-robin"))])
-    found = explain(client.destination, BUY, resolved, "", "")
+    found = explain(client.destination, BUY, resolved, "")
     assert (found.channel, found.choice) == ("one", "the instance that was chosen longest ago")
     assert found.rules["balance"] == ("round-robin", "call")
     assert [(each.instance, each.state) for each in found.instances] == [
@@ -665,7 +667,7 @@ async def test_a_mesh_has_so_many_calls_under_way(client: Client) -> None:
     client.most = 1
     rules = {BUY: client.rules, LOOK: client.rules}
     limit = Limit(1)
-    balance = Balancer(client.destination, "", lambda: "")
+    balance = Balancer(client.destination, "")
     handler = client_stack(balance, client.destination.traffic, rules=rules, interceptors=(), limit=limit)
     await handler(Call(BUY))
     gate = client.channels["one"].gate = asyncio.Event()
@@ -774,7 +776,7 @@ async def test_interceptors_see_the_attempts(client: Client) -> None:
             seen.append([f"{attempt.instance} {attempt.outcome}" for attempt in call.trail])
 
     client.failures["a"] = Refused
-    balance = Balancer(client.destination, "", lambda: "")
+    balance = Balancer(client.destination, "")
     rules = {BUY: client.rules}
     handler = client_stack(balance, client.destination.traffic, rules=rules, interceptors=[watch], limit=Limit(9))
     assert await handler(Call(BUY)) == "b"

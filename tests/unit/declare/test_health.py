@@ -7,6 +7,7 @@ import pytest
 from meshcore import Mesh, Settings, module
 from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks, health_problems
 from meshcore.declare.injection import injectable
+from meshcore.inject.graph import Graph
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import recipe_of_class
 
@@ -308,8 +309,6 @@ async def test_classes_with_health_checks_are_injectable():
     @injectable(scope="request")
     class Wrong: ...
 
-    async with Injector(map(recipe_of_class, (Alone, Both))) as injector:
+    async with Injector(Graph(map(recipe_of_class, (Alone, Both)))) as injector:
         assert [type(each) for each in injector.get_all(object)] == [Alone, Both]
-    assert Injector([recipe_of_class(Wrong)]).problems() == [
-        "Wrong: its decorators name several scopes: request, singleton"
-    ]
+    assert Graph([recipe_of_class(Wrong)]).problems == ["Wrong: its decorators name several scopes: request, singleton"]

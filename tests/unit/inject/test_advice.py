@@ -12,6 +12,7 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import add_mark, marks_of
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.declare.injection import create, injectable, module, on_init
+from meshcore.inject.graph import Graph
 from meshcore.inject.injector import Injector
 from meshcore.inject.modules import recipes_of_module
 from meshcore.inject.recipes import recipe_of_class
@@ -51,9 +52,14 @@ class HTTPChannel(Channel):
         return f"answer to {call}"
 
 
+def graph_of(*classes: type) -> Graph:
+    """The graph of some classes."""
+    return Graph([recipe_of_class(cls) for cls in classes])
+
+
 def of(*classes: type) -> Injector:
     """An injector for some classes."""
-    return Injector([recipe_of_class(cls) for cls in classes])
+    return Injector(graph_of(*classes))
 
 
 async def test_an_advice_chooses_the_url_selector_of_channels():
@@ -282,7 +288,7 @@ async def test_create_methods_and_their_products_are_advised_by_what_they_really
             return Hammer()
 
     made: list[str] = []
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         assert cast("Hammer", await injector.get(Tool)).hit() == "hard hit"
     assert made == ["tool"]
 
@@ -332,7 +338,7 @@ def test_what_cannot_be_advised_is_a_problem():
         @around(methods())
         def work_not(self, invocation: Invocation) -> None: ...
 
-    assert of(Slotted, Fine, Advice, Forgotten).problems() == [
+    assert graph_of(Slotted, Fine, Advice, Forgotten).problems == [
         "Advice.two: has to take exactly one parameter, the Invocation",
         "Advice.static: has to take exactly one parameter, the Invocation",
         "Slotted.work: the advice Advice.wait is async, but the method is not; make the advice a plain method",
@@ -358,7 +364,7 @@ async def test_advice_around_what_it_needs_itself_is_a_cycle():
         @around(methods().named("token"))
         def token(self, invocation: Invocation) -> object: ...
 
-    assert of(Tokens, Advice).problems() == [
+    assert graph_of(Tokens, Advice).problems == [
         "Advice(tokens) > Tokens (by its advice) > Advice: a cycle; nothing in it can be made first"
     ]
 
@@ -369,7 +375,7 @@ async def test_advice_around_what_it_needs_itself_is_a_cycle():
             return Tokens()
 
     with pytest.raises(ConfigurationError, match="Advice advises what it needs itself; narrow it with of_type"):
-        async with Injector(recipes_of_module(Module)):
+        async with Injector(Graph(recipes_of_module(Module))):
             pytest.fail("never entered")
 
 
@@ -396,5 +402,5 @@ async def test_an_object_made_at_run_time_may_not_fit_its_advice():
             return Plain()
 
     with pytest.raises(ConfigurationError, match=r"Plain\.work: the advice Advice\.wait is async"):
-        async with Injector(recipes_of_module(Module)):
+        async with Injector(Graph(recipes_of_module(Module))):
             pytest.fail("never entered")

@@ -30,6 +30,7 @@ from meshcore.declare.injection import (
     on_init,
 )
 from meshcore.declare.services import Service, implementation
+from meshcore.inject.graph import Graph
 from meshcore.inject.injector import Injector
 from meshcore.inject.modules import modules_of, recipes_of_module
 from meshcore.inject.recipes import recipe_of_class, recipe_of_object
@@ -45,8 +46,8 @@ class Values:
         return self.values.get(key, MISSING)
 
 
-class Proxies:
-    """Answers every abstract service with what it was asked for."""
+class Services:
+    """Every abstract service can be called."""
 
     def is_service(self, kind: type) -> bool:
         return Service in kind.__mro__ and bool(getattr(kind, "__abstractmethods__", ()))
@@ -54,8 +55,10 @@ class Proxies:
     def why_not(self, kind: type, preferred_channel: str) -> str:
         return ""
 
-    def proxy(self, kind: type, preferred_channel: str) -> object:
-        return f"{kind.__name__} by {preferred_channel or 'any'}"
+
+def make_proxy(kind: type, preferred_channel: str) -> object:
+    """Something that tells what was asked for."""
+    return f"{kind.__name__} by {preferred_channel or 'any'}"
 
 
 class Greeting(Service, ABC):
@@ -63,9 +66,14 @@ class Greeting(Service, ABC):
     async def hello(self) -> str: ...
 
 
+def graph_of(*classes: type, **options: Any) -> Graph:
+    """The graph of some classes."""
+    return Graph([recipe_of_class(cls) for cls in classes], **options)
+
+
 def of(*classes: type, **options: Any) -> Injector:
     """An injector for some classes."""
-    return Injector([recipe_of_class(cls) for cls in classes], **options)
+    return Injector(graph_of(*classes, **options), make_proxy)
 
 
 # --- What is injected -------------------------------------------------------------------------------------------------
@@ -138,7 +146,7 @@ async def test_models_of_pydantic_are_injected_as_any_class():
         def made(self, conf: Conf) -> Made:
             return Made(port=len(conf.host))
 
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         assert await injector.get(Conf) == Conf(begun=True)
         assert await injector.get(Made) == Made(port=9)
 
@@ -223,7 +231,7 @@ async def test_values_are_converted_to_the_declared_type():
             return number
 
     values = Values(port="80", path="/tmp/x", flag="true")
-    async with Injector(recipes_of_module(Module), values=values) as injector:
+    async with Injector(Graph(recipes_of_module(Module), values=values)) as injector:
         a = await injector.get(A)
         assert a.found == (80, Path("/tmp/x"), None, 7, ["x"])
         assert a.flag is True
@@ -248,7 +256,7 @@ async def test_services_are_proxies_even_when_implemented_here():
         def set_greeting(self, greeting: Greeting) -> None:
             self.found.append(greeting)
 
-    async with of(User, GreetingImpl, services=Proxies()) as injector:
+    async with of(User, GreetingImpl, services=Services()) as injector:
         assert (await injector.get(User)).found == ["Greeting by any", "Greeting by rest", "Greeting by local"]
         assert await injector.get(Greeting) == "Greeting by any"
         (recipe,) = injector.providers(Greeting)
@@ -290,7 +298,7 @@ class Top:
         assert [cls.__name__ for cls in modules_of(top)] == ["Base", "Left", "Right", "Top"]
         recipes = recipes_of_module(top)
     assert [recipe.origin for recipe in recipes] == ["Marked", "Base", "Foreign", "Left", "Right", "Top", "Top.text"]
-    async with Injector(recipes) as injector:
+    async with Injector(Graph(recipes)) as injector:
         assert await injector.get(str) == "made"
 
 
@@ -345,7 +353,7 @@ async def test_all_four_kinds_of_create_methods_make_and_clean_up():
             await anyio.lowlevel.checkpoint()
             events.append("close d")
 
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         for cls in (A, B, C, D):
             assert type(await injector.get(cls)) is cls
         assert events == ["open c", "open d"]
@@ -424,7 +432,7 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
         def port(self, *, a: A) -> Port:
             return a
 
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         assert await injector.get(Base) is await injector.get(Port) is await injector.get(A)
         assert injector.get_all(A) == [await injector.get(A)]
     assert events == ["begin", "end"]
@@ -436,7 +444,7 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
             return A()
 
     events.clear()
-    async with Injector(recipes_of_module(Hidden)):
+    async with Injector(Graph(recipes_of_module(Hidden))):
         assert events == ["begin"]
 
 
@@ -490,7 +498,7 @@ async def test_concurrent_callers_share_one_construction_in_a_request():
             await go.wait()
             return None  # type: ignore[return-value]
 
-    async with Injector(recipes_of_module(Module)) as injector, injector.request() as scope:
+    async with Injector(Graph(recipes_of_module(Module))) as injector, injector.request() as scope:
         async with asyncio.TaskGroup() as tasks:
             found = [tasks.create_task(scope.get(A)) for _ in range(5)]
             await begun.wait()
@@ -515,7 +523,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_construction_to_the_next():
             await go.wait()
             return A()
 
-    async with Injector(recipes_of_module(Module)) as injector, injector.request() as scope:
+    async with Injector(Graph(recipes_of_module(Module))) as injector, injector.request() as scope:
         first = asyncio.create_task(scope.get(A))
         await begun.wait()
         second = asyncio.create_task(scope.get(A))
@@ -656,7 +664,7 @@ async def test_clean_up_is_bounded():
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as caught:
-        async with of(A, B, grace=0.01):
+        async with Injector(graph_of(A, B), grace=0.01):
             pass
     assert [str(each) for each in caught.value.exceptions] == ["clean-up took longer than 0.01 s"]
     assert events == ["a"]
@@ -701,7 +709,7 @@ async def test_generators_of_a_request_are_left_with_its_error(kind, error):
             with transaction():
                 yield Session()
 
-    async with Injector(recipes_of_module(Sync if kind == "sync" else Async)) as injector:
+    async with Injector(Graph(recipes_of_module(Sync if kind == "sync" else Async))) as injector:
         if error is None:
             await use(injector, Session)
         else:
@@ -746,7 +754,7 @@ async def test_what_a_generator_makes_of_an_error_changes_nothing(caplog):
             except KeyError as error:
                 events.append(f"c: {error}")
 
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         with pytest.raises(KeyError, match="mine"):
             await use(injector, C, KeyError("mine"))
     assert events == ["c: 'mine'", "b: 'mine'", "a: 'mine'"]
@@ -778,7 +786,7 @@ async def test_a_failing_clean_up_of_a_request_is_the_error_of_what_is_left_afte
                 raise
             events.append("commit")
 
-    async with Injector(recipes_of_module(Module)) as injector:
+    async with Injector(Graph(recipes_of_module(Module))) as injector:
         with pytest.raises(ExceptionGroup) as caught:
             await use(injector, Outbox)
     assert events == ["rollback"]
@@ -809,7 +817,7 @@ async def test_a_rollback_is_bounded_as_any_clean_up():
             finally:
                 await asyncio.Event().wait()
 
-    async with Injector(recipes_of_module(Module), grace=0.01) as injector:
+    async with Injector(Graph(recipes_of_module(Module)), grace=0.01) as injector:
         with pytest.raises(KeyError, match="mine"):
             await use(injector, B, KeyError("mine"))
     assert events == ["a"]
@@ -829,7 +837,7 @@ async def test_generators_of_singletons_do_not_see_the_error_of_the_block():
             events.append("closed")
 
     with pytest.raises(KeyError):
-        async with Injector(recipes_of_module(Module)):
+        async with Injector(Graph(recipes_of_module(Module))):
             raise KeyError("the block's")
     assert events == ["closed"]
 
@@ -908,7 +916,7 @@ async def test_overrides_take_the_place_of_everything_that_provides_their_type()
 
     for override in (fake, FakeStock, lambda: fake, yielding):
         overrides = {Stock: override, Greeting: Hello}
-        async with of(User, RealStock, overrides=overrides, services=Proxies()) as injector:
+        async with of(User, RealStock, overrides=overrides, services=Services()) as injector:
             user = await injector.get(User)
             assert isinstance(user.stock, FakeStock)
             assert isinstance(await injector.get(Greeting), Hello)
@@ -925,7 +933,7 @@ async def test_an_object_can_be_a_recipe():
     class Port(Base): ...
 
     port = Port()
-    async with Injector([recipe_of_object(port)]) as injector:
+    async with Injector(Graph([recipe_of_object(port)])) as injector:
         assert await injector.get(Base) is await injector.get(Port) is port
 
 
@@ -960,7 +968,7 @@ def test_every_problem_is_reported_with_its_path():
         def work(self) -> None: ...
 
     advice = "add @injectable to it, or a @create method to a module"
-    assert of(StockClient, Orders, Typo, Abstract, values=Values(port="x")).problems() == [
+    assert graph_of(StockClient, Orders, Typo, Abstract, values=Values(port="x")).problems == [
         "Orders.set_two: has to take exactly one parameter, the one to inject",
         "Orders.begin: is called without arguments, it cannot take any",
         "Orders.set_rate(rate): no setting gives 'absent'; set it, or give inject_value a default",
@@ -994,7 +1002,7 @@ def test_hints_for_what_is_missing():
         def registry(self) -> Registry:
             return ConsulRegistry()
 
-    first, second, third = Injector(recipes_of_module(Module)).problems()
+    first, second, third = Graph(recipes_of_module(Module)).problems
     assert first.endswith("; Module.registry provides only Registry")
     assert second.endswith(f"; {__name__}.{Sessions.__qualname__} is another class")
     assert third.endswith("; did you mean Sessions?")
@@ -1012,7 +1020,7 @@ def test_ambiguity_names_all():
     class User:
         def __init__(self, base: Base | None = None) -> None: ...
 
-    (problem,) = of(User, One, Two).problems()
+    (problem,) = graph_of(User, One, Two).problems
     assert "User(base): several provide Base" in problem
     assert "<locals>.One, " in problem
     assert problem.endswith("<locals>.Two")
@@ -1036,7 +1044,7 @@ def test_cycles_are_shown():
 
     A.__init__ = init  # type: ignore[method-assign,assignment]
     Narcissus.__init__.__annotations__["me"] = Narcissus
-    assert of(A, B, Root, Narcissus).problems() == [
+    assert graph_of(A, B, Root, Narcissus).problems == [
         "B(a) > A(b) > B: a cycle; nothing in it can be made first",
         "Narcissus(me) > Narcissus: a cycle; nothing in it can be made first",
     ]
@@ -1058,7 +1066,7 @@ def test_scope_leaks_are_found_through_transients():
     class Fine:
         def __init__(self, s: S) -> None: ...
 
-    assert of(S, T1, R, Fine).problems() == [
+    assert graph_of(S, T1, R, Fine).problems == [
         'Fine(s) > S(t) > T1(r) > R: lives for one request only, but S is a singleton; give S the scope "request"',
     ]
 
@@ -1087,7 +1095,7 @@ def test_create_methods_have_to_say_what_they_make():
 
     class NoModule: ...
 
-    problems = Injector(recipes_of_module(Module, NoModule)).problems()
+    problems = Graph(recipes_of_module(Module, NoModule)).problems
     reason = "name 'Unknown' is not defined; import it outside of TYPE_CHECKING"
     form = "as its return annotation, which says what it provides; None is not provided"
     assert sorted(problems) == [
@@ -1113,7 +1121,7 @@ def test_marks_have_to_agree_and_services_to_be_services():
         @inject_service()
         def set_a(self, a: A) -> None: ...
 
-    assert of(Both, A, User, Service).problems() == [
+    assert graph_of(Both, A, User, Service).problems == [
         "Both: its decorators name several scopes: request, singleton",
         "User.set_a(a): A is no service",
         "Service: is a protocol, which has no instances; inject a class that implements it",
@@ -1251,7 +1259,7 @@ def test_any_cycle_is_reported(nodes, data):
             reached.update(nodes[number][1])
     end = data.draw(st.sampled_from(sorted(reached)))
     nodes[end][1].append(start)
-    problems = of(*classes_of(nodes, events)).problems()
+    problems = graph_of(*classes_of(nodes, events)).problems
     cycles = [problem for problem in problems if problem.endswith(": a cycle; nothing in it can be made first")]
     assert any(f"N{end}(p{start}) > N{start}" in problem for problem in cycles)
     assert not events

@@ -1,0 +1,74 @@
+"""Builds the handler of a proxy: the implementation in this process, or the client stack to another process."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+
+from meshcore.client.balancer import Balancer
+from meshcore.client.deadline import LocalDeadline
+from meshcore.client.destinations import Destinations
+from meshcore.client.stack import Limit, client_stack
+from meshcore.core.call import Handler, Interceptors, compose
+from meshcore.core.description import ComponentDescription
+from meshcore.core.errors import ConfigurationError
+from meshcore.core.policy import Policy
+from meshcore.mesh.blueprint import Blueprint
+from meshcore.ports.channel import LOCAL
+
+
+class Handlers:
+    """Builds handlers for proxies.
+
+    Args:
+        blueprint: of the mesh.
+        destinations: the components in other processes.
+        served: runs the implementations of this process.
+        interceptors: of the user.
+    """
+
+    def __init__(
+        self, blueprint: Blueprint, destinations: Destinations, served: Handler, interceptors: Interceptors
+    ) -> None:
+        self._catalog = blueprint.catalog
+        self._policies = blueprint.policies
+        self._destinations = destinations
+        self._interceptors = interceptors.client
+        self._limit = Limit(blueprint.settings.max_calls)
+        self._local = compose(served, *interceptors.client)
+
+    def build(self, interface: type, channel: str, policy: Policy | None) -> Handler:
+        """The handler of a service's calls.
+
+        Args:
+            interface: of the service.
+            channel: that the calls must use: "local", another one, or empty for any.
+            policy: of the caller, None if it has none.
+        """
+        return self._in_process(interface, policy) if channel == LOCAL else self._remote(interface, channel, policy)
+
+    def _in_process(self, interface: type, policy: Policy | None) -> Handler:
+        service = self._catalog.service(interface)
+        rules = self._policies.local_rules(self._component(interface), service, policy)
+        if all(each.timeout == inf for each in rules.values()):
+            return self._local
+        return compose(self._local, LocalDeadline(rules, time.monotonic))
+
+    def _component(self, interface: type) -> ComponentDescription | None:
+        """The component whose policy governs calls in this process; an override may replace a service of none."""
+        try:
+            return self._catalog.component_of(interface)
+        except ConfigurationError:
+            return None
+
+    def _remote(self, interface: type, channel: str, policy: Policy | None) -> Handler:
+        component = self._catalog.component_of(interface)
+        destination = self._destinations.to(component)
+        return client_stack(
+            Balancer(destination, channel),
+            destination.traffic,
+            rules=self._policies.rules(component, self._catalog.service(interface), policy),
+            interceptors=self._interceptors,
+            limit=self._limit,
+            resilient=self._policies.resilient,
+        )
