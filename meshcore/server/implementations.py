@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from meshcore.core.call import HERE, Call
-from meshcore.core.current import ambient_call
+from meshcore.core.call import LOCAL_PEER, Call
+from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription
-from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_of_a_call
+from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
 from meshcore.core.threads import Workers
 
 Run = Callable[..., Awaitable[Any]]
@@ -72,11 +72,11 @@ class Implementations:
                 implementation has waited for something that was cancelled, and not with it.
         """
         if isinstance(error, MeshError):
-            if call.peer == HERE:
-                error.passed = True
-            elif is_of_a_call(error):
+            if call.peer == LOCAL_PEER:
+                error.from_local_call = True
+            elif is_from_a_call(error):
                 raise ImplementationError from error
-        elif call.peer != HERE and (task := asyncio.current_task()) is not None and not task.cancelling():
+        elif call.peer != LOCAL_PEER and (task := asyncio.current_task()) is not None and not task.cancelling():
             raise ImplementationError from error
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:

@@ -150,7 +150,7 @@ CASES: Final = [
         blocking_the_loop,
     ),
     Case(
-        "current_call() was asked outside of a call: only an implementation, and what it calls, serves one",
+        "current_call() was called outside of a call: it works only in an implementation and in what that calls",
         "LocalError failed_precondition",
         outside,
     ),
