@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 import msgspec
 
 from meshcore.codec.errors import TravelError
-from meshcore.codec.text import from_text, takes_lists, why_mistaken
+from meshcore.codec.text import from_text, takes_lists, why_ambiguous
 from meshcore.core.description import HttpMapping, Parameter, Source
 from meshcore.declare.hints import is_alias, value_of_alias
 from meshcore.declare.http import HttpMark
@@ -116,7 +116,7 @@ def _why_no_text(hint: Any) -> str | None:
         from_text(hint)
     except TravelError as error:
         return str(error)
-    return why_mistaken(hint)
+    return why_ambiguous(hint)
 
 
 def _is_object(hint: Any) -> bool:

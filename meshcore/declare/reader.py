@@ -12,7 +12,7 @@ from typing import Any, Protocol, get_origin
 from meshcore.codec.codec import MSGPACK
 from meshcore.codec.declared_exceptions import why_not_exception
 from meshcore.codec.errors import DecodeError, EncodeError
-from meshcore.codec.travel import why_not
+from meshcore.codec.wire_types import why_not_type
 from meshcore.core.description import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription, Source
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marks_of
@@ -214,7 +214,7 @@ def _read_parameters(
             problems.append(f"{where}: has no type annotation")
             continue
         hint, mark = split_marks(hints[parameter.name])
-        if reason := why_not(hint):
+        if reason := why_not_type(hint):
             problems.append(f"{where}: {reason}")
             continue
         if buried := buried_mark(hint):
@@ -266,6 +266,6 @@ def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: li
     if returns is None or returns is type(None):
         return None
     returns, _ = split_marks(returns)
-    if reason := why_not(returns):
+    if reason := why_not_type(returns):
         problems.append(f"{place}: its result: {reason}")
     return returns
