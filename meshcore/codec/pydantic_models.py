@@ -130,7 +130,7 @@ def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
     place = getattr(schema.get("cls"), "__name__", place)
     forbids = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
     if forbids and getattr(schema.get("cls"), "model_computed_fields", None):
-        return f"{place} writes computed fields, and forbids what is no field when it is read"
+        return f"{place} writes computed fields, and refuses them when it is read, as it forbids extra fields"
     for name, part in _parts(schema):
         where = f"{place}.{name}" if name else place
         if name and (reason := _why_not_field(name, part, where)):

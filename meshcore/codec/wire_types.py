@@ -129,7 +129,7 @@ def _refusal(info: inspect.Type) -> str | None:
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
         case inspect.DataclassType() if hasattr(info.cls, "__pydantic_validator__"):
-            return f"{_name(info.cls)} is a dataclass of pydantic, which would not be asked: make it a BaseModel"
+            return f"{_name(info.cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
         case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
             return f"{name} cannot be the key of a dict: JSON has text there"
         case _:

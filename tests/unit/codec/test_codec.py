@@ -680,9 +680,9 @@ class Half:
         (pydantic.RootModel[list[pydantic.SecretStr]], f"RootModel[list[SecretStr]] {SECRET}"),
         (list[Sender], f"$[]: Sender.token {EXCLUDED}"),
         (Page[Sender], f"Sender.token {EXCLUDED}"),
-        (Half, "Half is a dataclass of pydantic"),
+        (Half, "Half is a pydantic dataclass"),
         (Spread, "Spread.one is written as 'q' but not read as that"),
-        (Strict, "Strict writes computed fields, and forbids what is no field when it is read"),
+        (Strict, "Strict writes computed fields, and refuses them when it is read, as it forbids extra fields"),
     ],
     ids=str,
 )
