@@ -20,7 +20,7 @@ from meshcore.mesh.adopt import offered
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.shutdown_signals import delay_shutdown
-from meshcore.server.lag import lag_reported
+from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
 
 log = logging.getLogger(__name__)

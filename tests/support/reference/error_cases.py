@@ -113,7 +113,7 @@ CASES: Final = [
         partial(served, "ask"),
     ),
     Case(
-        "clerk.pay was executed when it was sent before: it failed with an error that is in the server's log",
+        "clerk.pay was executed by an earlier attempt: it failed with an error that is in the server's log",
         "RemoteError internal",
         partial(served, "pay", headers={"mesh-idempotency-key": "one"}, times=2),
     ),
