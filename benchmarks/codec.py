@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from meshcore.codec.codec import JSON, MSGPACK
 from meshcore.codec.depth import check_json, check_msgpack
-from meshcore.codec.unencodable import find_non_finite
+from meshcore.codec.encode_error_path import find_non_finite
 
 ROUNDS, CALLS = 15, 1000
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from meshcore.client.proxy import with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
-    from meshcore.core.current import CurrentCall, current_call
+    from meshcore.core.current_call import CurrentCall, current_call
     from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
     from meshcore.core.errors import (
         AuthorizationError,
@@ -184,7 +184,7 @@ if not TYPE_CHECKING:
             "client.proxy": "with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors compose",
-            "core.current": "CurrentCall current_call",
+            "core.current_call": "CurrentCall current_call",
             "core.description": "ComponentDescription Method Parameter ServiceDescription",
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",

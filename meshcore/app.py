@@ -10,8 +10,8 @@ import logging
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import load_settings
-from meshcore.serve.load import load_module
 from meshcore.serve.mesh_app import MeshApp
+from meshcore.serve.module_loader import load_module
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from meshcore.core.call import Call
 from meshcore.core.errors import Code, RemoteError
-from meshcore.server.lag import EVERY
+from meshcore.server.loop_lag import EVERY
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 WORKERS = 4
@@ -80,7 +80,7 @@ class Server:
             self._in_flight -= 1
 
     async def report_lag(self) -> None:
-        """What `meshcore.server.lag` does; this event loop is never late."""
+        """What `meshcore.server.loop_lag` does; this event loop is never late."""
         while self._limit is not None:
             await asyncio.sleep(EVERY)
             self._limit.lagged(0.0, self._clock())

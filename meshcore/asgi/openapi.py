@@ -12,7 +12,7 @@ import msgspec
 from meshcore.asgi.schemas import REFERENCE, Schema, schemas_of, without_null
 from meshcore.codec.codec import JSON
 from meshcore.codec.declared_exceptions import DeclaredException, declared_exception
-from meshcore.codec.pydantic_models import plain
+from meshcore.codec.pydantic_models import encode_hook
 from meshcore.core.description import ComponentDescription, HttpMapping, Method, Parameter, ServiceDescription, Source
 from meshcore.core.errors import Code, ConfigurationError
 from meshcore.declare.http_mapping import NO_CONTENT
@@ -247,7 +247,7 @@ def _encoded(name: str, value: Any) -> Mapping[str, Any]:
         return {}
 
 
-_plain = partial(msgspec.to_builtins, str_keys=True, enc_hook=plain)
+_plain = partial(msgspec.to_builtins, str_keys=True, enc_hook=encode_hook)
 
 
 def _phrase(status: int) -> str:

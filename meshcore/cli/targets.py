@@ -30,7 +30,7 @@ from meshcore.inject.modules import modules_of
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.ports.installed import make_registry
-from meshcore.serve.load import load_module
+from meshcore.serve.module_loader import load_module
 
 _CONCURRENCY = 20
 _HINT = "or name the module that declares the service: --module package.module:Class, or MESHCORE_MODULE"

@@ -128,7 +128,8 @@ class _Race:
 
     def _send(self, withdraw: Any) -> None:
         asked = {attempt.instance for attempt in self._call.trail}
-        if self._over or not asked or not self._traffic.ejection.others(asked) or not withdraw(self._traffic.clock()):
+        other = self._traffic.ejection.has_other(asked)
+        if self._over or not asked or not other or not withdraw(self._traffic.clock()):
             return  # not asked: it still waits for somebody to be there
         call = msgspec.structs.replace(self._call, attempt=len(self._call.trail) + 1, tried=tuple(asked))
         copy = self._task.get_loop().create_task(self._run_copy(call), name=f"hedge of {call.method}")

@@ -104,7 +104,7 @@ class _Course:
         self.wait = 0.0
         if self._home is None:
             return msgspec.structs.replace(call, tried=())
-        tried = self._traffic.ejection.but(self._home)
+        tried = self._traffic.ejection.all_except(self._home)
         return msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
 
     def _may_repeat(self, call: Call, error: MeshError) -> bool:

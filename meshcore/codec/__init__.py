@@ -1,1 +1,1 @@
-"""Values to bytes or text and back, and which types can travel."""
+"""Encodes values as JSON, msgpack or text, decodes them, and decides which types can be sent."""

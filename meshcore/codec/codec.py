@@ -1,10 +1,10 @@
-"""Values to bytes and back, as JSON or msgpack: typed, validated, and safe against any body.
+"""The JSON and msgpack codecs: encode and decode typed values, safely for any body.
 
-An encoder and a decoder are built once per method and then called. Whatever the bytes, a decoder returns a value of its
-type or raises `DecodeError`; whatever the value, an encoder returns bytes or raises `EncodeError`.
+An encoder and a decoder are built once per method. For any bytes, a decoder returns a value of its type or raises
+`DecodeError`. For any value, an encoder returns bytes or raises `EncodeError`.
 
-Both formats are written and read by msgspec. Measured in us, CPython 3.13, on trees of 7 nodes (`python -m
-benchmarks.codec`); "rich" nodes hold Decimal, datetime, UUID and an enum instead of str, int and float:
+msgspec does the work for both formats. Times in us, CPython 3.13, trees of 7 nodes (`python -m benchmarks.codec`).
+"Rich" nodes hold Decimal, datetime, UUID and an enum instead of str, int and float:
 
     | tree, 516 bytes of JSON  | msgspec JSON  | msgspec msgpack | ormsgpack                              |
     |--------------------------|---------------|-----------------|----------------------------------------|
@@ -12,17 +12,17 @@ benchmarks.codec`); "rich" nodes hold Decimal, datetime, UUID and an enum instea
     | dataclass, typed decode  | 3.5           | 3.3             | 5.6 (untyped, then `msgspec.convert`)  |
     | rich, encode             | 3.6           | 3.4             | 5.7                                    |
     | rich, typed decode       | 8.1           | 7.9             | 12.1                                   |
-    | pydantic model, encode   | (itself) 2.5  | (dumped) 4.7    | 1.7, but not what the model says       |
+    | pydantic model, encode   | (itself) 2.5  | (dumped) 4.7    | 1.7, but not what the model declares   |
     | pydantic model, decode   | (itself) 6.5  | 7.9             | 7.9                                    |
 
-ormsgpack wins only where pydantic models are packed, and there it writes excluded fields and ignores aliases and
-serializers (see `models`): so it is not used. What this module adds to the bare library is 0.06 us, and 0.6 us where
-the depth of a body has to be checked (see `guard`), and 0.2 us where JSON is searched for lost floats.
-Calls in JSON are also searched for keys that come twice (see `keys`), which costs 2 to 3 us for such a tree.
+ormsgpack is faster only for pydantic models, but it writes excluded fields and ignores aliases and serializers (see
+`pydantic_models`). So it is not used. This module adds 0.06 us to the library, 0.6 us where the depth of a body is
+checked (see `depth`), and 0.2 us where JSON is searched for floats that were written as null. Calls in JSON are also
+searched for duplicate keys (see `duplicate_keys`), which costs 2 to 3 us for such a tree.
 
-Does a value fit its declared type? Encoding alone does not ask: msgspec writes what it finds. `msgspec.convert(value,
-type)` costs 0.4 us and does not look inside an instance of the right class; converting its plain form costs 5.3 us;
-decoding what was encoded costs 3.2 us and finds all that the other side would refuse. So `validate=True` does that.
+msgspec encodes without checking that a value fits its declared type. `msgspec.convert(value, type)` costs 0.4 us, but
+does not look inside an instance of the right class. Converting its plain form costs 5.3 us. Decoding the encoded bytes
+costs 3.2 us and finds everything that the receiver would refuse. So that is what `validate=True` does.
 """
 
 from collections.abc import Callable
@@ -33,23 +33,23 @@ from typing import Any, Final
 import msgspec
 
 from meshcore.codec.depth import check_json, check_msgpack
+from meshcore.codec.duplicate_keys import check_duplicate_keys
+from meshcore.codec.encode_error_path import find_non_finite, find_unencodable
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
-from meshcore.codec.json_keys import check_json_keys
+from meshcore.codec.pydantic_models import decode_hook, encode_hook, is_model
 from meshcore.codec.pydantic_models import dump as dump_model
-from meshcore.codec.pydantic_models import is_model, plain, revive
 from meshcore.codec.pydantic_models import load as load_model
-from meshcore.codec.travel import shape_of
-from meshcore.codec.unencodable import find_non_finite, find_unencodable
+from meshcore.codec.wire_types import shape_of
 
 __all__ = ["JSON", "MSGPACK", "Codec", "DecodeError", "EncodeError", "Limits", "TravelError"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a body may ask of its decoder. Its size is limited by who receives it.
+    """The limits of a decoder. The size of a body is limited by its receiver.
 
     Attributes:
-        max_depth: Containers that may be open at one place, where the type itself does not bound that.
+        max_depth: How deep a body may nest. Checked only if the type itself does not bound that.
     """
 
     max_depth: int = 128
@@ -64,7 +64,7 @@ class Codec:
 
     Attributes:
         name: `json` or `msgpack`, as in the names of channels.
-        content_type: The media type of a body.
+        content_type: The media type of its bodies.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Codec:
     _check: Callable[[bytes, int], None]
 
     def encoder(self, type_: Any, *, validate: bool = False) -> Callable[[Any], bytes]:
-        """A function that writes values of a type.
+        """A function that encodes values of a type.
 
         Args:
             type_: The declared type.
-            validate: Refuse what the other side would refuse, by reading back what was written.
+            validate: Refuse what the receiver would refuse: decode what was encoded.
 
         Returns:
             The function. It raises `EncodeError`, and nothing else.
@@ -88,14 +88,14 @@ class Codec:
         """
         shape = shape_of(type_)
         dump = partial(dump_model, type_) if self is JSON and is_model(type_) else self._dump
-        # JSON has no NaN and no infinity: msgspec and pydantic write null, and say nothing.
-        watched = self is JSON and shape.floats
+        # JSON has no NaN and no infinity: msgspec and pydantic write null without an error.
+        may_lose_floats = self is JSON and shape.floats
         load = self.decoder(type_) if validate else None
 
         def encode(value: Any) -> bytes:
             try:
                 data = dump(value)
-                if watched and data.rfind(b"null") >= 0:  # 0.2 us; `b"null" in data` is 0.6
+                if may_lose_floats and data.rfind(b"null") >= 0:  # 0.2 us; `b"null" in data` takes 0.6
                     find_non_finite(value)
             except Exception as error:
                 raise encode_error(error, find_unencodable(value, dump)) from error
@@ -109,12 +109,12 @@ class Codec:
         return encode
 
     def decoder(self, type_: Any, limits: Limits = _LIMITS, *, unique: bool = False) -> Callable[[bytes], Any]:
-        """A function that reads values of a type.
+        """A function that decodes values of a type.
 
         Args:
             type_: The declared type.
-            limits: What a body may ask for.
-            unique: Refuse JSON in which an object has a key twice, of which a decoder takes the last (see `keys`).
+            limits: The limits for bodies.
+            unique: Refuse JSON with duplicate keys (see `duplicate_keys`). Otherwise the last one counts.
 
         Returns:
             The function. It raises `DecodeError`, and nothing else.
@@ -141,9 +141,9 @@ class Codec:
 
         def decode_unique(data: bytes) -> Any:
             try:
-                check(data, max_depth)  # of what the type does not know and skips, too: the next check reads it all
+                check(data, max_depth)  # also where the type is bounded: the next check reads parts that `load` skips
                 value = load(data)
-                check_json_keys(data)
+                check_duplicate_keys(data)
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
             return value
@@ -154,19 +154,25 @@ class Codec:
 
 
 def _json_loader(type_: Any) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(type_, dec_hook=revive).decode
+    return msgspec.json.Decoder(type_, dec_hook=decode_hook).decode
 
 
 def _msgpack_loader(type_: Any) -> Callable[[bytes], Any]:
-    return msgspec.msgpack.Decoder(type_, dec_hook=revive, ext_hook=_refuse_extension).decode
+    return msgspec.msgpack.Decoder(type_, dec_hook=decode_hook, ext_hook=_refuse_extension).decode
 
 
 def _refuse_extension(code: int, _: memoryview) -> Any:
-    """JSON has no extension types, so `Any` does not mean them either; timestamps do not come here."""
+    """Refuse msgpack extensions, which JSON does not have. Timestamps are decoded before this is called."""
     raise ValueError(f"unknown msgpack extension {code}")
 
 
-JSON: Final = Codec("json", "application/json", msgspec.json.Encoder(enc_hook=plain).encode, _json_loader, check_json)
+JSON: Final = Codec(
+    "json", "application/json", msgspec.json.Encoder(enc_hook=encode_hook).encode, _json_loader, check_json
+)
 MSGPACK: Final = Codec(
-    "msgpack", "application/msgpack", msgspec.msgpack.Encoder(enc_hook=plain).encode, _msgpack_loader, check_msgpack
+    "msgpack",
+    "application/msgpack",
+    msgspec.msgpack.Encoder(enc_hook=encode_hook).encode,
+    _msgpack_loader,
+    check_msgpack,
 )

@@ -1,7 +1,7 @@
-"""Declared exceptions on the wire: their fields, read from and written back into the same class.
+"""Encodes the fields of declared exceptions, and restores the same class from them.
 
-The fields of an exception are the fields of a dataclass, or else the parameters of its `__init__`, each of which it
-keeps as an attribute of that name. An exception without either has its `args`, as plain data.
+The fields of an exception are those of a dataclass, or else the parameters of its `__init__`, each of which it must
+keep as an attribute of the same name. An exception without either sends its `args` as plain data.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import Any, cast, get_type_hints
 
 import msgspec
 
-from meshcore.codec.travel import why_not
+from meshcore.codec.wire_types import why_not_type
 from meshcore.core.errors import Code, MeshError
 
 
 class DeclaredException(msgspec.Struct, frozen=True, eq=False):
-    """How one declared exception travels.
+    """How one declared exception is sent.
 
     Attributes:
         cls: the class.
-        name: how the wire calls it.
+        name: its name on the wire.
         code: the attribute `code` of the class if that is a `Code`, else FAILED_PRECONDITION.
         carrier: a struct type with the exception's fields, in the order of its constructor.
+        keyword_only: the fields that the constructor takes by name only.
     """
 
     cls: type[Exception]
@@ -52,16 +53,16 @@ class DeclaredException(msgspec.Struct, frozen=True, eq=False):
 
 
 class ExceptionArguments(msgspec.Struct):
-    """The fields of an exception that names none."""
+    """The fields of an exception that declares none."""
 
     args: list[Any]
 
 
 def declared_exception(cls: type[Exception]) -> DeclaredException:
-    """How a declared exception travels.
+    """How a declared exception is sent.
 
     Raises:
-        TypeError: it cannot; the text says why.
+        TypeError: it cannot be sent; the text says why.
     """
     code = getattr(cls, "code", None)
     code = code if isinstance(code, Code) else Code.FAILED_PRECONDITION
@@ -69,7 +70,7 @@ def declared_exception(cls: type[Exception]) -> DeclaredException:
     if fields is None:
         return DeclaredException(cls, cls.__name__, code, ExceptionArguments)
     for name, hint in fields.items():
-        if reason := why_not(hint):
+        if reason := why_not_type(hint):
             msg = f"{cls.__qualname__}({name}): {reason}"
             raise TypeError(msg)
     carrier = msgspec.defstruct(cls.__name__, list(fields.items()), module=cls.__module__)

@@ -1,16 +1,16 @@
-"""Bounds how deep a body nests, before a decoder recurses into it.
+"""Limits how deep a body may nest, before a decoder recurses into it.
 
-Why, when msgspec raises `RecursionError` by itself? Because its limit is not ours: 1,000 frames less what the caller
-uses on CPython 3.11, about 10,000 on 3.13, where a thread with a 512 KiB stack dies of it without an exception. And a
-value that was decoded at a depth of 9,000 fails later, when somebody prints, compares or answers it.
+msgspec's own `RecursionError` is not enough. Its limit depends on the interpreter: 1,000 frames less those of the
+caller on CPython 3.11, about 10,000 on 3.13, where a thread with a stack of 512 KiB crashes. A value that was decoded
+at a depth of 9,000 fails later, when it is printed, compared or encoded.
 
-What is *not* checked here are claimed sizes. msgspec preallocates at most 16 items per msgpack array since 0.14 (a
-five byte body that claims 2**32 items costs 0.6 KB) and ormsgpack does the same; a test holds both to that.
+Claimed sizes need no check. msgspec preallocates at most 16 items per msgpack array since 0.14: a body of five bytes
+that claims 2**32 items costs 0.6 KB. A test verifies that, for ormsgpack too.
 
-Depth is the number of containers open at one place: `1` has depth 0, `[]` depth 1, `[{"a": []}]` depth 3.
+Depth is the number of open containers: `1` has depth 0, `[]` depth 1, `[{"a": []}]` depth 3.
 
-Both checks begin with an upper bound at C speed, which settles nearly every small body: it cannot nest deeper than
-it has bytes that look like the start of a container. Only beyond that the exact depth is computed, in linear time.
+Both checks first compute an upper bound, at C speed: the number of bytes that may begin a container. It suffices for
+nearly every small body. Otherwise the exact depth is computed, in linear time.
 """
 
 from __future__ import annotations
@@ -41,34 +41,35 @@ _STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # +1 and -1 when read as signed by
 
 
 def check_json(data: bytes, max_depth: int) -> None:
-    """Refuse JSON that nests too deep; whether it is JSON at all is left to the decoder.
+    """Refuse JSON that nests too deep. The decoder finds malformed JSON.
 
     Args:
         data: The body.
-        max_depth: Containers that may be open at one place.
+        max_depth: The limit.
 
     Raises:
-        NestingError: More than `max_depth` are.
+        NestingError: The body nests deeper.
     """
     if data.count(b"[") + data.count(b"{") > max_depth:
         _measure_json(data, max_depth)
 
 
 def _measure_json(data: bytes, max_depth: int) -> None:
-    """Compare the exact depth: only brackets outside of strings count.
+    """Compute the exact depth: brackets inside strings do not count.
 
-    The decoder stops at the first malformed byte, so only up to there do the two have to agree.
+    The decoder stops at the first malformed byte, so the depth after that does not matter.
     """
     if b"\\" in data:
-        # A run of backslashes starts where no escape is open, so taking pairs from its left end is exact.
+        # Pairs are taken from the left end of a run of backslashes, as the decoder does.
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two adjacent quotes either are an empty string or glue two strings together: brackets stay inside or outside.
+    # Two adjacent quotes are an empty string, or the end of one string and the start of the next. Without them, every
+    # bracket stays inside or outside of a string as before.
     structure = data.translate(_ONE_KIND, _NOT_STRUCTURE).replace(b'""', b"")
     if b'"' in structure:
         structure = _STRING.sub(b"", structure)
 
-    # Removing the innermost pairs lowers the depth by one at most and settles broad documents. It goes on only while it
-    # at least halves what is left, so the sum stays linear however the brackets are arranged.
+    # Removing the innermost pairs lowers the depth by one. That is fast for broad documents. It is repeated only while
+    # it at least halves the rest, so the total time is linear for any document.
     rest, peeled = structure, 0
     while len(rest) + peeled > max_depth:
         fewer = rest.replace(b"[]", b"")
@@ -86,7 +87,7 @@ _NOT_CONTAINER = bytes(byte for byte in range(256) if not (0x80 <= byte <= 0x9F 
 
 
 def _fixed_steps() -> bytes:
-    """Bytes an item of fixed size takes with its head, by head; 0 means: look closer."""
+    """The length of an item in bytes, by its first byte, the head. 0: the head alone does not tell."""
     steps = bytearray(256)
     steps[0x00:0x80] = b"\x01" * 0x80  # positive fixint
     steps[0xA0:0xC0] = bytes(range(1, 0x21))  # fixstr
@@ -101,7 +102,7 @@ def _fixed_steps() -> bytes:
 
 
 _FIXED = _fixed_steps()
-# Head -> (bytes of the size field, bytes between it and the payload). An ext has its type code there.
+# Head -> (bytes of the size field, bytes between that and the payload). An ext has its type code there.
 _SIZED = {
     0xC4: (1, 0),
     0xC5: (2, 0),
@@ -118,24 +119,24 @@ _CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 def check_msgpack(data: bytes, max_depth: int) -> None:
-    """Refuse msgpack that nests too deep; whether it is msgpack at all is left to the decoder.
+    """Refuse msgpack that nests too deep. The decoder finds malformed msgpack.
 
     Args:
         data: The body.
-        max_depth: Containers that may be open at one place.
+        max_depth: The limit.
 
     Raises:
-        NestingError: More than `max_depth` are.
+        NestingError: The body nests deeper.
     """
     if len(data) > max_depth and len(data.translate(None, _NOT_CONTAINER)) > max_depth:
         _measure_msgpack(data, max_depth)
 
 
 def _measure_msgpack(data: bytes, max_depth: int) -> None:
-    """Walk the items without decoding them; ends where the decoder would find the body malformed or truncated."""
+    """Walk through the items without decoding them. Ends where the decoder would find an error."""
     fixed = _FIXED
     position, end = 0, len(data)
-    left, outer = 1, list[int]()  # items to come in this container, and in those around it
+    left, outer = 1, list[int]()  # items left in this container, and in each of those around it
     while position < end:
         head = data[position]
         if step := fixed[head]:

@@ -1,8 +1,8 @@
-"""What the codec raises, and the one form its texts have: `$.items[2].price: expected float, got str`.
+"""The errors of the codec. Their texts have one form: `$.items[2].price: expected float, got str`.
 
-The libraries underneath each have their own wording, and some of their failures are no errors of theirs at all
-(`UnicodeDecodeError`, `RecursionError`, `TypeError` for an unhashable element). Here all of it becomes a path and a
-reason, on one line and of bounded length: a reason may quote the body, and the body may be hostile.
+msgspec and pydantic have texts of their own, and also fail with general exceptions (`UnicodeDecodeError`,
+`RecursionError`, `TypeError` for an unhashable element). All become a path and a reason, on one line and of limited
+length: a reason may quote the body, and the body may be hostile.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import msgspec
 
 from meshcore.codec.depth import NestingError
-from meshcore.codec.json_keys import RepeatedKeyError
+from meshcore.codec.duplicate_keys import DuplicateKeyError
 
 log = logging.getLogger(__name__)
 
 NOT_UTF8 = "a text is not UTF-8"
-"""Whatever the library underneath says of it, which is never which text."""
+"""Replaces the libraries' texts, which do not say either which text it is."""
 
 _LONGEST_REASON = 300
 _MALFORMED = re.compile(r"^\w+(?: data)? is malformed: (.*) \(byte (\d+)\)$", re.DOTALL)
@@ -27,12 +27,12 @@ _FORMATS = {"json": "JSON", "msgpack": "msgpack"}
 
 
 class _LocatedError(ValueError):
-    """Something is wrong at a place within a value.
+    """An error at a place within a value.
 
     Attributes:
-        path: Where, in msgspec's notation: `$` is the whole value, `$.items[2].price` a part. Empty when it is not
-            about a value at all (malformed or too deep).
-        reason: What, on one line, beginning in lower case.
+        path: The place in msgspec's notation: `$` is the whole value, `$.items[2].price` a part. Empty if there is no
+            value: the body is malformed or too deep.
+        reason: What is wrong, on one line, beginning in lower case.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -47,22 +47,22 @@ class _LocatedError(ValueError):
 
 
 class DecodeError(_LocatedError):
-    """A body is not what its type says. The only exception a decoder raises, for whatever bytes."""
+    """A body is no value of its type. A decoder raises no other exception, whatever the bytes."""
 
 
 class EncodeError(_LocatedError):
-    """A value does not fit its declared type, or cannot be written at all. The only exception an encoder raises."""
+    """A value does not fit its declared type, or cannot be encoded. An encoder raises no other exception."""
 
 
 class TravelError(TypeError):
-    """A type cannot be sent; the text says which part of it, and why."""
+    """A type cannot be sent. The text says which part of it, and why."""
 
 
 class ModelError(ValueError):
-    """A pydantic model refused what was decoded for it.
+    """A pydantic model refused decoded data.
 
     Attributes:
-        path: Where within the model, without `$`: `.lines[0].amount`.
+        path: The place within the model, without `$`: `.lines[0].amount`.
         reason: pydantic's message.
     """
 
@@ -74,15 +74,15 @@ class ModelError(ValueError):
 
 
 def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeError:
-    """Whatever a decoder raised, as a `DecodeError`.
+    """The `DecodeError` for any exception of a decoder.
 
     Args:
         error: The exception.
         codec: The codec's name, for the text.
-        max_depth: Containers that may be open at one place, for the text.
+        max_depth: The limit of the depth, for the text.
     """
     match error:
-        case ModelError() | RepeatedKeyError():
+        case ModelError() | DuplicateKeyError():
             return DecodeError(f"${error.path}", sentence(error.reason))
         case msgspec.ValidationError():
             path, reason = split(str(error))
@@ -90,8 +90,8 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
                 path += error.__cause__.path
             return DecodeError(path, reason)
         case NestingError() | RecursionError():
-            return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher
-        case UnicodeDecodeError():  # of msgspec before 0.23; its positions are those within one string
+            return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher than ours
+        case UnicodeDecodeError():  # of msgspec before 0.23; its position counts within one string
             return DecodeError("", f"malformed {_FORMATS[codec]}: {NOT_UTF8}")
         case msgspec.DecodeError():
             return DecodeError("", _malformed(str(error), _FORMATS[codec]))
@@ -100,11 +100,11 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
 
 
 def encode_error(error: Exception, path: str) -> EncodeError:
-    """Whatever an encoder raised, as an `EncodeError`.
+    """The `EncodeError` for any exception of an encoder.
 
     Args:
         error: The exception.
-        path: Where in the value it happens.
+        path: The place in the value.
     """
     match error:
         case EncodeError():
@@ -118,7 +118,7 @@ def encode_error(error: Exception, path: str) -> EncodeError:
 def split(text: str) -> tuple[str, str]:
     """The path and the reason in a message of msgspec: ``Expected `int`, got `str` - at `$.a` ``.
 
-    The place is at the end, and what comes before may quote the body: hence from the right.
+    Splits from the right: the path is at the end, and the reason may quote the body.
     """
     reason, found, place = text.rpartition(" - at `")
     if not found:
@@ -130,7 +130,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def sentence(text: str) -> str:
-    """A reason on one line, of bounded length, without backticks and without a capital at its start (but EOF, UUID)."""
+    """A reason on one line, of limited length, without backticks, beginning in lower case (but EOF, UUID)."""
     line = " ".join(text[: 2 * _LONGEST_REASON].split()).replace("`", "")
     if len(line) > _LONGEST_REASON:
         line = line[:_LONGEST_REASON] + "..."
@@ -138,7 +138,7 @@ def sentence(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text, with what UTF-8 has no form for written out: half of a surrogate pair, as in names of files."""
+    """The text, in which lone surrogates, which UTF-8 cannot encode, are written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -148,11 +148,11 @@ def steps(location: Sequence[str | int]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What to say of an exception of the user's own code."""
+    """The reason for an exception that the user's own code raised."""
     name = type(error).__name__
     if isinstance(error, ValueError | TypeError | AssertionError):  # validators raise these for the caller to read
         return sentence(str(error)) or name
-    # A mistake in that code: its text is for nobody who sends a body, but somebody has to hear of it.
+    # A bug in that code: its text goes to the log and not to the sender of the body.
     log.warning("a value could not be read: code of its type raised %s", name, exc_info=error)
     return f"cannot be read ({name})"
 

@@ -1,16 +1,15 @@
-"""Pydantic models inside the codec. Pydantic is optional: it is found only when the user has imported it.
+"""Encodes and decodes pydantic models. Pydantic (2.11 or newer) is optional: only models that the user imports need it.
 
-msgspec hands us what it does not know through two hooks. Both directions go through pydantic's JSON mode, for msgpack
-too: a model in strict mode accepts a datetime as text only there, and types of the user's own are dumped as what their
-serializers say. So `bytes` of a model are text on the wire (set `ser_json_bytes` and `val_json_bytes` to "base64" for
-others): that is pydantic's rule.
+msgspec passes values that it does not know to two hooks. Both use pydantic's JSON mode, for msgpack too: only in JSON
+mode does a strict model accept a datetime as text, and the user's own types are written by their serializers. So
+`bytes` of a model are text on the wire. For bytes that are no text, set `ser_json_bytes` and `val_json_bytes` to
+"base64": that is pydantic's rule.
 
-Names on the wire are the aliases, as in any published schema; on the way in, both the alias and the field name are
-understood. Needs pydantic 2.11.
+Fields are written under their aliases, as in a published schema. Aliases and field names are both accepted.
 
-Why not `ormsgpack.OPT_SERIALIZE_PYDANTIC`, which packs a model four times as fast? It reads the attributes and ignores
-what the model says about its form: aliases, serializers, computed and excluded fields. The other side would refuse it,
-or get what was meant to stay here. (Figures: `python -m benchmarks.codec`.)
+`ormsgpack.OPT_SERIALIZE_PYDANTIC` packs a model four times as fast, but it reads only the attributes. It ignores
+aliases, serializers, computed and excluded fields. The receiver would refuse the data, or get fields that must not be
+sent. (Figures: `python -m benchmarks.codec`.)
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def is_model(type_: object) -> TypeGuard[type[BaseModel]]:
 
 
 def load(model: type[BaseModel], data: bytes) -> Any:
-    """Read JSON straight into a model, without a tree of dicts in between.
+    """Decode JSON into a model, without building dicts first.
 
     Raises:
         ModelError: The model refuses it.
@@ -53,35 +52,35 @@ def load(model: type[BaseModel], data: bytes) -> Any:
 
 
 def dump(model: type[BaseModel], value: Any) -> bytes:
-    """Write a model as JSON, without a tree of dicts in between.
+    """Encode a model as JSON, without building dicts first.
 
-    A field that holds what its type forbids is a warning for pydantic, and an error for us.
+    A field whose value does not fit its type is an error here; pydantic only warns.
 
     Raises:
-        TypeError: It is another object.
+        TypeError: The value is no instance of the model.
     """
     if not isinstance(value, model):
         raise TypeError(f"expected {model.__name__}, got {type(value).__name__}")
     return value.__pydantic_serializer__.to_json(value, by_alias=True, warnings="error")
 
 
-def plain(value: Any) -> Any:
-    """Encode for msgspec what it does not know: a model becomes a dict of plain values, anything else is refused.
+def encode_hook(value: Any) -> Any:
+    """Msgspec's hook for values that it does not know: a model becomes a dict of plain values.
 
     Raises:
-        TypeError: It is no model.
+        TypeError: The value is no model.
     """
     if is_model(cast("object", type(value))):
         return value.model_dump(mode="json", by_alias=True, warnings="error")
     raise TypeError(f"{type(value).__qualname__} cannot travel")
 
 
-def revive(type_: type, value: Any) -> Any:
-    """Decode for msgspec what it does not know: a model from what arrived for it.
+def decode_hook(type_: type, value: Any) -> Any:
+    """Msgspec's hook for types that it does not know: makes a model of decoded plain values.
 
     Raises:
-        ModelError: The model refuses it.
-        TypeError: It is no model.
+        ModelError: The model refuses them.
+        TypeError: The type is no model.
     """
     if is_model(type_):
         return load(type_, msgspec.json.encode(value))
@@ -91,46 +90,47 @@ def revive(type_: type, value: Any) -> Any:
 def model_schemas(
     models: Sequence[type[BaseModel]], mode: Literal["validation", "serialization"], template: str
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The JSON schemas of models: for each a reference, and what is referred to, by name.
+    """The JSON schemas of models: a reference for each model, and the definitions by name.
 
     Args:
-        models: of which.
-        mode: as they are read, or as they are written.
-        template: of references, with `{model}` in it.
+        models: the models.
+        mode: "validation" for the schema of what is read, "serialization" for that of what is written.
+        template: of the references, with `{model}` in it.
     """
     if not models:
         return [], {}
     module: Any = importlib.import_module("pydantic.json_schema")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about defaults without a JSON form
+        warnings.simplefilter("ignore")  # about defaults that have no JSON form
         references, schema = module.models_json_schema([(model, mode) for model in models], ref_template=template)
     return [references[model, mode] for model in models], schema.get("$defs", {})
 
 
 def why_not_model(model: type[BaseModel]) -> str | None:
-    """Why a model cannot travel: it holds something without a JSON form, or is written otherwise than it is read."""
+    """Why a model cannot be sent: a part has no JSON form, or cannot be read back as it is written."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about defaults without a JSON form, which do not travel
+            warnings.simplefilter("ignore")  # about defaults that have no JSON form; defaults are not sent
             model.model_json_schema(mode="serialization")
-    except Exception as error:  # noqa: BLE001 - pydantic raises several, and runs code of the user's
+    except Exception as error:  # noqa: BLE001 - pydantic raises several types, and runs the user's code
         return f"{model.__name__} cannot travel: {sentence(str(error).split(chr(10))[0])}"
     return _why_not_read_back(cast("Any", model).__pydantic_core_schema__, model.__name__)
 
 
 def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
-    """Why what a part of a core schema (`pydantic_core.core_schema`) writes is not what it reads.
+    """Why a part of a model cannot be read back as it is written, None if it can.
 
-    That and not the annotations: it has all that decorators, generics, aliases and nested classes come to.
+    Reads the core schema (`pydantic_core.core_schema`) and not the annotations: it contains the effect of decorators,
+    generics, aliases and nested classes.
     """
     serializer = schema.get("serialization", {}).get("function")
-    if serializer is not None:  # one of the user's decides what is written
+    if serializer is not None:  # the user's serializer decides what is written
         text = f"{place} is a secret, written as '**********'; give it a @field_serializer, or another type"
         return text if _hides(serializer) else None
     place = getattr(schema.get("cls"), "__name__", place)
     forbids = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
     if forbids and getattr(schema.get("cls"), "model_computed_fields", None):
-        return f"{place} writes computed fields, and forbids what is no field when it is read"
+        return f"{place} writes computed fields, and refuses them when it is read, as it forbids extra fields"
     for name, part in _parts(schema):
         where = f"{place}.{name}" if name else place
         if name and (reason := _why_not_field(name, part, where)):
@@ -143,13 +143,13 @@ def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
 
 
 def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The schemas in a schema; those of fields with their names."""
+    """The schemas inside a schema, each with the field's name, or "" if it is no field's."""
     for key, value in schema.items():
         if key in _NO_SCHEMAS:
             continue
         inner: Iterable[tuple[str, Any]] = ()
         if _is_dict(value):
-            # Those without a type are of fields, or of the choices of a union.
+            # A dict without "type" holds the schemas of fields, or of the members of a union.
             inner = [("", value)] if isinstance(value.get("type"), str) else value.items()
         elif _is_list(value):
             parts: list[Any] = [each[0] if isinstance(each, tuple) else each for each in value]
@@ -165,7 +165,7 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-# What is written but never read, and what is no schema.
+# Keys of a core schema whose values are no schemas, or are written but never read.
 _NO_SCHEMAS = frozenset({"computed_fields", "config", "custom_error_context", "default", "metadata"})
 
 
@@ -175,13 +175,13 @@ def _why_not_field(name: str, field: Mapping[str, Any], where: str) -> str | Non
     if field.get("serialization_exclude"):
         return None
     written, alias = field.get("serialization_alias", name), field.get("validation_alias", [])
-    # A text, a path, or a list of paths; a path is a list of texts and numbers.
+    # An alias is a name, a path, or a list of paths. A path is a list of names and numbers.
     paths = [[alias]] if isinstance(alias, str) else alias if all(isinstance(each, list) for each in alias) else [alias]
     read = {name, *(path[0] for path in paths if len(path) == 1)}
     return None if written in read else f"{where} is written as {written!r} but not read as that"
 
 
 def _hides(serializer: object) -> bool:
-    """Whether it is that of SecretStr, SecretBytes or Secret: pydantic's own."""
+    """Whether it is pydantic's serializer of SecretStr, SecretBytes or Secret."""
     name: str = getattr(serializer, "__name__", "")
     return getattr(serializer, "__module__", "") == "pydantic.types" and name.startswith("_serialize_secret")

@@ -1,7 +1,6 @@
-"""Values as text, for the parts of a URL: path and query. What `to_text` writes, `from_text` reads back.
+"""Converts values to text and back, for paths, queries and headers. `from_text` reads what `to_text` writes.
 
-A query can repeat a name (`?tag=a&tag=b`): that is a list. It cannot say "no value" otherwise than by leaving the name
-out, so `None` is left out, and so is an empty list.
+A query repeats a name for a list (`?tag=a&tag=b`). `None` and an empty list are sent by leaving the name out.
 """
 
 import re
@@ -13,7 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
-from meshcore.codec.travel import shape_of
+from meshcore.codec.wire_types import shape_of
 
 _Lists = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
 _Arrays = _Lists | inspect.TupleType
@@ -33,11 +32,11 @@ _SHOWN = 40
 def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
     """A function that reads a value of a type from text.
 
-    It takes one text, or the texts of a repeated name, and raises `DecodeError` when they are no such value. Reading is
-    lenient as text needs it: numbers, and true, false, 1 and 0, are recognised; a datetime may be a Unix time.
+    It takes one text, or the texts of a repeated name, and raises `DecodeError` if they are no such value. Numbers are
+    read from text, booleans from true, false, 1 and 0, a datetime also from a Unix time.
 
     Args:
-        type_: A scalar, a list, set or tuple of scalars, or an optional one of these.
+        type_: A scalar; a list, set or tuple of scalars; or a union of these with None.
 
     Raises:
         TravelError: Values of this type cannot be written as text.
@@ -61,7 +60,7 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
             value = msgspec.convert(source, type_, strict=False)
         except Exception as error:
             raise _with_text(decode_error(error, "json"), source) from error
-        if value is None:  # msgspec takes the word for it; nobody who writes text means that
+        if value is None:  # msgspec reads the text "null" as None; in a URL it is only a text
             raise DecodeError("$", f"expected a value, got {source!r}")
         if shape.floats:
             _refuse_non_finite(value)
@@ -70,8 +69,8 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
     return read
 
 
-def why_mistaken(type_: Any) -> str | None:
-    """Why values of a type that has a form as text would be mistaken for others, None if they are not.
+def why_ambiguous(type_: Any) -> str | None:
+    """Why the text of a value may be read back as another value of the type, None if it cannot.
 
     `5` and `"5"` are the same text, and so are `true` and `"true"`.
     """
@@ -86,12 +85,12 @@ def why_mistaken(type_: Any) -> str | None:
 
 
 def takes_lists(type_: Any) -> bool:
-    """Whether values may be of several texts."""
+    """Whether a value may consist of several texts."""
     return any(isinstance(member, _Arrays) for member in _members(inspect.type_info(type_)))
 
 
 def to_text(value: Any) -> str | list[str] | None:
-    """A value as text; None when it is left out.
+    """A value as text, None if it is left out.
 
     Raises:
         EncodeError: It has no form as text.
@@ -128,17 +127,17 @@ def _members(info: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _items(info: inspect.Type) -> tuple[inspect.Type, ...]:
-    """The types of what is in a list, or in a tuple."""
+    """The types of the items of a list or tuple."""
     if isinstance(info, inspect.TupleType):
         return info.item_types
     return (info.item_type,) if isinstance(info, _Lists) else ()
 
 
 def _require_text(info: inspect.Type) -> None:
-    """Refuse objects, and lists of anything but scalars.
+    """Refuse types that have no form as text: objects, and lists of anything but scalars.
 
     Raises:
-        TravelError: It is one.
+        TravelError: The type is one of them.
     """
     for part in (info, *(member for item in _items(info) for member in _members(item))):
         if isinstance(part, _NoText) or (part is not info and isinstance(part, _Arrays)):
@@ -146,7 +145,7 @@ def _require_text(info: inspect.Type) -> None:
 
 
 def _with_text(error: DecodeError, source: str | list[str]) -> DecodeError:
-    """Say which text it was: that it is a str goes without saying."""
+    """The error with the text in its reason, in place of "got str"."""
     reason = error.reason.removesuffix(", got str")
     if isinstance(source, list):
         item = _ITEM.match(error.path)
@@ -158,7 +157,7 @@ def _with_text(error: DecodeError, source: str | list[str]) -> DecodeError:
 
 
 def _refuse_non_finite(value: Any) -> None:
-    """NaN and infinity are no values in JSON, so neither are they in a URL."""
+    """Refuse NaN and infinity, as in JSON."""
     several = isinstance(value, list | tuple | set | frozenset)
     for item in cast("Iterable[Any]", value if several else (value,)):
         if isinstance(item, float) and not isfinite(item):

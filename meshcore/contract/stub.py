@@ -19,7 +19,7 @@ from typing import Annotated, Any, ForwardRef, Literal, Union
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from meshcore.codec.travel import why_not
+from meshcore.codec.wire_types import why_not_type
 from meshcore.contract.contract import Field, MethodContract, ParameterContract, ServiceContract, Structure, Type
 from meshcore.core.description import Source
 from meshcore.declare import http
@@ -132,7 +132,7 @@ class _Types:
         try:
             found = self._read(parameter.type)
             self._link()
-            return Any if why_not(found) else found
+            return Any if why_not_type(found) else found
         except (TypeError, ValueError):
             self._made = before  # the types made since may be incomplete
             return Any

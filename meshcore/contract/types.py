@@ -8,7 +8,7 @@ from typing import Any, get_origin
 import msgspec
 from msgspec import UNSET, UnsetType, inspect
 
-from meshcore.codec.pydantic_models import is_model, plain
+from meshcore.codec.pydantic_models import encode_hook, is_model
 from meshcore.contract.contract import Field, Structure, Type
 from meshcore.contract.pydantic_types import ModelReader, Structures, enum_of, union_of
 
@@ -44,8 +44,8 @@ _EMPTY: Mapping[Any, Any] = {list: [], tuple: [], set: [], frozenset: [], dict: 
 def plain_default(value: object) -> Any | UnsetType:
     """Return a default as plain data; unset if that is not possible."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(value, order="deterministic", enc_hook=plain))
-    except Exception:  # noqa: BLE001 - defaults need not travel, and to encode one may run code of the user
+        return msgspec.json.decode(msgspec.json.encode(value, order="deterministic", enc_hook=encode_hook))
+    except Exception:  # noqa: BLE001 - a default need not travel, and encoding one may run code of the user's
         return UNSET
 
 

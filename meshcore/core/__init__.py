@@ -1,1 +1,1 @@
-"""The nouns that all rooms speak of: calls, errors, descriptions, instances, policies, settings."""
+"""The types that all rooms use: calls, errors, descriptions, instances, policies, settings."""

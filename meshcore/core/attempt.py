@@ -1,4 +1,4 @@
-"""What was tried: the record of one sending of a call."""
+"""The record of one attempt of a call."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import msgspec
 
 
 class Attempt(msgspec.Struct):
-    """One sending of a call to one instance.
+    """One attempt of a call: it was sent once, to one instance.
 
     Attributes:
-        instance: the id of the instance that was asked.
-        channel: over which channel.
-        began: when, on the clock of the mesh.
-        seconds: how long it took, None while it is under way.
-        outcome: "ok", the code of the error that it ended with or the name of the declared exception, "given up" if
-            nobody waited for it any more, "hung" if it was overtaken because it took too long, empty while it is under
-            way.
-        hangs: whether it takes so long that another instance was asked: then it is a failure, unless it succeeds.
+        instance: the id of the instance.
+        channel: the name of the channel.
+        began: the start, in seconds on the clock of the mesh.
+        seconds: the duration, None while the attempt runs.
+        outcome: "ok", the code of the error, the name of the declared exception, "given up" if the caller stopped
+            waiting, or "hung" if it took too long and another attempt was faster. Empty while the attempt runs.
+        hangs: whether it takes so long that another instance was asked. It then counts as a failure unless it
+            succeeds.
     """
 
     instance: str

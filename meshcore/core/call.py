@@ -1,4 +1,4 @@
-"""The one abstraction: a call, what handles it, and what stands around a handler. Everything else is built from it."""
+"""Calls, handlers and interceptors. Both the client stack and the server stack are composed of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.policy import DEFAULTS, Rules
 
-HERE = "local"
+LOCAL_PEER = "local"
 """The peer of a call that was made in this process."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call of one method, on its way to an implementation.
+    """One call of one method.
 
     Attributes:
-        method: what is called.
-        arguments: bound to the method's signature, one per parameter, defaults filled in.
-        headers: travel with the call; lower-case names.
-        deadline: the instant on `time.monotonic()` at which the caller stops waiting.
-        attempt: 1 for the first; what is sent again counts on.
-        tried: ids of the instances that earlier attempts asked, so that the next goes elsewhere.
-        rules: the numbers that govern it.
-        trail: its attempts so far, oldest first; shared by all that are sent for one call of a proxy.
-        peer: the address of the host that it came from, "local" if it was made in this process.
+        method: the method that is called.
+        arguments: one value per parameter of the method, in its order, defaults filled in.
+        headers: travel with the call; the names are lower case.
+        deadline: the time on `time.monotonic()` at which the caller stops waiting.
+        attempt: the number of the attempt: 1 for the first, one more for each retry.
+        tried: ids of the instances that earlier attempts asked. The next attempt prefers others.
+        rules: the policy of the call, with every field set.
+        trail: the attempts so far, oldest first. All attempts of one call share this list.
+        peer: the address of the caller's host, "local" if the call was made in this process.
     """
 
     method: Method
@@ -41,28 +41,13 @@ class Call(msgspec.Struct, frozen=True):
     tried: tuple[str, ...] = ()
     rules: Rules = DEFAULTS
     trail: list[Attempt] = []
-    peer: str = HERE
+    peer: str = LOCAL_PEER
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
 """Takes a call and returns its result: `async def handler(call) -> result`."""
 Interceptor: TypeAlias = Callable[[Handler, Call], Awaitable[Any]]
-"""Stands around a handler: `async def interceptor(handler, call) -> result`."""
-
-# The deadline of the call that this code serves: calls made from there inherit it. Context variables cross tasks
-# and, because both doors copy the context, threads.
-ambient_deadline: ContextVar[float] = ContextVar("ambient_deadline", default=inf)
-
-# Which attempt the call that this code serves is: calls made below a retry are not retried once more.
-ambient_attempt: ContextVar[int] = ContextVar("ambient_attempt", default=1)
-
-
-def compose(handler: Handler, *interceptors: Interceptor) -> Handler:
-    """The handler with the interceptors around it, the first outermost. Done once, at build time."""
-    for interceptor in reversed(interceptors):
-        # partial, not a closure: it calls straight through C and adds no Python frame per layer.
-        handler = partial(interceptor, handler)
-    return handler
+"""Wraps a handler: `async def interceptor(handler, call) -> result`."""
 
 
 class Interceptors(msgspec.Struct, frozen=True):
@@ -75,3 +60,20 @@ class Interceptors(msgspec.Struct, frozen=True):
 
     client: Sequence[Interceptor] = ()
     server: Sequence[Interceptor] = ()
+
+
+# The deadline of the call that the current code serves. Calls that it makes inherit it. Tasks inherit context
+# variables; threads of `core.threads` get a copy of the context.
+ambient_deadline: ContextVar[float] = ContextVar("ambient_deadline", default=inf)
+
+# The attempt number of the call that the current code serves. Calls that are made while a retry is served are not
+# retried again.
+ambient_attempt: ContextVar[int] = ContextVar("ambient_attempt", default=1)
+
+
+def compose(handler: Handler, *interceptors: Interceptor) -> Handler:
+    """The handler wrapped in the interceptors, the first outermost. Called once, when the mesh is built."""
+    for interceptor in reversed(interceptors):
+        # partial and not a closure: it adds no Python frame per layer.
+        handler = partial(interceptor, handler)
+    return handler

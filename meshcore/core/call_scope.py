@@ -1,4 +1,4 @@
-"""One cancel scope per call: bounds the current task by a deadline and by an outside stop."""
+"""The cancel scope of a call: cancels the task at the deadline, or when `stop` is called."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, Self
 from meshcore.core.errors import Code, CommunicationError
 
 _NEVER = 1e10
-"""No machine runs for 300 years; and no timer does, in which uvloop counts milliseconds."""
+"""Seconds. Later deadlines get no timer: uvloop's timers, which count milliseconds, cannot hold such numbers."""
 
 
 class Stop(Enum):
-    """Why a call's work was stopped from outside; the code that its caller gets."""
+    """Why a call was stopped. The value is the code that its caller gets."""
 
     DEADLINE = Code.DEADLINE_EXCEEDED
     CLIENT_LEFT = Code.CANCELED
     SHUTDOWN = Code.UNAVAILABLE
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
-    """Leaves a `CallScope` that was stopped, in place of the cancellation that stopped it."""
+class Stopped(Exception):  # noqa: N818 - no error: the stop was requested
+    """Raised by a `CallScope` that was stopped, in place of `CancelledError`."""
 
     def __init__(self, reason: Stop) -> None:
         super().__init__(reason.name)
@@ -33,8 +33,8 @@ class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
 class CallScope:
     """Cancels the task that entered it when the deadline passes or `stop` is called.
 
-    A cancellation that came from elsewhere passes through untouched, as `asyncio.timeout` has it. Unlike that, one
-    scope serves the deadline and every other reason.
+    Cancellations with another origin pass through unchanged, as with `asyncio.timeout`. Unlike that, one scope covers
+    the deadline and all other reasons.
     """
 
     __slots__ = ("_cancelling", "_deadline", "_reason", "_task", "_timer")
@@ -57,13 +57,13 @@ class CallScope:
         return self
 
     def _arm(self, deadline: float) -> None:
-        """See to it that the scope is stopped at that time."""
-        assert self._task is not None  # noqa: S101 - it is entered
+        """Set the timer for the deadline."""
+        assert self._task is not None  # noqa: S101 - the scope is entered
         if deadline < _NEVER:
             self._timer = self._task.get_loop().call_at(deadline, self.stop, Stop.DEADLINE)
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the work; the first reason counts. What has not begun will not begin."""
+        """Cancel the task. The first reason counts. A scope that is stopped cannot be entered."""
         if self._reason is None:
             self._reason = reason
             if self._task is not None:
@@ -76,7 +76,7 @@ class CallScope:
             self._timer.cancel()
         task, reason = self._task, self._reason
         if reason is None or task is None:
-            self._reason = Stop.SHUTDOWN  # the work is over: from here on `stop` must not cancel its task
+            self._reason = Stop.SHUTDOWN  # the call has ended: a later `stop` must not cancel the task
             return
         ours = task.uncancel() <= self._cancelling
         if ours and kind is not None and issubclass(kind, asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Descriptions: what an interface offers, read once from its class and immutable from then on."""
+"""Descriptions of methods, services and components: read once from their classes, then immutable."""
 
 from __future__ import annotations
 
@@ -21,19 +21,28 @@ REQUIRED = _Required()
 """The default of a parameter that has none."""
 
 
+class Source(Enum):
+    """Where a REST request carries a parameter."""
+
+    PATH = "path"
+    QUERY = "query"
+    HEADER = "header"
+    BODY = "body"
+
+
 class Parameter(msgspec.Struct, frozen=True):
     """One parameter of a method.
 
     Attributes:
-        name: as written.
-        type: resolved; marks of the mesh are taken off, constraints such as `msgspec.Meta` stay.
+        name: its name in the signature.
+        type: the resolved annotation, without the mesh's marks. Constraints such as `msgspec.Meta` stay.
         keyword_only: whether it must be given by name.
         positional_only: whether it must be given by position.
         default: `REQUIRED` if it has none.
-        source: where REST carries it, None if the method has no HTTP mapping.
+        source: where a REST request carries it, None if the method has no HTTP mapping.
         description: from its mark, else from the docstring.
         example: from its mark.
-        alias: its name in a query or among the headers, if that is another one.
+        alias: its name in the query or header, if it differs from `name`.
     """
 
     name: str
@@ -48,25 +57,25 @@ class Parameter(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> bool:
-        """Whether a caller must give it."""
+        """Whether it has no default."""
         return self.default is REQUIRED
 
     @property
     def wire_name(self) -> str:
-        """How REST calls it."""
+        """Its name in a REST request."""
         if self.source is Source.HEADER:
             return (self.alias or self.name.strip("_").replace("_", "-")).lower()
         return self.alias or self.name
 
 
 class HttpMapping(msgspec.Struct, frozen=True):
-    """How REST reaches a method.
+    """The HTTP request that REST sends for a method.
 
     Attributes:
         verb: GET, POST, PUT, PATCH or DELETE.
-        path: with the prefix of the interface, parameters in braces.
-        tags: for documents.
-        status: of an answer that is no error.
+        path: the path with the prefix of the interface; parameters stand in braces.
+        tags: for the OpenAPI document.
+        status: the status of a successful response.
     """
 
     verb: str
@@ -81,16 +90,17 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         service: the service's name.
         name: the method's name.
-        parameters: in the order of the signature; arguments travel in this order.
-        returns: the resolved return type, `None` for nothing.
-        is_async: whether the interface declares it `async def`.
+        parameters: in the order of the signature; arguments are sent in this order.
+        returns: the resolved return type, `None` if it returns nothing.
+        is_async: whether the interface declares it with `async def`.
         idempotent: whether it may be executed again for the same call.
-        shielded: whether its work goes on when the caller has left.
-        idempotency_key: seconds for which a server keeps a call's outcome for its repetitions, None if it does not.
-        raises: the declared exceptions, which travel.
-        http: how REST reaches it, None if it does not.
-        affinity: the argument whose value decides which instance is asked, None if none does.
-        policy: what its interface says about its calls.
+        shielded: whether it runs on when the caller has left.
+        idempotency_key: seconds for which a server keeps a call's outcome for repetitions of it, None if the method
+            takes no key.
+        raises: the declared exceptions.
+        http: its REST mapping, None if it has none.
+        affinity: the index of the argument whose value selects the instance, None if the method has no affinity.
+        policy: the policy that its interface declares for it.
     """
 
     service: str
@@ -127,7 +137,7 @@ class ServiceDescription(msgspec.Struct, frozen=True, eq=False):
 
 
 class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
-    """What is deployed together.
+    """A component: services that are deployed together.
 
     Attributes:
         interface: the class that was decorated with `@component`.
@@ -140,21 +150,12 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
     policy: Policy | None = None
 
 
-class Source(Enum):
-    """Where a REST request carries a parameter."""
-
-    PATH = "path"
-    QUERY = "query"
-    HEADER = "header"
-    BODY = "body"
-
-
 class Hosted(msgspec.Struct, frozen=True, eq=False):
-    """A component that is implemented here.
+    """A component that this process implements.
 
     Attributes:
         implementation: its class.
-        health_path: where its health is served, empty for nowhere.
+        health_path: the path that serves its health, empty if there is none.
     """
 
     component: ComponentDescription

@@ -1,4 +1,4 @@
-"""Every error that a caller can see: a closed set of codes, and classes that say who failed."""
+"""The errors that callers see: a closed set of codes, and a class for each kind of failure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Code(Enum):
     UNKNOWN = "unknown"
     """An error without a code of its own, such as one that is only a text."""
     INVALID_ARGUMENT = "invalid_argument"
-    """An argument does not fit, whatever the state of the server."""
+    """An argument is not valid, whatever the state of the server."""
     DEADLINE_EXCEEDED = "deadline_exceeded"
-    """The time for the call was up."""
+    """The deadline of the call has passed."""
     NOT_FOUND = "not_found"
     """What the call is about does not exist."""
     ALREADY_EXISTS = "already_exists"
@@ -37,15 +37,15 @@ class Code(Enum):
     OUT_OF_RANGE = "out_of_range"
     """A position is beyond the end, such as of a page."""
     UNIMPLEMENTED = "unimplemented"
-    """Nobody offers this method or path there."""
+    """The server does not offer this method or path."""
     INTERNAL = "internal"
-    """Something is wrong on the server. The caller is not told what."""
+    """The server failed. The caller is not told why."""
     UNAVAILABLE = "unavailable"
-    """Nobody could be asked, or no answer came. Another try, or another instance, may succeed."""
+    """No instance could be reached, or no response came. A retry, or another instance, may succeed."""
     DATA_LOSS = "data_loss"
     """Data are lost or damaged."""
     UNAUTHENTICATED = "unauthenticated"
-    """The caller is not known: its credentials are missing or not valid."""
+    """The caller's credentials are missing or not valid."""
 
     @property
     def http_status(self) -> int:
@@ -54,12 +54,12 @@ class Code(Enum):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed if it is sent again, unless an error with this code says otherwise."""
+        """Whether a retry may succeed. An error with this code may say otherwise."""
         return self in _RETRYABLE
 
     @classmethod
     def from_http_status(cls, status: int) -> Code:
-        """The code for an answer that carries no code of its own (the table of the Connect protocol)."""
+        """The code for a response that carries none (the table of the Connect protocol)."""
         return _FROM_HTTP_STATUS.get(status, cls.UNKNOWN)
 
 
@@ -94,24 +94,25 @@ _FROM_HTTP_STATUS = {
 }
 
 _RETRYABLE = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
-_OF_THE_MOMENT = _RETRYABLE | {Code.DEADLINE_EXCEEDED}
-"""These say nothing of the call itself: at another time, or from another instance, it may go well."""
+_TRANSIENT = _RETRYABLE | {Code.DEADLINE_EXCEEDED}
+"""The cause is not the call itself: later, or at another instance, the same call may succeed."""
 
 
 class MeshError(Exception):
-    """The base of all errors of the mesh; catch a subclass to know who failed.
+    """The base of all errors of the mesh. The subclass says who failed.
 
     Attributes:
-        code: what kind of failure it is.
-        message: one text for people; it never contains the server's internals.
-        details: facts for programs, plain data.
-        retryable: whether the same call may succeed if it is sent again (to another instance).
-        processed: whether an implementation may have begun with the call. Only a call that was certainly not
-            processed, or whose method is idempotent, is ever sent again.
-        retry_after: seconds after which the call may come back to that server (gRPC's push-back), None if it says none.
-        instance: the id of the instance that was asked, if one was.
-        attempts: what was tried before a caller was told: instances, channels, durations and what came of each.
-        passed: whether it has come out of a call within this process.
+        code: the kind of failure.
+        message: a text for people. It never contains internals of the server.
+        details: facts for programs, as plain data.
+        retryable: whether the same call may succeed if it is sent again, perhaps to another instance.
+        processed: whether an implementation may have begun to execute the call. A call is sent again only if it was
+            certainly not processed, or if its method is idempotent.
+        retry_after: seconds to wait before the call is sent to that server again (gRPC's pushback), None if the server
+            gives none.
+        instance: the id of the instance that was asked, None if none was.
+        attempts: the attempts that were made: instance, channel, duration and outcome of each.
+        from_local_call: whether a call within this process has ended with this error.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class MeshError(Exception):
         self.retry_after = retry_after
         self.instance: str | None = None
         self.attempts: tuple[Attempt, ...] = ()
-        self.passed = False
+        self.from_local_call = False
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"
@@ -158,40 +159,19 @@ class LocalError(MeshError):
 
 
 class CommunicationError(MeshError):
-    """Nobody could be asked, or the answer did not arrive, or it could not be understood."""
+    """No instance could be reached, the response did not arrive, or it could not be decoded."""
 
 
 class RemoteError(MeshError):
-    """The server answered, with an error."""
+    """The server responded with an error."""
 
 
 class AuthorizationError(MeshError):
     """The caller is not known (UNAUTHENTICATED) or not allowed (PERMISSION_DENIED)."""
 
 
-def is_of_a_call(error: MeshError) -> bool:
-    """Whether a call that this process made ended with it, rather than that who serves one here has raised it."""
-    return error.passed or isinstance(error, LocalError | CommunicationError) or bool(error.attempts)
-
-
-class ImplementationError(Exception):
-    """Hides an error that is none of the caller's, such as that of a call which the implementation made itself.
-
-    Its cause is what happened. Whoever gets it passed on would take it for one of this server: a credential that
-    another server refused for one of his own, for instance (Google's API design guide, "Error propagation").
-    """
-
-    @property
-    def code(self) -> Code:
-        """What the caller may know: INTERNAL, unless it is that another try may go well."""
-        cause = self.__cause__
-        if not isinstance(cause, MeshError) or isinstance(cause, LocalError):
-            return Code.INTERNAL
-        return cause.code if cause.code in _OF_THE_MOMENT else Code.INTERNAL
-
-
 class ConfigurationError(LocalError):
-    """What was declared cannot work. Carries every problem that was found, not only the first.
+    """The declarations or settings cannot work. Carries every problem that was found, not only the first.
 
     Attributes:
         problems: one text per problem; each names the place.
@@ -203,3 +183,24 @@ class ConfigurationError(LocalError):
         if len(self.problems) > 1:
             lines += [f"  {number}. {problem}" for number, problem in enumerate(self.problems, start=1)]
         super().__init__(Code.FAILED_PRECONDITION, "\n".join(lines))
+
+
+class ImplementationError(Exception):
+    """Hides from the caller an error that does not concern it, such as that of a call which the implementation made.
+
+    The hidden error is its cause. Sent on as it is, it would seem to be about the caller's own request: a credential
+    that another server refused would seem to be the caller's (Google's API design guide, "Error propagation").
+    """
+
+    @property
+    def code(self) -> Code:
+        """The code that the caller gets: that of the cause if a retry may succeed, else INTERNAL."""
+        cause = self.__cause__
+        if not isinstance(cause, MeshError) or isinstance(cause, LocalError):
+            return Code.INTERNAL
+        return cause.code if cause.code in _TRANSIENT else Code.INTERNAL
+
+
+def is_from_a_call(error: MeshError) -> bool:
+    """Whether the error ended a call that this process made. Otherwise code in this process raised it itself."""
+    return error.from_local_call or isinstance(error, LocalError | CommunicationError) or bool(error.attempts)

@@ -1,4 +1,4 @@
-"""Public names of a package that are loaded when they are first asked for (PEP 562)."""
+"""Loads public names of a package when they are first used (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,12 +9,12 @@ from typing import Any
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a package.
 
-    Assign them where type checkers do not look (`if not TYPE_CHECKING`): to them, a package with a `__getattr__` has
-    every name, also a misspelt one.
+    Assign them under `if not TYPE_CHECKING`: to type checkers, a package with a `__getattr__` has every name, even a
+    misspelt one.
 
     Args:
         package: its `__name__`.
-        names: the public names, divided by spaces, by the module below the package that has them.
+        names: maps each module below the package to the public names that it defines, separated by spaces.
     """
     modules = {name: module for module, listed in names.items() for name in listed.split()}
 
@@ -23,7 +23,7 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{module}"), name)
-        setattr(sys.modules[package], name, value)  # so that it is asked for once
+        setattr(sys.modules[package], name, value)  # from now on without `__getattr__`
         return value
 
     def dir_() -> list[str]:

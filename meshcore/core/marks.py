@@ -1,4 +1,4 @@
-"""What decorators leave behind: immutable marks on exactly the class or function that was decorated."""
+"""Marks: immutable values that decorators attach to exactly the class or function that they decorate."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ C = TypeVar("C")
 M = TypeVar("M")
 
 
+class Missing(Enum):
+    """The type of `MISSING`."""
+
+    MISSING = auto()
+
+
+MISSING: Final = Missing.MISSING
+"""The absence of a value, where None would be a value."""
+
+
 def add_mark(target: C, mark: object) -> C:
-    """Attach a mark to a class or function and return it; marks that are there already stay."""
+    """Attach a mark to a class or function and return that. Earlier marks stay."""
     setattr(target, _MARKS, (*marks_of(target), mark))
     return target
 
 
 def marks_of(target: Any) -> tuple[object, ...]:
-    """The marks of the class or function itself, not those of its bases; the outermost decorator's last."""
+    """The marks of the class or function itself, not of its bases. The outermost decorator's mark is the last."""
     try:
-        # Past a __getattr__ of its own: that of what pydantic keeps in BaseModel raises errors of another kind.
+        # Without the object's own __getattr__: pydantic's raises other errors than AttributeError.
         members = cast("dict[str, Any]", object.__getattribute__(target, "__dict__"))
-    except AttributeError:  # it has slots, or is built in
+    except AttributeError:  # it has slots, or is a builtin
         return ()
     marks: tuple[object, ...] = members.get(_MARKS, ())
     return marks
 
 
 def find_mark(target: Any, kind: type[M]) -> M | None:
-    """The mark of that kind on the class or function itself; of several, the outermost."""
+    """The mark of that type on the class or function itself. Of several, the outermost."""
     for mark in reversed(marks_of(target)):
         if isinstance(mark, kind):
             return mark
     return None
 
 
-class Missing(Enum):
-    """The absence of a value, where None is one."""
-
-    MISSING = auto()
-
-
-MISSING: Final = Missing.MISSING
-
-
 def marked_methods(cls: type, kind: type[M] | tuple[type[M], ...]) -> dict[str, M]:
-    """The methods with a mark of some kind, also if an override does not repeat it; base classes first."""
+    """The methods with a mark of that type, those of base classes first. An override need not repeat the mark."""
     found: dict[str, M] = {}
     for base in reversed(cls.__mro__):
         for name, member in vars(base).items():

@@ -1,4 +1,4 @@
-"""Hides what is secret in text that people read: logs, errors, reports."""
+"""Hides passwords and tokens in texts that people read: logs, errors, reports."""
 
 from __future__ import annotations
 

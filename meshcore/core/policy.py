@@ -1,4 +1,4 @@
-"""Policies: the numbers that govern a call, merged from defaults, component, interface, method, settings and call."""
+"""Policies: timeouts, retries, balancing and ejection. Merged from component, interface, method, settings and call."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ Balance = Literal["least-loaded", "round-robin", "first", "random"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The numbers that govern a call. What is left out is taken from the next wider policy, in the end from `DEFAULTS`.
+    """How calls are made: timeout, retries, hedging, balancing, ejection.
 
-    The fields of the second group govern what all calls to a component share, so they can be set for components only.
+    A field that is not set is taken from the next wider policy, in the end from `DEFAULTS`. The fields of the second
+    group concern what all calls to a component share, so they can be set for components only.
 
     Attributes:
-        timeout: seconds that a call may take, all attempts included. A call that is made while another is served never
-            has more than that one has left.
+        timeout: seconds that a call may take, all attempts included. A call that is made while another one is served
+            never has more time than that one has left.
         attempts: how often a call is sent in all, if its method is idempotent and an attempt may have been processed.
             An attempt that was certainly not processed is repeated on each other instance.
         back_off: seconds; the longest pause before the first retry of an instance that was asked already. The pause is
@@ -71,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     slow_start: _Pause | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit, also when somebody writes it by hand.
+        """Check the values; msgspec does so only when it decodes.
 
         Raises:
             LocalError: INVALID_ARGUMENT, naming the field.
@@ -116,7 +117,7 @@ def read_policy(table: Mapping[str, Any]) -> Policy:
 
 
 SHARED: Final = frozenset(Policy.__struct_fields__[Policy.__struct_fields__.index("retry_ratio") :])
-"""The fields that govern what all calls to a component share."""
+"""The fields that can be set for components only."""
 
 
 def _types() -> dict[str, Any]:
@@ -134,9 +135,9 @@ def _expected(name: str) -> str:
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy in which every field is set; see `Policy` for what they mean. The defaults suit 2 to 50 instances."""
+    """A policy in which every field is set. `Policy` explains the fields. The defaults suit 2 to 50 instances."""
 
-    timeout: float = 10.0  # long enough for a slow report, and nobody waits for ever by accident
+    timeout: float = 10.0  # long enough for a slow report; without one, a hung server blocks its callers for ever
     attempts: int = 3  # enough for a restart in progress, too few to double the load; gRPC caps them at 5
     back_off: float = 0.05  # about as long as a restarting process refuses connections
     back_off_max: float = 1.0
@@ -144,30 +145,30 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance = "least-loaded"
     retry_ratio: float = 0.2  # Finagle's and Envoy's
     retry_reserve: float = 10.0  # Finagle's: a caller of few calls can ride out a restart
-    concurrency: int = 1000  # about Envoy's 1024: only a bound on what a hung instance can hold
+    concurrency: int = 1000  # about Envoy's 1024: bounds how many calls a hung instance can hold
     consecutive_failures: int = 5  # Envoy's and Finagle's
     success_rate: float = 0.8  # Finagle's and Linkerd's
     ejection: float = 1.0  # Linkerd's: a restart takes about that long, and a probe costs one call
     ejection_max: float = 60.0  # Linkerd's
-    max_ejected: float = 0.5  # Envoy's 10 % would eject nobody of fewer than ten
+    max_ejected: float = 0.5  # Envoy's 10 % would eject none of fewer than ten
     slow_start: float = 10.0  # caches and connections of a Python process are warm after some seconds
 
 
 DEFAULTS: Final = Rules()
-"""What holds where nobody says otherwise."""
+"""The rules of a call for which no policy is given."""
 
 OFF: Final = Policy(
     attempts=1, max_extra_load=0.0, balance="round-robin", retry_ratio=0.0, retry_reserve=0.0, max_ejected=0.0
 )
-"""What the setting `resilience = false` leaves: deadlines, and a fair choice of instances."""
+"""The policy of the setting `resilience = false`: deadlines and round robin, nothing else."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """Rules, and where each comes from.
+    """Rules, and the source of each field.
 
     Attributes:
-        rules: the numbers.
-        sources: by field, who set it.
+        rules: the merged policy.
+        sources: for each field, where its value comes from.
     """
 
     rules: Rules
@@ -175,10 +176,10 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 def resolve(layers: Iterable[tuple[str, Policy | None]]) -> Resolved:
-    """Merge policies; later layers win.
+    """Merge policies. Later layers win.
 
     Args:
-        layers: who says so, and what.
+        layers: the source of each policy, and the policy.
     """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Policy.__struct_fields__, "default")

@@ -1,4 +1,4 @@
-"""Settings: the numbers and names of one mesh, read once from files, environment and arguments, and immutable then."""
+"""Settings of a mesh: read once from files, environment and arguments, then immutable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFIX = "MESHCORE_"
 _ARGUMENT = "argument"
 _SHOWN = 80
 
-# The description is what a message says of a value that does not fit.
+# The descriptions stand in the error message for a value that does not fit.
 _Text = Annotated[str, Meta(description="text")]
 _Flag = Annotated[bool, Meta(description="true or false")]
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
@@ -30,7 +30,7 @@ _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mesh is told by its operator. Times are in seconds, sizes in bytes.
+    """The settings of a mesh, which its operator chooses. Times are in seconds, sizes in bytes.
 
     Attributes:
         module: what `meshcore.app:app` and `meshcore run` serve.
@@ -38,8 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         advertise_url: the URL under which clients reach this process. The default is hypercorn's own default bind.
         verify_advertise: whether a server announces itself only once its advertised URL leads to it. The log says so if
             it leads elsewhere.
-        preferred_channel: the channel of calls for which nobody chooses another, where it is offered. Empty: the first
-            that the instance offers and this process knows.
+        preferred_channel: the default channel of calls, where the instance offers it. Empty: the first that the
+            instance offers and this process knows.
         timeout: seconds that a call to another process may take if the caller gives no deadline and no policy sets a
             timeout; `inf` for no bound.
         resilience: whether failed and slow calls are repeated, and failing instances ejected. `false` overrules all
@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             nor `values` has; its scheme chooses the adapter. Empty: none.
         values: values for `@inject_value`. Nested tables are flattened to dotted keys.
         sources: where each field, and each of the values as `values.KEY`, came from.
-        environ: the environment at the time of loading, where `lookup` looks as well.
+        environ: the environment at the time of loading; `lookup` reads it.
     """
 
     module: Annotated[str, Meta(pattern=r"^([\w.]+:[\w.]+)?$", description='"package.module:Class"')] = ""
@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environ: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit, also when somebody builds settings by hand.
+        """Check the values; msgspec does so only when it decodes.
 
         Raises:
             ConfigurationError: with every field that does not fit.
@@ -123,19 +123,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("These settings cannot be used", problems)
 
     def __repr__(self) -> str:
-        """The fields without tokens; of the environment and the values nothing, as they may hold secrets."""
+        """The fields without passwords and tokens. Values and environment are left out: they may hold secrets."""
         fields = ", ".join(f"{name}={_masked(getattr(self, name))}" for name in _NAMES if name != "values")
         return f"Settings({fields}, values=<{len(self.values)} keys>)"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """The same for rich, which would look into the fields itself."""
+        """The same for rich, which would read the fields itself."""
         return [(name, _masked(getattr(self, name))) for name in _NAMES if name != "values"]
 
     def lookup(self, key: str) -> Any:
-        """The value for `@inject_value(key)` as it was written, `MISSING` if nobody wrote it.
+        """The unconverted value for `@inject_value(key)`, `MISSING` if there is none.
 
-        For "orders.currency" that is the argument of that name, else the environment variable ORDERS_CURRENCY, else
-        what the files say. Dots and dashes become underscores in the variable's name.
+        For "orders.currency" it is the argument of that name, else the environment variable ORDERS_CURRENCY, else the
+        value in the files. Dots and dashes become underscores in the variable's name.
         """
         from_argument = self.sources.get(f"values.{key}") == _ARGUMENT
         variable = key.replace(".", "_").replace("-", "_").upper()
@@ -156,13 +156,13 @@ def load_settings(
 ) -> Settings:
     """Read the settings: defaults, then `[tool.meshcore]` of pyproject.toml, meshcore.toml, environment, arguments.
 
-    What comes later wins, key by key. If both files are there both count: `Settings.sources` says which gave what.
-    An environment variable that is empty, and an argument that is None, count as not given.
+    Later sources win, key by key. Both files are read if both exist: `Settings.sources` says where each value comes
+    from. An empty environment variable and an argument that is None count as not given.
 
     Args:
         arguments: values by field name, already typed.
-        environ: `MESHCORE_` and the field's name in upper case; also kept for `Settings.lookup`.
-        directory: where the files are looked for, by default the working directory; its parents are not searched.
+        environ: variables are named `MESHCORE_` and the field in upper case. Also kept for `Settings.lookup`.
+        directory: the folder of the files, by default the working directory. Its parents are not searched.
 
     Raises:
         ConfigurationError: with every unknown key, every value that does not fit and every file that cannot be read,
@@ -182,7 +182,7 @@ def load_settings(
 
 
 class _Loading:
-    """What has been read so far; later sources overwrite earlier ones."""
+    """The settings that have been read so far. Later sources overwrite earlier ones."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
@@ -191,7 +191,7 @@ class _Loading:
         self.problems: list[str] = []
 
     def take_file(self, path: Path, table: str = "") -> None:
-        """Take a TOML file into account if it is there, or one table of it."""
+        """Read a TOML file, or one table of it. A file that does not exist is ignored."""
         try:
             content: object = tomllib.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -209,7 +209,7 @@ class _Loading:
             self.take(name, value, source)
 
     def take_environment(self, environ: Mapping[str, str]) -> None:
-        """Take the variables that begin with MESHCORE_ into account."""
+        """Read the variables that begin with MESHCORE_."""
         for variable in sorted(environ):
             name = variable.removeprefix(_PREFIX).lower()
             if not variable.startswith(_PREFIX) or not environ[variable]:
@@ -227,7 +227,7 @@ class _Loading:
                 self.take(name, environ[variable], f"environment {variable}", strict=False)
 
     def take(self, name: str, value: object, source: str, *, strict: bool = True) -> None:
-        """Take one setting into account."""
+        """Check and keep one setting."""
         if name not in _NAMES:
             self.problems.append(f"{source}: {name}: no such setting{_hint(name)}")
             return
@@ -265,7 +265,7 @@ class _Loading:
 
 
 def _convert(name: str, value: object, *, strict: bool) -> Any:
-    """The value as the field's type, MISSING if it does not fit."""
+    """The value converted to the field's type, MISSING if it does not fit."""
     try:
         return msgspec.convert(value, _TYPES[name], strict=strict)
     except msgspec.ValidationError:

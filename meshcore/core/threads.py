@@ -1,7 +1,7 @@
-"""The two crossings between the event loop and threads. A crossing costs 0.1 to 0.15 ms.
+"""Moves calls between the event loop and threads. Each move costs 0.1 to 0.15 ms.
 
-Outwards, a `def` implementation runs in a worker thread. Inwards, a `def` proxy, called in a thread, runs its call on
-the mesh's loop and blocks the thread. Context variables, the deadline and cancellation cross both.
+`Workers` runs `def` implementations in worker threads. `Bridge` runs a call of a `def` proxy on the mesh's loop and
+blocks the calling thread. Context variables, deadlines and cancellation work across both.
 """
 
 from __future__ import annotations
@@ -17,76 +17,81 @@ from math import inf
 from typing import Any
 
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
-from meshcore.core.current import unbounded
+from meshcore.core.current_call import unbounded
 from meshcore.core.errors import Code, LocalError
 
-_DEEPEST = 32
-"""How many worker threads may wait for each other. What goes deeper is hardly anything but endless recursion."""
+_MAX_DEPTH = 32
+"""How many worker threads may wait for each other. Deeper nesting is almost certainly endless recursion."""
 
 
-class _Visit:
-    """A call that is being served in a worker thread, and the calls that it makes from there.
+class _ThreadCall:
+    """A call that is served in a worker thread, with the calls that its implementation makes.
 
     Args:
-        above: the call in a worker thread that this one is made for, and that keeps its thread meanwhile.
+        parent: the call in a worker thread that waits for this one, None if there is none.
 
     Attributes:
-        above: see there.
-        depth: how many there are above.
-        over: whether its thread has come to its end.
+        parent: see above.
+        depth: the number of calls in worker threads that wait for this one.
+        ended: whether its thread has ended.
     """
 
-    def __init__(self, above: _Visit | None) -> None:
-        self.above = above
-        self.depth: int = above.depth + 1 if above is not None else 0
-        self.over = False
-        self.closed = False
+    def __init__(self, parent: _ThreadCall | None) -> None:
+        self.parent = parent
+        self.depth: int = parent.depth + 1 if parent is not None else 0
+        self.ended = False
+        self.cancelled = False
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call it, in the worker thread. Python 3.11 waits forever for a StopIteration, which no future can carry."""
+        """Call the function in the worker thread.
+
+        A StopIteration is replaced: no future can carry it, and Python 3.11 would wait for the future for ever.
+        """
         try:
             return function(*arguments, **keywords)
         except StopIteration as error:
             raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error
         finally:
-            self.over = True
+            self.ended = True
 
-    def close(self) -> None:
-        """A thread cannot be stopped, but it can be kept from calling on: its caller has left."""
-        self.closed = True
+    def cancel(self) -> None:
+        """Cancel the calls that the thread makes, now and later. The thread itself cannot be stopped."""
+        self.cancelled = True
         for task in self.tasks:
             task.cancel()
 
 
-_visit: ContextVar[_Visit | None] = ContextVar("_visit", default=None)
+# The call in a worker thread that the current code belongs to. Cancelling it cancels the calls that this code makes.
+_owner: ContextVar[_ThreadCall | None] = ContextVar("_owner", default=None)
 
-# The same, also in what is detached: that belongs to no call, but a thread may wait for it all the same.
-_thread: ContextVar[_Visit | None] = ContextVar("_thread", default=None)
+# The call in a worker thread that may wait for the current code. Detached code has no owner, but a thread may still
+# wait for it.
+_waiting: ContextVar[_ThreadCall | None] = ContextVar("_waiting", default=None)
 
 
 @contextmanager
 def detached() -> Generator[None]:
-    """Inside, calls do not belong to the call that this code serves: see `Mesh.detached`."""
-    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _visit.set(None)
+    """Within the context, calls do not belong to the call that the current code serves: see `Mesh.detached`."""
+    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _owner.set(None)
     try:
         with unbounded():
             yield
     finally:
         ambient_deadline.reset(tokens[0])
         ambient_attempt.reset(tokens[1])
-        _visit.reset(tokens[2])
+        _owner.reset(tokens[2])
 
 
 class Workers:
-    """The threads in which `def` implementations run.
+    """The worker threads of `def` implementations.
 
-    A thread that calls another `def` implementation of this process waits for that one's thread. Out of one bounded set
-    all of them could wait, and none would be left to be waited for. So there is a set for each depth, made when it is
-    needed: a call waits only for calls that are deeper, and the deepest waits for none.
+    An implementation that calls another `def` implementation of this process waits for that one's thread. With a single
+    bounded pool all threads could wait for each other. So each depth of nesting has a pool of its own, made on demand:
+    a thread waits only for threads of deeper pools.
 
     Args:
-        threads: how many calls run at once, of those that are equally deep.
+        threads: the size of each pool.
     """
 
     def __init__(self, threads: int) -> None:
@@ -97,32 +102,32 @@ class Workers:
     async def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call the function in a worker thread, in a copy of this context.
 
-        A cancellation returns at once. The thread runs to its end, but calls that it makes through the mesh fail.
+        A cancellation takes effect at once. The thread runs on, but the calls that it makes through the mesh fail.
 
         Raises:
             LocalError: RESOURCE_EXHAUSTED, too many threads wait for this call.
         """
-        above = _thread.get()
-        while above is not None and above.over:  # what it has started goes on, but no thread waits for that
-            above = above.above
-        visit = _Visit(above)
-        executor = self._executor(visit.depth)
-        tokens = _visit.set(visit), _thread.set(visit)
+        parent = _waiting.get()
+        while parent is not None and parent.ended:  # code that it started runs on, but its thread does not wait for it
+            parent = parent.parent
+        thread_call = _ThreadCall(parent)
+        executor = self._executor(thread_call.depth)
+        tokens = _owner.set(thread_call), _waiting.set(thread_call)
         try:
             context = contextvars.copy_context()
         finally:
-            _visit.reset(tokens[0])
-            _thread.reset(tokens[1])
+            _owner.reset(tokens[0])
+            _waiting.reset(tokens[1])
         loop = asyncio.get_running_loop()
         try:
-            run = functools.partial(context.run, visit.run, function, *arguments, **keywords)
+            run = functools.partial(context.run, thread_call.run, function, *arguments, **keywords)
             return await loop.run_in_executor(executor, run)
         except asyncio.CancelledError:
-            visit.close()
+            thread_call.cancel()
             raise
 
     def _executor(self, depth: int) -> ThreadPoolExecutor:
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             text = f"{depth} calls of def implementations wait for each other in this process, each in a thread"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
         if self._closed:
@@ -133,7 +138,7 @@ class Workers:
         return self._executors[depth]
 
     def close(self) -> None:
-        """Give up what has not begun; what runs keeps its thread until it returns."""
+        """Cancel calls that have not begun. A running one keeps its thread until it returns."""
         self._closed = True
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -148,7 +153,7 @@ class Bridge:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
-        """The mesh has stopped: calls that go on fail, so that no thread waits for them, and so do new ones."""
+        """Fail running and new calls, so that no thread waits for a mesh that has stopped."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -159,40 +164,40 @@ class Bridge:
         Raises:
             LocalError: this thread runs an event loop, which must not be blocked, or the mesh has stopped.
         """
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the documented one raises when there is none
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises if there is none
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 f"{call.method} is declared with def and would block this thread's running event loop: "
                 "declare it with async def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)",
             )
-        if self._closed:  # the loop may be neither closed nor running any more, and then would never answer
+        if self._closed:  # the loop may have stopped without being closed; then the future would never be done
             raise _stopped(call)
-        visit = _visit.get()
+        owner = _owner.get()
         future: Future[Any] = Future()
         context = contextvars.copy_context()
         try:
-            self._loop.call_soon_threadsafe(self._start, handler, call, future, visit, context)
+            self._loop.call_soon_threadsafe(self._start, handler, call, future, owner, context)
         except RuntimeError as error:
             raise _stopped(call) from error
         try:
             return future.result()
         except BaseException:
-            # KeyboardInterrupt in the waiting thread: nobody waits for the call any more.
+            # KeyboardInterrupt in the waiting thread: the call is not needed any more.
             future.cancel()
             raise
 
     def _start(
-        self, handler: Handler, call: Call, future: Future[Any], visit: _Visit | None, context: contextvars.Context
+        self, handler: Handler, call: Call, future: Future[Any], owner: _ThreadCall | None, context: contextvars.Context
     ) -> None:
         if self._closed:
             _fail(future, _stopped(call))
             return
-        if visit is not None and visit.closed:
+        if owner is not None and owner.cancelled:
             text = "the call that this call was made for has been cancelled"
             _fail(future, LocalError(Code.CANCELED, f"{call.method}: {text}"))
             return
         task = self._loop.create_task(_run(handler, call), context=context)
-        for tasks in (self._tasks, visit.tasks) if visit is not None else (self._tasks,):
+        for tasks in (self._tasks, owner.tasks) if owner is not None else (self._tasks,):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         task.add_done_callback(lambda task: _hand_over(call, task, future))
@@ -212,10 +217,10 @@ def _hand_over(call: Call, task: asyncio.Task[Any], future: Future[Any]) -> None
     if task.cancelled():
         error = LocalError(Code.CANCELED, f"{call.method} was cancelled: the mesh stops, or its caller left")
     else:
-        error = task.exception()  # now it is seen, also if its caller has left
+        error = task.exception()  # read in any case: asyncio logs exceptions that nobody has read
     if error is not None:
         _fail(future, error)
-    elif future.set_running_or_notify_cancel():  # the thread may be leaving at this very moment
+    elif future.set_running_or_notify_cancel():  # the thread may give up at this moment
         future.set_result(task.result())
 
 

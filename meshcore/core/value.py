@@ -1,4 +1,4 @@
-"""A value that changes while the process runs."""
+"""`Value`: a value that changes while the process runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 class Value(Generic[T]):
-    """A value that is always the newest: what a parameter `Annotated[Value[int], inject_value("...")]` is given.
+    """A value that is always up to date. `Annotated[Value[int], inject_value("...")]` injects one.
 
     It may be read and set from any thread, and followed on any number of event loops.
 
     Args:
-        value: what it is at first.
+        value: the first value.
     """
 
     def __init__(self, value: T) -> None:
@@ -27,11 +27,11 @@ class Value(Generic[T]):
         self._followers: set[_Follower] = set()
 
     def get(self) -> T:
-        """What it is now. Costs nothing, so ask whenever it is needed."""
+        """The current value. Reading it costs nothing, so read it whenever it is needed."""
         return self._value
 
     def set(self, value: T) -> None:
-        """Change it. The mesh does so when the source has news; a test may, too. The same again is no change."""
+        """Change the value. The mesh does so when its source changes; a test may, too. An equal value is no change."""
         with self._lock:
             if value == self._value:
                 return
@@ -41,9 +41,9 @@ class Value(Generic[T]):
                 follower.wake()
 
     def changes(self) -> AsyncGenerator[T, None]:
-        """Yield each change from this call on. A slow reader skips outdated values, and gets the newest.
+        """Yield each new value from this call on. A slow reader misses values, but always gets the newest.
 
-        It never ends by itself. Whoever runs a task on it ends the task.
+        It never ends by itself: cancel the task that reads it.
         """
         return self._follow(self._version)
 
@@ -53,7 +53,7 @@ class Value(Generic[T]):
             self._followers.add(follower)
         try:
             while True:
-                follower.changed.clear()  # before looking: what is set after the look wakes us again
+                follower.changed.clear()  # before reading: a value that is set after that sets the event again
                 with self._lock:
                     version, value = self._version, self._value
                 if version == seen:
@@ -70,12 +70,12 @@ class Value(Generic[T]):
 
 
 class _Follower:
-    """One `changes`, reached from other threads."""
+    """One reader of `changes`. Other threads wake it."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        with suppress(RuntimeError):  # a loop that was closed has nobody to wake
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self.changed.set)

@@ -1,1 +1,1 @@
-"""What developers write declarations with, and the reader that makes descriptions of them."""
+"""Decorators and base classes for declarations, and the reader that makes descriptions from them."""

@@ -1,4 +1,4 @@
-"""Advice: what a method of an object that the injector makes is wrapped in. Decorators, conditions, invocations."""
+"""Advice: wraps methods of objects that the injector makes (aspect-oriented programming)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Condition = Callable[[type, str, FunctionType], bool]
 
 
 class AdviceMark(InjectableMark, frozen=True):
-    """Left by `@advice`."""
+    """The mark of `@advice`."""
 
 
 class Methods(msgspec.Struct, frozen=True):
-    """Chooses methods. Every condition that is added has to hold."""
+    """Selects methods. All conditions must hold."""
 
     conditions: tuple[Condition, ...] = ()
 
@@ -39,11 +39,11 @@ class Methods(msgspec.Struct, frozen=True):
         return self._and(lambda _cls, name, _function: found.fullmatch(name) is not None)
 
     def of_type(self, cls: type) -> Methods:
-        """Methods of instances of the class, wherever they are defined."""
+        """Methods of instances of the class, also those that its base classes define."""
         return self._and(lambda owner, _name, _function: cls in owner.__mro__)
 
     def that_are_async(self) -> Methods:
-        """Methods that are `async def` and return, not those that are async generators."""
+        """Methods that are `async def`, but not async generators."""
         return self._and(lambda _cls, _name, function: inspect.iscoroutinefunction(function))
 
     def that_are_sync(self) -> Methods:
@@ -51,13 +51,13 @@ class Methods(msgspec.Struct, frozen=True):
         return self._and(lambda _cls, _name, function: not inspect.iscoroutinefunction(function))
 
     def decorated_with(self, mark: type) -> Methods:
-        """Methods that carry such a mark, themselves or where a base class declares them."""
+        """Methods that have a mark of that type, on themselves or on the method of a base class."""
         return self._and(
             lambda cls, name, _function: any(find_mark(vars(base).get(name), mark) is not None for base in cls.__mro__)
         )
 
     def choose(self, cls: type, name: str, function: FunctionType) -> bool:
-        """Whether a method of a class is meant."""
+        """Whether a method of a class is selected."""
         return all(condition(cls, name, function) for condition in self.conditions)
 
     def _and(self, condition: Condition) -> Methods:
@@ -65,7 +65,7 @@ class Methods(msgspec.Struct, frozen=True):
 
 
 class AroundMark(msgspec.Struct, frozen=True):
-    """Left by `@around`."""
+    """The mark of `@around`."""
 
     target: Methods
 
@@ -97,10 +97,10 @@ class Invocation:
         self._next = next_
 
     def proceed(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the next advice, or the method itself; of an async method it returns what has to be awaited.
+        """Call the next advice, or the method itself. For an async method it returns an awaitable.
 
-        Positional arguments, if there are any, replace all those after the instance; keyword arguments are added to
-        those of the call, or replace them.
+        Positional arguments replace all those of the call, except the instance. Keyword arguments are added to those
+        of the call, or replace them.
         """
         return self._next(*(args or self.args[1:]), **{**self.kwargs, **kwargs})
 
@@ -114,14 +114,14 @@ def advice() -> Callable[[C], C]: ...
 
 
 def advice(cls: C | None = None) -> C | Callable[[C], C]:
-    """Declare a class whose `@around` methods apply to what the injector makes. It is an injectable itself."""
+    """Declare a class whose `@around` methods wrap methods of injected objects. The class is injectable itself."""
     if cls is not None:
         return add_mark(cls, AdviceMark())
     return lambda cls: add_mark(cls, AdviceMark())
 
 
 def around(target: Methods) -> Callable[[F], F]:
-    """Call a method of an `@advice` class in place of each method that the target chooses; it takes an `Invocation`.
+    """Call a method of an `@advice` class in place of each method that the target selects. It takes an `Invocation`.
 
     Args:
         target: begins with `methods()`.
@@ -130,5 +130,5 @@ def around(target: Methods) -> Callable[[F], F]:
 
 
 def methods() -> Methods:
-    """Choose methods for `around`: `methods().named("customize").of_type(Channel)`. All conditions have to hold."""
+    """Select methods for `around`: `methods().named("customize").of_type(Channel)`. All conditions must hold."""
     return Methods()

@@ -14,7 +14,7 @@ from meshcore.declare.services import ComponentMark
 
 
 class ComponentStatus(Enum):
-    """Where a component is in its life."""
+    """The state of a component."""
 
     VIRGIN = "virgin"
     RUNNING = "running"
@@ -26,11 +26,11 @@ class Component(ABC):
 
     @abstractmethod
     def startup(self) -> Awaitable[None] | None:
-        """Called, and awaited if it is async, when everything is built and before anybody can call."""
+        """Called at the start, when all objects are made and before calls arrive. Awaited if it is async."""
 
     @abstractmethod
     def shutdown(self) -> Awaitable[None] | None:
-        """Called, and awaited if it is async, when the last call is over and before anything is cleaned up."""
+        """Called at the end, after the last call and before the clean-up of objects. Awaited if it is async."""
 
     @abstractmethod
     def get_addresses(self, base_url: str) -> list[ChannelAddress]:
@@ -42,15 +42,15 @@ class Component(ABC):
 
     @abstractmethod
     def get_status(self) -> ComponentStatus:
-        """Where the component is in its life."""
+        """The state of the component."""
 
     @abstractmethod
     async def get_health(self) -> HealthCheckManager.Health:
-        """How the component is."""
+        """The health of the component."""
 
 
 class AbstractComponent(Component):
-    """The base of component implementations: what the methods of `Component` do by default."""
+    """The base of component implementations, with defaults for the methods of `Component`."""
 
     status: ComponentStatus = ComponentStatus.VIRGIN
     """Set by the mesh."""
@@ -67,7 +67,7 @@ class AbstractComponent(Component):
         return None
 
     def get_addresses(self, base_url: str) -> list[ChannelAddress]:
-        """Every channel that the component's interfaces can serve: dispatch, and REST if some method is mapped."""
+        """All channels that the component can serve: dispatch, and REST if a method has an HTTP mapping."""
         channels = ["dispatch-msgpack", "dispatch-json"]
         marks = [mark for cls in type(self).__mro__ if (mark := find_mark(cls, ComponentMark)) is not None]
         if any(_is_mapped(service) for mark in marks for service in mark.services):
@@ -75,11 +75,11 @@ class AbstractComponent(Component):
         return [ChannelAddress(channel, base_url) for channel in channels]
 
     def get_status(self) -> ComponentStatus:
-        """Where the component is in its life."""
+        """The state of the component."""
         return self.status
 
     async def get_health(self) -> HealthCheckManager.Health:
-        """The worst of all health checks."""
+        """The results of all health checks, and the worst status of them."""
         return await self.health_checks.check()
 
 

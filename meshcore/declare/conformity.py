@@ -1,4 +1,4 @@
-"""Checks that an implementation can stand in for its interface."""
+"""Checks that an implementation fits its interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def conformity_problems(service: ServiceDescription, implementation: type) -> list[str]:
-    """Everything in which an implementation contradicts its interface."""
+    """All contradictions between an implementation and its interface."""
     problems: list[str] = []
     for method in service.methods:
         place = f"{implementation.__qualname__}.{method.name}"
@@ -29,7 +29,7 @@ def conformity_problems(service: ServiceDescription, implementation: type) -> li
 
 
 def _is_interface_stub(service: ServiceDescription, method: Method, function: Any) -> bool:
-    """A protocol's methods are not abstract at run time; one that was not overridden is still the interface's."""
+    """Whether the method is not overridden. Needed for protocols, whose methods are not abstract at run time."""
     owner = next((cls for cls in service.interface.__mro__ if method.name in vars(cls)), None)
     return owner is not None and vars(owner)[method.name] is function
 
@@ -37,7 +37,7 @@ def _is_interface_stub(service: ServiceDescription, method: Method, function: An
 def _contradictions(method: Method, function: Any) -> list[str]:
     given = list(inspect.signature(function).parameters.values())[1:]
     if any(parameter.kind in _VARIABLE for parameter in given):
-        return []  # takes whatever comes
+        return []  # it accepts any arguments
     expected = [parameter.name for parameter in method.parameters]
     extra = [parameter for parameter in given if parameter.name not in expected]
     problems = [
@@ -77,10 +77,10 @@ def _parameter_contradictions(expected: Parameter, given: inspect.Parameter, hin
 
 
 def _compatible(given: Any, wanted: Any) -> bool:
-    """Whether a value of the given type may be one of the wanted type. Only plain classes are judged."""
+    """Whether the given type may be a subtype of the wanted one. Only plain classes are compared."""
     given, wanted = split_marks(given)[0], split_marks(wanted)[0]
     given, wanted = (type(None) if each is None else each for each in (given, wanted))
-    # Any is a class at run time, and a subclass of nothing.
+    # `Any` is a class at run time.
     if given == wanted or Any in (given, wanted) or not isinstance(given, type) or not isinstance(wanted, type):
         return True
     numbers = (int, float, complex)
@@ -92,7 +92,7 @@ def _compatible(given: Any, wanted: Any) -> bool:
 def _hints(function: Any) -> dict[str, Any]:
     try:
         return get_type_hints(function, include_extras=True)
-    except Exception:  # noqa: BLE001 - the implementation's annotations promise nothing to anybody; the interface's do
+    except Exception:  # noqa: BLE001 - only the interface's annotations must be readable
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Reads what documents and help texts need from Google-style docstrings."""
+"""Parses Google-style docstrings, for OpenAPI documents and help texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Docstring(msgspec.Struct, frozen=True):
 
 
 def read_docstring(target: Any) -> Docstring:
-    """The docstring of a class or function itself; an inherited one does not count."""
+    """The docstring of the class or function itself. Inherited ones are ignored."""
     text = vars(target).get("__doc__") if isinstance(target, type) else getattr(target, "__doc__", None)
     return parse_docstring(text or "")
 

@@ -1,4 +1,4 @@
-"""Health: checks that are declared on methods, run together, and summed up to the worst of their answers.
+"""Health checks: declared on methods and run together. The worst status is that of the whole.
 
 @health_checks()
 class Checks:
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @total_ordering
 class HealthStatus(Enum):
-    """How well something is; the greater, the worse."""
+    """The status of a check. ERROR is the greatest, OK the least."""
 
     OK = "ok"
     WARNING = "warning"
@@ -42,7 +42,7 @@ class HealthStatus(Enum):
 
     @property
     def http_status(self) -> int:
-        """200, 429 or 500: what Consul reads as passing, warning and critical."""
+        """200, 429 or 500, which Consul reads as passing, warning and critical."""
         return _HTTP_STATUS[self]
 
     def __lt__(self, other: HealthStatus) -> bool:
@@ -53,11 +53,11 @@ _HTTP_STATUS: Final = {HealthStatus.OK: 200, HealthStatus.WARNING: 429, HealthSt
 
 
 class HealthChecksMark(InjectableMark, frozen=True):
-    """Left by `@health_checks`."""
+    """The mark of `@health_checks`."""
 
 
 class HealthCheckMark(msgspec.Struct, frozen=True):
-    """Left by `@health_check`."""
+    """The mark of `@health_check`."""
 
     name: str
     cache: float
@@ -81,7 +81,7 @@ def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float 
 
 
 def health_problems(cls: type) -> list[str]:
-    """What is wrong with the health checks that a class declares."""
+    """The mistakes in the health checks that a class declares."""
     problems: list[str] = []
     found = marked_methods(cls, HealthCheckMark)
     for name, mark in found.items():
@@ -99,20 +99,20 @@ class HealthCheckManager:
     """Runs health checks.
 
     Args:
-        checks: objects whose classes have methods with `@health_check`; others among them have none, and add none.
-        clock: seconds, monotonic; tells the age of cached results and how long checks take.
-        longest: seconds after which a check without a bound of its own is an error: who asks does not wait for ever,
-            nor does whatever asks again and again pile up.
+        checks: objects whose methods may be decorated with `@health_check`. Objects without such methods are ignored.
+        clock: monotonic time in seconds, for the age of cached results and the duration of checks.
+        longest: seconds after which a check without a limit of its own is an error. So nobody waits for ever, and
+            repeated requests do not pile up.
     """
 
     class Result(msgspec.Struct):
-        """What one check says.
+        """The result of one check.
 
         Attributes:
-            name: of the check.
-            status: it is OK unless the check says otherwise.
+            name: the name of the check.
+            status: OK unless the check sets another.
             details: free text.
-            duration: seconds that it took.
+            duration: seconds that the check took.
         """
 
         name: str = ""
@@ -121,23 +121,23 @@ class HealthCheckManager:
         duration: float = 0.0
 
         def set_status(self, status: HealthStatus, details: str = "") -> None:
-            """Say how it is."""
+            """Set the status and a text."""
             self.status = status
             self.details = details
 
     class Health(msgspec.Struct, frozen=True):
-        """What all checks say together.
+        """The results of all checks.
 
         Attributes:
-            status: the worst of them.
-            checks: each by itself.
+            status: the worst status.
+            checks: the result of each check.
         """
 
         status: HealthStatus
         checks: tuple[HealthCheckManager.Result, ...] = ()
 
         def to_plain(self) -> dict[str, Any]:
-            """The answer of a health endpoint, as plain data."""
+            """The body of a health endpoint's response, as plain data."""
             checks = [
                 {"name": each.name, "status": each.status.value, "details": each.details, "duration": each.duration}
                 for each in self.checks
@@ -153,13 +153,13 @@ class HealthCheckManager:
         self.add(*checks)
 
     def add(self, *checks: object) -> None:
-        """Check these objects as well."""
+        """Add the health checks of these objects."""
         for each in checks:
             for name, mark in marked_methods(type(each), HealthCheckMark).items():
                 self._checks.append(_Check(mark.name or name, getattr(each, name), mark, self._clock, self._longest))
 
     async def check(self) -> Health:
-        """Run all checks at the same time, except those whose last result is still good."""
+        """Run all checks concurrently, except those whose cached result is still valid."""
         results: dict[int, HealthCheckManager.Result] = {}
 
         async def run(index: int, check: _Check) -> None:
@@ -187,18 +187,18 @@ class _Check:
         self._name = name
         self._method = method
         self._cache = mark.cache
-        self._bound = mark.fail_if_slower_than or longest
+        self._limit = mark.fail_if_slower_than or longest
         self._clock = clock
         self._lock = anyio.Lock()
-        self._finished: int = 0  # runs
+        self._finished: int = 0  # the number of runs that have ended
         self._last: HealthCheckManager.Result | None = None
         self._last_at = 0.0
         self._thread_since: float | None = None
 
     async def result(self) -> HealthCheckManager.Result:
-        """The cached result, that of the run in progress, or that of a new one.
+        """The cached result, or that of the run in progress, or that of a new run.
 
-        A caller that is cancelled takes its run with it; the next of those that wait then starts another.
+        If the caller that started a run is cancelled, so is the run. The next waiting caller then starts another.
         """
         if self._last is not None and self._clock() < self._last_at + self._cache:
             return self._last
@@ -212,34 +212,34 @@ class _Check:
 
     async def _run(self) -> HealthCheckManager.Result:
         start = self._clock()
-        # A thread that nobody waits for any more keeps this one and may still write to it, hence the copy below.
+        # An abandoned thread may still write to this object. So the result below is a copy.
         draft = HealthCheckManager.Result()
         late = False
         try:
-            with anyio.move_on_after(self._bound) as limit:
+            with anyio.move_on_after(self._limit) as limit:
                 await self._call(draft)
             late = limit.cancelled_caught
-        except Exception as error:  # noqa: BLE001 - a check may fail as it likes, the others still count
+        except Exception as error:  # noqa: BLE001 - a check may raise anything; the others still count
             _log.exception("health check %s failed", self._name)
             draft = HealthCheckManager.Result(status=HealthStatus.ERROR, details=f"{type(error).__name__}: {error}")
         duration = self._clock() - start
         status, details = draft.status, draft.details
         if late:
-            status, details = HealthStatus.ERROR, f"not done after {self._bound:g} s"
-        elif duration > self._bound and status is not HealthStatus.ERROR:
-            status, details = HealthStatus.ERROR, f"took {duration:.3g} s, longer than {self._bound:g} s"
+            status, details = HealthStatus.ERROR, f"not done after {self._limit:g} s"
+        elif duration > self._limit and status is not HealthStatus.ERROR:
+            status, details = HealthStatus.ERROR, f"took {duration:.3g} s, longer than {self._limit:g} s"
         return HealthCheckManager.Result(self._name, status, details, duration)
 
     async def _call(self, draft: HealthCheckManager.Result) -> None:
         if inspect.iscoroutinefunction(self._method):
             await self._method(draft)
         elif self._thread_since is not None:
-            # Starting another thread each time would in the end use them all up.
+            # Another thread for each run could use up all threads.
             seconds = self._clock() - self._thread_since
-            draft.set_status(HealthStatus.ERROR, f"still runs since {seconds:.3g} s")
+            draft.set_status(HealthStatus.ERROR, f"still running after {seconds:.3g} s")
         else:
             self._thread_since = self._clock()
-            # A limiter of its own: health must not wait for threads that are busy with calls.
+            # A limiter of its own: health checks must not wait for threads that serve calls.
             await anyio.to_thread.run_sync(
                 self._call_in_thread, draft, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
             )

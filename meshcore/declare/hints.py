@@ -1,4 +1,4 @@
-"""Resolves annotations: strings evaluated, and the type variables of generic bases filled in."""
+"""Resolves annotations: evaluates strings, and replaces the type variables of generic base classes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from meshcore.declare.http import ParameterMark
 def resolve_hints(
     interface: type, owner: type, function: Any, place: str, problems: list[str]
 ) -> dict[str, Any] | None:
-    """The annotations of a function that `owner`, a base of `interface`, defines; None after adding a problem."""
+    """The annotations of a function that `owner`, a base of `interface`, defines. None after adding a problem."""
     try:
-        # PEP 695 variables of a class are in no namespace that a method's annotations could be evaluated in.
+        # The type variables of a class (PEP 695) are in no namespace of its methods.
         variables = {variable.__name__: variable for variable in getattr(owner, "__type_params__", ())}
         hints = get_type_hints(function, localns=variables, include_extras=True)
     except NameError as error:
@@ -30,17 +30,15 @@ def resolve_hints(
     for name, hint in resolved.items():
         free = (hint,) if isinstance(hint, TypeVar) else getattr(hint, "__parameters__", ())
         if free and not isinstance(hint, type):
-            problems.append(
-                f"{place}({name}): type variable {free[0]} stands for nothing here; derive from a concrete base"
-            )
+            problems.append(f"{place}({name}): type variable {free[0]} has no type here; derive from a concrete base")
             return None
     return resolved
 
 
 def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
-    """The type without the mesh's marks, and the outermost mark if there was one.
+    """The type without the mesh's marks, and the outermost mark, None if there is none.
 
-    A mark also counts in a member of a union (`HeaderParam[str] | None`), or in what a `type` alias stands for.
+    Marks in a member of a union (`HeaderParam[str] | None`) and in the value of a `type` alias count, too.
     """
     origin = get_origin(hint)
     if origin is Annotated:
@@ -48,27 +46,27 @@ def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
         inner, mark = split_marks(plain)
         marks = [entry for entry in metadata if isinstance(entry, ParameterMark)]
         others = tuple(entry for entry in metadata if not isinstance(entry, ParameterMark))
-        # Annotated[...] with a tuple subscribes as if written out; the checker cannot know the entries.
+        # Subscribing with a tuple is the same as writing its entries out.
         rebuilt: Any = _annotated[(inner, *others)] if others else inner
         return rebuilt, (marks[-1] if marks else mark)
     if origin in {Union, UnionType}:
         members = [split_marks(each) for each in get_args(hint)]
         found = [mark for _, mark in members if mark is not None]
-        # Those that contradict each other are left, for `buried_mark` to find.
+        # If marks differ, they stay in the type, and `buried_mark` finds them.
         if found and all(mark == found[0] for mark in found):
             return _union[tuple(plain for plain, _ in members)], found[0]
         return hint, None
     if is_alias(hint):
         try:
             plain, mark = split_marks(value_of_alias(hint))
-        except Exception:  # noqa: BLE001 - it runs code of the user's; that the type cannot travel is said elsewhere
+        except Exception:  # noqa: BLE001 - it runs the user's code; the check of the type reports the error
             return hint, None
         return (hint, None) if mark is None else (plain, mark)
     return hint, None
 
 
 def buried_mark(hint: Any) -> ParameterMark | None:
-    """A mark somewhere inside a type, where it means nothing."""
+    """A mark inside a type, where it has no effect."""
     if isinstance(hint, ParameterMark):
         return hint
     inside = (value_of_alias(hint),) if is_alias(hint) else get_args(hint)
@@ -76,27 +74,27 @@ def buried_mark(hint: Any) -> ParameterMark | None:
 
 
 def is_alias(hint: Any) -> bool:
-    """Whether this is a `type` alias: of Python's since 3.12, or of typing_extensions'."""
+    """Whether this is a `type` alias, of Python 3.12 or newer or of typing_extensions."""
     return type(get_origin(hint) or hint).__name__ == "TypeAliasType"
 
 
 def value_of_alias(hint: Any) -> Any:
-    """What a `type` alias stands for.
+    """The value of a `type` alias.
 
     Raises:
-        Exception: what evaluating it raises.
+        Exception: whatever evaluating it raises.
     """
     alias: Any = get_origin(hint) or hint
     return _substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(hint), strict=False)))
 
 
-# Subscribed with what is only known at run time, which checkers do not follow.
+# Subscribed with values that are known only at run time. As `Any`, type checkers accept that.
 _annotated: Any = Annotated
 _union: Any = Union
 
 
 def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:
-    """What each generic base's type variables stand for in the interface."""
+    """For each generic base of the interface, the types of its type variables."""
     found: dict[Any, dict[Any, Any]] = {}
 
     def visit(cls: Any) -> None:

@@ -1,4 +1,4 @@
-"""Decorators and markers for REST: prefix, verb and path of a method, and where its parameters travel."""
+"""Decorators and markers for REST: prefix, verb and path of a method, and where a request carries its parameters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class RestMark(msgspec.Struct, frozen=True):
-    """Left by `@rest`."""
+    """The mark of `@rest`."""
 
     prefix: str
 
 
 class HttpMark(msgspec.Struct, frozen=True):
-    """Left by `@get`, `@post`, `@put`, `@patch` and `@delete`."""
+    """The mark of `@get`, `@post`, `@put`, `@patch` and `@delete`."""
 
     verb: str
     path: str
@@ -30,6 +30,15 @@ class HttpMark(msgspec.Struct, frozen=True):
     description: str
     tags: tuple[str, ...]
     status: int = 200
+
+
+class ParameterMark(msgspec.Struct, frozen=True):
+    """Says, inside `Annotated`, where a REST request carries a parameter, and describes it for documents."""
+
+    source: Source
+    description: str = ""
+    example: Any = None
+    alias: str = ""
 
 
 def rest(prefix: str = "") -> Callable[[C], C]:
@@ -88,15 +97,6 @@ def delete(
     return _http("DELETE", path, summary, description, tags, status)
 
 
-class ParameterMark(msgspec.Struct, frozen=True):
-    """Says, inside `Annotated`, where REST carries a parameter and how documents describe it."""
-
-    source: Source
-    description: str = ""
-    example: Any = None
-    alias: str = ""
-
-
 def Query(  # noqa: N802 - reads as a type in Annotated
     description: str = "", example: Any = None, alias: str = ""
 ) -> ParameterMark:
@@ -105,7 +105,7 @@ def Query(  # noqa: N802 - reads as a type in Annotated
     Args:
         description: for the OpenAPI document.
         example: for the OpenAPI document.
-        alias: its name in the URL, where that is no name of Python: `alias="from"`.
+        alias: its name in the URL, if that is no Python name: `alias="from"`.
     """
     return ParameterMark(Source.QUERY, description, example, alias)
 
@@ -141,7 +141,7 @@ def Content(description: str = "", example: Any = None) -> ParameterMark:  # noq
     return ParameterMark(Source.BODY, description, example)
 
 
-# Generic aliases: a type checker sees the plain type, `describe` sees the mark.
+# Generic aliases: type checkers see the plain type, `describe` sees the mark.
 QueryParam: TypeAlias = Annotated[T, ParameterMark(Source.QUERY)]
 """`QueryParam[int]`: a query parameter."""
 PathParam: TypeAlias = Annotated[T, ParameterMark(Source.PATH)]

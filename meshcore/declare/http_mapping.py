@@ -1,4 +1,4 @@
-"""Maps a method's parameters to the parts of an HTTP request."""
+"""Maps the parameters of a method to the path, query, headers and body of an HTTP request."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 import msgspec
 
 from meshcore.codec.errors import TravelError
-from meshcore.codec.text import from_text, takes_lists, why_mistaken
+from meshcore.codec.text import from_text, takes_lists, why_ambiguous
 from meshcore.core.description import HttpMapping, Parameter, Source
 from meshcore.declare.hints import is_alias, value_of_alias
 from meshcore.declare.http import HttpMark
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
 NO_CONTENT = 204
-"""The status of an answer without a body."""
+"""The status of a response without a body."""
 
 _PATH_NAME = re.compile(r"\{(\w+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)  # RFC 9110, 5.6.2
-_HTTPS_OWN = frozenset({"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"})
+_RESERVED_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
+)
 _SUCCESS = range(200, 300)
 _FIELDS = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields", "__pydantic_fields__")
 
 
 def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
-    """The mapping that a decorator declares, below the interface's prefix."""
+    """The mapping that a decorator declares, with the interface's prefix."""
     path = "/".join(part.strip("/") for part in (prefix, mark.path) if part.strip("/"))
     trailing = "/" if path and mark.path.endswith("/") else ""
     return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags, mark.status)
@@ -36,7 +38,7 @@ def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
 def why_not_status(http: HttpMapping, returns: Any) -> str | None:
     """Why a method cannot answer with its status, None if it can."""
     if http.status not in _SUCCESS:
-        return f"status={http.status!r} is not one of a success, 200 to 299"
+        return f"status={http.status!r} is no success status (200 to 299)"
     if http.status == NO_CONTENT and returns is not None:
         return f"an answer with status {NO_CONTENT} has no body, so the method must return None"
     return None
@@ -45,9 +47,10 @@ def why_not_status(http: HttpMapping, returns: Any) -> str | None:
 def assign_sources(
     parameters: tuple[Parameter, ...], http: HttpMapping, place: str, problems: list[str]
 ) -> tuple[Parameter, ...]:
-    """Say where a request carries each parameter.
+    """The parameters with their sources: where a request carries each.
 
-    Marks first; then names in the path, the first parameter of a body verb that is an object, and the query.
+    A mark decides. Without one it is the path if that has the parameter's name; the body for the first object, if the
+    verb has a body; otherwise the query.
     """
     in_path = _PATH_NAME.findall(http.path)
     names = {parameter.name for parameter in parameters}
@@ -96,7 +99,7 @@ def _contradiction(
 
 
 def _why_no_place(parameter: Parameter, source: Source) -> str | None:
-    """Why texts cannot stand where they should."""
+    """Why a parameter that has a form as text cannot be at its source, None if it can."""
     if source is Source.PATH and takes_lists(parameter.type):
         return "is a list, and a path has one value in its place; take it from the query"
     if source is not Source.HEADER:
@@ -104,7 +107,7 @@ def _why_no_place(parameter: Parameter, source: Source) -> str | None:
     name = msgspec.structs.replace(parameter, source=source).wire_name
     if not _TOKEN.fullmatch(name):
         return f"{name!r} is no name of a header"
-    if name in _HTTPS_OWN or name.startswith("mesh-"):
+    if name in _RESERVED_HEADERS or name.startswith("mesh-"):
         return f"header {name!r} belongs to {'the mesh' if name.startswith('mesh-') else 'HTTP itself'}"
     return None
 
@@ -116,7 +119,7 @@ def _why_no_text(hint: Any) -> str | None:
         from_text(hint)
     except TravelError as error:
         return str(error)
-    return why_mistaken(hint)
+    return why_ambiguous(hint)
 
 
 def _is_object(hint: Any) -> bool:
@@ -128,7 +131,7 @@ def _is_object(hint: Any) -> bool:
         return _is_object(get_args(hint)[0])
     if origin in {Union, types.UnionType}:
         return any(_is_object(part) for part in get_args(hint))
-    plain: Any = origin or hint  # of a generic alias the class: the alias does not show what is in it
+    plain: Any = origin or hint  # the class of a generic alias: the alias itself has no fields
     if not isinstance(plain, type):
         return False
     return issubclass(plain, dict) or any(hasattr(cast("object", plain), name) for name in _FIELDS)

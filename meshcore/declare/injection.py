@@ -1,4 +1,4 @@
-"""The decorators of the injector. They leave marks and register nothing."""
+"""The decorators of the injector. They attach marks and register nothing."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SCOPES: Final[tuple[str, ...]] = get_args(ScopeName)
 
 
 class InjectableMark(msgspec.Struct, frozen=True):
-    """Left by `@injectable`. Marks of classes that are injectable by being something else derive from it."""
+    """The mark of `@injectable`, and the base of the marks of other decorators that make a class injectable."""
 
     scope: str = "singleton"
 
 
 class CreateMark(msgspec.Struct, frozen=True):
-    """Left by `@create`."""
+    """The mark of `@create`."""
 
     scope: str
 
 
 class ModuleMark(msgspec.Struct, frozen=True):
-    """Left by `@module`."""
+    """The mark of `@module`."""
 
     imports: tuple[type, ...] = ()
     provides: tuple[type, ...] = ()
@@ -44,16 +44,16 @@ class ModuleMark(msgspec.Struct, frozen=True):
 
 
 class OnInitMark(msgspec.Struct, frozen=True):
-    """Left by `@on_init`."""
+    """The mark of `@on_init`."""
 
 
 class OnDestroyMark(msgspec.Struct, frozen=True):
-    """Left by `@on_destroy`."""
+    """The mark of `@on_destroy`."""
 
 
-# Compared by identity: a default may be a list, and what stands in `Annotated` has to be hashable.
+# Compared by identity: values in `Annotated` must be hashable, and a default may be a list.
 class InjectValue(msgspec.Struct, frozen=True, eq=False):
-    """Says that a value comes from the settings: decorates a method with one parameter, or stands in `Annotated`."""
+    """Injects a value of the settings. Decorates a method with one parameter, or stands in `Annotated`."""
 
     key: str
     default: object = MISSING
@@ -64,7 +64,7 @@ class InjectValue(msgspec.Struct, frozen=True, eq=False):
 
 
 class InjectService(msgspec.Struct, frozen=True, eq=False):
-    """Says by which channel a service is reached: decorates a method with one parameter, or stands in `Annotated`."""
+    """Injects a service over a channel. Decorates a method with one parameter, or stands in `Annotated`."""
 
     preferred_channel: str = ""
 
@@ -78,7 +78,7 @@ def injectable(scope: ScopeName = "singleton") -> Callable[[C], C]:
 
     Args:
         scope: "singleton" for one instance, made at start; "request" for one per request, made when first asked for;
-            "transient" for a new one each time. A transient is cleaned up together with whoever asked for it.
+            "transient" for a new one each time. A transient is cleaned up together with the object that uses it.
     """
     return lambda cls: add_mark(cls, InjectableMark(scope))
 
@@ -100,10 +100,10 @@ def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
 def module(
     imports: Iterable[type] = (), provides: Iterable[type] = (), components: Iterable[type] = ()
 ) -> Callable[[C], C]:
-    """Declare a module: the unit that a mesh is made of.
+    """Declare a module. A mesh is made from a module and its imports.
 
-    To it belong the `@create` methods of the class, and every decorated class of the Python module that the class
-    stands in.
+    A module consists of the `@create` methods of the class, and of all decorated classes of the Python module in which
+    the class is defined.
 
     Args:
         imports: other modules that this one needs.
@@ -120,8 +120,8 @@ def inject_value(key: str, *, default: object = MISSING) -> InjectValue:
     setting `values`, else from the setting `value_source`.
 
     Args:
-        key: parts are divided by dots.
-        default: taken as it is if nobody gives a value. Without one, a missing value is an error at the start.
+        key: its parts are separated by dots.
+        default: used unchanged if there is no value. Without a default, a missing value is an error at the start.
     """
     return InjectValue(key, default)
 
@@ -140,7 +140,7 @@ def on_init(function: F) -> F: ...
 @overload
 def on_init() -> Callable[[F], F]: ...
 def on_init(function: F | None = None) -> F | Callable[[F], F]:
-    """Call a method (`def` or `async def`) when everything is injected; those of base classes first."""
+    """Call a method (`def` or `async def`) when everything is injected. Methods of base classes come first."""
     return _marked(OnInitMark(), function)
 
 
@@ -149,7 +149,7 @@ def on_destroy(function: F) -> F: ...
 @overload
 def on_destroy() -> Callable[[F], F]: ...
 def on_destroy(function: F | None = None) -> F | Callable[[F], F]:
-    """Call a method (`def` or `async def`) at clean-up; those of base classes last."""
+    """Call a method (`def` or `async def`) at clean-up. Methods of base classes come last."""
     return _marked(OnDestroyMark(), function)
 
 

@@ -1,4 +1,4 @@
-"""Reads interfaces: signatures, types, HTTP mappings, declared exceptions, texts; and finds all their mistakes."""
+"""Reads interfaces: signatures, types, HTTP mappings, declared exceptions and texts. Reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol, get_origin
 from meshcore.codec.codec import MSGPACK
 from meshcore.codec.declared_exceptions import why_not_exception
 from meshcore.codec.errors import DecodeError, EncodeError
-from meshcore.codec.travel import why_not
+from meshcore.codec.wire_types import why_not_type
 from meshcore.core.description import REQUIRED, ComponentDescription, Method, Parameter, ServiceDescription, Source
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marks_of
@@ -55,12 +55,13 @@ def describe(interface: type) -> ServiceDescription:
 def describe_component(
     interface: type, problems: list[str], describe_one: Callable[[type], ServiceDescription] | None = None
 ) -> ComponentDescription:
-    """The description of a component and its services; problems are added to the list.
+    """The description of a component and its services. Problems are added to the list.
 
     Args:
         interface: the class that was decorated with `@component`.
-        problems: gets what is wrong.
-        describe_one: describes a service, if the caller keeps descriptions; it reports their problems itself.
+        problems: the list of problems.
+        describe_one: describes a service. By default this is `describe_service`. Another one reports the problems of
+            services itself.
     """
     mark = find_mark(interface, ComponentMark)
     if mark is None:
@@ -80,12 +81,12 @@ def describe_component(
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
-    """What is there more than once."""
+    """The names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 def describe_service(interface: type, problems: list[str]) -> ServiceDescription:
-    """The description of a service; problems are added to the list and what they concern is left out."""
+    """The description of a service. Problems are added to the list; methods that have one are left out."""
     mark = find_mark(interface, ServiceMark)
     if mark is None:
         name = getattr(interface, "__qualname__", repr(interface))
@@ -105,7 +106,10 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
 
 
 def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[Any, Any]]:
-    """The methods that make up the interface: abstract ones, and in a protocol all public ones, bases' first."""
+    """The methods of the interface, each with the class that defines it; those of base classes first.
+
+    These are the abstract methods, and in a protocol all public methods.
+    """
     found: dict[str, tuple[Any, Any]] = {}
     for owner in reversed(interface.__mro__):
         is_protocol = bool(getattr(owner, "_is_protocol", False))
@@ -114,7 +118,7 @@ def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple
             public_protocol = is_protocol and owner is not Protocol and not name.startswith("_")
             if not (abstract or (public_protocol and isinstance(member, _MEMBERS))):
                 if name in found and inspect.isfunction(member):
-                    del found[name]  # implemented in the interface itself: no longer something to call remotely
+                    del found[name]  # implemented in the interface itself, so it is not called remotely
                 continue
             place = f"{interface.__qualname__}.{name}"
             if not inspect.isfunction(member):
@@ -165,7 +169,7 @@ def _read_method(
         is_async=inspect.iscoroutinefunction(function),
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
-        # Work with a key goes on for the repetition that will ask for its outcome.
+        # A call with a key runs on when its caller has left: a retry may ask for the outcome.
         shielded=find_mark(function, ShieldedMark) is not None or keyed is not None,
         idempotency_key=keyed.seconds if keyed else None,
         raises=raises,
@@ -214,12 +218,12 @@ def _read_parameters(
             problems.append(f"{where}: has no type annotation")
             continue
         hint, mark = split_marks(hints[parameter.name])
-        if reason := why_not(hint):
+        if reason := why_not_type(hint):
             problems.append(f"{where}: {reason}")
             continue
         if buried := buried_mark(hint):
             source = buried.source
-            text = f"a {source.value} mark inside of its type says nothing; put one around all of it"
+            text = f"a {source.value} mark inside of its type has no effect; mark the whole type"
             problems.append(f"{where}: {text}: {_MARKS[source]}[...]")
             continue
         if parameter.default is not inspect.Parameter.empty and (reason := _why_no_default(parameter.default, hint)):
@@ -241,7 +245,7 @@ def _read_parameters(
 
 
 def _why_no_default(default: Any, hint: Any) -> str | None:
-    """Why a default is no value of its type, None if it is one; one that cannot be written need not travel."""
+    """Why a default is no value of its type, None if it is one. A default that cannot be encoded is accepted."""
     try:
         data = MSGPACK.encoder(hint)(default)
     except EncodeError:
@@ -266,6 +270,6 @@ def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: li
     if returns is None or returns is type(None):
         return None
     returns, _ = split_marks(returns)
-    if reason := why_not(returns):
+    if reason := why_not_type(returns):
         problems.append(f"{place}: its result: {reason}")
     return returns

@@ -1,7 +1,7 @@
-"""The vocabulary of declarations: base classes, decorators and parameter markers.
+"""The decorators of services, components and implementations.
 
-A decorator attaches an immutable mark to its class or function and returns it. It registers nothing and starts
-nothing, so importing a module of declarations has no effect.
+A decorator attaches an immutable mark to its class or function. It registers nothing and starts nothing, so importing
+a module of declarations has no side effects.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Service(Protocol):
 
 
 class ServiceMark(msgspec.Struct, frozen=True):
-    """Left by `@service`."""
+    """The mark of `@service`."""
 
     name: str
     description: str
 
 
 class ComponentMark(msgspec.Struct, frozen=True):
-    """Left by `@component`."""
+    """The mark of `@component`."""
 
     name: str
     description: str
@@ -42,45 +42,45 @@ class ComponentMark(msgspec.Struct, frozen=True):
 
 
 class ImplementationMark(msgspec.Struct, frozen=True):
-    """Left by `@implementation`."""
+    """The mark of `@implementation`."""
 
     scope: str
 
 
 class HealthMark(msgspec.Struct, frozen=True):
-    """Left by `@health`."""
+    """The mark of `@health`."""
 
     path: str
 
 
 class RaisesMark(msgspec.Struct, frozen=True):
-    """Left by `@raises`."""
+    """The mark of `@raises`."""
 
     exceptions: tuple[type[Exception], ...]
 
 
 class IdempotentMark(msgspec.Struct, frozen=True):
-    """Left by `@idempotent`."""
+    """The mark of `@idempotent`."""
 
 
 class AffinityMark(msgspec.Struct, frozen=True):
-    """Left by `@affinity`."""
+    """The mark of `@affinity`."""
 
     parameter: str
 
 
 class ShieldedMark(msgspec.Struct, frozen=True):
-    """Left by `@shielded`."""
+    """The mark of `@shielded`."""
 
 
 class IdempotencyKeyMark(msgspec.Struct, frozen=True):
-    """Left by `@idempotency_key`."""
+    """The mark of `@idempotency_key`."""
 
     seconds: float
 
 
 class ChannelMark(msgspec.Struct, frozen=True):
-    """Left by `@channel`."""
+    """The mark of `@channel`."""
 
     name: str
 
@@ -91,7 +91,7 @@ def kebab_case(name: str) -> str:
 
 
 def service(name: str = "", description: str = "") -> Callable[[C], C]:
-    """Declare a service interface: its abstract methods may be called, in this process or from others.
+    """Declare a service interface. Its abstract methods can be called, in this process and from others.
 
     Args:
         name: of the service on the wire and on the command line. Default: the class's name in kebab case,
@@ -113,7 +113,7 @@ def component(name: str = "", description: str = "", services: Sequence[type] = 
 
 
 def implementation(scope: str = "singleton") -> Callable[[C], C]:
-    """Declare the implementation of a service or component; the injector makes its instances.
+    """Declare the implementation of a service or component. The injector makes its instances.
 
     Args:
         scope: "singleton" for one instance per mesh, "request" for one per served call.
@@ -122,9 +122,9 @@ def implementation(scope: str = "singleton") -> Callable[[C], C]:
 
 
 def health(path: str) -> Callable[[C], C]:
-    """Serve the health of a component at an HTTP path; it stands on the component's `@implementation`.
+    """Serve the health of a component at an HTTP path. It decorates the component's implementation.
 
-    The answer has status 200 for OK, 429 for WARNING and 500 for ERROR, and each check in its body.
+    The response has status 200 for OK, 429 for WARNING and 500 for ERROR. The body has the result of each check.
 
     Args:
         path: begins with a slash, such as `/orders/health`.
@@ -142,7 +142,7 @@ def channel(name: str) -> Callable[[C], C]:
 
 
 def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
-    """Declare exceptions that travel: they arrive at the caller as the same class with the same fields.
+    """Declare exceptions that reach the caller as the same class, with the same fields.
 
     The fields are those of a dataclass, else the parameters of `__init__`, else `args`. A class attribute
     `code: ClassVar[Code]` gives the exception a code, and by that its HTTP status; without one it has
@@ -155,37 +155,37 @@ def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
 
 
 def idempotent(function: F) -> F:
-    """Declare that a method may be executed again for the same call. It is retried also after it may have begun."""
+    """Declare that a method may be executed again for the same call. It is retried even if it may have begun."""
     return add_mark(function, IdempotentMark())
 
 
 def affinity(parameter: str) -> Callable[[F], F]:
-    """Send calls with the same value of a parameter to the same instance, as long as it is there and can take them.
+    """Send calls with the same value of a parameter to the same instance, while that is available and not overloaded.
 
-    For caches and sessions that an instance holds. It is no guarantee: other instances get such calls too.
+    For caches and sessions in the memory of an instance. This is no guarantee: other instances may get such calls, too.
 
     Args:
-        parameter: its name.
+        parameter: the name of the parameter.
     """
     return lambda function: add_mark(function, AffinityMark(parameter))
 
 
 def shielded(function: F) -> F:
-    """Declare that a method, once begun on a server, is not cancelled when its caller gives up or leaves.
+    """Declare that a method is not cancelled when its caller gives up or disconnects, once it runs on a server.
 
-    The server's own bounds hold: the setting `request_timeout`, which is then also the deadline of the calls that the
-    method makes, and the setting `drain`. A call within one process runs in its caller's task and ends with it.
+    The server's own limits still apply: the setting `request_timeout`, which is also the deadline of the calls that the
+    method makes, and the setting `drain`. A local call runs in its caller's task and is cancelled with it.
     """
     return add_mark(function, ShieldedMark())
 
 
 def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
-    """Declare that a server executes each call once, however often it is sent to it: for writes.
+    """Declare that a server executes each call once, even if it receives it several times: for writes.
 
-    Every call gets a key, the same for all its attempts. The server keeps the outcome and answers a repetition with it.
-    So a call whose connection broke is sent again, to the same instance. The work is shielded, see `shielded`.
+    Every call gets a key, the same for all its attempts. The server keeps the outcome and responds to repetitions with
+    it. So a call whose connection broke is sent again, to the same instance. The method is shielded, see `shielded`.
 
     Args:
-        seconds: how long the outcome is kept. The setting `idempotency_memory` bounds all outcomes together.
+        seconds: how long the outcome is kept. The setting `idempotency_memory` limits the memory for all outcomes.
     """
     return lambda function: add_mark(function, IdempotencyKeyMark(seconds))

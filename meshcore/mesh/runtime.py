@@ -33,8 +33,8 @@ from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
-from meshcore.server.once import Once
 from meshcore.server.server import Server
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -191,8 +191,8 @@ async def _served(blueprint: Blueprint, injector: Injector, workers: Workers, in
             implementations.add(service, await injector.instance(recipe), component)
     services = [service for hosted in catalog.hosted for service in hosted.component.services]
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
-    once = [Once(settings.idempotency_memory, settings.max_depth)] if keyed else []
-    return compose(implementations, *interceptors.server, *once)
+    idempotency = [Idempotency(settings.idempotency_memory, settings.max_depth)] if keyed else []
+    return compose(implementations, *interceptors.server, *idempotency)
 
 
 @asynccontextmanager

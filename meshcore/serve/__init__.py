@@ -1,1 +1,1 @@
-"""A process that serves a mesh: start, announcement, workers, stop."""
+"""A process that serves a mesh: start, announcement in the registry, workers, graceful shutdown."""

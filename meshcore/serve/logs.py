@@ -1,4 +1,4 @@
-"""What a server says while it runs: the standard library's logging, as text for people or as JSON for machines."""
+"""Configures logging: as text for people or as JSON for machines."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from datetime import UTC, datetime
 from typing import Any
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-"""What every record has; the rest is what somebody gave as `extra`."""
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+"""The attributes that every record has. Others were given as `extra`."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, exception, and whatever was given as `extra`.
+    """Formats a record as one line of JSON: time, level, logger, message, exception, and all values of `extra`.
 
-    A call that failed has its id as `call`, which its caller was told.
+    The record of a failed call has the call's id as `call`. Its caller gets the same id.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The record as a line of JSON."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry |= {name: value for name, value in vars(record).items() if name not in _OWN and name not in entry}
+        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in entry}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
         try:
             return json.dumps(entry, default=repr, allow_nan=False)
-        except (TypeError, ValueError):  # extras may be anything, but a line is always JSON
+        except (TypeError, ValueError):  # extras may be any objects; the line must be JSON all the same
             return json.dumps({name: value if isinstance(value, str) else repr(value) for name, value in entry.items()})
 
 
 def json_line(logger: str, message: str, **extra: Any) -> str:
-    """A line as the log would have it, for what is printed beside it."""
+    """A line in the form of the JSON log, for text that is printed and not logged."""
     record = logging.makeLogRecord({"name": logger, "levelname": "INFO", "msg": message, **extra})
     return JsonFormatter().format(record)
 
 
 def log_to_stderr(form: str = "text", *, debug: bool = False) -> None:
-    """Write what is logged to stderr.
+    """Write the log to stderr.
 
     Args:
         form: the setting `log_format`, "text" or "json".
-        debug: whether details are written as well.
+        debug: whether to log at level DEBUG, too.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-    logging.captureWarnings(form == "json")  # else they would be lines of text in between
+    logging.captureWarnings(form == "json")  # otherwise warnings would be lines of text among the JSON
     if not debug:
         logging.getLogger("asyncio").setLevel(logging.WARNING)

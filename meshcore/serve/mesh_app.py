@@ -1,4 +1,4 @@
-"""A mesh that serves: the ASGI application together with its lifetime and its orderly end."""
+"""`MeshApp`: the ASGI application that serves a mesh, with its start and its graceful shutdown."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from meshcore.core.settings import Settings, load_settings
 from meshcore.mesh.adopt import offered
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
-from meshcore.serve.stop_gate import held
-from meshcore.server.lag import lag_reported
+from meshcore.serve.shutdown_signals import delay_shutdown
+from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
 
 log = logging.getLogger(__name__)
 
 _PROPAGATION = 0.3
-"""Seconds until clients have heard of a withdrawal, for which the registries need 0.2 s."""
+"""Seconds until all clients know of a withdrawal. Registries need 0.2 s."""
 _QUIET = 0.25
-"""Seconds without a call after which no client seems to be left. Until then calls are refused: one that is on its way
-when its connection closes is lost. Clients with fixed addresses (`static:`) hear of no withdrawal; each learns of it by
-being refused, and after some refusals leaves the instance alone for longer than this."""
-_UNTIL_QUIET = 5.0
-"""The longest wait for that."""
+"""Seconds without a call after which no client is left. Until then calls are refused and connections stay open: a call
+that is on its way when its connection closes is lost. Clients with fixed addresses (`static:`) get no withdrawal. Their
+calls are refused until they eject the instance, for longer than this."""
+_MAX_UNTIL_QUIET = 5.0
+"""Seconds. The longest wait for clients to leave."""
 _CLOSING = 3.0
-"""Seconds, after the last call, for requests that are still read or answered; then they are cut off."""
+"""Seconds, after the last call, to finish reading requests and sending responses. Then connections are closed."""
 _CLOSING_NOW = 0.2
-"""The same, when there is no time."""
+"""The same, when the shutdown must be immediate."""
 
 
 class MeshApp:
     """An ASGI application that serves what a module implements.
 
-    Run it by itself (`hypercorn`), when it handles the lifespan, or mount it in an application of your own and pass
-    `lifespan` on, since servers tell mounted applications nothing:
+    Run it by itself (`hypercorn`); then it handles the lifespan. Or mount it in an application of your own and pass its
+    `lifespan` to that, since servers send mounted applications no lifespan events:
 
         mesh_app = MeshApp(OrdersModule)
         app = FastAPI(lifespan=mesh_app.lifespan)
@@ -54,7 +54,7 @@ class MeshApp:
     Args:
         module: a class decorated with `@module`.
         settings: default: those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
-        overrides: by type, objects or classes or functions that take the place of what the modules provide: for tests.
+        overrides: for tests: by type, objects, classes or functions that replace what the modules provide.
     """
 
     def __init__(
@@ -73,33 +73,34 @@ class MeshApp:
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[dict[str, Mesh]]:
-        """Start the mesh, announce it as soon as it can be reached, and stop it in order.
+        """Start the mesh, announce it as soon as it is reachable, and shut it down gracefully at the end.
 
-        What it gives is the lifespan's state: applications that are mounted in this one find the mesh there.
+        It yields the lifespan's state, in which mounted applications find the mesh.
 
-        The server hears of SIGINT and SIGTERM when that has been done: what it does then may cost calls.
+        SIGINT and SIGTERM reach the server only after the shutdown of the mesh, since the server closes connections.
 
         Args:
-            app: whose requests find the mesh by `mesh_of` and `provide`, if it has a `state` as Starlette's have.
+            app: the application. If it has a `state`, as Starlette's have, its requests find the mesh with `mesh_of`
+                and `provide`.
 
         Raises:
-            ConfigurationError: with everything that cannot work.
+            ConfigurationError: with every problem that was found.
         """
-        with held(self.stop, self.hurry):
+        with delay_shutdown(self.stop, self.hurry):
             async with self.running():
                 with offered(app, self.mesh) as state:
                     yield state
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """The lifespan for an owner that knows when it ends: it calls `stop` first, and then ends the server.
+        """The lifespan without handling of signals, for callers that call `stop` before they end the server.
 
         Raises:
-            ConfigurationError: with everything that cannot work.
+            ConfigurationError: with every problem that was found.
         """
         settings = self._settings or load_settings()
         self.mesh = Mesh(self._module, settings=settings, overrides=self._overrides)
-        # An application may be started again.
+        # New events for each start: an application may be started again.
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         async with self.mesh as mesh:
@@ -125,49 +126,46 @@ class MeshApp:
                     self._asgi = None
 
     async def stop(self) -> None:
-        """Withdraw, refuse new calls and let those that run end, within the setting `drain`.
+        """Shut down gracefully: withdraw, refuse new calls, and wait for running calls, within the setting `drain`.
 
-        Safe to call twice: whoever is second waits for the first.
+        It may be called twice: the second call waits for the first.
         """
         async with self._stopping:
             server, announcement = self._server, self._announcement
             if server is None or announcement is None or server.draining:
                 return
             if await announcement.withdraw(self._hurried):
-                # Until clients have heard of it they may send, and are served.
+                # Calls are still served until all clients know of the withdrawal.
                 await self._pause(_PROPAGATION)
             seconds = self.mesh.runtime.settings.drain
             left = await server.drain(seconds, self._hurried)
             if left:
-                when = "at once, as asked" if self._hurried.is_set() else f"within {seconds:g} s"
+                when = "before the second signal" if self._hurried.is_set() else f"within {seconds:g} s"
                 log.warning("stopped %d calls that did not end %s", left, when)
             await self._until_quiet(server)
             await self._close()
 
     def hurry(self) -> None:
-        """Make `stop` end at once: calls that run are stopped."""
+        """Make `stop` end at once: running calls are cancelled."""
         self._hurried.set()
 
     async def _pause(self, seconds: float) -> None:
-        """Return after so many seconds, or when there is a hurry."""
+        """Sleep, but return at once when `hurry` is called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurried.wait()
 
     async def _until_quiet(self, server: Server) -> None:
-        """Refuse calls until none come any more."""
-        longest = time.monotonic() + _UNTIL_QUIET
+        """Refuse calls until no more arrive."""
+        latest = time.monotonic() + _MAX_UNTIL_QUIET
         while not self._hurried.is_set():
-            seconds = min(longest, server.refused_at + _QUIET) - time.monotonic()
+            seconds = min(latest, server.refused_at + _QUIET) - time.monotonic()
             if seconds <= 0:
                 return
             await self._pause(seconds)
 
     async def _close(self) -> None:
-        """Let answers go that are on their way, and cut off who never ends its request.
-
-        From Python 3.12 on hypercorn would wait for that without bound.
-        """
+        """Wait for requests in progress, then cancel them. From Python 3.12 on, hypercorn would wait for ever."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         while self._requests and loop.time() - begun < (_CLOSING_NOW if self._hurried.is_set() else _CLOSING):
@@ -179,7 +177,7 @@ class MeshApp:
         return self._announcement is not None and self._announcement.holds
 
     async def report(self) -> dict[str, Any]:
-        """What this process serves, and in which state it is."""
+        """What this process serves, and its state."""
         runtime = self.mesh.runtime
         server = self._server
         return {
@@ -224,7 +222,7 @@ class MeshApp:
 
 
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
-    """Run a lifespan context for an ASGI server."""
+    """Handle the lifespan events of an ASGI server with a context manager."""
     await receive()
     started, failure = False, ""
     try:
@@ -233,7 +231,7 @@ async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except ConfigurationError as error:
-        log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
+        log.error("cannot start: %s", error.message)  # noqa: TRY400 - a traceback would add nothing
         failure = error.message
     except Exception as error:
         log.exception("the mesh failed to %s", "stop" if started else "start")

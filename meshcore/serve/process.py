@@ -1,4 +1,4 @@
-"""One process that serves a socket with hypercorn, from the start to the end of the drain."""
+"""Serves a socket with hypercorn in this process, until the graceful shutdown is complete."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from hypercorn.config import Config
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.settings import Settings
 from meshcore.serve.address import BACKLOG
-from meshcore.serve.load import load_module
 from meshcore.serve.mesh_app import MeshApp
+from meshcore.serve.module_loader import load_module
 from meshcore.serve.report import startup_report
 
 _CLOSING = 3.0
-"""Seconds for connections to close after the last call; whoever still uploads then is cut off."""
+"""Seconds for connections to close after the last call. Then uploads in progress are cut off."""
 
 _THREADS = 2.0
-"""Seconds for threads to end, after everything else has."""
+"""Seconds for threads to end, after everything else has ended."""
 
-_ENOUGH = 2**31 - 1
+_UNLIMITED = 2**31 - 1
 
-_AT_ONCE = 2
-"""How often a server is told to end until it does so at once."""
+_IMMEDIATE = 2
+"""The number of signals that end a server immediately."""
 
 
 def run_to_the_end(serving: Coroutine[Any, Any, int]) -> int:
-    """Run it as the last thing that this process does; the exit status.
+    """Run the coroutine as the last action of this process. Returns the exit status.
 
-    A thread cannot be stopped, and the interpreter waits for all of them without bound. When everything is cleaned up,
-    one that hangs in a call that was given up long ago must not hold the process.
+    Threads cannot be stopped, and the interpreter waits for them for ever. So the process is ended soon after, even if
+    a thread still hangs in a call that was given up.
     """
     with asyncio.Runner() as runner:
         try:
             status = runner.run(serving)
         except asyncio.CancelledError:
-            status = 1  # not even the end at once came to its end
+            status = 1  # the immediate end was interrupted, too
         timer = threading.Timer(_THREADS, os._exit, (status or 1,))
         timer.daemon = True
         timer.start()
@@ -52,36 +52,35 @@ def run_to_the_end(serving: Coroutine[Any, Any, int]) -> int:
 
 
 async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[[dict[str, Any]], None]) -> int:
-    """Serve in this process until it is told to end; the exit status, 1 if there was no time for its calls.
+    """Serve in this process until a signal arrives. Returns the exit status, 1 after an immediate end.
 
     Raises:
-        asyncio.CancelledError: it was told twice while it started; or a third time, since not even the end at once
-            came to its end.
+        asyncio.CancelledError: a second signal arrived during the start, or a third one during the immediate end.
     """
     stop = asyncio.Event()
     main = asyncio.current_task()
     app = MeshApp(load_module(settings), settings=settings)
-    told = 0
+    signals = 0
     started = False
 
     def on_signal() -> None:
-        nonlocal told
-        told += 1
+        nonlocal signals
+        signals += 1
         stop.set()
-        if main is not None and (not started or told > _AT_ONCE):
+        if main is not None and (not started or signals > _IMMEDIATE):
             main.cancel()
-        elif told == _AT_ONCE:
+        elif signals == _IMMEDIATE:
             app.hurry()
 
     loop = asyncio.get_running_loop()
     parent = multiprocessing.parent_process()
     if parent is None:
         loop.add_signal_handler(signal.SIGINT, on_signal)
-    else:  # a worker: Ctrl-C reaches all processes of the terminal, but it is the parent who decides
+    else:  # a worker: Ctrl-C reaches all processes of the terminal, but the parent decides
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sentinel = parent.sentinel
 
-        def on_orphaned() -> None:  # nobody is left who could end this process
+        def on_orphaned() -> None:  # without its parent, nothing would end this process
             loop.remove_reader(sentinel)
             stop.set()
             if main is not None and not started:
@@ -99,23 +98,23 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
             try:
                 ready(startup_report(app.mesh.runtime, settings))
                 await _either(serving, stop.wait())
-                # Up to here everything is served. Now withdraw, refuse, let calls end; only then close connections.
+                # Withdraw, refuse new calls, wait for running ones. Connections are closed only after that.
                 await _either(serving, app.stop())
                 closing.set()
                 await asyncio.wait([serving], timeout=_CLOSING)
             finally:
                 await _end(serving)
     except asyncio.CancelledError:
-        if started or told > 1 or not stop.is_set():
+        if started or signals > 1 or not stop.is_set():
             raise
-        return 0  # told before there was anything to stop
+        return 0  # the signal arrived before the mesh had started
     if not serving.cancelled():
         serving.result()
-    return 1 if told >= _AT_ONCE else 0
+    return 1 if signals >= _IMMEDIATE else 0
 
 
 async def _either(serving: asyncio.Task[None], other: Coroutine[Any, Any, object]) -> None:
-    """Return when one of them ends. The other is cancelled, unless it is serving."""
+    """Return when one of both has ended. Cancel the coroutine if it has not."""
     task = asyncio.create_task(other)
     try:
         await asyncio.wait([serving, task], return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +124,7 @@ async def _either(serving: asyncio.Task[None], other: Coroutine[Any, Any, object
 
 
 async def _end(serving: asyncio.Task[None]) -> None:
-    # More than once: having been cancelled, hypercorn waits for its connections, from Python 3.12 on without bound.
+    # Repeatedly: after a cancellation hypercorn waits for its connections, from Python 3.12 on for ever.
     while not serving.done():
         serving.cancel()
         await asyncio.wait([serving], timeout=0.1)
@@ -135,16 +134,16 @@ def _config(descriptor: int) -> Config:
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.backlog = BACKLOG
-    config.errorlog = logging.getLogger("hypercorn.error")  # in our form, not in its own
-    config.errorlog.setLevel(logging.WARNING)  # "Running on" is said by us
-    config.include_date_header = False  # nobody reads them, and they cost 16 us per answer
+    config.errorlog = logging.getLogger("hypercorn.error")  # so that it has our format
+    config.errorlog.setLevel(logging.WARNING)  # without hypercorn's "Running on"; our report has the address
+    config.include_date_header = False  # these headers are not used, and cost 16 us per response
     config.include_server_header = False
-    config.keep_alive_max_requests = _ENOUGH  # closing a connection in use gains nothing and may cost a call
+    config.keep_alive_max_requests = _UNLIMITED  # closing a connection in use may lose a call
     return config
 
 
 def _without_lifespan(app: MeshApp) -> Any:
-    """The application without its lifetime, which outlasts hypercorn's."""
+    """The application without its lifespan: that must last longer than hypercorn's."""
 
     async def serve_request(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

@@ -1,4 +1,4 @@
-"""`meshcore run --reload`: serves in a worker that is replaced when a Python file changes, for those who develop."""
+"""`meshcore run --reload`: serves in a worker process that is restarted when a Python file changes. For development."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from watchfiles import PythonFilter, watch
 
 from meshcore.core.settings import Settings
 from meshcore.serve.address import at_address, open_socket
-from meshcore.serve.load import load_module, working_directory
+from meshcore.serve.module_loader import load_module, working_directory
 from meshcore.serve.report import print_report
 from meshcore.serve.workers import start_worker
 
 log = logging.getLogger(__name__)
 
 _DRAIN = 1.0
-"""Seconds for calls in progress: who has just saved a file does not want to wait for those of the old one."""
-_LOOK = 200
-"""Milliseconds after which a change is noticed at the latest."""
+"""Seconds for calls in progress. Short, so that a saved change takes effect soon."""
+_INTERVAL = 200
+"""Milliseconds between two looks at the files."""
 _LONGEST_STOP = 10.0
 """Seconds for a worker to end, before it is killed."""
 
 
 def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) -> int:
-    """Serve until SIGINT or SIGTERM, anew after each change; the exit status.
+    """Serve until SIGINT or SIGTERM, and restart after each change. Returns the exit status.
 
-    The socket stays open meanwhile, so clients wait for a moment and are not refused. A module that cannot start is
-    tried again after the next change.
+    The socket stays open during a restart, so clients wait and are not refused. If the module cannot start, the next
+    change starts it again.
 
     Args:
         settings: its module is what is served.
@@ -44,11 +44,11 @@ def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) 
         say: is told what is served. What changed and what is wrong is logged.
 
     Raises:
-        ConfigurationError: the address makes no sense, or there is no module to serve.
-        LocalError: it cannot be bound.
+        ConfigurationError: the address is not valid, or there is no module to serve.
+        LocalError: the address cannot be bound.
     """
     if not settings.module:
-        load_module(settings)  # which says what to do
+        load_module(settings)  # raises an error that says what to set
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     roots = _roots(settings.module)
     with open_socket(bind) as sock:
@@ -62,12 +62,12 @@ def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) 
         signal.signal(signal.SIGINT, on_signal)
         signal.signal(signal.SIGTERM, on_signal)
         try:
-            # The first look comes before the first start: what changes from then on is not missed.
+            # `watch` looks at the files before the first start, so that no later change is missed.
             for changes in watch(
                 *roots,
                 watch_filter=PythonFilter(),
                 stop_event=stop,
-                rust_timeout=_LOOK,
+                rust_timeout=_INTERVAL,
                 yield_on_timeout=True,
                 raise_interrupt=False,
             ):
@@ -76,14 +76,14 @@ def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) 
                     server.end()
                 if changes or not server.started:
                     server.start()
-                server.tell()
+                server.report()
         finally:
             server.end()
     return 0
 
 
 def _roots(module: str) -> list[Path]:
-    """What is watched: the working directory, and the module if it is elsewhere. Nothing of it is imported."""
+    """The folders to watch: the working directory, and that of the module if it is elsewhere. Imports nothing."""
     folder = working_directory()
     roots = [folder]
     try:
@@ -97,7 +97,7 @@ def _roots(module: str) -> list[Path]:
 
 
 class _Server:
-    """The worker of the moment."""
+    """The current worker process."""
 
     def __init__(self, settings: Settings, sock: socket, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -105,33 +105,33 @@ class _Server:
         self._say = say
         self._reader, self._writer = multiprocessing.Pipe(duplex=False)
         self._process: BaseProcess | None = None
-        self._dead = False
+        self._failed = False
 
     @property
     def started(self) -> bool:
-        """Whether there was a start since the last end."""
+        """Whether a worker was started since the last end."""
         return self._process is not None
 
     def start(self) -> None:
-        """Start a worker; `tell` tells what came of it."""
-        self._dead = False
+        """Start a worker. `report` then reports how it went."""
+        self._failed = False
         self._process = start_worker(self._settings, self._sock, self._writer)
 
-    def tell(self) -> None:
-        """Tell what the worker serves, or what is wrong with it, once."""
+    def report(self) -> None:
+        """Print what the worker serves, or log why it failed, once."""
         if self._reader.poll():
             found = self._reader.recv()
             if isinstance(found, str):
-                self._dead = True
+                self._failed = True
                 log.error("%s; waiting for a change", found)
             else:
                 print_report(found, 1, self._settings.log_format, self._say)
-        elif self._process is not None and not self._process.is_alive() and not self._dead:
-            self._dead = True
+        elif self._process is not None and not self._process.is_alive() and not self._failed:
+            self._failed = True
             log.error("the server ended with status %s; waiting for a change", self._process.exitcode)
 
     def end(self) -> None:
-        """Stop the worker in order."""
+        """Stop the worker gracefully."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -140,5 +140,5 @@ class _Server:
         if process.is_alive():
             process.kill()
             process.join()
-        while self._reader.poll():  # what it still said concerns nobody any more
+        while self._reader.poll():  # discard late reports of this worker
             self._reader.recv()

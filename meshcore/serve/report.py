@@ -1,4 +1,4 @@
-"""The start-up report: what a process serves and by which settings, as data and as lines for people."""
+"""The start-up report: what a process serves, and its settings, as data and as lines of text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         "url": url,
         "registry": {
             "type": type(runtime.registry).__name__,
-            # A module may bring a registry of its own; then the setting has no say.
+            # If a module provides a registry of its own, the setting has no effect.
             "url": without_secrets(runtime.blueprint.registry_url),
         },
         "components": [
@@ -64,7 +64,7 @@ def print_report(report: dict[str, Any], workers: int, form: str, say: Callable[
 
 
 def _warnings(runtime: Runtime, settings: Settings) -> Iterator[str]:
-    """What is wrong although the server runs."""
+    """Warnings about settings that may be wrong."""
     named = settings.sources.get("advertise_url") == MACHINE_NAME
     if named and runtime.catalog.hosted and runtime.registry.reaches_other_machines:
         yield (
@@ -75,7 +75,7 @@ def _warnings(runtime: Runtime, settings: Settings) -> Iterator[str]:
 
 
 def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Name, value and source of each. Of `values` only the names: they may be secret."""
+    """Name, value and source of each setting. The values of `values` are hidden: they may be secret."""
     for name in Settings.__struct_fields__:
         if name in {"values", "sources", "environ"}:
             continue
@@ -91,7 +91,7 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def startup_text(report: dict[str, Any], workers: int, form: str) -> str:
-    """The report as it is printed.
+    """The report as text.
 
     Args:
         report: from `startup_report`.
@@ -106,7 +106,7 @@ def startup_text(report: dict[str, Any], workers: int, form: str) -> str:
 
 
 def _nested(report: dict[str, Any]) -> dict[str, Any]:
-    """The report under names that a log record does not use itself."""
+    """The report without the keys that log records use themselves."""
     return {("serves" if name == "module" else name): value for name, value in report.items()}
 
 

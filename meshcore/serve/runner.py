@@ -1,7 +1,7 @@
-"""Serves a module with hypercorn, started by us: then the socket, the signals and the order of the end are ours.
+"""`meshcore run`: serves a module with hypercorn, with our own handling of the socket, signals and shutdown.
 
-Why not hypercorn's own way: from Python 3.12 on it waits without bound for connections that never end, and of several
-workers it kills the others as soon as the first has stopped, calls and all.
+hypercorn's own runner is not used. From Python 3.12 on it waits for ever for connections that do not end. With several
+workers, it kills the others, with their running calls, as soon as the first has stopped.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Callable
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.serve.address import DEFAULT_BIND, at_address, open_socket
-from meshcore.serve.load import load_module
+from meshcore.serve.module_loader import load_module
 from meshcore.serve.process import run_to_the_end, serve_socket
 from meshcore.serve.report import print_report
 from meshcore.serve.workers import supervise
 
 
 def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: Callable[[str], None] = print) -> int:
-    """Serve until SIGINT or SIGTERM, then end in order; a second signal ends at once.
+    """Serve until SIGINT or SIGTERM, then shut down gracefully. A second signal ends the server at once.
 
-    If nobody set `advertise_url`, what is bound is advertised. The process should end when this returns: it is ended
-    soon after if there are threads that do not.
+    If `advertise_url` is not set, the URL of the socket is advertised. The process should end when this returns:
+    threads that still run are ended soon after.
 
     Args:
-        settings: its module is what is served.
+        settings: the settings. They name the module to serve.
         bind: "host:port"; port 0 takes a free one.
-        workers: processes that serve. One serves in this process; more are started, and share the address.
-        say: is told what is served and where, when the address is open.
+        workers: the number of serving processes. One serves in this process; several are started, and share the socket.
+        say: prints the start-up report.
 
     Returns:
         The exit status.
@@ -36,7 +36,7 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         ConfigurationError: the module cannot be served.
         LocalError: the address cannot be bound.
     """
-    load_module(settings)  # here, so that what is wrong with it is said once and not by every worker
+    load_module(settings)  # here, so that an error is reported once and not by every worker
     if workers < 1:
         raise ConfigurationError("cannot serve", [f"workers must be a whole number above 0, got {workers}"])
     with open_socket(bind) as sock:

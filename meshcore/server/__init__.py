@@ -1,1 +1,1 @@
-"""The server stack: from an admitted request to the implementation."""
+"""The server stack: admits requests and runs the implementations."""

@@ -1,4 +1,4 @@
-"""The handler that runs implementations: in the event loop, in a thread, or on an object made for the call."""
+"""Runs implementations: in the event loop, in a worker thread, or on an object that is made for the call."""
 
 from __future__ import annotations
 
@@ -9,74 +9,75 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from meshcore.core.call import HERE, Call
-from meshcore.core.current import ambient_call
+from meshcore.core.call import LOCAL_PEER, Call
+from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription
-from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_of_a_call
+from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
 from meshcore.core.threads import Workers
 
 Run = Callable[..., Awaitable[Any]]
 
-Lend = Callable[[], AbstractAsyncContextManager[Any]]
+ScopedObject = Callable[[], AbstractAsyncContextManager[Any]]
+"""Makes an object of an implementation class for one call, and cleans it up after that."""
 
 
 class Implementations:
-    """A handler that runs implementations. What a method needs is decided when the table is built, not per call."""
+    """The handler that runs implementations. How to run each method is decided when it is added, not per call."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._table: dict[Method, tuple[Run, str]] = {}
 
     def add(self, service: ServiceDescription, implementation: object, component: str = "") -> None:
-        """Serve a service of a component by an object."""
+        """Serve a service of a component with an object."""
         for method in service.methods:
             function = getattr(implementation, method.name)
-            # Asked of the class: advice may have replaced the object's own attribute by a plain function.
+            # Read from the class: advice may have replaced the object's own attribute by a plain function.
             in_loop = inspect.iscoroutinefunction(getattr(type(implementation), method.name))
             run = _keywords_by_name(method, function if in_loop else self._in_thread(function))
             self._table[method] = run, component
 
-    def add_scoped(self, service: ServiceDescription, cls: type, lend: Lend, component: str = "") -> None:
-        """Serve a service of a component by an object of a class that is made for each call."""
+    def add_scoped(self, service: ServiceDescription, cls: type, scoped: ScopedObject, component: str = "") -> None:
+        """Serve a service of a component with an object of a class that is made for each call."""
         for method in service.methods:
-            run = functools.partial(self._run_lent, lend, method.name)
+            run = functools.partial(self._run_scoped, scoped, method.name)
             if not inspect.iscoroutinefunction(getattr(cls, method.name)):
-                run = functools.partial(self._run_lent_in_thread, lend, method.name)
+                run = functools.partial(self._run_scoped_in_thread, scoped, method.name)
             self._table[method] = _keywords_by_name(method, run), component
 
     async def __call__(self, call: Call) -> Any:
         """Run the implementation.
 
         Raises:
-            LocalError: nothing here implements the method.
+            LocalError: this process does not implement the method.
         """
         found = self._table.get(call.method)
         if found is None:
             raise LocalError(Code.UNIMPLEMENTED, f"{call.method} is not implemented in this process")
         run, component = found
-        # Here, innermost, so that an implementation sees what the interceptors made of the call.
+        # Set innermost, so that an implementation sees the call as the interceptors left it.
         token = ambient_call.set((call, component))
         try:
             return await run(*call.arguments)
         except (MeshError, asyncio.CancelledError) as error:
-            self._pass_on(call, error)
+            self._translate(call, error)
             raise
         finally:
             ambient_call.reset(token)
 
-    def _pass_on(self, call: Call, error: MeshError | asyncio.CancelledError) -> None:
-        """See what an error that an implementation lets pass is to its caller.
+    def _translate(self, call: Call, error: MeshError | asyncio.CancelledError) -> None:
+        """Hide an error from a remote caller if it is not about the caller's own call.
 
         Raises:
-            ImplementationError: none of the caller's: it is of a call that the implementation has made, or the
-                implementation has waited for something that was cancelled, and not with it.
+            ImplementationError: the error is that of a call which the implementation made, or something that the
+                implementation waited for was cancelled, but not the call itself.
         """
         if isinstance(error, MeshError):
-            if call.peer == HERE:
-                error.passed = True
-            elif is_of_a_call(error):
+            if call.peer == LOCAL_PEER:
+                error.from_local_call = True
+            elif is_from_a_call(error):
                 raise ImplementationError from error
-        elif call.peer != HERE and (task := asyncio.current_task()) is not None and not task.cancelling():
+        elif call.peer != LOCAL_PEER and (task := asyncio.current_task()) is not None and not task.cancelling():
             raise ImplementationError from error
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:
@@ -84,20 +85,20 @@ class Implementations:
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         result = await self._workers.run(function, *arguments, **keywords)
-        # A plain decorator hides that a method is async: then the thread has only made the coroutine.
+        # A plain decorator can hide that a method is async. The thread then has only made the coroutine.
         return await result if inspect.isawaitable(result) else result
 
-    async def _run_lent(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
-        async with lend() as implementation:
+    async def _run_scoped(self, scoped: ScopedObject, name: str, *arguments: Any, **keywords: Any) -> Any:
+        async with scoped() as implementation:
             return await getattr(implementation, name)(*arguments, **keywords)
 
-    async def _run_lent_in_thread(self, lend: Lend, name: str, *arguments: Any, **keywords: Any) -> Any:
-        async with lend() as implementation:
+    async def _run_scoped_in_thread(self, scoped: ScopedObject, name: str, *arguments: Any, **keywords: Any) -> Any:
+        async with scoped() as implementation:
             return await self._run_in_thread(getattr(implementation, name), *arguments, **keywords)
 
 
 def _keywords_by_name(method: Method, run: Run) -> Run:
-    """Arguments travel by position; those of keyword-only parameters, which come last, are passed by name."""
+    """A runner that passes the last arguments by name, if the method has keyword-only parameters."""
     names = tuple(parameter.name for parameter in method.parameters if parameter.keyword_only)
     if not names:
         return run

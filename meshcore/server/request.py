@@ -1,4 +1,4 @@
-"""One scope per admitted request: bounds the arrival of its body and the call that it is."""
+"""The cancel scope of an admitted request: limits the time for its body and its call together."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from meshcore.core.errors import Code, LocalError, MeshError
 from meshcore.wire.headers import RequestHeaders
 
 Left: TypeAlias = Callable[[], Awaitable[object]]
-"""Awaited, it returns when the caller of a request is gone."""
+"""Awaited, it returns when the caller of a request has disconnected."""
 
 _SOON = 0.1
-"""Seconds within which a request is certainly looked at."""
+"""Seconds. Requests with a shorter time get a timer at once; `look` is called often enough for the others."""
 _LONG = 0.02
-"""Seconds after which a call is watched."""
+"""Seconds after which a running call gets a timer, and a task that waits for its client's disconnect."""
 
 
 class ServedRequest(CallScope):
-    """Is stopped at its deadline and, while its call runs, when its client leaves.
+    """An admitted request. It is stopped at its deadline and, while its call runs, when its client disconnects.
 
-    A timer for the one would take 8 of the 210 us of a call, and a task that listens for the other more; most calls are
-    over before either has anything to do. So both begin when somebody looks which requests are still there.
+    A timer for the deadline would take 8 of the 210 us of a call, and a task that waits for the disconnect more. Most
+    calls end before either is needed. So both are made only when `look` finds that the call takes long.
 
     Args:
-        among: the requests that are looked at; this is one of them while it is entered.
-        headers: of the request.
-        seconds: for the body and the call together: who sends slowly must not hold a connection and half a body for
-            ever.
+        among: the set of running requests. This one is in it while it is entered.
+        headers: the headers of the request.
+        seconds: the time for the body and the call together. A client that sends slowly must not hold memory for ever.
         peer: the address of the client's host.
-        left: returns when the client is gone.
+        left: returns when the client has disconnected.
 
     Attributes:
-        headers: of the request.
+        headers: the headers of the request.
         peer: the address of the client's host.
-        deadline: of the request, on `time.monotonic()`.
-        method: what is called, None until that runs.
-        begun: since when that runs, on `time.monotonic()`.
-        stopped: why it was stopped, if it was.
+        deadline: the end of the time, on `time.monotonic()`.
+        method: the method that is called, None until the call runs.
+        begun: the start of the call, on `time.monotonic()`.
+        stopped: why it was stopped, None if it was not.
     """
 
     __slots__ = ("_among", "_left", "_listening", "begun", "deadline", "headers", "method", "peer")
@@ -72,7 +71,7 @@ class ServedRequest(CallScope):
         return self._reason
 
     def check(self) -> None:
-        """Refuse a call whose caller has stopped waiting while its body arrived, before it is even decoded.
+        """Refuse a call whose deadline has passed while its body arrived. Called before the body is decoded.
 
         Raises:
             MeshError: DEADLINE_EXCEEDED, and not processed.
@@ -82,12 +81,12 @@ class ServedRequest(CallScope):
             raise MeshError(Code.DEADLINE_EXCEEDED, text, processed=False)
 
     def begin(self, method: Method, now: float) -> None:
-        """The call runs from now on."""
+        """Record that the call runs from now on."""
         self.method = method
         self.begun = now
 
     def shield(self, deadline: float) -> None:
-        """Let it go on until another deadline, also when its client leaves."""
+        """Set another deadline, and do not stop the call when its client disconnects."""
         self._left = None
         self.deadline = deadline
         if self._timer is not None:
@@ -95,7 +94,7 @@ class ServedRequest(CallScope):
             self._timer = None
 
     def look(self, now: float) -> None:
-        """See to it that the request ends when it has to, if it takes long."""
+        """Called regularly. Stops a request whose deadline has passed, and sets the timer of a long call."""
         if self.method is None:
             if self.deadline <= now:
                 self.stop(Stop.DEADLINE)
@@ -112,11 +111,11 @@ class ServedRequest(CallScope):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave it.
+        """Leave the scope.
 
         Raises:
             LocalError: DEADLINE_EXCEEDED, it was stopped before its body was complete.
-            MeshError: it was stopped while its call ran; the code says why.
+            MeshError: it was stopped while its call ran. The code says why.
         """
         self._among.discard(self)
         if self._listening is not None:
@@ -133,10 +132,10 @@ class ServedRequest(CallScope):
 
 
 class BodyError(LocalError):
-    """Something is wrong with a request's body that HTTP has a status of its own for.
+    """An error of a request's body that has an HTTP status of its own.
 
     Attributes:
-        status: which.
+        status: the status.
     """
 
     def __init__(self, status: int, code: Code, text: str) -> None:

@@ -1,9 +1,9 @@
-"""The server stack: what a served call passes through, outermost first.
+"""The server stack: the layers that a served call passes, outermost first.
 
-    refuse (stopping, limits) > scope (deadline, disconnect) > decode > the user's interceptors
-        > once (repetitions of calls with a key) > dispatch > implementation
+    admission (draining, limits) > scope (deadline, disconnect) > decoding > the user's interceptors
+        > idempotency keys > implementation
 
-A local call uses the same handler from the user's interceptors on.
+Local calls pass the same layers from the user's interceptors on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
+from meshcore.server.blocked_loop import BlockedLoopDetector
 from meshcore.server.request import Left, ServedRequest
-from meshcore.server.stalls import Stalls
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.wire.headers import RequestHeaders
@@ -39,14 +39,14 @@ def _overloaded(limit: AdaptiveLimit) -> MeshError:
 
 
 class Server:
-    """Runs served calls: bounded in number and time, stoppable, and nobody's failure but their own.
+    """Admits and runs served calls: limits their number and time, and keeps a failing call from harming others.
 
     Attributes:
-        draining: new calls are refused as not processed, so that their callers send them elsewhere.
-        refused_at: when that happened last, or could have begun to, on the monotonic clock.
-        active: how many calls run.
-        limit: what adapts how many calls are admitted below `max_concurrency`, None for nothing. It wants to be told
-            how late the event loop is.
+        draining: whether new calls are refused. They are not processed, so their callers send them elsewhere.
+        refused_at: the time of the last such refusal, at first the start of the drain, on `time.monotonic()`.
+        active: the number of running calls.
+        limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
+            it.
     """
 
     def __init__(
@@ -64,25 +64,25 @@ class Server:
         self._debug = debug
         self.limit = limit
         self._requests: set[ServedRequest] = set()
-        self._idle: asyncio.Event | None = None  # while somebody waits for it
-        self._stalls = Stalls()
+        self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
+        self._stalls = BlockedLoopDetector()
         self.active = 0
         self.draining = False
         self.refused_at = 0.0
 
     def accept(self, headers: RequestHeaders, peer: str, left: Left) -> ServedRequest:
-        """Take on a request, or refuse it before its body is read, so that a refused one costs next to nothing.
+        """Admit a request, or refuse it before its body is read, so that a refusal is cheap.
 
         Args:
-            headers: of the request.
+            headers: the headers of the request.
             peer: the address of the client's host, "unknown" if the transport does not say.
-            left: returns when the client is gone; awaited only for calls that take long.
+            left: returns when the client has disconnected. Awaited only for calls that take long.
 
         Returns:
-            What is to be entered while the body is read and the call runs.
+            The scope to enter while the body is read and the call runs.
 
         Raises:
-            MeshError: not processed; UNAVAILABLE, or RESOURCE_EXHAUSTED with a pause to keep.
+            MeshError: not processed: UNAVAILABLE, or RESOURCE_EXHAUSTED with `retry_after`.
         """
         if self.draining:
             self.refused_at = time.monotonic()
@@ -90,7 +90,7 @@ class Server:
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
         if self.active >= self._max_concurrency:
             raise _full(f"runs {self._max_concurrency} calls already")
-        # As many may be on their way as may run: a body that does not come to its end takes memory, too.
+        # As many bodies may arrive as calls may run: an incomplete body takes memory, too.
         if len(self._requests) >= 2 * self._max_concurrency:
             raise _full(f"has {len(self._requests)} requests in hand already")
         if self.limit is not None and not self.limit.admit(self.active):
@@ -100,16 +100,16 @@ class Server:
         return ServedRequest(self._requests, headers, granted, peer, left)
 
     async def run(self, request: ServedRequest, method: Method, arguments: tuple[Any, ...]) -> Any:
-        """Run the call of a request for as long as its caller waits and is there, unless it is shielded from that.
+        """Run the call of a request. It is stopped at its deadline or when its caller leaves, unless it is shielded.
 
         Raises:
-            MeshError: what the implementation raised; or not processed, RESOURCE_EXHAUSTED: while the body came, others
-                have begun.
-            Exception: what the implementation raised.
+            MeshError: raised by the implementation; or RESOURCE_EXHAUSTED, not processed: too many other calls have
+                begun while the body arrived.
+            Exception: raised by the implementation.
         """
         self._check_room()
         begun = time.monotonic()
-        if method.shielded:  # has all the time that the server grants
+        if method.shielded:  # it gets all the time that the server grants
             request.shield(begun + self._request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
@@ -124,13 +124,13 @@ class Server:
                 self._observe(call, begun, whole=False)
             raise
         except LocalError as error:
-            # A mistake in how an interceptor makes calls: not the caller's, and not the caller's business.
+            # An interceptor made a call that could not be sent. That is no mistake of the caller, so it is hidden.
             raise ImplementationError from error
         except MeshError as error:
             error.processed = True
             raise
         else:
-            # Only what succeeded: an implementation that fails at once would make slow successes look like an overload.
+            # Only successes: immediate failures would lower the usual latency, and successes would look slow.
             self._observe(call, begun)
             return result
         finally:
@@ -154,10 +154,9 @@ class Server:
             self.limit.observe(call.method, now - begun, self.active, now, whole=whole)
 
     def tick(self, lag: float, now: float) -> None:
-        """Some milliseconds have passed, and the event loop is so many seconds late.
+        """Called every few hundredths of a second, with the lag of the event loop in seconds.
 
-        Requests that take long are looked at. If the loop is late, less is admitted, and if somebody blocks it, that
-        is said.
+        Checks requests that take long, adapts the limit to the lag, and logs which calls may have blocked the loop.
         """
         for request in self._requests:
             request.look(now)
@@ -167,15 +166,15 @@ class Server:
             log.warning(text)
 
     def _calls(self) -> list[tuple[Method, float]]:
-        """What runs, and since when."""
+        """The running calls, each with its start."""
         return [(request.method, request.begun) for request in self._requests if request.method is not None]
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> int:
-        """Refuse new calls, wait for those that run, and stop what is left; how many that were.
+        """Refuse new calls, wait for running ones, then stop the rest. Returns how many were stopped.
 
         Args:
-            seconds: how long calls may take.
-            hurry: when it is set they may not take any longer.
+            seconds: the longest time to wait.
+            hurry: when it is set, stop waiting at once.
         """
         self.draining = True
         self.refused_at = time.monotonic()
@@ -194,15 +193,15 @@ class Server:
         return len(left)
 
     def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:
-        """What the caller is told of an error. Undeclared ones are logged with an id; only that id goes out.
+        """The body of the response for an error. Undeclared errors are logged, and the caller gets only the log's id.
 
-        Of a failed call that the implementation made, the code goes out too if another try may go well.
+        If a call that the implementation made has failed and a retry may succeed, the caller gets its code, too.
         """
         body: ErrorBody | None = None
         if errors is not None:
             try:
                 body = errors.body_of(error)
-            except Exception:  # a declared exception that does not keep its fields
+            except Exception:  # a declared exception that does not keep its fields as attributes
                 log.exception("%s declares %s, but it cannot be sent", method, type(error).__name__)
         elif isinstance(error, MeshError):
             body = mesh_error_body(error)
@@ -210,7 +209,7 @@ class Server:
             return body
         id_ = secrets.token_hex(8)
         extra = {"call": id_, "method": str(method)}
-        if isinstance(error, EncodeError):  # no traceback: it would show the codec, not the implementation
+        if isinstance(error, EncodeError):  # without a traceback, which would show only the codec
             text = "call %s of %s failed: what it returned does not fit its type: %s"
             log.error(text, id_, method, error, extra=extra)
         else:
@@ -221,7 +220,7 @@ class Server:
         code, what, retryable = Code.INTERNAL, "internal error", False
         if isinstance(error, ImplementationError) and error.code is not Code.INTERNAL and method is not None:
             code, what = error.code, f"a call that {method} makes itself failed"
-            # A keyed call is not executed again: to send it again brings nothing else.
+            # A call with an idempotency key is not executed again, so a retry would get the same error.
             retryable = code.retryable and method.idempotency_key is None
         return ErrorBody(
             code.value, f"{what}; the server's log has it as call {id_}", details=details, retryable=retryable

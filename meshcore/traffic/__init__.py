@@ -1,1 +1,1 @@
-"""Pure machines: which instance is asked, which is ejected, how much is let in. Time and chance are arguments."""
+"""Load balancing, outlier ejection, budgets and limits. Pure: time and randomness are arguments."""

@@ -1,14 +1,15 @@
-"""An adaptive limit of what a server takes on, from how long its calls take and how late its event loop is.
+"""An adaptive limit of a server's concurrent calls, from their latency and the lag of the event loop.
 
-After Netflix's Gradient2 and Envoy's adaptive concurrency filter: the limit is multiplied by the ratio of the usual
-latency to the present one, and grows back by its square root. Differences, and why:
+Follows Netflix's Gradient2 and Envoy's adaptive concurrency filter: the limit is multiplied by the ratio of the usual
+latency to the current one, and grows back by its square root. Differences, with reasons:
 
-- Each method has a usual latency of its own, and a sample is the ratio to that: more slow calls are no overload.
-- What is cut is the number of calls that were in flight, not a limit that nobody had reached: one step is enough.
-- If fewer calls are about as slow as before, they do not wait for each other but for somebody else (a database that
-  became slow): then that is their usual latency from now on. Envoy finds it out by stopping the traffic each minute.
-- An event loop that is late is overloaded, whatever the latencies say: calls wait before anybody measures them. Work
-  that never awaits is not in flight when the next call is looked at, so for it calls are counted per turn of the loop.
+- Each method has its own usual latency. A sample is the ratio to it, so more calls of slow methods are no overload.
+- A cut starts from the number of calls in flight, not from the limit, which may never have been reached. So one step
+  is enough.
+- If fewer calls are about as slow as before, they do not wait for each other but for something else, such as a slow
+  database. Then the current latency becomes the usual one. Envoy finds this out by lowering the limit regularly.
+- Lag of the event loop means overload, whatever the latencies are: calls wait before their latency is measured. A call
+  that never awaits has ended before the next one is admitted, so such calls are counted per turn of the loop.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ from collections.abc import Hashable
 from math import exp, inf, sqrt
 
 FLOOR = 4.0
-"""The least limit, and how many calls are few: so many are never an overload. Envoy's is 3."""
+"""The lowest limit. So few calls are never an overload. Envoy's is 3."""
 
 WINDOW = 0.1
-"""Seconds between two looks at the latencies (Envoy's), and the shortest time in which an overload may pass."""
+"""Seconds between two evaluations of the latencies (Envoy's), and the shortest pause that refused callers are told."""
 
 TARGET_LAG = 0.05
-"""Seconds that the event loop may be late, or calls on the average: three to ten times what garbage collection and
-neighbours cause. Calls of a millisecond that take five are no reason to refuse any (Envoy's headroom)."""
+"""Seconds of lag, or of added latency on average, that are accepted: three to ten times what garbage collection and
+other processes cause. Calls of 1 ms that take 5 are no reason to refuse any (Envoy's headroom)."""
 
-_BURST = 0.5  # seconds that the loop may be late before that counts: 200 calls at once are no overload
-_SHORTEST = 1e-6  # seconds; of a usual latency, which is divided by
-_SAMPLES = 20  # of a window at least, and of a method before its latency counts; Envoy takes 50
-_TOLERANCE = 2.0  # times the usual latency; Gradient2's 1.5 sheds at the noise of a small machine
-_USUAL = 1.25  # up to here a window teaches what is usual; one of an overload must not
-_OUTLIER = 4.0  # times the usual latency; more counts as that, so that one call says nothing about the others
+_BURST = 0.5  # seconds of lag that are accepted as a burst: 200 calls at once are no overload
+_SHORTEST = 1e-6  # seconds; the least usual latency, since ratios are divided by it
+_SAMPLES = 20  # the least number for a window, and for a method's first usual latency; Envoy takes 50
+_TOLERANCE = 2.0  # times the usual latency; with Gradient2's 1.5 the noise of a small machine refuses calls
+_USUAL = 1.25  # times the usual latency; slower windows do not change it, as they may be an overload
+_OUTLIER = 4.0  # times the usual latency; higher ratios count as this, so that one call cannot decide
 _LEARNING = 10.0  # seconds in which a new usual latency is learned to two thirds
-_STEEPEST = 0.5  # what a step leaves at least (Gradient2)
-_FEWER = 0.8  # of the calls in flight: by so much fewer that it must have helped, if it was they
+_STEEPEST = 0.5  # the largest cut in one step (Gradient2)
+_FEWER = 0.8  # when a cut has reduced the calls in flight to this share, they must be faster if they were the cause
 
 
 class _Latency:
-    """What is known of one method."""
+    """The latency of one method."""
 
     __slots__ = ("count", "total", "usual")
 
@@ -49,12 +50,12 @@ class _Latency:
 
 
 class AdaptiveLimit:
-    """Decides how many calls run at once. Pure: reads no clock.
+    """Decides how many calls may run at once. Pure: reads no clock.
 
     Attributes:
-        limit: calls in flight.
-        quota: calls that are admitted per turn, that is between two reports of lag; infinite unless the loop is late.
-        lag: seconds by which the event loop is late, and not only for once.
+        limit: the highest number of calls in flight.
+        quota: calls that are admitted per turn, that is between two reports of lag. Infinite unless the loop lags.
+        lag: the lag of the event loop in seconds, 0 while it may be only a pause.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -69,8 +70,8 @@ class AdaptiveLimit:
         self._ratios = self._slowness = self._late = 0.0
         self._count = 0
         self._peak = 0
-        self._episode: tuple[int, float] | None = None  # calls in flight, and how slow, after the first cut
-        self._settled = -inf  # when the calls in flight had become as few as the last cut allows
+        self._episode: tuple[int, float] | None = None  # during an overload: calls in flight, and their mean ratio
+        self._settled = -inf  # when the calls in flight came down to the last cut; inf until then
         # The turn.
         self._admitted = 0
         self._turn_peak = 0
@@ -80,12 +81,12 @@ class AdaptiveLimit:
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which a call that was not admitted may have better luck."""
+        """Seconds after which a refused call may be admitted."""
         return max(WINDOW, self.lag)
 
     def admit(self, in_flight: int) -> bool:
-        """Whether one more call is taken on."""
-        if in_flight > self._turn_peak:  # noqa: PLR1730 - half the cost of max(), and every call pays it
+        """Whether one more call is admitted."""
+        if in_flight > self._turn_peak:  # noqa: PLR1730 - half the cost of max(), in every call
             self._turn_peak = in_flight
         if in_flight >= self.limit or self._admitted >= self.quota:
             return False
@@ -93,14 +94,14 @@ class AdaptiveLimit:
         return True
 
     def observe(self, key: Hashable, seconds: float, in_flight: int, now: float, *, whole: bool = True) -> None:
-        """Take note of a call that ended.
+        """Record a call that has ended.
 
         Args:
             key: its method.
-            seconds: how long it took.
-            in_flight: how many calls were, with itself.
-            now: in seconds.
-            whole: whether it ended by itself. One that was stopped tells something only if it was slow already.
+            seconds: its latency.
+            in_flight: the number of calls in flight, this one included.
+            now: the time in seconds.
+            whole: whether it ended by itself. A call that was stopped counts only if it was slow already.
         """
         latency = self._latencies.get(key)
         if latency is None:
@@ -111,7 +112,7 @@ class AdaptiveLimit:
         if in_flight <= self.limit + 1 and self._settled == inf:
             self._settled = now
         if usual and now - seconds < self._settled:
-            return  # it began among more calls than there may be now, and says how it was then
+            return  # it began before the last cut took effect, so it says nothing about the time after
         latency.total += seconds
         latency.count += 1
         if not usual:
@@ -127,19 +128,20 @@ class AdaptiveLimit:
         if in_flight > self._peak:  # noqa: PLR1730 - as above
             self._peak = in_flight
         if self._count >= _SAMPLES and now - self._begun >= WINDOW:
-            self._look(now)
+            self._evaluate(now)
 
     def lagged(self, seconds: float, now: float) -> None:
-        """Take note of how late the event loop is; to be called every few hundredths of a second.
+        """Record the lag of the event loop. To be called every few hundredths of a second.
 
-        Late reports for a moment are a pause, of garbage collection or of the machine, or a burst that is soon worked
-        off; then they are an overload, which goes on with each that follows until the quota has grown back.
+        A short lag is a pause, of garbage collection or of the machine, or a burst of calls. A longer one is an
+        overload. From then on every further lag counts, until the quota has grown back.
         """
         elapsed = now - self._turned
         self._late_since = min(self._late_since, now) if seconds > TARGET_LAG else inf
         self.lag = seconds if self.quota < inf or now - self._late_since >= _BURST else 0.0
         if self.lag > TARGET_LAG:
-            # A turn consists of the pause between two reports and of the lag: so much of its work fits the target.
+            # The time between two reports consists of the timer's interval and the lag. This share of it fits the
+            # target.
             share = (elapsed - seconds + TARGET_LAG) / elapsed if seconds < elapsed < inf else TARGET_LAG / self.lag
             share = max(_STEEPEST, min(1.0, share))
             if self._admitted > self._turn_peak:
@@ -152,15 +154,15 @@ class AdaptiveLimit:
         self._turned = now
         self._admitted = self._turn_peak = 0
 
-    def _look(self, now: float) -> None:
-        """Draw the conclusion from a window."""
+    def _evaluate(self, now: float) -> None:
+        """Evaluate a window: learn the usual latencies from it, or cut the limit."""
         ratio, slowness = self._ratios / self._count, self._slowness / self._count
         if ratio <= _TOLERANCE or self._late <= TARGET_LAG * self._count:
             self._episode = None
             self._learn(1 - exp((self._begun - now) / _LEARNING) if ratio <= _USUAL else 0.0)
             self._grow(now)
         else:
-            # The first window of an overload tells of calls from before and in its growth, so the second is compared.
+            # The first window of an overload contains calls from before it, so later ones are compared with the second.
             calls, slow = before = self._episode or (0, 0.0)
             fewer = self._peak / calls if calls else 1.0
             if self._peak <= self._floor or (fewer <= _FEWER and slowness > slow * (1 + fewer) / 2):
@@ -175,7 +177,7 @@ class AdaptiveLimit:
         self._count = self._peak = 0
 
     def _grow(self, now: float) -> None:
-        """Allow a little more, at most once per window and while nothing is the matter."""
+        """Raise limit and quota a little, at most once per window and not while the loop lags."""
         if now - self._grown < WINDOW or self.lag > TARGET_LAG:
             return
         self._grown = now
@@ -186,13 +188,13 @@ class AdaptiveLimit:
             self.quota = grown if grown < self._maximum else inf
 
     def _cut(self, in_flight: int, share: float) -> None:
-        """Allow a share of what was in flight, unless it is few, or an earlier cut has not had its effect yet."""
+        """Cut the limit to a share of the calls in flight, unless they are few or an earlier cut has no effect yet."""
         if in_flight > self._floor and self._settled < inf:
             self.limit = max(self._floor, min(self.limit, in_flight) * share)
             self._settled = inf
 
     def _learn(self, part: float) -> None:
-        """Bring the usual latencies nearer to those of the window, and forget these."""
+        """Move the usual latencies towards those of the window by a part, and clear the window."""
         for latency in self._latencies.values():
             if latency.usual and latency.count:
                 mean = latency.total / latency.count

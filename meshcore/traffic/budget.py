@@ -1,8 +1,8 @@
-"""A budget for retries: a share of the calls, so that retries can never multiply the load of a failing service.
+"""A budget for retries and hedges: a share of the calls, so that they cannot multiply the load of a failing service.
 
-Why a budget and not only a number of attempts: three attempts at each of three layers are 27 calls, and they come just
-when there is too much load already. A budget grows with the calls that are made, and is spent by retries (Finagle's
-`RetryBudget`: 20 % of the calls of the last ten seconds, and ten per second besides).
+A maximum of attempts is not enough: three attempts at each of three layers are 27 calls, at a time of too much load. A
+budget grows with each call and shrinks with each retry. Follows Finagle's `RetryBudget`: 20 % of the calls of the last
+ten seconds, plus ten per second.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ _BUCKETS = 10
 
 
 class Budget:
-    """What may be spent, given what was deposited within the last `seconds`.
+    """A budget over a sliding window: each call deposits, each retry or hedge withdraws.
 
     Args:
-        ratio: a deposit grants this much of a withdrawal.
-        reserve: withdrawals per second that are granted without any deposit.
-        seconds: how long a deposit, or a withdrawal, counts.
+        ratio: the part of a withdrawal that one deposit grants.
+        reserve: withdrawals per second that are granted without deposits.
+        seconds: the length of the window.
     """
 
     def __init__(self, ratio: float, reserve: float, seconds: float = 10.0) -> None:
@@ -25,10 +25,10 @@ class Budget:
         self._width = seconds / _BUCKETS
         self._balances = [0.0] * _BUCKETS  # deposits less withdrawals, by time
         self._sum = 0.0
-        self._at = 0  # the number of the bucket that was used last, counted from the clock's zero
+        self._at = 0  # the number of the current bucket, counted from the clock's zero
 
     def deposit(self, now: float) -> None:
-        """A call was made."""
+        """Record a call."""
         at = int(now / self._width)
         if at != self._at:
             self._advance(at)
@@ -36,7 +36,7 @@ class Budget:
         self._sum += self._ratio
 
     def withdraw(self, now: float) -> bool:
-        """Spend one, if there is one."""
+        """Spend one retry or hedge. False if the budget is exhausted."""
         at = int(now / self._width)
         if at != self._at:
             self._advance(at)
@@ -47,15 +47,15 @@ class Budget:
         return True
 
     def available(self, now: float) -> float:
-        """How many could be spent."""
+        """How many withdrawals are granted now."""
         self._advance(int(now / self._width))
         return self._sum + self._reserve
 
     def _advance(self, at: int) -> None:
-        if at < self._at:  # a clock that goes back makes no budget
+        if at < self._at:  # the clock went back: keep the buckets
             return
         for each in range(max(self._at + 1, at - _BUCKETS + 1), at + 1):
             self._balances[each % _BUCKETS] = 0.0
         self._at = at
-        # Summed anew, so that rounding does not add up over days.
+        # Computed anew, so that rounding errors do not add up over days.
         self._sum = sum(self._balances)

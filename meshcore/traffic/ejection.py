@@ -1,7 +1,7 @@
-"""The instances of a component as this process has come to know them: which of them are not to be asked now.
+"""Ejects instances that fail (outlier ejection), and limits the calls in flight to each instance.
 
-An instance that fails is ejected for a while, then probed by one real call, and ejected for longer if that fails too.
-Beside that, no instance gets more than so many calls at once. All of it is pure: time and chance are arguments.
+An ejected instance gets no calls for a while. Then one real call probes it; if that fails, the next ejection is longer.
+Pure: time and randomness are arguments.
 
     admitted --failures--> ejected --time--> due --one call begins--> probed --success--> admitted
                               ^                ^-----given up-----------'  |
@@ -18,35 +18,35 @@ from meshcore.core.policy import Rules
 from meshcore.traffic.outcome import Outcome
 
 _BUCKETS, _WIDTH = 10, 1.0
-"""The window in which an instance's successes are counted, as Linkerd's: ten buckets of one second."""
+"""The window for the success rate of an instance, as Linkerd's: ten buckets of one second."""
 
-_LEAST = 10
-"""Calls in the window below which its success rate says nothing."""
+_MIN_CALLS = 10
+"""With fewer calls in the window the success rate is ignored."""
 
-_PATIENCE = 2.0
-"""A probe should be a call that can be repeated elsewhere. After so many times the ejection any call will do."""
-
+_PROBE_GRACE = 1.0
+"""Times the policy's `ejection`. For so long after its ejection, an instance is probed only by calls that can be
+repeated elsewhere; then by any call."""
 
 _NEUTRAL = frozenset({Outcome.IGNORABLE, Outcome.REFUSED})
-"""What says nothing for or against an instance: it was not asked to the end, or has enough to do."""
+"""Outcomes that are neither a success nor a failure of the instance."""
 
 
 class State(Enum):
-    """Where an instance stands."""
+    """The state of an instance, see the diagram above."""
 
     ADMITTED = "admitted"
     EJECTED = "ejected"
     PROBED = "probed"
 
 
-class Peer:
-    """One instance.
+class InstanceMonitor:
+    """The calls and the ejection of one instance.
 
     Attributes:
-        state: where it stands.
+        state: whether it is ejected.
         pending: calls in flight.
-        until: when it may be probed, if it is ejected.
-        ejections: how often in a row it was ejected.
+        until: the end of its ejection: from then on it may be probed.
+        ejections: the number of ejections in a row.
     """
 
     __slots__ = ("_at", "_bad", "_failures_in_row", "_good", "_healthy_since", "ejections", "pending", "state", "until")
@@ -58,16 +58,16 @@ class Peer:
         self.ejections = 0
         self._failures_in_row = 0
         self._healthy_since = 0.0
-        self.forget()
+        self.reset_counts()
 
-    def forget(self) -> None:
-        """Count from nothing."""
+    def reset_counts(self) -> None:
+        """Clear the window."""
         self._good = [0] * _BUCKETS
         self._bad = [0] * _BUCKETS
         self._at = 0
 
     def count(self, outcome: Outcome, now: float) -> None:
-        """Count an outcome that says something."""
+        """Count a success or a failure."""
         at = int(now / _WIDTH)
         if at > self._at:
             for each in range(max(self._at + 1, at - _BUCKETS + 1), at + 1):
@@ -86,179 +86,179 @@ class Peer:
             return True
         bad = sum(self._bad)
         calls = bad + sum(self._good)
-        return calls >= _LEAST and calls - bad < rules.success_rate * calls
+        return calls >= _MIN_CALLS and calls - bad < rules.success_rate * calls
 
     def eject(self, rules: Rules, now: float, rng: random.Random) -> None:
-        """Leave it alone for a while: twice as long as the last time, of which a random half is certain."""
+        """Eject it for a random time. The longest time doubles with each ejection, the shortest is half of it."""
         longest = min(rules.ejection * 2.0**self.ejections, rules.ejection_max)
         self.state = State.EJECTED
         self.until = now + longest * rng.uniform(0.5, 1.0)
-        self.ejections += longest < rules.ejection_max  # beyond that it would only count
+        self.ejections += longest < rules.ejection_max  # a higher number has no effect
         self._failures_in_row = 0
-        self.forget()
+        self.reset_counts()
 
     def admit(self, now: float) -> None:
-        """Take it back. Its next ejection is as long as if nothing had been, once it was healthy for a while."""
+        """End the ejection."""
         self.state = State.ADMITTED
         self._healthy_since = now
 
-    def settle(self, rules: Rules, now: float) -> None:
-        """Forget old ejections, one for each time that it has been healthy as long as the longest of them."""
+    def forget_ejection(self, rules: Rules, now: float) -> None:
+        """Count one ejection less if it has been healthy for as long as its next ejection could be."""
         if now - self._healthy_since >= rules.ejection * 2.0**self.ejections:
             self.ejections -= 1
             self._healthy_since = now
 
 
 class Ejection:
-    """All instances of a component.
+    """The ejection of the instances of one component.
 
     Attributes:
-        panicking: so many instances fail that no further one is ejected: then it is not the instances.
+        panicking: as many instances are ejected as may be, and another one fails. The cause may then lie elsewhere.
     """
 
     def __init__(self, rules: Rules, rng: random.Random) -> None:
         self._rules = rules
         self._rng = rng
-        self._peers: dict[str, Peer] = {}
-        self._away: dict[str, Peer] = {}  # ejected or probed
+        self._monitors: dict[str, InstanceMonitor] = {}
+        self._ejected: dict[str, InstanceMonitor] = {}  # ejected or probed
         self._full: set[str] = set()
         self._concurrency = rules.concurrency
         self._avoided: frozenset[str] = frozenset()
         self.panicking = False
 
-    def __getitem__(self, instance: str) -> Peer:
-        return self._peers[instance]
+    def __getitem__(self, instance: str) -> InstanceMonitor:
+        return self._monitors[instance]
 
     def update(self, instances: Collection[str]) -> None:
-        """Take over a new snapshot; what is in both keeps its history."""
-        for gone in self._peers.keys() - set(instances):
-            del self._peers[gone]
-            self._away.pop(gone, None)
+        """Take over a new set of instances. Those that stay keep their history."""
+        for gone in self._monitors.keys() - set(instances):
+            del self._monitors[gone]
+            self._ejected.pop(gone, None)
             self._full.discard(gone)
         for instance in instances:
-            if instance not in self._peers:
-                self._peers[instance] = Peer()
-        self.panicking = self.panicking and bool(self._away)
-        self._changed()
+            if instance not in self._monitors:
+                self._monitors[instance] = InstanceMonitor()
+        self.panicking = self.panicking and bool(self._ejected)
+        self._update_avoided()
 
     @property
     def avoided(self) -> frozenset[str]:
-        """Ids of the instances that are not to be asked: ejected, being probed, or full."""
+        """Ids of the instances that get no calls: ejected, being probed, or full."""
         return self._avoided
 
     @property
     def full(self) -> frozenset[str]:
-        """Ids of the instances that have as many calls in hand as they may."""
+        """Ids of the instances that have as many calls in flight as they may."""
         return frozenset(self._full)
 
     @property
-    def room(self) -> int:
+    def max_ejected(self) -> int:
         """How many instances may be ejected at once. One of two always may."""
         share = self._rules.max_ejected
-        if not share or len(self._peers) < 2:  # noqa: PLR2004 - the only one is better than none
+        if not share or len(self._monitors) < 2:  # noqa: PLR2004 - a single instance is never ejected
             return 0
-        return max(1, int(share * len(self._peers)))
+        return max(1, int(share * len(self._monitors)))
 
-    def others(self, asked: Collection[str]) -> bool:
-        """Whether there is an instance to ask beside those."""
-        return any(instance not in asked and instance not in self._avoided for instance in self._peers)
+    def has_other(self, asked: Collection[str]) -> bool:
+        """Whether another instance than these can be asked."""
+        return any(instance not in asked and instance not in self._avoided for instance in self._monitors)
 
-    def but(self, instance: str) -> tuple[str, ...]:
+    def all_except(self, instance: str) -> tuple[str, ...]:
         """The ids of all other instances."""
-        return tuple(each for each in self._peers if each != instance)
+        return tuple(each for each in self._monitors if each != instance)
 
     def due(self, now: float, candidates: Iterable[str], *, repeatable: bool) -> str | None:
-        """The instance that this call should probe, if there is one.
+        """The instance that this call should probe, None if there is none.
 
         Args:
             now: the time.
-            candidates: ids of the instances that the call may go to.
+            candidates: ids of the instances that may serve the call.
             repeatable: whether the call can be sent elsewhere if the probe fails.
         """
-        if not self._away:
+        if not self._ejected:
             return None
         for instance in candidates:
-            peer = self._away.get(instance)
-            if peer is not None and peer.state is State.EJECTED:
-                patience = 0.0 if repeatable else (_PATIENCE - 1.0) * self._rules.ejection
-                if now >= peer.until + patience:
+            monitor = self._ejected.get(instance)
+            if monitor is not None and monitor.state is State.EJECTED:
+                grace = 0.0 if repeatable else _PROBE_GRACE * self._rules.ejection
+                if now >= monitor.until + grace:
                     return instance
         return None
 
     def begin(self, instance: str) -> bool:
-        """A call is sent to it.
+        """Record that a call is sent to an instance.
 
         Returns:
-            Whether the call is its probe, since it was ejected.
+            Whether the call is a probe, as the instance is ejected.
         """
-        peer = self._peers.get(instance)
-        if peer is None:
+        monitor = self._monitors.get(instance)
+        if monitor is None:
             return False
-        peer.pending += 1
-        if peer.pending >= self._concurrency:
+        monitor.pending += 1
+        if monitor.pending >= self._concurrency:
             self._full.add(instance)
-            self._changed()
-        if peer.state is not State.EJECTED:
+            self._update_avoided()
+        if monitor.state is not State.EJECTED:
             return False
-        peer.state = State.PROBED
+        monitor.state = State.PROBED
         return True
 
     def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool = False) -> bool:
-        """A call has ended.
+        """Record that a call has ended.
 
         Args:
-            instance: where it was sent.
-            outcome: what came of it.
+            instance: the instance that was asked.
+            outcome: the outcome of the call.
             now: the time.
-            probe: whether it was the probe: what was sent before the ejection says nothing new.
+            probe: whether the call was the probe. Others that were sent before the ejection do not count any more.
 
         Returns:
             Whether this ejected the instance.
         """
-        peer = self._peers.get(instance)
-        if peer is None:
-            return False  # it is gone
-        if peer.pending:  # else it left and came back meanwhile
-            peer.pending -= 1
+        monitor = self._monitors.get(instance)
+        if monitor is None:
+            return False  # the instance is gone
+        if monitor.pending:  # 0 if the instance left and came back since the call began
+            monitor.pending -= 1
             if instance in self._full:
                 self._full.discard(instance)
-                self._changed()
-        if probe and peer.state is State.PROBED:
-            return self._end_of_probe(instance, peer, outcome, now)
-        if peer.state is not State.ADMITTED or outcome in _NEUTRAL:
+                self._update_avoided()
+        if probe and monitor.state is State.PROBED:
+            return self._end_probe(instance, monitor, outcome, now)
+        if monitor.state is not State.ADMITTED or outcome in _NEUTRAL:
             return False
-        return self._counted(instance, peer, outcome, now)
+        return self._count(instance, monitor, outcome, now)
 
-    def _end_of_probe(self, instance: str, peer: Peer, outcome: Outcome, now: float) -> bool:
+    def _end_probe(self, instance: str, monitor: InstanceMonitor, outcome: Outcome, now: float) -> bool:
         if outcome in _NEUTRAL:
-            peer.state = State.EJECTED  # its time is over, so it is due again
+            monitor.state = State.EJECTED  # its time is over, so the next call probes it
             return False
         if outcome is Outcome.FAILED:
-            peer.eject(self._rules, now, self._rng)
+            monitor.eject(self._rules, now, self._rng)
             return True
-        peer.admit(now)
-        del self._away[instance]
+        monitor.admit(now)
+        del self._ejected[instance]
         self.panicking = False
-        self._changed()
+        self._update_avoided()
         return False
 
-    def _counted(self, instance: str, peer: Peer, outcome: Outcome, now: float) -> bool:
-        peer.count(outcome, now)
+    def _count(self, instance: str, monitor: InstanceMonitor, outcome: Outcome, now: float) -> bool:
+        monitor.count(outcome, now)
         if outcome is Outcome.SUCCEEDED:
-            if peer.ejections:
-                peer.settle(self._rules, now)
+            if monitor.ejections:
+                monitor.forget_ejection(self._rules, now)
             return False
-        room = self.room
-        if not room or not peer.fails(self._rules):
+        max_ejected = self.max_ejected
+        if not max_ejected or not monitor.fails(self._rules):
             return False
-        if len(self._away) >= room:
+        if len(self._ejected) >= max_ejected:
             self.panicking = True
             return False
-        peer.eject(self._rules, now, self._rng)
-        self._away[instance] = peer
-        self._changed()
+        monitor.eject(self._rules, now, self._rng)
+        self._ejected[instance] = monitor
+        self._update_avoided()
         return True
 
-    def _changed(self) -> None:
-        """Made here and not when it is asked for, since every call asks, and nearly always nothing has changed."""
-        self._avoided = frozenset(self._away.keys() | self._full)
+    def _update_avoided(self) -> None:
+        """Computed here and not in `avoided`: every call reads that, and it changes rarely."""
+        self._avoided = frozenset(self._ejected.keys() | self._full)

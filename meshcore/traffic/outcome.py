@@ -1,4 +1,4 @@
-"""What came of an attempt, as the state machines of the data plane see it."""
+"""Classifies the outcome of an attempt for load balancing and ejection."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ class Outcome(Enum):
     """What an attempt says about the instance that was asked."""
 
     SUCCEEDED = "succeeded"
-    """It works; so does one that answers with an exception that its interface declares, or with a client's mistake."""
+    """The instance works. Declared exceptions and errors of the caller count as success, too."""
 
     REFUSED = "refused"
-    """It works, but has too much to do. It looks slow, so that others are asked, but it is not ejected for that: with
-    half of an overloaded fleet away, the other half would do no better."""
+    """The instance works, but is overloaded. It counts as slow, so that others get its calls, but it is not ejected:
+    with half of an overloaded fleet ejected, the other half would be worse off."""
 
     FAILED = "failed"
-    """It does not do its work, or cannot be reached."""
+    """The instance fails, or cannot be reached."""
 
     IGNORABLE = "ignorable"
-    """Nothing can be told: the attempt was given up before it ended."""
+    """Unknown: the attempt was given up before it ended."""
 
 
 _FAILURES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
 def outcome_of(error: BaseException, method: Method) -> Outcome:
-    """What an attempt at a method that ended with an error says about its instance.
+    """The outcome of an attempt that ended with an error.
 
-    An exception that is neither the mesh's nor declared is the channel's own, at a loss with what this instance is
-    announced as: taken for an answer it would attract all calls, as no real answer comes as fast.
+    An exception that is neither a `MeshError` nor declared comes from a channel that cannot work with this instance. It
+    is a failure: counted as a success, this instance would be the fastest of all and attract every call.
     """
     if isinstance(error, MeshError):
         if isinstance(error, LocalError):

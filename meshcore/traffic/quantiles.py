@@ -1,16 +1,16 @@
-"""Latencies of the last seconds, for the question how long one should wait before a call counts as slow."""
+"""Quantiles of the recent latencies of a method. They decide when a call counts as slow and is hedged."""
 
 from __future__ import annotations
 
 from math import log
 
 _REFRESH = 3.0
-"""Seconds after which a quantile is worked out anew; Finagle's."""
+"""Seconds for which a computed quantile is used; Finagle's."""
 
-_LEAST = 50
-"""Calls below which a quantile says nothing."""
+_MIN_CALLS = 50
+"""With fewer calls there is no quantile."""
 
-_SHORTEST = 1e-5
+_SHORTEST = 1e-5  # seconds; the upper bound of the first bucket
 _STEPS = 1 / log(1.1)  # each bucket is 10 % wider than the one before
 _BUCKETS = int(log(1000 / _SHORTEST) * _STEPS) + 1
 
@@ -25,25 +25,25 @@ class Latency:
         self._quantiles: dict[float, float | None] = {}
 
     def observe(self, seconds: float) -> None:
-        """A call took so long."""
+        """Record the latency of a call."""
         at = int(log(seconds / _SHORTEST) * _STEPS) if seconds > _SHORTEST else 0
         self._now[min(at, _BUCKETS - 1)] += 1
 
     def quantile(self, share: float, now: float) -> float | None:
-        """Seconds within which that share of the calls ended, None if there were too few to say."""
+        """Seconds within which that share of the calls ended, None if there were too few calls."""
         if now >= self._until:
             self._until = now + _REFRESH
             counts = [new + old for new, old in zip(self._now, self._before, strict=True)]
-            if sum(self._now) >= _LEAST:  # else it goes on collecting
+            if sum(self._now) >= _MIN_CALLS:  # otherwise keep collecting
                 self._before, self._now = self._now, [0] * _BUCKETS
             self._counts, self._total = counts, sum(counts)
             self._quantiles = {}
         if share not in self._quantiles:
-            self._quantiles[share] = self._worked_out(share)
+            self._quantiles[share] = self._compute(share)
         return self._quantiles[share]
 
-    def _worked_out(self, share: float) -> float | None:
-        if self._total < _LEAST:
+    def _compute(self, share: float) -> float | None:
+        if self._total < _MIN_CALLS:
             return None
         below = 0
         for at, count in enumerate(self._counts):

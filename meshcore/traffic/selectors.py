@@ -1,4 +1,4 @@
-"""URL selectors: pure choices of an endpoint for one call, without a cursor into a list that may change."""
+"""URL selectors: choose the endpoint of an attempt (load balancing). Pure: time and randomness are arguments."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ if TYPE_CHECKING:
 
 
 class URLSelector(ABC):
-    """Picks the endpoint for one call. One selector belongs to one channel of one component."""
+    """Chooses the endpoint of an attempt. Each channel of each component has a selector of its own."""
 
     @abstractmethod
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
-        """Take over a new snapshot; endpoints that are in both keep their history."""
+        """Take over a new set of endpoints. Those that stay keep their history."""
 
     @abstractmethod
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
-        """The endpoint to ask next, None if all are in `tried` (instance ids) or there is none."""
+        """The endpoint for the next attempt, None if the instance ids of all are in `tried`."""
 
-    def begin(self, endpoint: Endpoint) -> None:  # noqa: B027 - not every choice depends on what is going on
-        """An attempt is sent to an endpoint."""
+    def begin(self, endpoint: Endpoint) -> None:  # noqa: B027 - not every selector needs it
+        """Called when an attempt is sent to an endpoint."""
 
     def end(self, endpoint: Endpoint, outcome: Outcome, seconds: float, now: float) -> None:  # noqa: B027
-        """An attempt has ended after so long. Each begun one does."""
+        """Called when an attempt has ended, once for each call of `begin`."""
 
 
 class FirstURLSelector(URLSelector):
-    """Always the first endpoint, in the order of instance ids, that this call has not tried."""
+    """Chooses the first endpoint, in the order of instance ids, that this call has not tried."""
 
     def __init__(self) -> None:
         self._endpoints: tuple[Endpoint, ...] = ()
 
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:  # noqa: ARG002
-        """Take over a new snapshot."""
+        """Take over a new set of endpoints."""
         self._endpoints = endpoints
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:  # noqa: ARG002
-        """The first that was not tried."""
+        """The first endpoint that was not tried."""
         return next((endpoint for endpoint in self._endpoints if endpoint.instance not in tried), None)
 
 
 class RoundRobinURLSelector(URLSelector):
-    """The endpoint that was chosen longest ago.
+    """Chooses the endpoint that was chosen longest ago.
 
-    The counts of two endpoints never differ by more than one, however many others come and go. Weights do not count.
+    The counts of two endpoints never differ by more than one, even while others come and go. Weights are ignored.
     """
 
     def __init__(self) -> None:
-        # By instance id, the one chosen longest ago first. An OrderedDict because moving an entry to its end is O(1);
-        # a dict would collect deleted entries at its front.
+        # By instance id, the one chosen longest ago first. OrderedDict moves an entry to its end in O(1); a dict would
+        # collect deleted entries at its front.
         self._queue: OrderedDict[str, Endpoint] = OrderedDict()
 
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:  # noqa: ARG002
-        """Take over a new snapshot; newcomers queue at the end, so that a flapping one is not preferred."""
+        """Take over a new set of endpoints. New ones queue at the end, so that a flapping one is not preferred."""
         current = {endpoint.instance: endpoint for endpoint in endpoints}
         for instance in [instance for instance in self._queue if instance not in current]:
             del self._queue[instance]
         self._queue.update(current)
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:  # noqa: ARG002
-        """The one chosen longest ago that was not tried."""
+        """The endpoint chosen longest ago that was not tried."""
         for instance, endpoint in self._queue.items():
             if instance not in tried:
                 self._queue.move_to_end(instance)
@@ -82,45 +82,45 @@ class RoundRobinURLSelector(URLSelector):
 
 
 class RandomURLSelector(URLSelector):
-    """A random endpoint; one of twice the weight is chosen twice as often."""
+    """Chooses a random endpoint. Twice the weight means twice as many calls."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
         self._endpoints: tuple[Endpoint, ...] = ()
 
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:  # noqa: ARG002
-        """Take over a new snapshot."""
+        """Take over a new set of endpoints."""
         self._endpoints = endpoints
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:  # noqa: ARG002
-        """Any that was not tried."""
+        """A random endpoint that was not tried."""
         left = [endpoint for endpoint in self._endpoints if endpoint.instance not in tried]
         return self._rng.choices(left, [endpoint.weight for endpoint in left])[0] if left else None
 
 
-_ALIKE = 1.25
-"""Loads that differ by less than this factor count as equal: the difference is noise, and all would run after it."""
+_EQUAL_FACTOR = 1.25
+"""Loads that differ by less than this factor count as equal: the difference is noise."""
 
-_ELSEWHERE = 2.0
-"""An endpoint of another zone is asked when the best of two at home looks that much more loaded, and has calls in hand.
-So calls stay in their zone until it has more to do than it can, and only the surplus leaves it."""
+_OTHER_ZONE_FACTOR = 2.0
+"""An endpoint of another zone is chosen if the best candidate of the caller's own zone has calls in flight and more
+than this many times its load. So calls stay in their zone until that is overloaded, and only the surplus leaves it."""
 
-_BOUND = 1.25
-"""With affinity an endpoint gets at most this many times the average of the calls in hand (Mirrokni, Thorup and
-Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016): a favourite key cannot drown the instance of its own."""
+_AFFINITY_BOUND = 1.25
+"""With affinity, an endpoint gets at most this many times the average of the calls in flight, so that one frequent key
+cannot overload its instance (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016)."""
 
 
 class LeastLoadedURLSelector(URLSelector):
-    """The less loaded of two random endpoints; for a method with `@affinity`, the one that its argument leads to.
+    """Chooses the less loaded of two random endpoints. Calls with `@affinity` go to the endpoint of their argument.
 
     The load of an endpoint is its recent latency, which rises fast and falls slowly, times its calls in flight. So
-    slow, failing and refusing endpoints get fewer calls, and a new endpoint starts with few. Endpoints of the caller's
-    own zone are preferred until they have too much to do, and weights count. The choice is among two, since the best
-    of all would be chosen by every client at once.
+    slow, failing and refusing endpoints get fewer calls, and a new endpoint starts with few. Weights count. Endpoints
+    of the caller's own zone are preferred until they are overloaded. Only two endpoints are compared: otherwise all
+    clients would send their calls to the same least loaded one.
 
     Args:
-        rng: chance.
-        zone: the caller's; empty for none.
+        rng: the random generator.
+        zone: the caller's zone, empty for none.
         slow_start: seconds in which the share of a new endpoint grows to its full size.
     """
 
@@ -135,7 +135,7 @@ class LeastLoadedURLSelector(URLSelector):
         self._uniform = True
 
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
-        """Take over a new snapshot; only what joins others that are there already starts slowly."""
+        """Take over a new set of endpoints. New ones start slowly, unless there were none before."""
         known = self._loads
         born = now if known else -inf
         self._loads = {
@@ -149,11 +149,11 @@ class LeastLoadedURLSelector(URLSelector):
         self._uniform = len({each.weight for each in endpoints}) < 2  # noqa: PLR2004 - all the same
 
     def load(self, instance: str) -> Load:
-        """The load of an instance of the last snapshot."""
+        """The load of an instance."""
         return self._loads[instance]
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
-        """The better of two that were not tried."""
+        """The less loaded of two endpoints that were not tried."""
         if call.method.affinity is not None:
             return self._by_affinity(call, tried)
         if not self._away:
@@ -165,7 +165,7 @@ class LeastLoadedURLSelector(URLSelector):
         load = self._loads[best.instance]
         if load.pending:
             other = self._better_of_two(away, now)
-            if other is not None and load.value(now) > _ELSEWHERE * self._loads[other.instance].value(now):
+            if other is not None and load.value(now) > _OTHER_ZONE_FACTOR * self._loads[other.instance].value(now):
                 return other
         return best
 
@@ -181,7 +181,7 @@ class LeastLoadedURLSelector(URLSelector):
             at, other = bisect(sums, chance() * sums[-1]), int(chance() * (count - 1))
         other += other >= at
         first, second = endpoints[at], endpoints[other]
-        better = self._loads[second.instance].value(now) * _ALIKE < self._loads[first.instance].value(now)
+        better = self._loads[second.instance].value(now) * _EQUAL_FACTOR < self._loads[first.instance].value(now)
         return second if better else first
 
     def _by_affinity(self, call: Call, tried: Collection[str]) -> Endpoint | None:
@@ -189,21 +189,21 @@ class LeastLoadedURLSelector(URLSelector):
         if not left:
             return None
         affinity = call.method.affinity
-        assert affinity is not None  # noqa: S101 - asked before
+        assert affinity is not None  # noqa: S101 - checked by the caller
         weights = sum(each.weight for each in left)
-        bound = _BOUND * (sum(self._loads[each.instance].pending for each in left) + 1) / weights
+        bound = _AFFINITY_BOUND * (sum(self._loads[each.instance].pending for each in left) + 1) / weights
         order = ranked(left, key_of(call.arguments[affinity]))
         within = (each for each in order if self._loads[each.instance].pending < ceil(bound * each.weight))
         return next(within, order[0])
 
     def begin(self, endpoint: Endpoint) -> None:
-        """It has one more call in hand."""
+        """Count one more call in flight."""
         load = self._loads.get(endpoint.instance)
         if load is not None:
             load.pending += 1
 
     def end(self, endpoint: Endpoint, outcome: Outcome, seconds: float, now: float) -> None:
-        """Learn from it."""
+        """Update the load of the endpoint."""
         load = self._loads.get(endpoint.instance)
         if load is not None:
             load.end(outcome, seconds, now)
@@ -214,7 +214,7 @@ def _without(endpoints: tuple[Endpoint, ...], tried: Collection[str]) -> Sequenc
 
 
 class PolicyURLSelector(URLSelector):
-    """Chooses as the policy of each call says: what a channel uses unless it is told otherwise."""
+    """Chooses by the field `balance` of each call's policy. The default of all channels."""
 
     def __init__(self, rng: random.Random | None = None, zone: str = "", slow_start: float = 10.0) -> None:
         self.least_loaded = LeastLoadedURLSelector(rng, zone, slow_start)
@@ -225,20 +225,20 @@ class PolicyURLSelector(URLSelector):
         }
 
     def update(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
-        """Take over a new snapshot."""
+        """Take over a new set of endpoints."""
         self.least_loaded.update(endpoints, now)
         for selector in self._others.values():
             selector.update(endpoints, now)
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
-        """As the call's policy says. An affinity is the interface's word, which a policy does not overrule."""
+        """The choice of the policy's selector. `@affinity` takes precedence over the policy."""
         selector = self._others.get(call.rules.balance) if call.method.affinity is None else None
         return (selector or self.least_loaded).select(call, tried, now)
 
     def begin(self, endpoint: Endpoint) -> None:
-        """Count it, also for the calls of other policies: their load is load."""
+        """Count one more call in flight, whichever selector chose the endpoint."""
         self.least_loaded.begin(endpoint)
 
     def end(self, endpoint: Endpoint, outcome: Outcome, seconds: float, now: float) -> None:
-        """Learn from it."""
+        """Update the load of the endpoint, whichever selector chose it."""
         self.least_loaded.end(endpoint, outcome, seconds, now)

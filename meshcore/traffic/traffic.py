@@ -1,4 +1,4 @@
-"""What a mesh's calls to one component share: what is known of its instances, and what may be spent on retries."""
+"""The state that all calls of a mesh to one component share: ejection, retry budget, latencies."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from meshcore.traffic.quantiles import Latency
 log = logging.getLogger(__name__)
 
 _HEDGE_RESERVE = 1.0
-"""Hedges per second beyond `max_extra_load`: a caller of few calls would never save up for one."""
+"""Hedges per second beyond `max_extra_load`: otherwise a caller of few calls could never hedge."""
 
-
-_SHARES = 64
-"""Shares that have a budget at the same time: policies are few, unless each call's is another."""
+_MAX_BUDGETS = 64
+"""Hedge budgets that are kept, one for each value of `max_extra_load`. There are few unless every call sets its own."""
 
 
 class Traffic:
-    """The shared state of a component's calls.
+    """The state that all calls to one component share.
 
     Attributes:
-        rules: of the component, for what is shared.
-        clock: the time of all its machines, monotonic seconds.
-        rng: chance.
-        ejection: its instances.
-        retries: the budget of retries, and of hedges too: one for all layers.
+        rules: the component's policy.
+        clock: the monotonic time in seconds.
+        rng: the random generator.
+        ejection: the ejection of the component's instances.
+        retries: the budget of retries. Hedges spend from it, too.
     """
 
     def __init__(self, component: str, rules: Rules, clock: Callable[[], float], rng: random.Random) -> None:
@@ -42,32 +41,32 @@ class Traffic:
         self.ejection = Ejection(rules, rng)
         self.retries = Budget(rules.retry_ratio, rules.retry_reserve)
         self._component = component
-        self._budget = lru_cache(_SHARES)(partial(Budget, reserve=_HEDGE_RESERVE))
+        self._budget = lru_cache(_MAX_BUDGETS)(partial(Budget, reserve=_HEDGE_RESERVE))
         self._latencies: dict[Method, Latency] = {}
 
     def latency(self, method: Method) -> Latency:
-        """How long calls of a method take."""
+        """The latencies of a method."""
         latency = self._latencies.get(method)
         if latency is None:
             latency = self._latencies[method] = Latency()
         return latency
 
     def hedges(self, share: float) -> Budget:
-        """The budget of hedges that come at the time that `max_extra_load` gives."""
+        """The budget of hedges for a value of `max_extra_load`."""
         return self._budget(share)
 
     def update(self, instances: Collection[str]) -> None:
-        """Take over who is there."""
+        """Take over a new set of instances."""
         self.ejection.update(instances)
 
     def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool) -> None:
-        """An attempt has ended; say what that changes."""
+        """Record that an attempt has ended, and log an ejection that follows from it."""
         panicking = self.ejection.panicking
         if self.ejection.end(instance, outcome, now, probe=probe):
             seconds = self.ejection[instance].until - now
-            log.warning("%s: %s fails and is left alone for %.1f s", self._component, instance, seconds)
+            log.warning("%s: instance %s fails and is ejected for %.1f s", self._component, instance, seconds)
         if self.ejection.panicking and not panicking:
             log.error(
-                "%s: so many of its instances fail that no further one is ejected: it may not be the instances",
+                "%s: too many instances fail, so no further one is ejected; the cause may not be the instances",
                 self._component,
             )

@@ -789,8 +789,8 @@ TABLE = [
         logged(client(hurried), "the event loop"),
         (
             "CommunicationError deadline_exceeded: bazaar.blocks was not answered within 0.5 s | log: the "
-            "event loop stood still for <some> s while bazaar.blocks ran; what blocks belongs into a `def` "
-            "implementation, which runs in a thread, or into asyncio.to_thread"
+            "event loop was blocked for <some> s while bazaar.blocks ran; move blocking code to a `def` "
+            "implementation, which runs in a thread, or to asyncio.to_thread"
         ),
     ),
     # --- The start ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import msgspec
 
 from meshcore import Mesh, MeshError, Settings, load_settings, module
 from meshcore.cli.call import call_once
-from meshcore.serve.load import load_module
+from meshcore.serve.module_loader import load_module
 from meshcore.testing.servers import answering, refusing
 from tests.support.bazaar import Bazaar, BazaarComponent
 from tests.support.processes import ROOT, ServerProcess, serve

@@ -16,7 +16,7 @@ def openapi(context: Context, module: ModuleArgument = "") -> None:
         from meshcore.asgi.openapi import document_of
         from meshcore.cli.printing import say
         from meshcore.cli.targets import components_of
-        from meshcore.serve.load import load_module
+        from meshcore.serve.module_loader import load_module
 
         settings = settings_of(context, module=module or None)
         document = document_of(components_of(load_module(settings)), version=settings.version)

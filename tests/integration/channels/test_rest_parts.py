@@ -231,7 +231,7 @@ def test_mistakes_in_parts_are_found_at_the_start() -> None:
         describe(Wrong)
     place = Wrong.__qualname__
     assert list(error.value.problems) == [
-        f"{place}.a: status=404 is not one of a success, 200 to 299",
+        f"{place}.a: status=404 is no success status (200 to 299)",
         f"{place}.b: an answer with status 204 has no body, so the method must return None",
         f"{place}.c(content_length): header 'content-length' belongs to HTTP itself",
         f"{place}.c(mesh_attempt): header 'mesh-attempt' belongs to the mesh",

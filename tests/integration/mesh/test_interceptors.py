@@ -99,8 +99,8 @@ def test_nothing_is_served_outside_of_a_call() -> None:
     with pytest.raises(LocalError) as outside:
         current_call()
     assert str(outside.value) == (
-        "failed_precondition: current_call() was asked outside of a call: "
-        "only an implementation, and what it calls, serves one"
+        "failed_precondition: current_call() was called outside of a call: "
+        "it works only in an implementation and in what that calls"
     )
 
 

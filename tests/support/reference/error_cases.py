@@ -113,7 +113,7 @@ CASES: Final = [
         partial(served, "ask"),
     ),
     Case(
-        "clerk.pay was executed when it was sent before: it failed with an error that is in the server's log",
+        "clerk.pay was executed by an earlier attempt: it failed with an error that is in the server's log",
         "RemoteError internal",
         partial(served, "pay", headers={"mesh-idempotency-key": "one"}, times=2),
     ),
@@ -150,7 +150,7 @@ CASES: Final = [
         blocking_the_loop,
     ),
     Case(
-        "current_call() was asked outside of a call: only an implementation, and what it calls, serves one",
+        "current_call() was called outside of a call: it works only in an implementation and in what that calls",
         "LocalError failed_precondition",
         outside,
     ),

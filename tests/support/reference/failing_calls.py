@@ -33,7 +33,7 @@ from meshcore import (
     with_policy,
 )
 from meshcore.registry import LocalComponentRegistry
-from meshcore.serve.load import load_module
+from meshcore.serve.module_loader import load_module
 from meshcore.testing import memory_mesh
 from meshcore.testing.servers import answering
 from tests.support.reference.desk import Clerk, Desk, DeskModule, Early, Session

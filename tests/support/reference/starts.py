@@ -71,13 +71,13 @@ STARTS: Final = [
     Start(
         stock(decorator='@get("/stock")', signature="customers: list[Annotated[str, Query()]]"),
         (
-            "Stock.reserve(customers): a query mark inside of its type says nothing; put one around all of it: "
+            "Stock.reserve(customers): a query mark inside of its type has no effect; mark the whole type: "
             "QueryParam[...]"
         ),
     ),
     Start(
         stock(decorator='@post("/stock", status=404)'),
-        "Stock.reserve: status=404 is not one of a success, 200 to 299",
+        "Stock.reserve: status=404 is no success status (200 to 299)",
     ),
     Start(
         stock(decorator='@post("/stock", status=204)', result="str"),

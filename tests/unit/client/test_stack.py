@@ -818,9 +818,9 @@ async def test_the_log_says_who_is_left_alone_and_when_that_stops_helping(
         with pytest.raises(Lost):
             await handler(Call(BUY))
     said = [record.getMessage() for record in caplog.records if record.name == "meshcore.traffic.traffic"]
-    assert re.fullmatch(r"shop-component: [abc] fails and is left alone for [\d.]+ s", said[0])
+    assert re.fullmatch(r"shop-component: instance [abc] fails and is ejected for [\d.]+ s", said[0])
     assert said[1:] == [
-        "shop-component: so many of its instances fail that no further one is ejected: it may not be the instances"
+        "shop-component: too many instances fail, so no further one is ejected; the cause may not be the instances"
     ]
 
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError
 from meshcore.codec.text import from_text, to_text
-from meshcore.codec.travel import shape_of, why_not
+from meshcore.codec.wire_types import shape_of, why_not_type
 
 CODECS = pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=lambda codec: codec.name)
 T = TypeVar("T")
@@ -225,7 +225,7 @@ def same(one: object, other: object) -> bool:
 def test_what_is_encoded_decodes_to_an_equal_value(codec: Codec, case):
     """For every type made of what can travel: decode(encode(x)) == x, and it is what the strict encoder accepts."""
     type_, value = case
-    assert why_not(type_) is None
+    assert why_not_type(type_) is None
     data = codec.encoder(type_, validate=True)(value)
     assert same(codec.decoder(type_, unique=True)(data), value)
 
@@ -534,7 +534,7 @@ def test_a_model_may_be_read_by_one_of_several_aliases():
     class Choice(pydantic.BaseModel):
         size: int = pydantic.Field(validation_alias=pydantic.AliasChoices("width", "w"), serialization_alias="w")
 
-    assert why_not(Choice) is None
+    assert why_not_type(Choice) is None
     assert JSON.decoder(Choice)(JSON.encoder(Choice)(Choice(width=3))) == Choice(w=3)
 
 
@@ -680,15 +680,15 @@ class Half:
         (pydantic.RootModel[list[pydantic.SecretStr]], f"RootModel[list[SecretStr]] {SECRET}"),
         (list[Sender], f"$[]: Sender.token {EXCLUDED}"),
         (Page[Sender], f"Sender.token {EXCLUDED}"),
-        (Half, "Half is a dataclass of pydantic"),
+        (Half, "Half is a pydantic dataclass"),
         (Spread, "Spread.one is written as 'q' but not read as that"),
-        (Strict, "Strict writes computed fields, and forbids what is no field when it is read"),
+        (Strict, "Strict writes computed fields, and refuses them when it is read, as it forbids extra fields"),
     ],
     ids=str,
 )
 def test_a_type_that_cannot_travel_says_why(type_, reason):
     """The reason is one line with the place in the type, and building a codec function raises it."""
-    text = why_not(type_)
+    text = why_not_type(type_)
     assert text is not None
     assert text.removeprefix("$: ").startswith(reason.removeprefix("$: "))
     assert "\n" not in text

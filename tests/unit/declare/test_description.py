@@ -214,7 +214,7 @@ def test_a_type_variable_that_stands_for_nothing_is_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         describe(Open)
     assert len(refused.value.problems) == 3
-    assert "type variable ~T stands for nothing here; derive from a concrete base" in refused.value.problems[0]
+    assert "type variable ~T has no type here; derive from a concrete base" in refused.value.problems[0]
 
 
 def test_methods_of_bases_come_first_and_overriding_counts() -> None:
@@ -457,7 +457,7 @@ def test_a_mark_that_means_nothing_is_reported() -> None:
     with pytest.raises(ConfigurationError) as error:
         describe(Wrong)
     place = Wrong.__qualname__
-    text = "mark inside of its type says nothing; put one around all of it"
+    text = "mark inside of its type has no effect; mark the whole type"
     assert list(error.value.problems) == [
         f"{place}.a(tags): a header {text}: HeaderParam[...]",
         f"{place}.a(ids): a header {text}: HeaderParam[...]",

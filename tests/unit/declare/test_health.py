@@ -180,7 +180,7 @@ async def test_a_sync_check_is_reported_at_its_bound_and_not_started_twice():
     first = await manager.check()
     assert summary(first) == [("check", HealthStatus.ERROR, "not done after 0.5 s")]
     clock.now += 5
-    assert summary(await manager.check()) == [("check", HealthStatus.ERROR, "still runs since 5 s")]
+    assert summary(await manager.check()) == [("check", HealthStatus.ERROR, "still running after 5 s")]
     go.set()
     await asyncio.to_thread(gone.wait, 30)
     while manager._checks[0]._thread_since is not None:

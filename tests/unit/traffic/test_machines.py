@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshcore import Endpoint
 from meshcore.traffic.budget import Budget
 from meshcore.traffic.outcome import Outcome
-from meshcore.traffic.peak_ewma import DECAY, FAILED_LOOKS, GIVEN_UP_LOOKS, RISE, UNKNOWN, Load
+from meshcore.traffic.peak_ewma import DECAY, GIVEN_UP_FACTOR, MIN_FAILED, RISE, UNKNOWN, Load
 from meshcore.traffic.quantiles import Latency
 from meshcore.traffic.rendezvous import key_of, ranked, subset
 
@@ -87,9 +87,9 @@ def test_failing_fast_looks_slow_and_giving_up_tells_only_so_much() -> None:
     load.end(Outcome.IGNORABLE, 0.001, 0.0)
     assert load.cost(0.0) == 0.01
     load.end(Outcome.IGNORABLE, 0.1, 0.0)
-    assert load.cost(0.0) == pytest.approx(0.01 + RISE * (GIVEN_UP_LOOKS * 0.1 - 0.01))
+    assert load.cost(0.0) == pytest.approx(0.01 + RISE * (GIVEN_UP_FACTOR * 0.1 - 0.01))
     load.end(Outcome.FAILED, 0.001, 0.0)
-    assert load.cost(0.0) == FAILED_LOOKS
+    assert load.cost(0.0) == MIN_FAILED
 
 
 def test_slowness_shows_within_a_few_calls_and_one_slow_call_is_chance() -> None:

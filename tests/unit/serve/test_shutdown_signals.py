@@ -1,4 +1,4 @@
-"""How a server's end is held back: what counts as being told, and what as being told twice."""
+"""How the shutdown of a server is delayed, and what counts as a second request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from meshcore.serve.stop_gate import Stopping, _Gate, held
+from meshcore.serve.shutdown_signals import Shutdown, _DelayedEvent, delay_shutdown
 
 
 class Work:
@@ -37,18 +37,18 @@ class Clock:
         return self.now
 
 
-async def test_stop_runs_once_and_is_hurried_by_whoever_asks_again() -> None:
-    """The first to ask begins, `begin` never hurries, and it is over when `stop` has ended."""
+async def test_stop_runs_once_and_a_second_request_hurries_it() -> None:
+    """The first request begins, `begin` never hurries, and it is done when `stop` has ended."""
     work = Work()
-    stopping = Stopping(work.stop, work.hurry)
-    stopping.ask()
-    stopping.begin()
+    shutdown = Shutdown(work.stop, work.hurry)
+    shutdown.request()
+    shutdown.begin()
     await asyncio.sleep(0)
-    assert (work.begun, work.hurries, stopping.over.is_set()) == (1, 0, False)
-    stopping.ask()
+    assert (work.begun, work.hurries, shutdown.done.is_set()) == (1, 0, False)
+    shutdown.request()
     assert work.hurries == 1
     work.done.set()
-    await asyncio.wait_for(stopping.over.wait(), 1)
+    await asyncio.wait_for(shutdown.done.wait(), 1)
     assert work.begun == 1
 
 
@@ -58,9 +58,9 @@ async def test_a_stop_that_fails_is_over(caplog) -> None:
     async def fail() -> None:
         raise ValueError("the registry is on fire")
 
-    stopping = Stopping(fail, lambda: None)
-    stopping.begin()
-    await asyncio.wait_for(stopping.over.wait(), 1)
+    shutdown = Shutdown(fail, lambda: None)
+    shutdown.begin()
+    await asyncio.wait_for(shutdown.done.wait(), 1)
     assert "the registry is on fire" in caplog.text
 
 
@@ -69,29 +69,29 @@ async def test_a_worker_hears_of_a_second_time(workers: int) -> None:
     """The event is set for hypercorn when stop is over; set again, once all workers have seen it, it hurries stop."""
     work, clock = Work(), Clock()
     event = multiprocessing.get_context("spawn").Event()
-    gate = _Gate(Stopping(work.stop, work.hurry), event, workers, clock)
-    assert not gate.is_set()
+    delayed = _DelayedEvent(Shutdown(work.stop, work.hurry), event, workers, clock)
+    assert not delayed.is_set()
     await asyncio.sleep(0)
     assert work.begun == 0
     event.set()
-    assert not gate.is_set()
+    assert not delayed.is_set()
     await asyncio.sleep(0)
     assert work.begun == 1
     assert event.is_set() == (workers == 2)  # the other one may not have looked yet
     clock.now += 0.5
-    assert not gate.is_set()
+    assert not delayed.is_set()
     assert not event.is_set()
     assert work.hurries == 0
     event.set()
-    assert not gate.is_set()
+    assert not delayed.is_set()
     assert work.hurries == 1
     work.done.set()
     await asyncio.sleep(0.01)
-    assert gate.is_set()
+    assert delayed.is_set()
 
 
 async def test_a_signal_reaches_the_loop_after_the_stop() -> None:
-    """A handler that the server added to the loop runs when `stop` has ended; other signals are not held."""
+    """A handler that the server added to the loop runs when `stop` has ended; other signals are not delayed."""
     loop = asyncio.get_running_loop()
     heard: list[int] = []
     told, other = asyncio.Event(), asyncio.Event()
@@ -99,7 +99,7 @@ async def test_a_signal_reaches_the_loop_after_the_stop() -> None:
     loop.add_signal_handler(signal.SIGUSR1, other.set)
     work = Work()
     try:
-        with held(work.stop, work.hurry):
+        with delay_shutdown(work.stop, work.hurry):
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGUSR1)
             await asyncio.wait_for(other.wait(), 2)
@@ -119,11 +119,11 @@ async def test_a_signal_reaches_the_loop_after_the_stop() -> None:
         loop.remove_signal_handler(signal.SIGUSR1)
 
 
-async def test_where_nobody_waits_for_signals_nothing_is_held() -> None:
+async def test_nothing_is_delayed_without_signal_handlers() -> None:
     """A lifespan in a program without handlers in its loop leaves the signals alone."""
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
     work = Work()
-    with held(work.stop, work.hurry):
+    with delay_shutdown(work.stop, work.hurry):
         current = signal.set_wakeup_fd(before)
         assert current == before

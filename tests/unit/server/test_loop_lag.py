@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from meshcore.server.lag import EVERY, lag_reported
+from meshcore.server.loop_lag import EVERY, lag_reported
 from tests.support.processes import count_open
 
 STATISTICS = "schedstat"

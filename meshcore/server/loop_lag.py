@@ -1,7 +1,8 @@
-"""Measures how late an event loop is by its own doing: a timer that notes by how much it missed its time.
+"""Measures the lag of an event loop: how late a timer fires because the loop was busy.
 
-What its thread spent waiting for a processor is the doing of others, and refusing calls would not help: on a machine
-that is eight times overbooked an idle loop is late by 0.1 s. Linux tells that time per thread; elsewhere it counts.
+Time in which the thread waited for a processor does not count: refusing calls would not make that shorter, and on a
+machine with eight times too many busy processes an idle loop is late by 0.1 s. Only Linux tells that time per thread;
+elsewhere it is counted as lag.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ EVERY = 0.05
 
 @contextmanager
 def lag_reported(report: Callable[[float, float], None]) -> Generator[None]:
-    """While the context lasts, tell regularly how many seconds the running event loop is late, and the time."""
+    """While the context lasts, report regularly the lag of the running event loop in seconds, and the time."""
     timer = _Timer(asyncio.get_running_loop(), report)
     timer.start()
     try:
@@ -33,7 +34,7 @@ class _Timer:
         self._report = report
         try:
             self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, AttributeError):  # no Linux, or one that does not count; Windows has no O_CLOEXEC
+        except (OSError, AttributeError):  # no Linux, or no scheduler statistics; Windows has no O_CLOEXEC
             self._statistics = -1
 
     def start(self) -> None:
@@ -52,5 +53,5 @@ class _Timer:
         self.start()
 
     def _waiting(self) -> float:
-        """Seconds that this thread has been ready to run without a processor: the second of three numbers, in ns."""
+        """Seconds that this thread has waited for a processor: in the file, the second of three numbers, in ns."""
         return int(os.pread(self._statistics, 100, 0).split()[1]) / 1e9 if self._statistics >= 0 else 0.0

@@ -11,7 +11,7 @@ import pytest
 from meshcore import Call, Code, MeshError, RemoteError
 from meshcore.core.description import Method
 from meshcore.core.errors import ImplementationError
-from meshcore.server.once import Once
+from meshcore.server.idempotency import Idempotency
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
@@ -29,7 +29,7 @@ class Shop:
     """Counts what is executed; what happens then can be chosen."""
 
     def __init__(self, *outcomes: Any, memory: int = 100_000) -> None:
-        self.once = Once(memory, max_depth=100)
+        self.idempotency = Idempotency(memory, max_depth=100)
         self.executed = 0
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -48,7 +48,7 @@ class Shop:
 
     async def buy(self, key: str = "k", method: Method = METHOD) -> Any:
         """One attempt."""
-        return await self.once(self.handle, Call(method, (), {IDEMPOTENCY_KEY: key} if key else {}))
+        return await self.idempotency(self.handle, Call(method, (), {IDEMPOTENCY_KEY: key} if key else {}))
 
 
 async def test_a_repetition_gets_the_first_outcome() -> None:
@@ -138,7 +138,7 @@ async def test_what_cannot_be_kept_is_not_executed_again(outcome: Any) -> None:
             await shop.buy()
     else:
         assert await shop.buy() == outcome
-    with pytest.raises(RemoteError, match=r"shop\.buy was executed when it was sent before") as error:
+    with pytest.raises(RemoteError, match=r"shop\.buy was executed by an earlier attempt") as error:
         await shop.buy()
     assert "secret" not in str(error.value)
     assert shop.executed == 1

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.codec.codec import JSON, MSGPACK
+from meshcore.codec.duplicate_keys import DuplicateKeyError, check_duplicate_keys
 from meshcore.codec.errors import DecodeError
-from meshcore.codec.json_keys import RepeatedKeyError, check_json_keys
 
 
 class Pairs(NamedTuple):
@@ -66,10 +66,10 @@ def test_one_is_found_if_there_is_any(tree, data):
     msgspec.json.decode(written)
     there = list(repeated(tree))
     if not there:
-        check_json_keys(written)
+        check_duplicate_keys(written)
         return
-    with pytest.raises(RepeatedKeyError) as found:
-        check_json_keys(written)
+    with pytest.raises(DuplicateKeyError) as found:
+        check_duplicate_keys(written)
     assert (found.value.path, found.value.reason) in [(path, f"key {key!r} comes twice") for path, key in there]
 
 
@@ -97,8 +97,8 @@ def test_what_the_type_does_not_know_counts_as_well() -> None:
 def test_of_a_large_body_only_the_key_is_named() -> None:
     """A hostile one does not keep anybody busy with its path."""
     body = b"[" + b"{}," * 20_000 + b'{"b":1,"b":2}' + b",{}" * 20_000 + b"]"
-    with pytest.raises(RepeatedKeyError) as found:
-        check_json_keys(body + b" ")
+    with pytest.raises(DuplicateKeyError) as found:
+        check_duplicate_keys(body + b" ")
     assert (found.value.path, found.value.reason) == ("", "key 'b' comes twice")
 
 
@@ -109,4 +109,4 @@ def test_of_a_large_body_only_the_key_is_named() -> None:
 )
 def test_only_keys_matter(body: bytes) -> None:
     """Numbers that Python does not read, and texts that are not quite texts, are for others to judge."""
-    check_json_keys(body)
+    check_duplicate_keys(body)

@@ -1,4 +1,4 @@
-"""Finds the module class that the settings name."""
+"""Imports the module class that the setting `module` names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from meshcore.core.suggest import closest, did_you_mean
 
 
 def load_module(settings: Settings) -> type:
-    """The module class that the settings name.
+    """The module class that the setting `module` names.
 
     Raises:
-        ConfigurationError: there is none; the text names the setting to mend.
+        ConfigurationError: there is none. The text names the setting to change.
     """
     setting = settings.module
     origin = settings.sources.get("module", "default")
@@ -47,7 +47,7 @@ def load_module(settings: Settings) -> type:
 
 
 def _hint(missing: str, folder: str) -> str:
-    """The Python module that was probably meant, among those beside where the missing one would stand."""
+    """A suggestion: the Python module with the most similar name in the folder of the missing one."""
     parent, _, name = missing.rpartition(".")
     package = sys.modules.get(parent) if parent else None
     places = list(getattr(package, "__path__", ())) if parent else [folder]
@@ -58,7 +58,7 @@ def _hint(missing: str, folder: str) -> str:
 
 
 def working_directory() -> Path:
-    """The working directory, importable from now on: `python -m` has it on its path, console scripts do not."""
+    """The working directory. Adds it to `sys.path`, as `python -m` does and console scripts do not."""
     folder = Path.cwd()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

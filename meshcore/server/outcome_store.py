@@ -1,4 +1,4 @@
-"""Outcomes of calls that are kept for a while, so that a repetition is answered and not executed."""
+"""Keeps encoded outcomes of calls for a while, by idempotency key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import msgspec
 
 OVERHEAD = 500
-"""Bytes that are counted for each outcome beside its own: the key, the entry and its place in the table."""
+"""Bytes that each outcome counts in addition to its data: for the key, the entry and its place in the table."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -15,8 +15,11 @@ class _Kept(msgspec.Struct, frozen=True):
     until: float
 
 
-class Replay:
-    """A store with a bound in bytes and a time for each entry; what was kept first goes first. Pure: reads no clock.
+class OutcomeStore:
+    """A store with a limit in bytes, and a time to live for each entry. The oldest go first. Pure: reads no clock.
+
+    Args:
+        memory: the limit.
 
     Attributes:
         size: bytes in use.
@@ -24,14 +27,14 @@ class Replay:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._kept: dict[Hashable, _Kept] = {}  # in the order in which they were kept
+        self._kept: dict[Hashable, _Kept] = {}  # the oldest first
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: Hashable, now: float) -> bytes | None:
-        """What was kept under the key, None if nothing was or its time is over."""
+        """The outcome for a key, None if there is none or it has expired."""
         kept = self._kept.get(key)
         if kept is None:
             return None
@@ -41,7 +44,7 @@ class Replay:
         return None
 
     def keep(self, key: Hashable, data: bytes, seconds: float, now: float) -> bool:
-        """Keep an outcome for so many seconds; False if it is too large for that."""
+        """Keep an outcome for some seconds. Returns False if it is larger than the limit."""
         size = len(data) + OVERHEAD
         if size > self._memory:
             return False

@@ -1,6 +1,6 @@
-"""Which types can travel, and what a codec has to watch for in each; decided once, when a method is described.
+"""Decides which types can be sent, and what a codec has to check for each. Runs once, when a method is described.
 
-A type travels when both codecs can write it and read it back, so that a service means the same over every channel.
+A type can be sent if both codecs can encode it and decode it again, so that a service works over every channel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Keyed = (
     | inspect.DataclassType
     | inspect.TypedDictType
 )
-# What JSON can write as the name of a member. The others (bool, None, tuples, objects) only msgpack could.
+# The types that JSON can write as keys. Others (bool, None, tuples, objects) only msgpack can.
 _Keys = (
     inspect.AnyType
     | inspect.StrType
@@ -44,11 +44,11 @@ _Keys = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the values of a type can be like.
+    """What the values of a type may contain.
 
     Attributes:
-        bounded: The type itself bounds how deep a value nests: it neither contains itself nor `Any`. (`msgspec.Raw`,
-            which envelopes use, is bounded: its content is checked when it is decoded.)
+        bounded: The type limits how deep a value nests: it contains neither itself nor `Any`. (`msgspec.Raw`, which
+            envelopes use, is bounded: its content is checked when that is decoded.)
         floats: A value may contain floats.
         keyed: A value may contain objects, which have keys.
     """
@@ -58,11 +58,11 @@ class Shape:
     keyed: bool = False
 
 
-def why_not(type_: Any) -> str | None:
-    """Why a type cannot travel, on one line with the place in it, or None when it can.
+def why_not_type(type_: Any) -> str | None:
+    """Why a type cannot be sent, on one line with the path in the type; None if it can.
 
     Example:
-        >>> why_not(list[Callable[[], int]])
+        >>> why_not_type(list[Callable[[], int]])
         '$[]: Callable cannot travel'
     """
     try:
@@ -73,16 +73,16 @@ def why_not(type_: Any) -> str | None:
 
 
 def shape_of(type_: Any) -> Shape:
-    """Look through a type.
+    """The shape of a type.
 
     Raises:
-        TravelError: It cannot travel.
+        TravelError: The type cannot be sent.
     """
     try:
         info = inspect.type_info(type_)
         msgspec.json.Decoder(type_)
         msgspec.msgpack.Decoder(type_)
-    except Exception as error:  # TypeError, but also NameError of a forward reference, or what a metaclass raises
+    except Exception as error:  # TypeError, NameError for a forward reference, or whatever a metaclass raises
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
@@ -101,7 +101,7 @@ class _Walk:
         self._done = set[int]()
 
     def visit(self, info: inspect.Type, path: str) -> None:
-        """Take a type, and what is in it, into account."""
+        """Visit a type and the types inside it."""
         if id(info) in self._active:
             self.bounded = False
             return
@@ -110,7 +110,7 @@ class _Walk:
         reason = _refusal(info)
         if reason is not None:
             raise TravelError(reason if path == "$" else f"{path}: {reason}")
-        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model's content is decoded as Any first
+        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model is decoded as Any first
             self.bounded = False
         self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
         self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
@@ -122,14 +122,14 @@ class _Walk:
 
 
 def _refusal(info: inspect.Type) -> str | None:
-    """Why this type, apart from what is in it, cannot travel."""
+    """Why this type cannot be sent, without regard to the types inside it."""
     match info:
         case inspect.CustomType():
             return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
         case inspect.DataclassType() if hasattr(info.cls, "__pydantic_validator__"):
-            return f"{_name(info.cls)} is a dataclass of pydantic, which would not be asked: make it a BaseModel"
+            return f"{_name(info.cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
         case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
             return f"{name} cannot be the key of a dict: JSON has text there"
         case _:
@@ -137,7 +137,7 @@ def _refusal(info: inspect.Type) -> str | None:
 
 
 def _bad_key(info: inspect.Type) -> str | None:
-    """The name of a type that JSON cannot have as a key, or would give back as another one."""
+    """The name of a type that JSON cannot use for keys, or would decode as another type; None if it can."""
     if isinstance(info, inspect.UnionType):
         if any(isinstance(member, inspect.StrType) for member in info.types):
             return "a union with str"  # 1 and "1" are the same name
@@ -150,7 +150,7 @@ def _bad_key(info: inspect.Type) -> str | None:
 
 
 def _parts(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
-    """The types in a type, each with its step in the path."""
+    """The types inside a type, each with its step in the path."""
     if isinstance(info, _Arrays):
         yield "[]", info.item_type
     elif isinstance(info, inspect.TupleType):
@@ -165,5 +165,5 @@ def _parts(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
 
 
 def _name(class_: object) -> str:
-    """How a class is called; empty when it is none."""
+    """The name of a class, empty if it is no class."""
     return getattr(class_, "__name__", "")

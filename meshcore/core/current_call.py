@@ -1,0 +1,72 @@
+"""`current_call`: gives an implementation the headers, the deadline and the caller of the call that it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import inf
+
+import msgspec
+
+from meshcore.core.call import Call, ambient_deadline
+from meshcore.core.description import Method
+from meshcore.core.errors import Code, LocalError
+
+
+class CurrentCall(msgspec.Struct, frozen=True):
+    """The call that an implementation serves, without its arguments.
+
+    Attributes:
+        method: the method that was called.
+        headers: the headers of the call, as the server's interceptors left them; the names are lower case. The client
+            chooses them, so trust only what an interceptor has checked.
+        deadline: the time on `time.monotonic()` at which the caller stops waiting. Infinite if there is no deadline,
+            and in work that is `detached`.
+        attempt: the number of the caller's attempt, 1 for the first.
+        peer: the address of the client's host, without a port; "local" for a call of this process, "unknown" if the
+            ASGI server does not say. Behind a reverse proxy it is the proxy's address, unless the server corrects that.
+        component: the name of the component that offers the service, empty if several components of this process do.
+    """
+
+    method: Method
+    headers: Mapping[str, str]
+    deadline: float
+    attempt: int
+    peer: str
+    component: str
+
+
+# The call and the name of its component, set around each implementation. `CurrentCall` is built only on demand: setting
+# and resetting the variable costs 0.2 to 0.3 us already, about half of what a local call takes.
+ambient_call: ContextVar[tuple[Call, str] | None] = ContextVar("ambient_call", default=None)
+
+
+def current_call() -> CurrentCall:
+    """The call that the current code serves. It works in threads and tasks that the implementation started, too.
+
+    Raises:
+        LocalError: FAILED_PRECONDITION, the current code serves no call.
+    """
+    found = ambient_call.get()
+    if found is None:
+        text = "current_call() was called outside of a call: it works only in an implementation and in what that calls"
+        raise LocalError(Code.FAILED_PRECONDITION, text)
+    call, component = found
+    # A local call may have no deadline of its own. It then has that of the call which it is made for.
+    deadline = min(call.deadline, ambient_deadline.get())
+    return CurrentCall(call.method, call.headers, deadline, call.attempt, call.peer, component)
+
+
+@contextmanager
+def unbounded() -> Generator[None]:
+    """Within the context, the current call has no deadline and no arguments; its headers and peer stay known."""
+    found = ambient_call.get()
+    if found is not None:
+        call, component = found
+        found = Call(call.method, headers=call.headers, deadline=inf, peer=call.peer), component
+    token = ambient_call.set(found)
+    try:
+        yield
+    finally:
+        ambient_call.reset(token)
