@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
-from meshcore import Settings
 from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -19,14 +16,8 @@ def test_the_commands_of_ci_are_the_readmes() -> None:
     assert "bash .dev/test" in script
 
 
-def test_every_setting_is_listed() -> None:
-    """The table of settings has each field with its default, and nothing else."""
-    table = README.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    listed = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`)? ?\|", table, re.MULTILINE))
-    defaults = Settings()
-    fields = [name for name in Settings.__struct_fields__ if name not in {"sources", "environ"}]
-    assert list(listed) == fields
-    for name in fields:
-        default = getattr(defaults, name)
-        expected = "" if default in ("", {}) else msgspec.json.encode(default).decode().strip('"')
-        assert listed[name] == expected, name
+def test_it_is_short_and_names_every_page() -> None:
+    """At most 200 lines, among them a link to each page of the guide."""
+    assert len(README.splitlines()) <= 200
+    linked = set(re.findall(r"\]\(examples/guide/([\w-]+\.md)\)", README))
+    assert {page.name for page in (ROOT / "examples/guide").glob("*.md")} <= linked
