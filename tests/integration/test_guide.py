@@ -11,7 +11,7 @@ import pytest
 from tests.support.pages import run_page
 from tests.support.processes import ROOT
 
-GUIDE = sorted((ROOT / "examples/guide").glob("*.md"))
+RUN = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "examples/guide").glob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
 # What CI runs as steps of its own (.ci/run): it would not end here.
 ELSEWHERE = {"bash .dev/demo\n", "bash .dev/test\n"}
@@ -28,7 +28,7 @@ def name(page: Path) -> str:
 
 @pytest.mark.long(40)
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDE], ids=name)
+@pytest.mark.parametrize("page", RUN, ids=name)
 async def test_every_block_of_a_page_runs(page, tmp_path):
     """Blocks with a file name are written, others run; a text block after one is exactly what it prints."""
     await run_page(page.read_text(), name(page), tmp_path, ELSEWHERE)

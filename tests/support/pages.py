@@ -212,12 +212,8 @@ class _Reader:
             self.output = await self._run(sys.executable, "block.py")
         elif "import" in text:
             # A module of a package finds its neighbours.
-            module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            if name.endswith("/__init__.py"):
-                command = ["-c", f"import {module}"]
-            else:
-                command = ["-m", module] if "/" in name else [name]
-            self.output = await self._run(sys.executable, *command)
+            module = ("-m", name.removesuffix(".py").replace("/", "."))
+            self.output = await self._run(sys.executable, *(module if "/" in name else (name,)))
 
     async def _serve(self, text: str, stack: AsyncExitStack) -> None:
         """Start a server, and return when it is ready."""
