@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[3]
 # monotonic clock is one for all processes. With "fork" it leaves a child behind that inherits all it has.
 ANNOUNCER = """
 import asyncio, os, signal, sys, time
-from meshcore.instances import ChannelAddress, Instance
-from registry import DirectoryComponentRegistry
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.registry import DirectoryComponentRegistry
 
 async def main(path, name, *options):
     instance = Instance(name, "orders", (ChannelAddress("rest", "http://127.0.0.1:8000"),))
