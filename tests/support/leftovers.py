@@ -24,6 +24,7 @@ from tests.support.state import (
     Kind,
     Loggers,
     Processes,
+    SearchPath,
     Signals,
     Sockets,
     Threads,
@@ -53,7 +54,7 @@ class Leftovers:
         self._processes = Processes()
         self._kinds = (
             *(self._processes, Threads(), Sockets(), Files(Path(self._folder))),
-            *(Environment(), Directory(), Signals(), Loggers()),
+            *(Environment(), Directory(), SearchPath(), Signals(), Loggers()),
         )
 
     def pytest_unconfigure(self) -> None:
