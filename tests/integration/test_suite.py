@@ -28,6 +28,7 @@ LEAVES = {
     "new variable": ("os.environ['MESHCORE_DEBUG'] = '1'", "environment variable MESHCORE_DEBUG=1"),
     "variable gone": ("del os.environ['HOME']", "environment without HOME"),
     "directory": ("os.chdir('/')", "working directory /"),
+    "search path": ("sys.path.insert(0, '/nowhere')", r"module search path \['/nowhere', .*\]"),
     "signal": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "handler of SIGTERM: <Handlers.SIG_IGN: 1>"),
     "handler": ("logging.getLogger('meshcore').addHandler(logging.NullHandler())", "logger meshcore: .*NullHandler.*"),
     "level": ("logging.getLogger().setLevel(logging.DEBUG)", r"logger root: \(\[\], 10, False\)"),
@@ -41,7 +42,7 @@ PASSES = {
     "shared": "assert shared.poll() is None",
 }
 HEAD = """
-import asyncio, logging, os, signal, socket, subprocess, tempfile, threading, time
+import asyncio, logging, os, signal, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import pytest

@@ -24,6 +24,7 @@ from tests.support.state import (
     Kind,
     Loggers,
     Processes,
+    SearchPath,
     Signals,
     Sockets,
     Threads,
@@ -46,14 +47,14 @@ class Leftovers:
         with suppress(AttributeError, OSError):  # other systems than Linux
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         # The folders of `tmp_path` are pytest's, and stay where they are.
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-        self._folder = tempfile.mkdtemp(prefix="tests-")
+        root = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        self._folder = tempfile.mkdtemp(prefix="tests-", dir=root)
         os.environ["TMPDIR"] = tempfile.tempdir = self._folder
         os.environ.pop("XDG_RUNTIME_DIR", None)  # the directory registry would prefer it to the temporary folder
         self._processes = Processes()
         self._kinds = (
             *(self._processes, Threads(), Sockets(), Files(Path(self._folder))),
-            *(Environment(), Directory(), Signals(), Loggers()),
+            *(Environment(), Directory(), SearchPath(), Signals(), Loggers()),
         )
 
     def pytest_unconfigure(self) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -174,6 +175,21 @@ class Directory(Kind):
 
     def clear(self, name: None, value: Path | None, before: Path) -> None:
         os.chdir(before)
+
+
+class SearchPath(Kind):
+    """Where Python looks for modules."""
+
+    added = False
+
+    def look(self) -> dict[None, list[str]]:
+        return {None: list(sys.path)}
+
+    def text(self, name: None, value: list[str]) -> str:
+        return f"module search path {value}"
+
+    def clear(self, name: None, value: list[str], before: list[str]) -> None:
+        sys.path[:] = before
 
 
 class Signals(Kind):

@@ -45,7 +45,7 @@ class Server:
         self.requests: list[bytes] = []
         self.connections = 0
         self.url = URL()
-        self.never = asyncio.Event()  # kept, or a task that waits for it would be garbage
+        self.over = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -55,7 +55,8 @@ class Server:
                 length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0)
                 self.requests.append(head + await reader.readexactly(length))
                 if not self.answers:
-                    await self.never.wait()
+                    await self.over.wait()
+                    return
                 answer = self.answers.pop(0)
                 writer.write(answer)
                 await writer.drain()
@@ -82,6 +83,7 @@ async def exchanging(*answers: bytes, direct: bool = True) -> AsyncIterator[tupl
     try:
         yield server, sender
     finally:
+        server.over.set()
         await sender.aclose()
         listening.close()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
 import pytest
 
 from tests.integration.cli.shell import Shell, end
-from tests.support.processes import free_port
+from tests.support.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.one_python
 
@@ -21,26 +20,19 @@ ORDERS = "examples.orders:OrdersModule"
 PROBE = "tests.support.probe:ProbeModule"
 
 
-@pytest.fixture
-def meshcore(tmp_path: Path) -> Shell:
-    """The command line."""
-    return Shell(tmp_path)
-
-
-async def test_arguments_on_stdin(meshcore: Shell) -> None:
+async def test_arguments_on_stdin(called: Shell) -> None:
     """With `-` the arguments are a JSON object on stdin, or an array in the order of the signature."""
     order_id = str(uuid4())
     draft = {"customer": "ada", "lines": [{"sku": "bolt", "quantity": 2}]}
-    async with meshcore.running(ORDERS):
-        document = json.dumps({"draft": draft}).encode()
-        words = ("call", "orders.place", f"order_id={order_id}", "-", "--module", ORDERS)
-        status, out, err = await meshcore(*words, stdin=document)
-        assert (status, err) == (0, "")
-        order = json.loads(out)
-        assert order["id"] == order_id
-        words = ("call", "orders.find", "-", "--module", ORDERS, "--json")
-        status, out, _ = await meshcore(*words, stdin=json.dumps([order_id]).encode())
-        assert (status, out.count("\n"), json.loads(out)) == (0, 1, order)
+    document = json.dumps({"draft": draft}).encode()
+    words = ("call", "orders.place", f"order_id={order_id}", "-", "--module", ORDERS)
+    status, out, err = await called(*words, stdin=document)
+    assert (status, err) == (0, "")
+    order = json.loads(out)
+    assert order["id"] == order_id
+    words = ("call", "orders.find", "-", "--module", ORDERS, "--json")
+    status, out, _ = await called(*words, stdin=json.dumps([order_id]).encode())
+    assert (status, out.count("\n"), json.loads(out)) == (0, 1, order)
 
 
 @pytest.mark.parametrize(
@@ -55,120 +47,113 @@ async def test_arguments_on_stdin(meshcore: Shell) -> None:
         (b'{"\xff": 1}', "stdin must be a JSON object of arguments: "),
     ],
 )
-async def test_wrong_documents(meshcore: Shell, document: bytes, expected: str) -> None:
+def test_wrong_documents(meshcore: Shell, document: bytes, expected: str) -> None:
     """A document that does not fit is said like a word that does not fit."""
-    status, out, err = await meshcore("call", "greeting.hello", "-", "--module", GREETING, stdin=document)
+    status, out, err = meshcore.invoke("call", "greeting.hello", "-", "--module", GREETING, stdin=document)
     assert (status, out) == (2, "")
     assert expected in err
 
 
-async def test_many_calls_have_a_summary(meshcore: Shell) -> None:
+async def test_many_calls_have_a_summary(called: Shell) -> None:
     """`--repeat` tells how many calls succeeded and how long they took, as a table or as JSON; a pipe gets no bar."""
     words = ("call", "greeting.hello", "message=x", "--module", GREETING, "--repeat", "50")
-    async with meshcore.running(GREETING):
-        status, out, err = await meshcore(*words, "--json")
-        found = json.loads(out)
-        assert (status, err) == (0, "")
-        assert (found["method"], found["calls"], found["succeeded"]) == ("greeting.hello", 50, 50)
-        assert found["failed"] == {}
-        assert 0 < found["p50"] <= found["p99"] <= found["slowest"] <= found["seconds"]
-        status, out, err = await meshcore(*words)
-        heading, _, row = (line.split() for line in out.splitlines())
-        assert (status, err) == (0, "")
-        assert " ".join(heading) == "method calls succeeded failed calls/s p50 ms p99 ms slowest ms"
-        assert row[:4] == ["greeting.hello", "50", "50", "0"]
+    status, out, err = await called(*words, "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (found["method"], found["calls"], found["succeeded"]) == ("greeting.hello", 50, 50)
+    assert found["failed"] == {}
+    assert 0 < found["p50"] <= found["p99"] <= found["slowest"] <= found["seconds"]
+    status, out, err = await called(*words)
+    heading, _, row = (line.split() for line in out.splitlines())
+    assert (status, err) == (0, "")
+    assert " ".join(heading) == "method calls succeeded failed calls/s p50 ms p99 ms slowest ms"
+    assert row[:4] == ["greeting.hello", "50", "50", "0"]
 
 
-async def test_failures_among_many_calls_are_counted(meshcore: Shell) -> None:
+async def test_failures_among_many_calls_are_counted(called: Shell) -> None:
     """What failed is counted by its kind, and the first error decides the status."""
-    async with meshcore.running(PROBE):
-        words = ("call", "probe.refuse", "reason=x", "--module", PROBE, "--repeat", "3", "--json")
-        status, out, err = await meshcore(*words)
-        found = json.loads(out)
-        assert (status, found["succeeded"], found["failed"], found["p50"]) == (4, 0, {"Refused": 3}, None)
-        assert err.startswith("meshcore: failed_precondition: Refused: ")
-        assert err.count("\n") == 1
+    words = ("call", "probe.refuse", "reason=x", "--module", PROBE, "--repeat", "3", "--json")
+    status, out, err = await called(*words)
+    found = json.loads(out)
+    assert (status, found["succeeded"], found["failed"], found["p50"]) == (4, 0, {"Refused": 3}, None)
+    assert err.startswith("meshcore: failed_precondition: Refused: ")
+    assert err.count("\n") == 1
 
 
-async def test_ctrl_c_ends_a_call(meshcore: Shell) -> None:
+async def test_ctrl_c_ends_a_call(called: Shell, server: ServerProcess) -> None:
     """Ctrl-C ends a call that waits without a traceback, with status 130."""
-    async with meshcore.running(PROBE) as (_, url):
-        process = await meshcore.start("call", "probe.sleep", "seconds=50", "--module", PROBE, "--timeout", "60")
-        await meshcore.until_active(url)
-        assert await end(process, signal.SIGINT) == (130, "")
+    process = await called.start("call", "probe.sleep", "seconds=50", "--module", PROBE, "--timeout", "60")
+    await called.until_active(server.url)
+    assert await end(process, signal.SIGINT) == (130, "")
 
 
-async def test_ctrl_c_ends_many_calls_with_their_summary(meshcore: Shell) -> None:
+async def test_ctrl_c_ends_many_calls_with_their_summary(called: Shell, server: ServerProcess) -> None:
     """Who has seen enough presses Ctrl-C, and is told what came of the calls until then."""
     words = ("call", "probe.sleep", "seconds=0.05", "--module", PROBE, "--repeat", "100000", "--json")
-    async with meshcore.running(PROBE) as (_, url):
-        process = await meshcore.start(*words)
-        await meshcore.until_active(url)
-        await asyncio.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 20)
-        assert (process.returncode, err.decode()) == (130, "")
-        assert 0 < json.loads(out)["succeeded"] < 1000
+    process = await called.start(*words)
+    await called.until_active(server.url)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, err.decode()) == (130, "")
+    assert 0 < json.loads(out)["succeeded"] < 1000
 
 
-async def test_a_bar_on_a_terminal(meshcore: Shell) -> None:
+async def test_a_bar_on_a_terminal(called: Shell) -> None:
     """On a terminal a bar shows how far many calls are; it goes to stderr, and leaves when they are done."""
     words = ("call", "probe.sleep", "seconds=0.02", "--module", PROBE, "--repeat", "60")
-    async with meshcore.running(PROBE):
-        status, text = await meshcore.on_a_terminal(*words)
-        assert status == 0
-        assert "/60" in text
-        assert "━" in text
-        assert "p99" in text.rpartition("/60")[2]
+    status, text = await called.on_a_terminal(*words)
+    assert status == 0
+    assert "/60" in text
+    assert "━" in text
+    assert "p99" in text.rpartition("/60")[2]
 
 
 # --- without the module -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "rest"])
-async def test_servers_tell_what_their_methods_take(meshcore: Shell, channel: str) -> None:
+def test_servers_tell_what_their_methods_take(called: Shell, channel: str) -> None:
     """Without a module arguments are typed all the same, at depth, and declared exceptions have their names."""
     order_id = str(uuid4())
     draft = {"customer": "ada", "lines": [{"sku": "kit", "parts": [{"sku": "bolt", "quantity": 2}, {"sku": "lamp"}]}]}
     options = ("--channel", channel, "--json")
-    async with meshcore.running(ORDERS):
-        words = ("call", "orders.place", f"order_id={order_id}", f"draft={json.dumps(draft)}")
-        status, out, err = await meshcore(*words, *options)
-        assert (status, err) == (0, "")
-        order = json.loads(out)
-        assert (order["id"], order["total"]) == (order_id, "37.34")
-        _, out, _ = await meshcore("call", "orders.search", "status=placed", "limit=1", *options)
-        assert json.loads(out) == [order]
-        status, out, err = await meshcore("call", "orders.find", f"order_id={uuid4()}", *options)
-        assert (status, out) == (4, "")
-        assert err.startswith("meshcore: not_found: OrderNotFound: there is no order ")
+    words = ("call", "orders.place", f"order_id={order_id}", f"draft={json.dumps(draft)}")
+    status, out, err = called.invoke(*words, *options)
+    assert (status, err) == (0, "")
+    order = json.loads(out)
+    assert (order["id"], order["total"]) == (order_id, "37.34")
+    _, out, _ = called.invoke("call", "orders.search", "status=placed", "limit=1", *options)
+    assert json.loads(out) == [order]
+    status, out, err = called.invoke("call", "orders.find", f"order_id={uuid4()}", *options)
+    assert (status, out) == (4, "")
+    assert err.startswith("meshcore: not_found: OrderNotFound: there is no order ")
 
 
-async def test_what_servers_tell_is_checked(meshcore: Shell) -> None:
+def test_what_servers_tell_is_checked(called: Shell) -> None:
     """What is misspelt or does not fit is said before anything is sent."""
-    async with meshcore.running(ORDERS):
-        for words, expected in [
-            (["oders.search"], "'oders.search': no such service is announced; did you mean 'orders.search'?"),
-            (["orders.serch"], "orders has no method 'serch'; did you mean 'search'?"),
-            (["orders.search", "limit=many"], "limit: $: expected int, got 'many'"),
-            (
-                ["pricing.quote", 'item={"sku": "kit", "parts": [{"sku": 1}]}'],
-                "item: $.parts[0].sku: expected str, got",
-            ),
-            (["pricing.quote", 'item={"skuu": "kit"}'], "item: $: object contains unknown field"),
-        ]:
-            status, out, err = await meshcore("call", *words)
-            assert (status, out) == (2, "")
-            assert expected in err, words
-            assert "Traceback" not in err
-        status, out, _ = await meshcore("why", "orders.search", "--json")
-        assert (status, json.loads(out)["component"], json.loads(out)["contract"]) == (0, "orders", [])
+    for words, expected in [
+        (["oders.search"], "'oders.search': no such service is announced; did you mean 'orders.search'?"),
+        (["orders.serch"], "orders has no method 'serch'; did you mean 'search'?"),
+        (["orders.search", "limit=many"], "limit: $: expected int, got 'many'"),
+        (
+            ["pricing.quote", 'item={"sku": "kit", "parts": [{"sku": 1}]}'],
+            "item: $.parts[0].sku: expected str, got",
+        ),
+        (["pricing.quote", 'item={"skuu": "kit"}'], "item: $: object contains unknown field"),
+    ]:
+        status, out, err = called.invoke("call", *words)
+        assert (status, out) == (2, "")
+        assert expected in err, words
+        assert "Traceback" not in err
+    status, out, _ = called.invoke("why", "orders.search", "--json")
+    assert (status, json.loads(out)["component"], json.loads(out)["contract"]) == (0, "orders", [])
 
 
-async def test_a_server_that_tells_nothing(meshcore: Shell) -> None:
+def test_a_server_that_tells_nothing(meshcore: Shell) -> None:
     """A server that is away, or no mesh, cannot say what it takes; a module can."""
     meshcore.environ["MESHCORE_REGISTRY"] = f"static:greeting-component=dispatch-json(http://127.0.0.1:{free_port()})"
-    status, out, err = await meshcore("call", "greeting.hello", "message=x")
+    status, out, err = meshcore.invoke("call", "greeting.hello", "message=x")
     assert (status, out) == (3, "")
     assert "no server returned its contract" in err
     assert "--module" in err

@@ -7,23 +7,16 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.shell import Shell, end
-from tests.support.processes import free_port
+from tests.support.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.one_python
 
 GREETING = "examples.greeting:GreetingModule"
 PROBE = "tests.support.probe:ProbeModule"
-
-
-@pytest.fixture
-def meshcore(tmp_path: Path) -> Shell:
-    """The command line."""
-    return Shell(tmp_path)
 
 
 async def test_health_is_listed(meshcore: Shell) -> None:
@@ -55,11 +48,11 @@ async def test_ls_as_json(meshcore: Shell) -> None:
         assert (check["name"], check["details"]) == ("disk", "nearly full")
 
 
-async def test_an_instance_that_does_not_answer(meshcore: Shell) -> None:
+def test_an_instance_that_does_not_answer(meshcore: Shell) -> None:
     """What is announced but gone is listed as such, with the reason."""
     port = free_port()
     meshcore.environ["MESHCORE_REGISTRY"] = f"static:gone=dispatch-json(http://127.0.0.1:{port})"
-    status, out, _ = await meshcore("ls", "--json")
+    status, out, _ = meshcore.invoke("ls", "--json")
     assert status == 0
     (instance,) = json.loads(out)["instances"]
     assert instance["health"]["status"] == "unreachable"
@@ -92,41 +85,39 @@ async def test_watch_on_a_terminal(meshcore: Shell) -> None:
         assert (status, "warning" in text, "\x1b[33m" in text) == (130, True, False)
 
 
-async def test_a_registry_that_is_away(meshcore: Shell) -> None:
+def test_a_registry_that_is_away(meshcore: Shell) -> None:
     """When the registry does not answer, that is said in one line, and it is nobody's mistake here."""
     meshcore.environ["MESHCORE_REGISTRY"] = f"consul://127.0.0.1:{free_port()}"
     for words in (["ls"], ["ls", "--json"], ["ls", "--watch"]):
-        status, out, err = await meshcore(*words)
+        status, out, err = meshcore.invoke(*words)
         assert (status, out, err.count("\n")) == (3, "", 1)
         assert err.startswith("meshcore: unavailable: ")
 
 
-async def test_why_as_json(meshcore: Shell) -> None:
+def test_why_as_json(called: Shell, server: ServerProcess) -> None:
     """`why --json` has the numbers and the instances."""
-    async with meshcore.running(GREETING) as (_, url):
-        status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING, "--json")
-        found = json.loads(out)
-        assert status == 0
-        assert found["rules"]["timeout"] == {"value": 10.0, "from": "default"}
-        assert [each["url"] for each in found["instances"]] == [url]
+    status, out, _ = called.invoke("why", "greeting.hello", "--module", GREETING, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["rules"]["timeout"] == {"value": 10.0, "from": "default"}
+    assert [each["url"] for each in found["instances"]] == [server.url]
 
 
 @pytest.mark.parametrize("words", [["ls"], ["ls", "--json"], ["why", "greeting.hello", "--module", GREETING]])
-async def test_a_pipe_that_closes_early(meshcore: Shell, words: list[str]) -> None:
+async def test_a_pipe_that_closes_early(called: Shell, words: list[str]) -> None:
     """Who reads no further ends the command, without a word, as SIGPIPE would."""
-    async with meshcore.running(GREETING):
-        reader, writer = os.pipe()
-        os.close(reader)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "meshcore.cli", *words),
-            cwd=meshcore.folder,
-            env=meshcore.environ,
-            stdout=writer,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        os.close(writer)
-        _, err = await process.communicate()
-        assert (process.returncode, err.decode()) == (141, "")
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "meshcore.cli", *words),
+        cwd=called.folder,
+        env=called.environ,
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writer)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (141, "")
 
 
 async def test_a_server_does_not_need_its_stdout(meshcore: Shell) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -55,12 +54,6 @@ class AnswerComponentImpl(AbstractComponent, AnswerComponent):
         finally:
             file.write_text("left")
 """
-
-
-@pytest.fixture
-def meshcore(tmp_path: Path) -> Shell:
-    """The command line."""
-    return Shell(tmp_path)
 
 
 async def test_the_report_tells_what_is_served(meshcore: Shell) -> None:

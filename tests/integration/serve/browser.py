@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -135,8 +137,17 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
     Args:
         folder: for what it wants to remember.
     """
+    # It leaves files behind, and the name of a socket among them must be short, as that of `tmp_path` is not.
+    with TemporaryDirectory() as temporary:
+        async with _running(folder, temporary) as page:
+            yield page
+
+
+@asynccontextmanager
+async def _running(folder: Path, temporary: str) -> AsyncIterator[Page]:
     process = await asyncio.create_subprocess_exec(
         *(find_chromium(), *OPTIONS, f"--user-data-dir={folder}", "about:blank"),
+        env={**os.environ, "TMPDIR": temporary},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
