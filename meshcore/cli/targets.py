@@ -22,11 +22,10 @@ from meshcore.contract.stub import stub_of
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
-from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
-from meshcore.declare.injection import ModuleMark, module
-from meshcore.inject.modules import modules_of
+from meshcore.declare.injection import module
+from meshcore.inject.modules import describe_modules
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.ports.installed import make_registry
@@ -138,18 +137,12 @@ async def client_of(settings: Settings, typed: str) -> tuple[type, ServiceDescri
     return client, service, method
 
 
-def components_of(module_class: type) -> list[ComponentDescription]:
+def components_of(module_class: type) -> tuple[ComponentDescription, ...]:
     """Return the components that a module implements or names."""
-    catalog = Catalog(module_class)
-    named = [mark.components for each in modules_of(module_class) if (mark := find_mark(each, ModuleMark))]
-    interfaces = [
-        *(hosted.component.interface for hosted in catalog.hosted),
-        *(each for part in named for each in part),
-    ]
-    components = [catalog.component(interface) for interface in dict.fromkeys(interfaces)]
+    catalog = Catalog(describe_modules(module_class))
     if catalog.problems:
         raise ConfigurationError(f"{module_class.__qualname__} cannot be used", catalog.problems)
-    return components
+    return catalog.named
 
 
 def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescription, Method]:
@@ -172,16 +165,12 @@ def _find(services: list[ServiceDescription], typed: str) -> tuple[ServiceDescri
 async def contract_of_module(settings: Settings) -> Contract:
     """Return the contract of the components that a module serves, or of those that it names if it serves none."""
     module = load_module(settings)
-    problems = await Blueprint(module, settings, {}).serving_problems()
+    blueprint = Blueprint(module, settings, {})
+    problems = await blueprint.serving_problems()
     if problems:
         raise ConfigurationError(f"{module.__qualname__} cannot start", problems)
-    catalog = Catalog(module)
-    components = [hosted.component for hosted in catalog.hosted]
-    if not components:
-        marks = [mark for each in modules_of(module) if (mark := find_mark(each, ModuleMark)) is not None]
-        components = [
-            catalog.component(each) for each in dict.fromkeys(each for mark in marks for each in mark.components)
-        ]
+    catalog = blueprint.catalog
+    components = [hosted.component for hosted in catalog.hosted] or catalog.named
     if not components:
         raise ConfigurationError(
             module.__qualname__, ["implements no component and names none, so there is no contract"]

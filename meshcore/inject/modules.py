@@ -1,8 +1,9 @@
-"""Modules, read: which classes belong to them, which others they import, and the recipes of all that."""
+"""Reads modules: the classes that belong to them, the modules that they import, and their recipes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,45 +17,65 @@ from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_method
 _MADE = (InjectableMark, ImplementationMark)
 
 
-def recipes_of_module(*module_classes: type) -> tuple[Recipe, ...]:
-    """The recipes of modules and of those they import, which come first; each class once."""
-    recipes: dict[Any, Recipe] = {}
-    for each in modules_of(*module_classes):
-        mark = find_mark(each, ModuleMark)
-        named = mark.provides if mark else ()
-        for cls in classes_of(each):
-            if cls in named or any(isinstance(each_mark, _MADE) for each_mark in marks_of(cls)):
-                recipes.setdefault(cls, recipe_of_class(cls))
-        recipe = recipe_of_class(each)
-        problems = () if mark else ("is used as a module, but is not decorated with @module",)
-        recipes[each] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
-        for name, create_mark in marked_methods(each, CreateMark).items():
-            recipes[each, name] = recipe_of_method(each, name, create_mark.scope)
-    return tuple(recipes.values())
+class ModuleDescription(msgspec.Struct, frozen=True, eq=False):
+    """A module, read once.
+
+    Attributes:
+        cls: the class that was decorated with `@module`.
+        mark: what the decorator says; None if the class is not decorated.
+        classes: those that the Python module of `cls` defines, in that order, and those that `provides` names.
+    """
+
+    cls: type
+    mark: ModuleMark | None
+    classes: tuple[type, ...]
+
+    @property
+    def provides(self) -> tuple[type, ...]:
+        """The classes that it provides without a mark of their own."""
+        return self.mark.provides if self.mark else ()
+
+    @property
+    def components(self) -> tuple[type, ...]:
+        """The components that it names."""
+        return self.mark.components if self.mark else ()
 
 
-def modules_of(*module_classes: type) -> tuple[type, ...]:
-    """The modules and all they import, each once, imported ones before those that import them."""
-    found: dict[type, None] = {}
+def describe_modules(*module_classes: type) -> tuple[ModuleDescription, ...]:
+    """Read modules and all that they import, each once; imported ones come before those that import them."""
+    found: dict[type, ModuleDescription] = {}
 
     def visit(cls: type, importers: tuple[type, ...]) -> None:
-        # Modules may import each other: that says only that both are wanted.
+        # Modules may import each other. That means only that both are wanted.
         if cls in found or cls in importers:
             return
         mark = find_mark(cls, ModuleMark)
         for imported in mark.imports if mark else ():
             visit(imported, (*importers, cls))
-        found[cls] = None
+        found[cls] = ModuleDescription(cls, mark, _classes(cls, mark))
 
     for module_class in module_classes:
         visit(module_class, ())
-    return tuple(found)
+    return tuple(found.values())
 
 
-def classes_of(module_class: type) -> tuple[type, ...]:
-    """What belongs to a module: the classes that its Python module defines, in that order, and those it names."""
+def _classes(module_class: type, mark: ModuleMark | None) -> tuple[type, ...]:
     name = module_class.__module__
     members = vars(sys.modules[name]).values() if name in sys.modules else ()
     defined = [cls for cls in members if isinstance(cls, type) and cls.__module__ == name]
-    mark = find_mark(module_class, ModuleMark)
     return tuple(dict.fromkeys([*defined, *(mark.provides if mark else ())]))
+
+
+def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ...]:
+    """The recipes of modules, in their order; each class once."""
+    recipes: dict[Any, Recipe] = {}
+    for each in modules:
+        for cls in each.classes:
+            if cls in each.provides or any(isinstance(mark, _MADE) for mark in marks_of(cls)):
+                recipes.setdefault(cls, recipe_of_class(cls))
+        recipe = recipe_of_class(each.cls)
+        problems = () if each.mark else ("is used as a module, but is not decorated with @module",)
+        recipes[each.cls] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
+        for name, create_mark in marked_methods(each.cls, CreateMark).items():
+            recipes[each.cls, name] = recipe_of_method(each.cls, name, create_mark.scope)
+    return tuple(recipes.values())

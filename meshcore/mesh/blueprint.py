@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
 
 from meshcore.asgi.rest_arguments import RequestReader
@@ -16,7 +16,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark, health_problems
 from meshcore.declare.services import ServiceMark
 from meshcore.inject.graph import Graph
-from meshcore.inject.modules import recipes_of_module
+from meshcore.inject.modules import ModuleDescription, describe_modules, recipes_of_modules
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_function, recipe_of_object
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.live_values import LiveValues
@@ -47,12 +47,13 @@ class Blueprint:
         self.module = module
         self.settings = settings
         self.overrides = overrides
-        self.catalog = Catalog(module, overrides)
+        modules = describe_modules(module)
+        self.catalog = Catalog(modules, overrides)
         self.channels: Mapping[str, type[Channel] | EntryPoint] = {**installed_channels(), **self.catalog.channels}
         self.policies = Policies(settings)
         problems = [*self.catalog.problems, *self.policies.problems(self.catalog.components)]
         self.value_source = _value_source(settings, overrides, problems)
-        recipes = self._declared_recipes(problems)
+        recipes = self._declared_recipes(modules, problems)
         registry = _registry(settings, recipes, overrides, problems)
         self.registry_url = settings.registry if registry is not None else ""
         if registry is not None:
@@ -60,9 +61,9 @@ class Blueprint:
         self.recipes = tuple(recipes)
         self._problems = tuple(problems)
 
-    def _declared_recipes(self, problems: list[str]) -> list[Recipe]:
+    def _declared_recipes(self, modules: Iterable[ModuleDescription], problems: list[str]) -> list[Recipe]:
         recipes = [
-            *recipes_of_module(self.module),
+            *recipes_of_modules(modules),
             recipe_of_object(self.settings),
             recipe_of_function(_health_check_manager, HealthCheckManager),
             # A channel is made at the first call to a component. It is listed here so that its constructor is checked.

@@ -5,21 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from meshcore.core.description import ComponentDescription, Hosted, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark
 from meshcore.declare.conformity import conformity_problems
-from meshcore.declare.injection import ModuleMark
 from meshcore.declare.reader import describe_component, describe_service
 from meshcore.declare.services import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
-from meshcore.inject.modules import classes_of, modules_of
+from meshcore.inject.modules import ModuleDescription
 from meshcore.ports.channel import Channel
 from meshcore.wire.endpoints import RESERVED_PATHS
-
-_NO_OVERRIDES: Mapping[Any, object] = {}
 
 
 class Catalog:
@@ -32,12 +30,14 @@ class Catalog:
         problems: all mistakes.
     """
 
-    def __init__(self, module: type, overrides: Mapping[Any, object] = _NO_OVERRIDES) -> None:
+    def __init__(
+        self, modules: Sequence[ModuleDescription], overrides: Mapping[Any, object] = MappingProxyType({})
+    ) -> None:
         """Read the declarations.
 
         Args:
-            module: a class decorated with `@module`.
-            overrides: what takes the place of implementations, by interface.
+            modules: those of the mesh, imported ones first.
+            overrides: what replaces implementations, by interface.
         """
         self.problems: list[str] = []
         self._mistakes: dict[type, list[str]] = {}  # of services and components, by interface
@@ -47,9 +47,9 @@ class Catalog:
         self.channels: dict[str, type[Channel]] = {}
         self.hosted: tuple[Hosted, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
-        classes = tuple(dict.fromkeys(cls for each in modules_of(module) for cls in classes_of(each)))
+        classes = tuple(dict.fromkeys(cls for each in modules for cls in each.classes))
         self._read_channels(classes)
-        self._read_named(module)
+        self._read_named(modules)
         self._read_implementations(classes)
         self._read_overrides(overrides)
         self._check_hosted(overrides)
@@ -71,6 +71,11 @@ class Catalog:
             mistakes = self._mistakes[interface] = []
             description = self._components[interface] = describe_component(interface, mistakes, self.service)
         return description
+
+    @property
+    def named(self) -> tuple[ComponentDescription, ...]:
+        """The components that the modules implement, and those that they name."""
+        return tuple(dict.fromkeys([*(hosted.component for hosted in self.hosted), *self._named.values()]))
 
     @property
     def components(self) -> tuple[ComponentDescription, ...]:
@@ -128,10 +133,9 @@ class Catalog:
                 continue
             self.channels[mark.name] = cls
 
-    def _read_named(self, module: type) -> None:
-        for each in modules_of(module):
-            mark = find_mark(each, ModuleMark)
-            for interface in mark.components if mark else ():
+    def _read_named(self, modules: Iterable[ModuleDescription]) -> None:
+        for each in modules:
+            for interface in each.components:
                 self._named[interface] = self.component(interface)
 
     def _read_implementations(self, classes: Iterable[type]) -> None:

@@ -23,7 +23,7 @@ from meshcore.core.suggest import closest, did_you_mean
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.declare.injection import create, module
 from meshcore.declare.services import ChannelMark
-from meshcore.inject.modules import classes_of, modules_of
+from meshcore.inject.modules import describe_modules
 from meshcore.ports.channel import Channel
 from meshcore.ports.installed import installed_channels
 from meshcore.wire.errors import restore_error, unfit_answer
@@ -199,7 +199,8 @@ def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:
     class Faulty:
         @create()
         def faults(self) -> FaultyChannels:
-            marks = (find_mark(cls, ChannelMark) for each in modules_of(module_) for cls in classes_of(each))
+            classes = (cls for each in describe_modules(module_) for cls in each.classes)
+            marks = (find_mark(cls, ChannelMark) for cls in classes)
             known = {*installed_channels(), *(mark.name for mark in marks if mark)}
             unknown = by_name.keys() - known - {""}
             if unknown:

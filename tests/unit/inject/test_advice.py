@@ -14,7 +14,7 @@ from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.declare.injection import create, injectable, module, on_init
 from meshcore.inject.graph import Graph
 from meshcore.inject.injector import Injector
-from meshcore.inject.modules import recipes_of_module
+from meshcore.inject.modules import describe_modules, recipes_of_modules
 from meshcore.inject.recipes import recipe_of_class
 
 
@@ -55,6 +55,11 @@ class HTTPChannel(Channel):
 def graph_of(*classes: type) -> Graph:
     """The graph of some classes."""
     return Graph([recipe_of_class(cls) for cls in classes])
+
+
+def graph_of_module(*modules: type) -> Graph:
+    """The graph of modules."""
+    return Graph(recipes_of_modules(describe_modules(*modules)))
 
 
 def of(*classes: type) -> Injector:
@@ -288,7 +293,7 @@ async def test_create_methods_and_their_products_are_advised_by_what_they_really
             return Hammer()
 
     made: list[str] = []
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         assert cast("Hammer", await injector.get(Tool)).hit() == "hard hit"
     assert made == ["tool"]
 
@@ -375,7 +380,7 @@ async def test_advice_around_what_it_needs_itself_is_a_cycle():
             return Tokens()
 
     with pytest.raises(ConfigurationError, match="Advice advises what it needs itself; narrow it with of_type"):
-        async with Injector(Graph(recipes_of_module(Module))):
+        async with Injector(graph_of_module(Module)):
             pytest.fail("never entered")
 
 
@@ -402,5 +407,5 @@ async def test_an_object_made_at_run_time_may_not_fit_its_advice():
             return Plain()
 
     with pytest.raises(ConfigurationError, match=r"Plain\.work: the advice Advice\.wait is async"):
-        async with Injector(Graph(recipes_of_module(Module))):
+        async with Injector(graph_of_module(Module)):
             pytest.fail("never entered")

@@ -32,7 +32,7 @@ from meshcore.declare.injection import (
 from meshcore.declare.services import Service, implementation
 from meshcore.inject.graph import Graph
 from meshcore.inject.injector import Injector
-from meshcore.inject.modules import modules_of, recipes_of_module
+from meshcore.inject.modules import describe_modules, recipes_of_modules
 from meshcore.inject.recipes import recipe_of_class, recipe_of_object
 
 T = TypeVar("T")
@@ -69,6 +69,11 @@ class Greeting(Service, ABC):
 def graph_of(*classes: type, **options: Any) -> Graph:
     """The graph of some classes."""
     return Graph([recipe_of_class(cls) for cls in classes], **options)
+
+
+def graph_of_module(*modules: type, **options: Any) -> Graph:
+    """The graph of modules."""
+    return Graph(recipes_of_modules(describe_modules(*modules)), **options)
 
 
 def of(*classes: type, **options: Any) -> Injector:
@@ -146,7 +151,7 @@ async def test_models_of_pydantic_are_injected_as_any_class():
         def made(self, conf: Conf) -> Made:
             return Made(port=len(conf.host))
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         assert await injector.get(Conf) == Conf(begun=True)
         assert await injector.get(Made) == Made(port=9)
 
@@ -231,7 +236,7 @@ async def test_values_are_converted_to_the_declared_type():
             return number
 
     values = Values(port="80", path="/tmp/x", flag="true")
-    async with Injector(Graph(recipes_of_module(Module), values=values)) as injector:
+    async with Injector(graph_of_module(Module, values=values)) as injector:
         a = await injector.get(A)
         assert a.found == (80, Path("/tmp/x"), None, 7, ["x"])
         assert a.flag is True
@@ -295,8 +300,9 @@ class Top:
         patch.setitem(sys.modules, file.__name__, file)
         exec(source, file.__dict__)
         top = file.__dict__["Top"]
-        assert [cls.__name__ for cls in modules_of(top)] == ["Base", "Left", "Right", "Top"]
-        recipes = recipes_of_module(top)
+        described = describe_modules(top)
+        assert [each.cls.__name__ for each in described] == ["Base", "Left", "Right", "Top"]
+        recipes = recipes_of_modules(described)
     assert [recipe.origin for recipe in recipes] == ["Marked", "Base", "Foreign", "Left", "Right", "Top", "Top.text"]
     async with Injector(Graph(recipes)) as injector:
         assert await injector.get(str) == "made"
@@ -312,7 +318,7 @@ async def test_modules_may_import_each_other():
     class B: ...
 
     A.__meshcore_marks__ = module(imports=[B])(type("A", (), {})).__meshcore_marks__  # type: ignore[attr-defined]
-    assert set(modules_of(A)) == {A, B}
+    assert {each.cls for each in describe_modules(A)} == {A, B}
 
 
 # --- Lifetimes --------------------------------------------------------------------------------------------------------
@@ -353,7 +359,7 @@ async def test_all_four_kinds_of_create_methods_make_and_clean_up():
             await anyio.lowlevel.checkpoint()
             events.append("close d")
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         for cls in (A, B, C, D):
             assert type(await injector.get(cls)) is cls
         assert events == ["open c", "open d"]
@@ -432,7 +438,7 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
         def port(self, *, a: A) -> Port:
             return a
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         assert await injector.get(Base) is await injector.get(Port) is await injector.get(A)
         assert injector.get_all(A) == [await injector.get(A)]
     assert events == ["begin", "end"]
@@ -444,7 +450,7 @@ async def test_hooks_apply_to_what_create_methods_return_but_not_to_what_they_ha
             return A()
 
     events.clear()
-    async with Injector(Graph(recipes_of_module(Hidden))):
+    async with Injector(graph_of_module(Hidden)):
         assert events == ["begin"]
 
 
@@ -498,7 +504,7 @@ async def test_concurrent_callers_share_one_construction_in_a_request():
             await go.wait()
             return None  # type: ignore[return-value]
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector, injector.request() as scope:
+    async with Injector(graph_of_module(Module)) as injector, injector.request() as scope:
         async with asyncio.TaskGroup() as tasks:
             found = [tasks.create_task(scope.get(A)) for _ in range(5)]
             await begun.wait()
@@ -523,7 +529,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_construction_to_the_next():
             await go.wait()
             return A()
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector, injector.request() as scope:
+    async with Injector(graph_of_module(Module)) as injector, injector.request() as scope:
         first = asyncio.create_task(scope.get(A))
         await begun.wait()
         second = asyncio.create_task(scope.get(A))
@@ -709,7 +715,7 @@ async def test_generators_of_a_request_are_left_with_its_error(kind, error):
             with transaction():
                 yield Session()
 
-    async with Injector(Graph(recipes_of_module(Sync if kind == "sync" else Async))) as injector:
+    async with Injector(graph_of_module(Sync if kind == "sync" else Async)) as injector:
         if error is None:
             await use(injector, Session)
         else:
@@ -754,7 +760,7 @@ async def test_what_a_generator_makes_of_an_error_changes_nothing(caplog):
             except KeyError as error:
                 events.append(f"c: {error}")
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         with pytest.raises(KeyError, match="mine"):
             await use(injector, C, KeyError("mine"))
     assert events == ["c: 'mine'", "b: 'mine'", "a: 'mine'"]
@@ -786,7 +792,7 @@ async def test_a_failing_clean_up_of_a_request_is_the_error_of_what_is_left_afte
                 raise
             events.append("commit")
 
-    async with Injector(Graph(recipes_of_module(Module))) as injector:
+    async with Injector(graph_of_module(Module)) as injector:
         with pytest.raises(ExceptionGroup) as caught:
             await use(injector, Outbox)
     assert events == ["rollback"]
@@ -817,7 +823,7 @@ async def test_a_rollback_is_bounded_as_any_clean_up():
             finally:
                 await asyncio.Event().wait()
 
-    async with Injector(Graph(recipes_of_module(Module)), grace=0.01) as injector:
+    async with Injector(graph_of_module(Module), grace=0.01) as injector:
         with pytest.raises(KeyError, match="mine"):
             await use(injector, B, KeyError("mine"))
     assert events == ["a"]
@@ -837,7 +843,7 @@ async def test_generators_of_singletons_do_not_see_the_error_of_the_block():
             events.append("closed")
 
     with pytest.raises(KeyError):
-        async with Injector(Graph(recipes_of_module(Module))):
+        async with Injector(graph_of_module(Module)):
             raise KeyError("the block's")
     assert events == ["closed"]
 
@@ -1002,7 +1008,7 @@ def test_hints_for_what_is_missing():
         def registry(self) -> Registry:
             return ConsulRegistry()
 
-    first, second, third = Graph(recipes_of_module(Module)).problems
+    first, second, third = graph_of_module(Module).problems
     assert first.endswith("; Module.registry provides only Registry")
     assert second.endswith(f"; {__name__}.{Sessions.__qualname__} is another class")
     assert third.endswith("; did you mean Sessions?")
@@ -1095,7 +1101,7 @@ def test_create_methods_have_to_say_what_they_make():
 
     class NoModule: ...
 
-    problems = Graph(recipes_of_module(Module, NoModule)).problems
+    problems = graph_of_module(Module, NoModule).problems
     reason = "name 'Unknown' is not defined; import it outside of TYPE_CHECKING"
     form = "as its return annotation, which says what it provides; None is not provided"
     assert sorted(problems) == [
