@@ -9,7 +9,7 @@ from rich.tree import Tree
 from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
 from meshcore.contract.contract import (
-    USUAL_STATUS,
+    DEFAULT_STATUS,
     Field,
     MethodContract,
     ParameterContract,
@@ -58,7 +58,7 @@ def _show(service: ServiceContract, tree: Tree) -> None:
 def _show_method(method: MethodContract, branch: Tree) -> None:
     facts = [
         method.http,
-        f"answers with {method.status}" if method.status != USUAL_STATUS else "",
+        f"answers with {method.status}" if method.status != DEFAULT_STATUS else "",
         f"may be repeated {method.repeat}" if method.repeat else "",
     ]
     head = f"({', '.join(parameter.name for parameter in method.parameters)}) -> {method.returns}"

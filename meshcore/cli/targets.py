@@ -18,7 +18,7 @@ from meshcore.contract.contract import (
     digests_of,
 )
 from meshcore.contract.reader import component_contract
-from meshcore.contract.stub import replica_of
+from meshcore.contract.stub import stub_of
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
@@ -63,7 +63,7 @@ async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
     # The stub has one method of the service, so its contract differs from the server's. That is not worth a warning.
     logging.getLogger("meshcore.client.mismatch").setLevel(logging.CRITICAL)
     try:
-        return replica_of(component.name, service, method)
+        return stub_of(component.name, service, method)
     except ValueError as error:
         raise ConfigurationError(title, [f"{error}; {_HINT.removeprefix('or ')}"]) from None
 

@@ -1,1 +1,1 @@
-"""What a component promises, as data: read, compared, turned into source code."""
+"""Contracts: what a component promises its callers, as data. They are read, compared, hashed, and made into stubs."""

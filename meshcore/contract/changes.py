@@ -1,4 +1,4 @@
-"""What differs between two versions of a contract, and whether callers of the old one can live with the new one."""
+"""Lists the changes between two versions of a contract, and which of them break callers of the old version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, UNSET
 from meshcore.contract.compatible import default_change, members_of
 from meshcore.contract.contract import (
     Contract,
-    FaultContract,
+    ExceptionContract,
     MethodContract,
     ParameterContract,
     ServiceContract,
@@ -25,10 +25,10 @@ class Change(msgspec.Struct, frozen=True):
     """One change.
 
     Attributes:
-        component: where.
+        component: the name of the component.
         subject: `service.method`, `service`, or `component NAME`.
-        text: what, for people.
-        breaking: whether who was written for the old version must not meet the new one.
+        text: the change, for people.
+        breaking: whether callers of the old version may fail with the new one.
     """
 
     component: str
@@ -41,10 +41,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def compare(old: Contract, new: Contract) -> list[Change]:
-    """All changes, for callers that were written for the old version and meet the new one; none if they are alike.
+    """Return all changes for callers that were written for the old version and call the new one.
 
-    Names count as well as types: over the dispatch channels arguments travel by position, but callers write names, and
-    REST sends them. Texts for people and names of classes do not count.
+    Names count as well as types: callers write the names of parameters, and REST sends them, although the dispatch
+    channels send arguments by position. Descriptions and names of classes do not count.
     """
     olds, news = ({component.name: component for component in each.components} for each in (old, new))
     found: list[Change] = []
@@ -62,7 +62,7 @@ def compare(old: Contract, new: Contract) -> list[Change]:
 
 
 def compare_services(component: str, old: ServiceContract, new: ServiceContract | None) -> list[Change]:
-    """The changes of one service; None if it is gone."""
+    """Return the changes of one service. `new` is None if it is gone."""
     if new is None:
         return [Change(component, old.name, "is gone", breaking=True)]
     methods = {method.name: method for method in new.methods}
@@ -83,7 +83,7 @@ def compare_services(component: str, old: ServiceContract, new: ServiceContract 
 
 
 class _MethodComparison:
-    """Gathers what differs between two versions of a method."""
+    """Collects the changes between two versions of a method."""
 
     def __init__(self, old: Mapping[str, Structure], new: Mapping[str, Structure]) -> None:
         self._old = old
@@ -109,7 +109,7 @@ class _MethodComparison:
         self.found.append((text, breaking))
 
     def _parameters(self, old: MethodContract, new: MethodContract) -> dict[str, str]:
-        """Gives the new names of those that have been renamed."""
+        """Compare parameters. Returns the new names of renamed ones."""
         olds, news = old.parameters, new.parameters
         names, others = _names(olds), _names(news)
         renamed = {
@@ -161,25 +161,25 @@ class _MethodComparison:
             self._absence(_absent(old), _absent(new), label)
 
     def _absence(self, old: Any, new: Any, label: str) -> None:
-        """REST says None and an empty list by leaving the name out, which must go on to mean that."""
+        """Compare what an absent parameter means: REST leaves out None and empty lists."""
         if (old is None or old == []) and new is not NODEFAULT and old != new:
             meaning = "another value" if new is UNSET else repr(new)
             self._say(
                 f"{label} means {meaning} now if a REST request leaves it out, as it does for {old}", breaking=True
             )
 
-    def _raises(self, old: Sequence[FaultContract], new: Sequence[FaultContract], *, mapped: bool) -> None:
+    def _raises(self, old: Sequence[ExceptionContract], new: Sequence[ExceptionContract], *, mapped: bool) -> None:
         olds, news = {fault.name: fault for fault in old}, {fault.name: fault for fault in new}
         received = self._types(sent=False)
         added = [name for name in news if name not in olds]
         for name, fault in olds.items():
             other = news.get(name)
             if other is None:
-                # Nobody can tell, but where one comes for another, callers that handle the one miss it.
+                # If a new exception replaces it, callers that handle the old one miss it. The contract cannot tell.
                 instead = f"; callers may get {' or '.join(added)} in its place" if added else ""
                 self._say(f"{name} is not declared any more{instead}", breaking=bool(added))
                 continue
-            if fault.code != other.code:  # and with it the status that REST answers with
+            if fault.code != other.code:  # and with it the status of REST
                 self._say(f"{name} has the code {other.code} now, had {fault.code}", breaking=mapped)
             received.fields(fault.fields, other.fields, name)
         self._take(received)
@@ -192,15 +192,15 @@ class _MethodComparison:
         elif new.http and not old.http:
             self._say(f"REST reaches it now: {new.http}", breaking=False)
         elif old.http != new.http:
-            # The name of a path parameter is nothing that a request says, its place is.
+            # A request does not contain the name of a path parameter.
             same = re.sub(r"(?<=\{)\w+(?=\})", lambda name: renamed.get(name[0], name[0]), old.http)
             self._say(f"REST reaches it as {new.http} now, was {old.http}", breaking=same != new.http)
         if old.http and new.http and old.status != new.status:
-            # Any success is one for our clients; those generated from a document know the status in it, no other.
+            # Clients of meshcore accept any 2xx status. Those generated from the document may accept its status only.
             self._say(f"REST answers with {new.status} now, was {old.status}", breaking=True)
 
     def _repeat(self, old: str, new: str) -> None:
-        """Callers repeat what their interface allows: a server that does not expect it executes it twice."""
+        """Callers repeat a call if their interface allows it. A server that does not expect that executes it twice."""
         if old != new:
             breaking = old == "freely" or (old == "with a key" and new == "")
             now, was = (f"may be repeated {each}" if each else "must not be repeated" for each in (new, old))
@@ -208,7 +208,7 @@ class _MethodComparison:
 
 
 def _absent(parameter: ParameterContract) -> Any:
-    """What it means that a request leaves out a parameter: as `TextParameter` has it. NODEFAULT for an error."""
+    """Return the value of a parameter that a request leaves out, as `TextParameter` reads it. NODEFAULT: an error."""
     if not parameter.required:
         return parameter.default
     members = members_of(parameter.type)

@@ -1,4 +1,4 @@
-"""Which values a type admits: the comparisons that tell a compatible change from a breaking one."""
+"""Compares which values types, limits and defaults admit, to tell compatible changes from breaking ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from meshcore.contract.contract import Type
 
 READABLE = frozenset(
     [("int", "float"), ("int", "decimal"), ("float", "decimal")]
-    # As text in both formats; a datetime is an extension in msgpack, and bytes are bytes.
+    # These are text in JSON and in msgpack. In msgpack, datetimes and bytes are not.
     + [(kind, "str") for kind in ("uuid", "decimal", "date", "time", "timedelta")]
 )
-"""Written as the one, and read as the other; tests hold the codecs to it."""
+"""Pairs of kinds: the first is written, and can be read as the second. Tests check that of the codecs."""
 
 _IMPLIED: Mapping[str, Callable[[Mapping[str, Any], Any], bool]] = {
     "ge": lambda known, limit: known.get("ge", known.get("gt", limit - 1)) >= limit,
@@ -27,44 +27,44 @@ _IMPLIED: Mapping[str, Callable[[Mapping[str, Any], Any], bool]] = {
     "max_digits": lambda known, limit: known.get("max_digits", limit + 1) <= limit,
     "decimal_places": lambda known, limit: known.get("decimal_places", limit + 1) <= limit,
 }
-"""Whether what keeps to the known limits keeps to another one."""
+"""Whether known limits imply another limit."""
 
 
 def default_change(old: Any, new: Any) -> str:
-    """How the default of a field or parameter that stays optional differs, empty if it does not."""
+    """Return how the default of an optional field or parameter has changed; empty if it has not."""
     if old.required or new.required or _same(old.default, new.default):
         return ""
     return f"default is now {_shown(new.default)}, was {_shown(old.default)}"
 
 
 def _same(old: Any, new: Any) -> bool:
-    """As they are written: 1 and True are different."""
+    """Return whether two defaults have the same JSON form. 1 and True have not."""
     if isinstance(old, UnsetType) or isinstance(new, UnsetType):
         return old is new
     return msgspec.json.encode(old, order="deterministic") == msgspec.json.encode(new, order="deterministic")
 
 
 def _shown(default: Any) -> str:
-    return "another at each call" if isinstance(default, UnsetType) else repr(default)
+    return "a new value for each call" if isinstance(default, UnsetType) else repr(default)
 
 
 def members_of(type_: Type) -> tuple[Type, ...]:
-    """The types in a union; any other type is one of one."""
+    """Return the members of a union; of any other type, the type."""
     return type_.parts if type_.kind == "union" else (type_,)
 
 
 def disjoint(sets: Iterable[frozenset[int | str]]) -> bool:
-    """Whether no two of the sets share a member."""
+    """Return whether no two of the sets have a common member."""
     several = list(sets)
     return len(frozenset[int | str]().union(*several)) == sum(map(len, several))
 
 
 def within(known: Mapping[str, Any], limits: Mapping[str, Any]) -> bool:
-    """Whether all that keeps to the known limits keeps to the others."""
+    """Return whether all values within the known limits are within the others."""
     try:
         return all(
             known.get(name) == limit or (name in _IMPLIED and _IMPLIED[name](known, limit))
             for name, limit in limits.items()
         )
-    except TypeError:  # bounds of times are text
+    except TypeError:  # bounds of times are text, and are not compared
         return False

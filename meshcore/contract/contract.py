@@ -1,7 +1,7 @@
 """Contracts: what a component promises its callers, as plain data. They can be saved, served, compared and hashed.
 
-A contract holds what travels and what callers write: names, order and types of parameters, results, declared
-exceptions, HTTP mappings, and the structure of the data. It depends on neither the Python version nor the order of
+A contract contains what travels and what callers write: names, order and types of parameters, results, declared
+exceptions, HTTP mappings, and the structure of the data. It does not depend on the Python version or on the order of
 sets, so the same interface gives the same bytes everywhere.
 """
 
@@ -14,24 +14,24 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import UNSET, UnsetType
 
-FORM = 1
-"""The version of the form; who reads another one says so, instead of misreading it."""
+VERSION = 1
+"""The version of the format. Contracts of another version are refused."""
 
-USUAL_STATUS = 200
-"""Of an answer of REST, unless the mapping says otherwise."""
+DEFAULT_STATUS = 200
+"""The status of a successful REST response, unless the mapping names another one."""
 
 
 class Type(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A type, in words of its own.
+    """A type, independent of Python.
 
     Attributes:
         kind: `any`, `none`, `bool`, `int`, `float`, `str`, `bytes`, `decimal`, `uuid`, `datetime`, `date`, `time`,
             `timedelta`; `enum` with its values; `list`, `set`, `tuple`, `map` and `union` with their parts; `ref` with
             the name of a structure of the service.
-        name: of the structure or the enum; of an enum it is only for people.
-        parts: the types in it; a map's key and value.
-        values: an enum's.
-        limits: such as `ge` and `max_length`, as msgspec calls them.
+        name: of the structure or the enum. That of an enum is for people only.
+        parts: the types in it; of a map, those of key and value.
+        values: of an enum.
+        limits: such as `ge` and `max_length`, with msgspec's names.
     """
 
     kind: str
@@ -60,9 +60,9 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """One field of a structure.
 
     Attributes:
-        required: whether a reader insists on it.
+        required: whether a reader needs it.
         omitted: whether a writer may leave it out.
-        default: as plain data, if it is the same each time.
+        default: as plain data; unset if it differs for each object.
     """
 
     name: str
@@ -73,12 +73,12 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Structure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A dataclass, a struct, a model, a typed dict or a named tuple: they travel alike.
+    """A dataclass, a struct, a pydantic model, a typed dict or a named tuple. They travel in the same way.
 
     Attributes:
         record: it is written as an array, so the order of its fields counts.
-        closed: fields that it does not know are an error, and not ignored.
-        tag: the field, and the value in it, that tell it from others in a union.
+        closed: unknown fields are an error. Otherwise they are ignored.
+        tag: the field and the value that mark it in a union.
     """
 
     fields: tuple[Field, ...]
@@ -91,8 +91,8 @@ class ParameterContract(msgspec.Struct, frozen=True, omit_defaults=True):
     """One parameter.
 
     Attributes:
-        given: by `position`, by `name`, or by `either`.
-        source: `path`, `query`, `header` or `body` of a REST request, with the name there if it is another one; empty
+        given: how callers pass it: by `position`, by `name`, or by `either`.
+        source: `path`, `query`, `header` or `body` of a REST request, with its name there if that differs; empty
             without an HTTP mapping.
     """
 
@@ -105,7 +105,7 @@ class ParameterContract(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-class FaultContract(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExceptionContract(msgspec.Struct, frozen=True, omit_defaults=True):
     """A declared exception: its wire name, its code, and its fields."""
 
     name: str
@@ -117,24 +117,24 @@ class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
     """One method.
 
     Attributes:
-        repeat: what a caller may rely on: `freely`, `with a key`, or nothing.
-        http: verb and path, empty if REST does not reach it.
-        status: of an answer of REST that is no error.
+        repeat: how a call may be repeated: `freely`, `with a key`, or not at all (empty).
+        http: verb and path; empty without an HTTP mapping.
+        status: of a successful REST response.
     """
 
     name: str
     parameters: tuple[ParameterContract, ...]
     returns: Type
-    raises: tuple[FaultContract, ...] = ()
+    raises: tuple[ExceptionContract, ...] = ()
     repeat: str = ""
     http: str = ""
-    status: int = USUAL_STATUS
+    status: int = DEFAULT_STATUS
     summary: str = ""
     description: str = ""
 
 
 class ServiceContract(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One service; `types` are the structures that its methods refer to, by name."""
+    """One service. `types` are the structures that its methods refer to, by name."""
 
     name: str
     methods: tuple[MethodContract, ...]
@@ -152,24 +152,24 @@ class ComponentContract(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def digest(self) -> str:
-        """The digests of its services in one line, as an instance announces them."""
+        """Its digests by service in one line, as instances announce them."""
         return ",".join(f"{quote(service.name, safe='')}={service.digest}" for service in self.services)
 
 
 class Contract(msgspec.Struct, frozen=True):
-    """What a process serves, or a module declares."""
+    """The components that a process serves or a module declares."""
 
     meshcore_contract: int
     components: tuple[ComponentContract, ...]
 
 
 def contract_of(components: Iterable[ComponentContract]) -> Contract:
-    """The contract of several components."""
-    return Contract(FORM, tuple(components))
+    """Make the contract of several components."""
+    return Contract(VERSION, tuple(components))
 
 
 def encode_contract(contract: Contract) -> bytes:
-    """The one way to write it: for files and for the server."""
+    """Write a contract, for files and for the server."""
     return msgspec.json.format(msgspec.json.encode(contract), indent=2) + b"\n"
 
 
@@ -177,17 +177,19 @@ def decode_contract(data: bytes) -> Contract:
     """Read what `encode_contract` wrote.
 
     Raises:
-        ValueError: it is something else; the text says what.
+        ValueError: it is not a contract, or one of another version.
     """
     try:
-        form = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("meshcore_contract")
-        if form is None:
-            raise ValueError("it is JSON, but no contract: it has no meshcore_contract")
-        if bytes(form) != str(FORM).encode():
-            raise ValueError(f"it has form {bytes(form).decode(errors='replace')[:20]}, and this is form {FORM}")
+        version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("meshcore_contract")
+        if version is None:
+            raise ValueError("it is JSON, but not a contract: it has no meshcore_contract")
+        if bytes(version) != str(VERSION).encode():
+            raise ValueError(
+                f"it has version {bytes(version).decode(errors='replace')[:20]}, only version {VERSION} is supported"
+            )
         contract = msgspec.json.decode(data, type=Contract)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"it is no contract: {error}") from error
+        raise ValueError(f"it is not a contract: {error}") from error
     for component in contract.components:
         for service in component.services:
             _check_references(service)
@@ -195,13 +197,13 @@ def decode_contract(data: bytes) -> Contract:
 
 
 def digests_of(text: str) -> dict[str, str]:
-    """The digests that an instance announces, by service; what is not understood is left out."""
+    """Return the digests that an instance announces, by service. Malformed parts are ignored."""
     pairs = (each.partition("=") for each in text.split(","))
     return {unquote(name): digest for name, equals, digest in pairs if equals}
 
 
-def kind_in_union(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str]:
-    """What tells the members of a union apart."""
+def union_key(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str]:
+    """Return what identifies a member of a union."""
     if type_.kind != "ref":
         return type_.kind, ""
     structure = types[type_.name]
@@ -209,7 +211,7 @@ def kind_in_union(type_: Type, types: Mapping[str, Structure]) -> tuple[str, str
 
 
 def constants(type_: Type, types: Mapping[str, Structure]) -> dict[str, frozenset[int | str]]:
-    """The values of the fields that have few of them: what tells the members of a union apart that have no tag."""
+    """Return the values of the enum fields of a structure. They identify a member of a union that has no tag."""
     fields = types[type_.name].fields if type_.kind == "ref" else ()
     return {field.name: frozenset(field.type.values) for field in fields if field.type.kind == "enum"}
 
@@ -224,8 +226,8 @@ def _check_references(service: ServiceContract) -> None:
         type_ = pending.pop()
         pending += type_.parts
         if type_.kind == "ref" and type_.name not in service.types:
-            raise ValueError(f"it is no contract: service {service.name!r} has no type {type_.name!r}")
+            raise ValueError(f"it is not a contract: service {service.name!r} has no type {type_.name!r}")
         if type_.kind == "map" and len(type_.parts) != 2:  # noqa: PLR2004 - key and value
-            raise ValueError(f"it is no contract: service {service.name!r} has a map without key and value")
+            raise ValueError(f"it is not a contract: service {service.name!r} has a map without key and value")
         if type_.kind in {"list", "set"} and len(type_.parts) != 1:
-            raise ValueError(f"it is no contract: service {service.name!r} has a {type_.kind} without item")
+            raise ValueError(f"it is not a contract: service {service.name!r} has a {type_.kind} without item")

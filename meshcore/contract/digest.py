@@ -1,4 +1,4 @@
-"""The digest of a service's contract: the same if no caller can notice a difference."""
+"""The digest of a service's contract. Two versions have the same digest if callers cannot notice a difference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UnsetType
 
 from meshcore.contract.contract import (
-    USUAL_STATUS,
+    DEFAULT_STATUS,
     Field,
     MethodContract,
     ParameterContract,
@@ -18,22 +18,22 @@ from meshcore.contract.contract import (
     Structure,
     Type,
     constants,
-    kind_in_union,
+    union_key,
 )
 
-_DIGEST = 8
-"""Hexadecimal digits. Two versions of a service have the same by chance once in four billion."""
+_DIGITS = 8
+"""Hexadecimal digits. A collision has a chance of one in four billion."""
 
 
 def digest_of(service: ServiceContract) -> str:
-    """A short hash of what callers can notice: texts and the names of classes do not count."""
-    essence = _Essence(service.types)
-    methods = [essence.method(method) for method in sorted(service.methods, key=lambda method: method.name)]
-    return hashlib.sha256(msgspec.json.encode(methods)).hexdigest()[:_DIGEST]
+    """Return a short hash of what callers can notice. Descriptions and names of classes do not count."""
+    canonical = _Canonical(service.types)
+    methods = [canonical.method(method) for method in sorted(service.methods, key=lambda method: method.name)]
+    return hashlib.sha256(msgspec.json.encode(methods)).hexdigest()[:_DIGITS]
 
 
-class _Essence:
-    """Contracts without what does not matter: order where it means nothing, names of classes, texts."""
+class _Canonical:
+    """Reduces contracts to what callers can notice: no names of classes, no descriptions, no order without meaning."""
 
     def __init__(self, types: Mapping[str, Structure]) -> None:
         self._types = types
@@ -48,7 +48,7 @@ class _Essence:
             [[fault.name, fault.code, [[each.name, self.slot(each)] for each in fault.fields]] for fault in raises],
             method.repeat,
             method.http,
-            *([] if method.status == USUAL_STATUS else [method.status]),
+            *([] if method.status == DEFAULT_STATUS else [method.status]),
         ]
 
     def slot(self, slot: ParameterContract | Field) -> list[Any]:
@@ -65,15 +65,15 @@ class _Essence:
         return [type_.kind, [self.type(part) for part in parts], values, sorted(type_.limits.items())]
 
     def _order(self, part: Type) -> list[Any]:
-        """Where a member of a union stands: several of one kind are told apart by what is in them, one level deep."""
+        """Return the sort key of a member of a union: its kind, and one level of its content if there are several."""
         fields = self._types[part.name].fields if part.kind == "ref" else ()
         tags = [(name, sorted(map(repr, values))) for name, values in constants(part, self._types).items()]
-        told = [sorted(map(repr, part.values)), sorted(map(repr, part.limits.items()))]
+        content = [sorted(map(repr, part.values)), sorted(map(repr, part.limits.items()))]
         parts = [self._order(each) for each in part.parts]
-        return [*kind_in_union(part, self._types), sorted(field.name for field in fields), sorted(tags), told, parts]
+        return [*union_key(part, self._types), sorted(field.name for field in fields), sorted(tags), content, parts]
 
     def structure(self, name: str) -> list[Any]:
-        """A number for what was there before: types may contain themselves."""
+        """Return the content of a structure, or its number if it has occurred before: types may contain themselves."""
         if name in self._numbers:
             return ["ref", self._numbers[name]]
         self._numbers[name] = len(self._numbers)

@@ -1,8 +1,8 @@
-"""The JSON Schema of a pydantic model, with what pydantic's own does not tell and a contract needs.
+"""The JSON Schema of a pydantic model, with more facts than pydantic's own schema.
 
-It has words that JSON Schema does not have, or not there: the format `decimal`, `maxDigits` and `decimalPlaces`; `tz`
-(whether a datetime has a zone) and `relation` (past, future); bounds of what is written as text; and `omitted`, of a
-field that may never be written.
+It adds keywords that JSON Schema does not have: the format `decimal`, `maxDigits` and `decimalPlaces`; `tz` (whether a
+datetime has a time zone) and `relation` (past, future); bounds of values that are written as text; and `omitted`, for
+fields that may be left out.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _BOUNDS = {
 
 
 def exact_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of what a model reads; references are the names of definitions."""
+    """Return the schema of the input of a model. References are the names of definitions."""
     return model.model_json_schema(ref_template="{model}", schema_generator=_generator())
 
 
 @cache
 def _generator() -> Any:
     base = importlib.import_module("pydantic.json_schema").GenerateJsonSchema
-    # Warnings are of defaults without a JSON form, which do not travel.
+    # Those warnings concern defaults without a JSON form. Defaults do not travel.
     members = {"ignored_warning_kinds": {*base.ignored_warning_kinds, "non-serializable-default"}}
     return type("ExactSchema", (_Exact, base), members)
 
 
 class _Exact:
-    """Stands before pydantic's generator, which finds the methods by their names."""
+    """Overrides methods of pydantic's generator, which finds them by name."""
 
     def decimal_schema(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "string", "format": "decimal", **_bounds(schema)}
@@ -81,9 +81,9 @@ def _bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A bound as it stands in a contract, in which form ever it was given."""
+    """Return a bound as plain data."""
     if value in {"aware", "naive"}:
-        return value == "aware"  # as msgspec has it
+        return value == "aware"  # as in msgspec
     if isinstance(value, Decimal) and value.is_finite():
         return int(value) if value == value.to_integral_value() else float(value)
     return sys.modules["pydantic_core"].to_jsonable_python(value)

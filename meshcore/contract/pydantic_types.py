@@ -1,4 +1,4 @@
-"""Pydantic models in the words of a contract, from the JSON Schema that they have; and what all types share."""
+"""Reads the contract types of pydantic models from their JSON Schema. Also the helpers that other types share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Structures:
     """The structures of a service.
 
     Attributes:
-        types: by name; where two classes have the same, the second is called `Name#2`.
+        types: by name. If two classes have the same name, the second one is called `Name#2`.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Structures:
         self.types: dict[str, Structure] = {}
 
     def named(self, key: object, wanted: str) -> tuple[str, bool]:
-        """The name under which a structure is known, and whether it is; the first to ask has to fill it in."""
+        """Return the name of a structure, and whether it was known. If not, the caller adds it to `types`."""
         if key in self._names:
             return self._names[key], True
         name, number = wanted, 1
@@ -41,7 +41,7 @@ class Structures:
 
 
 class ModelReader:
-    """Reads one model. How it is validated decides, since that is what it takes."""
+    """Reads one model, by the schema of its input."""
 
     def __init__(self, cls: type[BaseModel], structures: Structures) -> None:
         self._name = cls.__name__
@@ -50,7 +50,7 @@ class ModelReader:
         self._definitions: dict[str, Any] = {self._name: self._schema, **self._schema.get("$defs", {})}
 
     def read(self) -> Type:
-        """The model as a type."""
+        """Return the type of the model."""
         return self._type(self._schema)
 
     def _type(self, schema: dict[str, Any]) -> Type:  # noqa: PLR0911 - one for each form
@@ -70,7 +70,7 @@ class ModelReader:
             case {"type": "object"}:
                 return self._object(schema)
             case _:
-                kind = _FORMATS.get(schema.get("format", "")) or _WORDS.get(schema.get("type", ""), "any")
+                kind = _FORMATS.get(schema.get("format", "")) or _KINDS.get(schema.get("type", ""), "any")
                 return Type(kind, limits=_limits(schema))
 
     def _array(self, schema: dict[str, Any]) -> Type:
@@ -87,7 +87,7 @@ class ModelReader:
             parts = keys, self._type(more) if isinstance(more, dict) else Type("any")
             return Type("map", parts=parts, limits=_limits(schema))
         title = str(schema.get("title") or self._name)
-        # The same model in several others has a definition in each.
+        # A model that several others contain has a definition in the schema of each.
         name, known = self._structures.named((title, msgspec.json.encode(properties)), title)
         if not known:
             required: list[str] = schema.get("required", [])
@@ -115,9 +115,9 @@ _FORMATS = {
     "decimal": "decimal",
 }
 _ANY_TEXT = frozenset({"password", "path"})
-"""Formats that no text contradicts."""
+"""Formats that any text has."""
 
-_WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "none"}
+_KINDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "none"}
 _SCHEMA_LIMITS = {
     "minimum": "ge",
     "exclusiveMinimum": "gt",
@@ -139,14 +139,14 @@ _SCHEMA_LIMITS = {
 
 
 def union_of(members: Iterable[Type]) -> Type:
-    """A union; one in another is taken apart, None comes last."""
+    """Make a union. Nested unions are flattened, and None comes last."""
     flat = [part for member in members for part in (member.parts if member.kind == "union" else (member,))]
     ordered = [*(part for part in flat if part != _NONE), *([_NONE] if _NONE in flat else [])]
     return ordered[0] if len(ordered) == 1 else Type("union", parts=tuple(ordered))
 
 
 def enum_of(values: Iterable[Any], name: str = "") -> Type:
-    """An enum, its values in an order of their own; None is no value but a type."""
+    """Make an enum with sorted values. None among them becomes a member of a union."""
     found = list(values)
     some = sorted((value for value in found if value is not None), key=lambda value: (isinstance(value, str), value))
     members = [Type("enum", name=name, values=tuple(some))] if some else []

@@ -1,4 +1,4 @@
-"""The contract of what was described: a service's description without what only this process knows."""
+"""Makes the contract of a component from its description."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from msgspec import UNSET
 
 from meshcore.codec.declared_exceptions import declared_exception
 from meshcore.contract.contract import (
-    USUAL_STATUS,
+    DEFAULT_STATUS,
     ComponentContract,
-    FaultContract,
+    ExceptionContract,
     MethodContract,
     ParameterContract,
     ServiceContract,
@@ -23,13 +23,13 @@ from meshcore.core.description import ComponentDescription, Method, Parameter, S
 
 
 def component_contract(component: ComponentDescription) -> ComponentContract:
-    """The contract of a component."""
+    """Return the contract of a component."""
     services = tuple(map(service_contract, component.services))
     return ComponentContract(component.name, services, description=component.description)
 
 
 def service_contract(service: ServiceDescription) -> ServiceContract:
-    """The contract of a service, with its digest."""
+    """Return the contract of a service, with its digest."""
     types = TypeReader(_types(service))
     methods = tuple(_method(method, types) for method in service.methods)
     found = ServiceContract(service.name, methods, types.types, service.description)
@@ -37,7 +37,7 @@ def service_contract(service: ServiceDescription) -> ServiceContract:
 
 
 def _types(service: ServiceDescription) -> Iterator[Any]:
-    """All types, in the order in which `_method` asks for them."""
+    """Yield all types, in the order in which `_method` reads them."""
     for method in service.methods:
         yield from (parameter.type for parameter in method.parameters)
         yield method.returns
@@ -52,10 +52,10 @@ def _method(method: Method, types: TypeReader) -> MethodContract:
         method.name,
         parameters,
         returns,
-        tuple(FaultContract(each.name, each.code.value, types.next_fields()) for each in declared),
+        tuple(ExceptionContract(each.name, each.code.value, types.next_fields()) for each in declared),
         repeat="freely" if method.idempotent else "with a key" if method.idempotency_key is not None else "",
         http=f"{method.http.verb} {method.http.path}" if method.http else "",
-        status=method.http.status if method.http else USUAL_STATUS,
+        status=method.http.status if method.http else DEFAULT_STATUS,
         summary=method.summary,
         description=method.description,
     )

@@ -1,7 +1,7 @@
-"""An interface made from a contract: whoever has not got the module that declares a service can call it all the same.
+"""Makes an interface from a contract, to call a service without the module that declares it.
 
-Only what is needed for a call: arguments have their types, so that they can be read and checked; the result is what
-comes. Names in a contract are somebody else's text, so they are checked before anything is generated from them.
+It has only what a call needs: the types of the arguments, so that they can be parsed and checked. The result is of any
+type. The names in a contract come from a server, so they are checked before anything is generated from them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _SCALARS: Mapping[str, Any] = {
     "timedelta": dt.timedelta,
 }
 _KEPT = 600.0
-"""Seconds for which an outcome is kept. It is the server that decides that; the client only sends the key."""
+"""The decorator needs the seconds for which an outcome is kept. They have no effect in a client: the server decides."""
 
 
-def replica_of(component_name: str, contract: ServiceContract, method: MethodContract) -> tuple[type, type]:
-    """A service interface with this method, and a component that offers it.
+def stub_of(component_name: str, contract: ServiceContract, method: MethodContract) -> tuple[type, type]:
+    """Return a service interface with this method, and a component that offers it.
 
     Raises:
-        ValueError: a name in the contract is none in Python.
+        ValueError: a name in the contract is not a Python identifier.
     """
     function = abstractmethod(_function(contract, method))
     if method.repeat == "freely":
@@ -60,18 +60,18 @@ def replica_of(component_name: str, contract: ServiceContract, method: MethodCon
     if verb in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
         function = getattr(http, verb.lower())(path)(function)
     members = {method.name: function}
-    interface = service(contract.name)(new_class("Replica", (Service,), exec_body=lambda body: body.update(members)))
-    cls = new_class("ReplicaComponent", (Component,))
+    interface = service(contract.name)(new_class("Stub", (Service,), exec_body=lambda body: body.update(members)))
+    cls = new_class("StubComponent", (Component,))
     return interface, component(component_name, services=[interface])(cls)
 
 
 def _function(contract: ServiceContract, method: MethodContract) -> Any:
     async def function(self: Any, **arguments: Any) -> Any:
-        """Never called: a proxy stands in its place."""
+        """Never called: the proxy replaces it."""
 
     _check_name(method.name)
     types = _Types(contract.types)
-    by_name = inspect.Parameter.KEYWORD_ONLY  # the wire has their order, so callers may give them by name
+    by_name = inspect.Parameter.KEYWORD_ONLY  # whatever the server requires: the wire needs their order only
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     hints: dict[str, Any] = {"return": Any}
     for parameter in method.parameters:
@@ -90,36 +90,36 @@ def _function(contract: ServiceContract, method: MethodContract) -> Any:
 
 def _check_name(name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ValueError(f"{name!r} is no name that Python could call")
+        raise ValueError(f"{name!r} is not a name that Python can call")
 
 
 def _with_default(parameter: ParameterContract, hint: Any) -> tuple[Any, Any]:
-    """The type, and the default as a value of it. One that the contract cannot tell has to be given."""
+    """Return the type and the default. A parameter whose default the contract does not have becomes required."""
     if parameter.required or isinstance(parameter.default, UnsetType):
         return hint, inspect.Parameter.empty
     try:
         return hint, msgspec.convert(parameter.default, hint, str_keys=True)
     except (msgspec.ValidationError, TypeError):
-        return Any, parameter.default  # the server takes it, so it is its to judge
+        return Any, parameter.default  # without a check here: the server accepts its own default
 
 
 def _default_item(field: Field, hint: Any) -> Any:
-    """What stands in an array where a caller gives nothing.
+    """Return the default of a field of a record, which an array cannot leave out.
 
     Raises:
-        ValueError: the contract does not tell.
+        ValueError: the contract does not have it.
     """
     if isinstance(field.default, UnsetType):
-        raise ValueError(f"the default of {field.name} is another one each time")  # noqa: TRY004 - of the contract
+        raise ValueError(f"the default of {field.name} is a new value for each call")  # noqa: TRY004 - of the contract
     try:
         default = msgspec.convert(field.default, hint, str_keys=True)
     except (msgspec.ValidationError, TypeError, NameError):
-        default = field.default  # as it is written: it may be of a type that is still being made
+        default = field.default  # as plain data: its type may not be complete yet
     return msgspec.field(default_factory=lambda: default)
 
 
 class _Types:
-    """Python types for those of a service's contract."""
+    """Makes Python types from the types of a service's contract."""
 
     def __init__(self, structures: Mapping[str, Structure]) -> None:
         self._structures = structures
@@ -127,14 +127,14 @@ class _Types:
         self._made: dict[str, type[msgspec.Struct] | None] = {}
 
     def of(self, parameter: ParameterContract) -> Any:
-        """The type of a parameter; `Any` if it is one that cannot be had here, then the server judges alone."""
+        """Return the type of a parameter. `Any` if it cannot be made: then only the server checks the argument."""
         before = dict(self._made)
         try:
             found = self._read(parameter.type)
             self._link()
             return Any if why_not(found) else found
         except (TypeError, ValueError):
-            self._made = before  # those may contain what there is none of
+            self._made = before  # the types made since may be incomplete
             return Any
 
     def _read(self, type_: Type) -> Any:  # noqa: PLR0911 - one for each kind
@@ -157,7 +157,7 @@ class _Types:
 
     def _structure(self, name: str) -> Any:
         if name in self._made:
-            # One that is still being made contains itself.
+            # A structure that is not complete yet contains itself.
             return self._made[name] or ForwardRef(self._names[name])
         self._made[name] = None
         structure = self._structures[name]
@@ -167,13 +167,13 @@ class _Types:
             if structure.tag is not None and field.name == structure.tag[0]:
                 continue
             hint = self._read(field.type)
-            # Attributes have names of their own, the wire may use any.
+            # Names on the wire may not be identifiers, so attributes get other names.
             wire[f"f{number}"] = field.name
             if field.required:
                 fields.append((f"f{number}", hint, msgspec.field()))
-            elif structure.record:  # nothing can be left out of an array
+            elif structure.record:  # an array cannot leave out an item
                 fields.append((f"f{number}", hint, _default_item(field, hint)))
-            else:  # what is left out is left to the server
+            else:  # the server fills in what is left out
                 fields.append((f"f{number}", Union[hint, UnsetType], msgspec.field(default=UNSET)))  # noqa: UP007
         options: dict[str, Any] = {"array_like": True} if structure.record else {}
         if structure.tag is not None:
@@ -183,14 +183,14 @@ class _Types:
             fields,
             rename=wire,
             kw_only=True,
-            forbid_unknown_fields=True,  # else a misspelt optional field would go unnoticed
+            forbid_unknown_fields=True,  # so that a misspelt optional field is an error
             **options,
         )
         self._made[name] = made
         return made
 
     def _link(self) -> None:
-        """Let structures find each other by name: msgspec looks there, at the first use."""
+        """Make forward references work: msgspec looks them up among the attributes of a class, at its first use."""
         for made in self._made.values():
             for name, other in self._made.items():
                 if made is not None and other is not None:

@@ -1,7 +1,7 @@
-"""What differs between two versions of a type, and whether callers that know the old one notice.
+"""Lists the changes between two versions of a type, and which of them break callers of the old version.
 
-What is sent is written by callers of the old version and read by a server of the new one; what comes back, the other
-way round. So the same change may be fine for a parameter and breaking for a result.
+Callers of the old version write arguments, and a server of the new version reads them. For results it is the other way
+round. So the same change may be compatible in a parameter and breaking in a result.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 from msgspec import UnsetType
 
 from meshcore.contract.compatible import READABLE, default_change, disjoint, members_of, within
-from meshcore.contract.contract import Field, Structure, Type, constants, kind_in_union
+from meshcore.contract.contract import Field, Structure, Type, constants, union_key
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One difference, and whether it breaks callers of the old version."""
+    """One change, and whether it breaks callers of the old version."""
 
     text: str
     breaking: bool
@@ -27,15 +27,15 @@ _Types = Mapping[str, Structure]
 
 
 class TypeComparison:
-    """Compares types of two versions of one service; each pair of structures once.
+    """Compares types of two versions of one service. Each pair of structures is compared once.
 
     Args:
         old: the structures of the old version.
-        new: those of the new one.
-        sent: whether callers send the types, else they get them.
+        new: the structures of the new version.
+        sent: whether callers send values of the types. Otherwise they receive them.
 
     Attributes:
-        found: the differences so far.
+        found: the changes so far.
     """
 
     def __init__(self, old: _Types, new: _Types, *, sent: bool) -> None:
@@ -43,11 +43,11 @@ class TypeComparison:
         self._new = new
         self._sent = sent
         self._seen: set[tuple[str, str]] = set()
-        self._verdicts: dict[tuple[str, str], bool] = {}
+        self._equal_pairs: dict[tuple[str, str], bool] = {}
         self.found: list[Difference] = []
 
     def types(self, old: Type, new: Type, place: str) -> None:
-        """Compare types; every type is a union, if only of one."""
+        """Compare types. A type that is no union counts as a union of one member."""
         olds, news = members_of(old), members_of(new)
         if len(olds) == len(news) == 1 and olds[0].kind == news[0].kind:
             self._same_kind(olds[0], news[0], place)
@@ -78,10 +78,10 @@ class TypeComparison:
         """Compare fields by name.
 
         Args:
-            old: of the old version.
-            new: of the new one.
-            place: what they are in.
-            closed: whether who reads refuses fields that it does not know.
+            old: the fields of the old version.
+            new: the fields of the new version.
+            place: the place of their structure, for the texts.
+            closed: whether the reader refuses unknown fields.
         """
         olds, news = {field.name: field for field in old}, {field.name: field for field in new}
         for name, field in olds.items():
@@ -109,17 +109,18 @@ class TypeComparison:
     def _pairs(
         self, olds: Sequence[Type], news: Sequence[Type]
     ) -> tuple[list[tuple[Type, Type]], list[Type], list[Type]]:
-        """Members of the same kind, and what is left on either side."""
+        """Pair the members of two unions. Returns the pairs, and the members of either that have no counterpart."""
         by_kind: defaultdict[object, tuple[list[Type], list[Type]]] = defaultdict(lambda: ([], []))
         for one in olds:
-            by_kind[kind_in_union(one, self._old)][0].append(one)
+            by_kind[union_key(one, self._old)][0].append(one)
         for other in news:
-            by_kind[kind_in_union(other, self._new)][1].append(other)
+            by_kind[union_key(other, self._new)][1].append(other)
         pairs: list[tuple[Type, Type]] = []
         left_old: list[Type] = []
         left_new: list[Type] = []
         for those, these in by_kind.values():
-            # One of a kind is known by it. Several there are only in models: they are known by a field, or not at all.
+            # A single member of a kind is paired by its kind. Several, which only pydantic models allow, are paired by
+            # a field, or if they are equal.
             several = len(those) > 1 or len(these) > 1
             alike = self._alike(those, these) if several else _one_of_a_kind
             for one in those:
@@ -132,7 +133,7 @@ class TypeComparison:
         return pairs, left_old, left_new
 
     def _alike(self, olds: Sequence[Type], news: Sequence[Type]) -> Callable[[Type, Type], bool]:
-        """What tells whether a member of a union is still the same one: a tag that all of them have, or everything."""
+        """Return what pairs members of one kind: a tag that all of them have, or equality."""
         before, after = (
             [constants(each, types) for each in some] for some, types in ((olds, self._old), (news, self._new))
         )
@@ -143,15 +144,15 @@ class TypeComparison:
         return self._equal
 
     def _equal(self, old: Type, new: Type) -> bool:
-        """Whether nothing differs. Members that have each other as parts would be compared again in each comparison.
+        """Return whether two types are equal. Results are kept, since nested members are compared many times.
 
-        While that is going on, they are taken for equal: if they are not, something else in them tells.
+        During a comparison its pair counts as equal: types that contain each other differ elsewhere if at all.
         """
         pair = (repr(old), repr(new))
-        if pair not in self._verdicts:
-            self._verdicts[pair] = True
-            self._verdicts[pair] = not self._trial(old, new)
-        return self._verdicts[pair]
+        if pair not in self._equal_pairs:
+            self._equal_pairs[pair] = True
+            self._equal_pairs[pair] = not self._trial(old, new)
+        return self._equal_pairs[pair]
 
     def _same_kind(self, old: Type, new: Type, place: str) -> None:
         match old.kind:
@@ -189,7 +190,7 @@ class TypeComparison:
             self._say(f"{place} is written as {'an array' if new.record else 'an object'} now")
             return
         if old.tag != new.tag:
-            self._say(f"{place} is told apart by {_tag(new)} now, was by {_tag(old)}")
+            self._say(f"{place} has the tag {_tag(new)} now, had {_tag(old)}")
         names, others = [field.name for field in old.fields], [field.name for field in new.fields]
         shared = min(len(names), len(others))
         if old.record and names[:shared] != others[:shared]:
@@ -212,17 +213,17 @@ class TypeComparison:
             self._say(f"{place} {'may be left out' if new.omitted else 'is always written'} now", breaking=False)
         if text := default_change(old, new):
             written, read = (old, new) if self._sent else (new, old)
-            # What is left out stands for the writer's default; without one it stands for nothing.
+            # A field that is left out means the default of the writer, if it has one.
             lost = written.omitted and not isinstance(written.default, UnsetType) and written.default != read.default
-            self._say(f"{place}: {text}{', and it is left out by who writes it' if lost else ''}", lost)
+            self._say(f"{place}: {text}{', and writers leave it out' if lost else ''}", lost)
 
     def _reads(self, old: Type, new: Type) -> bool:
-        """Whether what is written as the one is read as the other; they are no unions."""
+        """Return whether values of the one type can be read as the other. Neither is a union."""
         written, read = (old, new) if self._sent else (new, old)
         if read.kind == "any":
             return True
         if written.kind == read.kind == "ref":
-            return False  # an object is not read as an array, nor by another tag, and which of several nobody knows
+            return False  # as an array, with another tag, or as an unknown one of several structures
         if written.kind == read.kind and written.parts:
             return not any(each.breaking for each in self._trial(old, new))
         kinds = {written.kind}
@@ -238,10 +239,10 @@ class TypeComparison:
         return False
 
     def _trial(self, old: Type, new: Type) -> list[Difference]:
-        """What would differ."""
+        """Return the changes between two types, without adding them."""
         trial = TypeComparison(self._old, self._new, sent=self._sent)
         trial._seen = set(self._seen)
-        trial._verdicts = self._verdicts
+        trial._equal_pairs = self._equal_pairs
         trial.types(old, new, "")
         return trial.found
 
@@ -259,7 +260,7 @@ def _need(field: Field) -> str:
 
 
 def _tag(structure: Structure) -> str:
-    return f"{structure.tag[0]}={structure.tag[1]!r}" if structure.tag else "nothing"
+    return f"{structure.tag[0]}={structure.tag[1]!r}" if structure.tag else "none"
 
 
 def _other(old: Type, new: Type, taken: bool) -> str:  # noqa: FBT001

@@ -1,4 +1,4 @@
-"""Types in the words of a contract, from msgspec's description of them."""
+"""Reads the contract types of Python types, from msgspec's description of them."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ _ARRAYS: Mapping[type[inspect.Type], str] = {
 }
 _LIMITS = ("ge", "gt", "le", "lt", "multiple_of", "pattern", "min_length", "max_length", "tz")
 _EMPTY: Mapping[Any, Any] = {list: [], tuple: [], set: [], frozenset: [], dict: {}}
-"""What factories make that make the same each time."""
+"""The defaults of factories that make the same value each time."""
 
 
 def plain_default(value: object) -> Any | UnsetType:
-    """A default as plain data; unset if it has no such form."""
+    """Return a default as plain data; unset if that is not possible."""
     try:
         return msgspec.json.decode(msgspec.json.encode(value, order="deterministic", enc_hook=plain))
-    except Exception:  # noqa: BLE001 - a default need not travel, and encoding one may run code of the user's
+    except Exception:  # noqa: BLE001 - defaults need not travel, and to encode one may run code of the user
         return UNSET
 
 
 class TypeReader:
-    """Reads the types of one service, and gathers the structures in them.
+    """Reads the types of one service, and collects the structures in them.
 
     Attributes:
-        types: the structures by name; where two classes have the same, the second is called `Name#2`.
+        types: the structures by name. If two classes have the same name, the second one is called `Name#2`.
     """
 
     def __init__(self, types: Iterable[Any]) -> None:
-        """Describe them together, so that what is in several of them is recognised."""
+        """Describe all types together, so that each class has one description."""
         self._wanted = list(types)
         self._infos = iter(inspect.multi_type_info(self._wanted))
         self._structures = Structures()
         self.types = self._structures.types
 
     def next(self) -> Type:
-        """The next of the types, in the order in which they were given."""
+        """Return the next type, in the given order."""
         return self._read(next(self._infos))
 
     def next_fields(self) -> tuple[Field, ...]:
-        """The fields of the next type, which is a struct that does not travel as such."""
+        """Return the fields of the next type, which is the carrier of a declared exception."""
         info = next(self._infos)
-        assert isinstance(info, inspect.StructType)  # noqa: S101 - the carrier of an exception
+        assert isinstance(info, inspect.StructType)  # noqa: S101 - a carrier is a struct
         return tuple(map(self._field, info.fields))
 
     def _read(self, info: inspect.Type) -> Type:  # noqa: PLR0911 - one for each kind
@@ -104,7 +104,7 @@ class TypeReader:
         if not known:
             fields = tuple(map(self._field, info.fields))
             if isinstance(info, inspect.StructType):
-                if cls.__struct_config__.omit_defaults and not info.array_like:  # nothing is left out of an array
+                if cls.__struct_config__.omit_defaults and not info.array_like:  # an array leaves out nothing
                     fields = tuple(msgspec.structs.replace(each, omitted=not each.required) for each in fields)
                 tag = (info.tag_field, info.tag) if info.tag_field is not None and info.tag is not None else None
                 self.types[name] = Structure(fields, info.array_like, info.forbid_unknown_fields, tag)
@@ -120,7 +120,7 @@ class TypeReader:
         elif field.default_factory is not msgspec.NODEFAULT:
             factory: Any = get_origin(field.default_factory) or field.default_factory
             default = _EMPTY.get(factory, UNSET)
-        # Neither: a key of a typed dict, or UNSET; both may be left out.
+        # An optional field without a default is a key of a typed dict, or UNSET. Both may be left out.
         omitted = not field.required and field.default is msgspec.NODEFAULT is field.default_factory
         return Field(field.encode_name, self._read(field.type), field.required, omitted, default)
 

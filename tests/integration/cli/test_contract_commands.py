@@ -156,7 +156,7 @@ async def test_a_saved_description_a_server_and_a_module(tmp_path: Path) -> None
     ("words", "status", "text"),
     [
         (["diff", "nowhere", ONE], 2, "nowhere: No such file or directory; give a file, http://host:port, or package"),
-        (["diff", "other.json", ONE], 2, "other.json: it is JSON, but no contract: it has no meshcore_contract"),
+        (["diff", "other.json", ONE], 2, "other.json: it is JSON, but not a contract: it has no meshcore_contract"),
         (["diff", ONE], 2, "Missing argument"),
         (["diff", ONE, "tests.support.version_1:ShopModul"], 2, "did you mean 'ShopModule'?"),
         (["diff", "http://127.0.0.1:9", ONE], 3, "unavailable: http://127.0.0.1:9/contract: "),

@@ -523,19 +523,19 @@ class New:
             ["it.depth is now optional"],
             ["! it.depth may be left out now, and callers need it"],
         ),
-        (Old.Shape, New.Shape, ["! it is told apart by type='form' now, was by type='shape'"], None),
+        (Old.Shape, New.Shape, ["! it has the tag type='form' now, had type='shape'"], None),
         (
             Old.Sparse,
             New.Sparse,
-            ["! it.retries: default is now 5, was 1, and it is left out by who writes it"],
-            ["! it.retries: default is now 5, was 1, and it is left out by who writes it"],
+            ["! it.retries: default is now 5, was 1, and writers leave it out"],
+            ["! it.retries: default is now 5, was 1, and writers leave it out"],
         ),
         (
             Old.Sparse,
             New.Full,
             [
                 "it.retries is always written now",
-                "! it.retries: default is now 5, was 1, and it is left out by who writes it",
+                "! it.retries: default is now 5, was 1, and writers leave it out",
             ],
             ["it.retries is always written now", "it.retries: default is now 5, was 1"],
         ),

@@ -102,14 +102,14 @@ def test_a_saved_contract_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it is no contract: "),
-        (b"[1]", "it is no contract: "),
-        (b"\xff", "it is no contract: "),
-        (b"[" * 100_000, "it is no contract: "),
-        (b'{"openapi": "3.1.0"}', "it is JSON, but no contract: it has no meshcore_contract"),
-        (b'{"meshcore_contract": 2}', "it has form 2, and this is form 1"),
-        (b'{"meshcore_contract": 1, "components": [{"name": 7}]}', "it is no contract: Expected `str`, got `int`"),
-        (DANGLING, "it is no contract: service 's' has no type 'X'"),
+        (b"", "it is not a contract: "),
+        (b"[1]", "it is not a contract: "),
+        (b"\xff", "it is not a contract: "),
+        (b"[" * 100_000, "it is not a contract: "),
+        (b'{"openapi": "3.1.0"}', "it is JSON, but not a contract: it has no meshcore_contract"),
+        (b'{"meshcore_contract": 2}', "it has version 2, only version 1 is supported"),
+        (b'{"meshcore_contract": 1, "components": [{"name": 7}]}', "it is not a contract: Expected `str`, got `int`"),
+        (DANGLING, "it is not a contract: service 's' has no type 'X'"),
     ],
 )
 def test_what_is_no_contract_is_refused(data: bytes, reason: str) -> None:

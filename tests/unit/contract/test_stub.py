@@ -15,7 +15,7 @@ from meshcore import Header, Query, Service, describe, get, idempotency_key, ide
 from meshcore.codec.codec import JSON, MSGPACK, Codec
 from meshcore.contract.contract import MethodContract, ParameterContract, ServiceContract, Type
 from meshcore.contract.reader import service_contract
-from meshcore.contract.stub import replica_of
+from meshcore.contract.stub import stub_of
 
 
 class Color(Enum):
@@ -75,7 +75,7 @@ CONTRACT = service_contract(describe(Zoo))
 def method_of(name: str):
     """The method of the replica, described like any other."""
     (contract,) = [method for method in CONTRACT.methods if method.name == name]
-    interface, _ = replica_of("zoo", CONTRACT, contract)
+    interface, _ = stub_of("zoo", CONTRACT, contract)
     (method,) = describe(interface).methods
     return method
 
@@ -155,7 +155,7 @@ class Plane(Service):
 def test_what_is_optional_in_an_array_may_be_left_out(codec: Codec, at: int, text: str, expected: object) -> None:
     """Of a named tuple or a struct like an array; then its default is sent, since what follows has its place."""
     contract = service_contract(describe(Plane))
-    interface, _ = replica_of("plane", contract, contract.methods[0])
+    interface, _ = stub_of("plane", contract, contract.methods[0])
     ours, theirs = (describe(each).methods[0].parameters for each in (interface, Plane))
     value = JSON.decoder(ours[at].type)(text.encode())
     assert codec.decoder(theirs[at].type)(codec.encoder(ours[at].type)(value)) == expected
@@ -164,7 +164,7 @@ def test_what_is_optional_in_an_array_may_be_left_out(codec: Codec, at: int, tex
 def test_a_default_in_an_array_that_the_contract_does_not_tell() -> None:
     """It can be left out all the same: the server judges."""
     contract = service_contract(describe(Plane))
-    interface, _ = replica_of("plane", contract, contract.methods[0])
+    interface, _ = stub_of("plane", contract, contract.methods[0])
     *_, fresh = describe(interface).methods[0].parameters
     assert JSON.decoder(fresh.type)(b"[1]") == [1]
 
@@ -174,7 +174,7 @@ def test_a_default_that_does_not_fit_its_type(source: str) -> None:
     """A server of before that was checked has one: it can be called."""
     parameter = ParameterContract("limit", Type("int"), required=False, default=None, source=source)
     method = MethodContract("run", (parameter,), Type("none"), http="GET /run" if source else "")
-    interface, _ = replica_of("zoo", ServiceContract("zoo", (method,)), method)
+    interface, _ = stub_of("zoo", ServiceContract("zoo", (method,)), method)
     (found,) = describe(interface).methods[0].parameters
     assert found.default is None
     assert JSON.decoder(found.type)(b"5") == 5
@@ -185,13 +185,13 @@ def test_names_are_checked(name: str) -> None:
     """A contract is somebody else's text: no name in it becomes code unless it is a name."""
     parameter = ParameterContract(name, Type("str"))
     for method in (MethodContract(name, (), Type("none")), MethodContract("run", (parameter,), Type("none"))):
-        with pytest.raises(ValueError, match="no name that Python could call"):
-            replica_of("zoo", ServiceContract("zoo", (method,)), method)
+        with pytest.raises(ValueError, match="is not a name that Python can call"):
+            stub_of("zoo", ServiceContract("zoo", (method,)), method)
 
 
 def test_a_type_that_cannot_be_had_is_any() -> None:
     """What this process cannot express is left to the server to judge."""
     union = Type("union", parts=(Type("uuid"), Type("datetime"), Type("str")))
     method = MethodContract("run", (ParameterContract("value", union),), Type("none"))
-    interface, _ = replica_of("zoo", ServiceContract("zoo", (method,)), method)
+    interface, _ = stub_of("zoo", ServiceContract("zoo", (method,)), method)
     assert JSON.decoder(describe(interface).methods[0].parameters[0].type)(b"5") == 5
