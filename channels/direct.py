@@ -1,10 +1,9 @@
-"""A request and its answer straight over a connection of an aiohttp session, without aiohttp's objects for them.
+"""Sends requests directly over the connections of an aiohttp session, without its request and response objects.
 
-aiohttp makes a request, a writer, a response and several mappings of headers for each call, for redirects, cookies,
-proxies, middlewares and tracing: 100 of the 480 us that a call to another process takes by hand, and a third of its
-client's processor time (`python -m benchmarks --only wire`). A channel's call has none of those. What is hard stays
-with aiohttp: connections and their pool, TLS, names, and the parser. The way to them is not all documented, so
-`DirectExchange.fits` looks whether it is there before it is taken.
+For each request aiohttp makes several objects, for redirects, cookies, proxies, middlewares and tracing. They take 100
+of the 480 us of a minimal call to another process, and a third of the client's processor time (`python -m benchmarks
+--only wire`). A channel needs none of them. It does use aiohttp's connection pool, TLS, name resolution and parser. Not
+all of that API is documented, so `DirectExchange.supported` checks that it exists.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from yarl import URL
 from meshcore.wire.answer import Answer
 
 _INFORMATIONAL = range(100, 200)
-_NO_HEADER = re.compile(r"[\r\n\0]")
+_CONTROL = re.compile(r"[\r\n\0]")
 _NO_TIMER = aiohttp.helpers.TimerNoop()
 
 
 class TooLargeError(Exception):
-    """A body has more bytes than it may have."""
+    """A body has more bytes than allowed."""
 
 
 class DirectExchange:
-    """Exchanges over the connections of a session that nobody has adapted.
+    """Sends requests over the connections of a session.
 
     Args:
-        session: whose connections to use; its headers, cookies, middlewares and the like are not looked at.
+        session: a session with default options. Its headers, cookies and middlewares have no effect.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -45,8 +44,8 @@ class DirectExchange:
         self._targets: dict[tuple[str, str], _Target] = {}
 
     @staticmethod
-    def fits() -> bool:
-        """Whether this release of aiohttp has what is used here."""
+    def supported() -> bool:
+        """Return whether this release of aiohttp has the API that is used here."""
         return all(
             names <= inspect.signature(function).parameters.keys()
             for function, names in (
@@ -69,17 +68,17 @@ class DirectExchange:
         """Send one request, once, and read its whole answer.
 
         Args:
-            verb: of HTTP.
+            verb: the HTTP method.
             url: without user and password.
             headers: all but `host` and `content-length`.
             body: None for none.
-            connecting: the seconds for a connection; the caller bounds the whole.
-            limit: bytes that the answer's body may have.
+            connecting: the timeouts of the connection. The caller bounds the whole request.
+            limit: the bytes that the body of the answer may have.
 
         Raises:
-            TooLargeError: it has more.
+            TooLargeError: the body has more bytes.
             aiohttp.ClientError: no complete answer came.
-            OSError: the same.
+            OSError: likewise.
             ValueError: a header cannot be sent.
         """
         target = self._targets.get((url.scheme, url.raw_authority)) or self._target(url)
@@ -91,7 +90,7 @@ class DirectExchange:
         try:
             answer = await _exchange(connection.protocol, head, body, limit)
         except BaseException:
-            connection.close()  # what is left of the answer must not be the next one's
+            connection.close()  # the rest of this answer must not be read as the next one
             raise
         connection.release()
         return answer
@@ -105,7 +104,7 @@ class _Target:
     """One server.
 
     Attributes:
-        request: that aiohttp finds connections by.
+        request: the key of its connections in aiohttp's pool.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
@@ -113,9 +112,9 @@ class _Target:
         self._host = f" HTTP/1.1\r\nhost: {self.request.headers['host']}\r\n"
 
     def head(self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        """Request line and headers."""
+        """Return the request line and the headers."""
         text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if len(_NO_HEADER.findall(text)) != 2 * len(headers):
+        if len(_CONTROL.findall(text)) != 2 * len(headers):
             raise ValueError(f"control characters in the headers {dict(headers)}")
         if body is not None:
             text = f"{text}content-length: {len(body)}\r\n"
@@ -123,11 +122,11 @@ class _Target:
 
 
 class NotHTTPError(aiohttp.ClientPayloadError):
-    """What came is no answer of HTTP."""
+    """The answer is not HTTP."""
 
 
 async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int) -> Answer:
-    assert protocol is not None  # noqa: S101 - of a connection that was just got
+    assert protocol is not None  # noqa: S101 - a new connection has one
     protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True)
     transport = protocol.transport
     if transport is None or transport.is_closing():
@@ -143,12 +142,12 @@ async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes |
 
 
 async def read_body(content: aiohttp.StreamReader, limit: int) -> bytes:
-    """All of a body.
+    """Read a whole body.
 
     Raises:
         TooLargeError: it has more bytes than the limit.
     """
-    body = await content.readany()  # mostly this is all
+    body = await content.readany()  # mostly the whole body
     chunks, size = [body], len(body)
     while size <= limit and (chunk := await content.readany()):
         chunks.append(chunk)

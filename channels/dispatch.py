@@ -1,4 +1,4 @@
-"""The dispatch channels: every method goes through one `POST /invoke`, as JSON or as msgpack."""
+"""The dispatch channels. They send every call as `POST /invoke`, in JSON or msgpack."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from .http import HTTPChannel, parse_url
 _OK = 200
 _CLIENT_ERRORS = range(400, 500)
 _OF_INSTANCE = frozenset({404, 405, 408, 421, 425, 429})
-"""The client errors that say something of who was asked and when: not found, method not allowed, request timeout,
-misdirected request, too early, too many requests. The others say something of the request, wherever it is sent."""
+"""The client errors that another instance may not have: not found, method not allowed, request timeout, misdirected
+request, too early, too many requests. The others are errors of the request, at any instance."""
 
 
 class DispatchChannel(HTTPChannel):
@@ -35,7 +35,7 @@ class DispatchChannel(HTTPChannel):
     codec: ClassVar[Codec]
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
-        """Build the codecs of all methods, so that what cannot work fails now."""
+        """Make the codecs of all methods, so that types without a codec fail now."""
         super().bind(component, options)
         limits = Limits(max_depth=options.max_depth)
         self._methods: dict[Method, MethodCodec] = {
@@ -62,31 +62,31 @@ class DispatchChannel(HTTPChannel):
 
 @channel("dispatch-json")
 class DispatchJsonChannel(DispatchChannel):
-    """Dispatches as JSON."""
+    """Sends JSON."""
 
     codec = JSON
 
 
 @channel("dispatch-msgpack")
 class DispatchMsgpackChannel(DispatchChannel):
-    """Dispatches as msgpack, the fastest of the channels over HTTP."""
+    """Sends msgpack. It is the fastest of the channels over HTTP."""
 
     codec = MSGPACK
 
 
 @lru_cache(1024)
 def _invoke_url(base: str) -> URL:
-    """Parsing a URL costs as much as encoding the arguments.
+    """Return the URL for calls. Cached: to parse a URL takes as long as to encode the arguments.
 
     Raises:
-        CommunicationError: the base is none that can be asked.
+        CommunicationError: the URL of the instance cannot be used.
     """
     parse_url(base)
     return URL(base.rstrip("/") + "/invoke")
 
 
 def _failure(codec: MethodCodec, answer: Answer) -> Exception | None:
-    """The error that a mesh answered with; None if it was no mesh, but a proxy, or who has the address now."""
+    """Return the error in an answer; None if the answer is not that of a meshcore server, but of a proxy, say."""
     try:
         return codec.decode_failure(answer.body)
     except DecodeError:
@@ -94,9 +94,9 @@ def _failure(codec: MethodCodec, answer: Answer) -> Exception | None:
 
 
 def _status_error(call: Call, endpoint: Endpoint, answer: Answer) -> MeshError:
-    """The error of an answer that is none of a mesh's."""
+    """Make the error for an answer that is not that of a meshcore server."""
     status = answer.status
-    text = f"{call.method}: {endpoint.url} answered with HTTP status {status} and no answer of a mesh"
+    text = f"{call.method}: {endpoint.url} answered with HTTP status {status}, not as a meshcore server"
     of_request = status in _CLIENT_ERRORS and status not in _OF_INSTANCE
     code = Code.from_http_status(status) if of_request else Code.UNAVAILABLE
     pause = read_retry_after(answer.headers.get(RETRY_AFTER))

@@ -1,4 +1,4 @@
-"""What channels over HTTP share: the aiohttp session, and aiohttp's failures as errors of the mesh."""
+"""The base of channels over HTTP: it owns the aiohttp session, and turns errors of aiohttp into those of the mesh."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .direct import DirectExchange, NotHTTPError, TooLargeError, read_body
 KEEP_ALIVE = 3.0
 """Seconds after which an idle connection is not used again.
 
-Servers close idle connections, hypercorn and uvicorn after 5 s by default. A request that is just then on its way is
-lost, and nobody can tell whether it was processed: of 150 connections used again after about 5 s, 82 failed. So the
-client must be clearly the first to give up a connection.
+Servers close idle connections, hypercorn and uvicorn after 5 s by default. A request that is sent at that moment is
+lost, and the client cannot tell whether it was processed: of 150 connections used again after about 5 s, 82 failed. So
+the client must close idle connections well before the server.
 """
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds for a connection to be made, and never more than half of what is left of the call's time.
+"""Seconds for a connection, and at most half of the time until the deadline of the call.
 
-A host that is gone without a word would otherwise use up the whole deadline, and nothing is lost by asking another
-instance: the call has not left. Two seconds are enough for one packet to be lost: Linux sends SYN again after one.
+A host that is gone would otherwise use up the whole deadline. After the timeout another instance can be tried, since
+the call was not sent. Two seconds allow for one lost packet: Linux resends SYN after one second.
 """
 
 _LARGE = 2**20
@@ -39,45 +39,45 @@ _SCHEMES = frozenset({"http", "https"})
 
 
 def parse_url(text: str) -> URL:
-    """The URL of an instance, as whoever announced it wrote it: by hand, perhaps.
+    """Parse the URL of an instance. It may be malformed: `advertise_url` and `static:` are written by hand.
 
     Raises:
-        CommunicationError: UNAVAILABLE and not processed, nobody can be asked under it; so another instance is.
+        CommunicationError: the URL is malformed. UNAVAILABLE and not processed, so another instance is tried.
     """
     try:
         url = URL(text)
         host = url.raw_host or ""
-        host.encode("idna")  # as when its address is looked up, where nobody could tell what was wrong
+        host.encode("idna")  # the lookup of its address does the same, with a worse error
     except ValueError as error:
         raise _unusable(text, str(error)) from error
     if url.scheme not in _SCHEMES or not host:
-        raise _unusable(text, "it has to begin with http://host or https://host")
+        raise _unusable(text, "it must begin with http://host or https://host")
     return url
 
 
 def _unusable(url: str, reason: str) -> CommunicationError:
-    return CommunicationError(Code.UNAVAILABLE, f"the URL {url!r} cannot be asked: {reason}", processed=False)
+    return CommunicationError(Code.UNAVAILABLE, f"the URL {url!r} cannot be used: {reason}", processed=False)
 
 
 class HTTPChannel(Channel):
-    """The base of channels over HTTP. It owns an aiohttp session, which `make_session` makes at the first call."""
+    """The base of channels over HTTP. It owns an aiohttp session, which `make_session` makes for the first call."""
 
     _session: aiohttp.ClientSession | None = None
-    _plain: aiohttp.ClientSession | None = None  # made here without options: nothing of it is passed by
+    _plain: aiohttp.ClientSession | None = None  # the session, if all its options are the defaults
     _direct: DirectExchange | None = None
     _closed = False
 
     def make_session(self, **options: Any) -> aiohttp.ClientSession:
-        """Make the session. The place for an around advice that adds a token or a connector of one's own.
+        """Make the session. Around advice on this method can add a token or a connector.
 
         Args:
-            options: for `aiohttp.ClientSession`; they take precedence over the channel's own. With any of them, and
-                with a session that somebody else made, calls pass through all of aiohttp, which takes longer.
+            options: for `aiohttp.ClientSession`. They override the channel's own options. With any option, and with a
+                session that advice made, calls go through all of aiohttp, which takes longer.
         """
         defaults: dict[str, Any] = {
             "connector": None,
             "cookie_jar": aiohttp.DummyCookieJar(),
-            # The call's deadline bounds the whole; a timer of aiohttp's per request would cost 10 us and say less.
+            # The call's deadline bounds the request. aiohttp's own timer would take 10 us, with a worse error.
             "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
         }
         settings: dict[str, Any] = {
@@ -86,7 +86,7 @@ class HTTPChannel(Channel):
             "middlewares": (*options.get("middlewares", ()), _send_once),  # innermost
         }
         if settings["connector"] is None:
-            # How many connections there may be is for the server's concurrency limit to say.
+            # The concurrency limit of the server bounds the connections.
             settings["connector"] = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
         session = aiohttp.ClientSession(**settings)
         if not options:
@@ -116,35 +116,35 @@ class HTTPChannel(Channel):
             raise _communication_error(call, url, error) from error
         except ValueError as error:
             raise LocalError(Code.INVALID_ARGUMENT, f"{call.method}: {error}") from error
-        if len(answer.body) > limit:  # it came another way than over the network
+        if len(answer.body) > limit:  # advice on `transmit` need not check
             raise _too_large(call, limit)
         return answer
 
     async def transmit(self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        """Take a request to its server, once, and bring its whole answer: the network, and nothing else.
+        """Send a request over the network, once, and read its whole answer.
 
-        The place for an around advice that goes another way, as `meshcore.testing.memory_mesh` does.
+        Around advice on this method can replace the network, as `meshcore.testing.memory_mesh` does.
 
         Raises:
             TooLargeError: the answer has more bytes than `max_body`.
             aiohttp.ClientError: no complete answer came.
-            OSError: the same.
+            OSError: likewise.
             ValueError: a header cannot be sent.
         """
         limit = self.options.max_body
         session = self._session or self._open(call)
         left = call.deadline - time.monotonic()
-        # The session's own costs nothing; one of the call's own 2 us.
-        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _in_haste(session.timeout, left)
+        # A timeout object of its own would take 2 us for each call.
+        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _shortened(session.timeout, left)
         if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
             return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
         return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
 
     def _open(self, call: Call) -> aiohttp.ClientSession:
-        if self._closed:  # a call outlived the mesh; a new session would be nobody's to close
+        if self._closed:  # the call outlived the mesh, and nothing would close a new session
             raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
         session = self._session = self.make_session()
-        if session is self._plain and DirectExchange.fits():
+        if session is self._plain and DirectExchange.supported():
             self._direct = DirectExchange(session)
         return session
 
@@ -156,6 +156,7 @@ class HTTPChannel(Channel):
             self._session = self._plain = self._direct = None
 
 
+# The signature of `DirectExchange.send`, of which this is the general form.
 async def _exchange(
     session: aiohttp.ClientSession,
     verb: str,
@@ -166,8 +167,8 @@ async def _exchange(
     connecting: aiohttp.ClientTimeout,
     limit: int,
 ) -> Answer:
-    """The same as `DirectExchange.send` with all that aiohttp can do, for sessions that somebody made for that."""
-    # A large body as a stream: aiohttp would write bytes in one piece, and the loop would wait for that.
+    """Send a request through all of aiohttp, for sessions with options."""
+    # A large body is sent as a stream: aiohttp writes bytes in one piece, which blocks the event loop.
     data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
     async with session.request(
         verb, url, data=data, headers=headers, allow_redirects=False, timeout=connecting
@@ -180,14 +181,14 @@ async def _exchange(
 
 
 class LostConnectionError(aiohttp.ClientConnectionError):
-    """The connection broke after the request was sent; nobody can tell whether it was processed."""
+    """The connection broke after the request was sent. It may have been processed."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET, PUT or DELETE again by itself when its connection breaks.
+    """Keep aiohttp from resending a GET, PUT or DELETE when its connection breaks.
 
-    It would ask the same instance, uncounted. The mesh does so itself, elsewhere and within its bounds. What aiohttp
-    sends again it tells by these two classes; a middleware is the public place to say otherwise.
+    It would resend to the same instance, outside of the retry budget. The mesh retries itself, at another instance.
+    aiohttp resends after these two error classes. A middleware can replace them.
     """
     try:
         return await handler(request)
@@ -197,8 +198,8 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise LostConnectionError(str(error)) from error
 
 
-def _in_haste(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTimeout:
-    """With so few seconds left, a connection that is not made must leave some of them to another instance."""
+def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTimeout:
+    """Shorten the connection timeout to half of the time left, so that another instance can be tried afterwards."""
     connect = max(left / 2, 0.001)
     if timeout.sock_connect is not None:
         connect = min(connect, timeout.sock_connect)
@@ -213,7 +214,7 @@ def _too_large(call: Call, limit: int) -> CommunicationError:
 
 
 def _communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:
-    """What a failed exchange means. Only what certainly never reached a handler is `processed=False`."""
+    """Make the error for a failed exchange. `processed` is False only if the request was certainly not sent."""
     never_sent = isinstance(
         error,
         aiohttp.ClientConnectorError  # no connection: refused, unreachable, no such host, TLS
@@ -221,16 +222,16 @@ def _communication_error(call: Call, url: URL, error: Exception) -> Communicatio
         | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
         | aiohttp.InvalidURL,
     )
-    server = url.origin() if url.absolute else url  # a channel of somebody's own may have made it of anything
+    server = url.origin() if url.absolute else url  # the subclass of a user may pass any URL
     text = f"{call.method}: no answer from {server}: {_reason(error)}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)
 
 
 def _reason(error: Exception) -> str:
-    """What happened, on one line. aiohttp's own words are for who reads its code: statuses that nobody sent."""
+    """Return the reason of an error on one line. The texts of aiohttp contain statuses that no server sent."""
     match error:
         case NotHTTPError() | aiohttp.ClientResponseError():
-            return "what it answers is not HTTP"
+            return "the answer is not HTTP"
         case aiohttp.ClientPayloadError():
             return "the connection broke in the middle of the answer"
         case aiohttp.ServerDisconnectedError() | LostConnectionError():

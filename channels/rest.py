@@ -1,4 +1,4 @@
-"""The REST channel: each method by its own verb and path, so that servers that are no mesh can be called as well."""
+"""The REST channel. It sends each call with the verb and path of its method, also to servers without meshcore."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SUCCESS = range(200, 300)
 
 @channel("rest")
 class RestChannel(HTTPChannel):
-    """Sends plain JSON to a verb and a path."""
+    """Sends calls as plain JSON over REST."""
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
-        """Prepare all methods that are mapped to HTTP.
+        """Prepare all methods that have an HTTP mapping.
 
         Raises:
-            ConfigurationError: a parameter in path, query or headers has no form as text.
+            ConfigurationError: a parameter in path, query or headers has no text form.
         """
         super().bind(component, options)
         limits = Limits(max_depth=options.max_depth)
@@ -51,7 +51,7 @@ class RestChannel(HTTPChannel):
         """Send one call.
 
         Raises:
-            LocalError: the method is not mapped to HTTP, or an argument has no form in its request.
+            LocalError: the method has no HTTP mapping, or an argument cannot be written into the request.
         """
         operation = self._operations.get(call.method)
         if operation is None:
@@ -73,10 +73,10 @@ _JSON_BODY = {"accept": _ACCEPTED, "content-type": JSON.content_type}
 
 
 class _Operation:
-    """Requests and answers of one method.
+    """Writes the requests and reads the answers of one method.
 
     Attributes:
-        verb: of HTTP.
+        verb: the HTTP method.
     """
 
     def __init__(self, method: Method, http: HttpMapping, limits: Limits) -> None:
@@ -102,10 +102,10 @@ class _Operation:
         self._problems = ProblemReader(ErrorCodec(JSON, method, limits), limits)
 
     def target(self, arguments: tuple[Any, ...]) -> str:
-        """Path and query, quoted.
+        """Return the quoted path and query.
 
         Raises:
-            LocalError: an argument has no form there.
+            LocalError: an argument cannot be written there.
         """
         path = self._template.fill([self._segment(text, arguments[at]) for at, text in self._path])
         query = "&".join(
@@ -116,10 +116,10 @@ class _Operation:
         return f"{path}?{query}" if query else path
 
     def headers(self, arguments: tuple[Any, ...], *, has_body: bool) -> dict[str, str]:
-        """The headers that depend on the arguments and the body.
+        """Return the headers that depend on the arguments and the body.
 
         Raises:
-            LocalError: an argument has no form there.
+            LocalError: an argument cannot be written there.
         """
         fixed = _JSON_BODY if has_body else _NO_BODY
         if not self._headers:
@@ -135,7 +135,7 @@ class _Operation:
         return found
 
     def body(self, arguments: tuple[Any, ...]) -> bytes | None:
-        """The body, None for none.
+        """Return the body; None for none.
 
         Raises:
             LocalError: the argument cannot be encoded.
@@ -149,7 +149,7 @@ class _Operation:
             raise self._unfit("body", error) from error
 
     def result(self, answer: Answer, endpoint: Endpoint) -> Any:
-        """The result in an answer; no content is null.
+        """Return the result in an answer. An empty body is null.
 
         Raises:
             RemoteError: the answer is an error. A declared exception is raised as itself.
@@ -191,9 +191,9 @@ class _Operation:
 
 @lru_cache(1024)
 def _base(url: str) -> str:
-    """The URL without a slash at its end, quoted: the rest of a request's URL is, so all of it is taken as it is.
+    """Return the quoted URL of an instance without a slash at its end. The rest of a request's URL is quoted, too.
 
     Raises:
-        CommunicationError: it is none that can be asked.
+        CommunicationError: the URL cannot be used.
     """
     return str(parse_url(url)).rstrip("/")

@@ -689,7 +689,7 @@ TABLE = [
     Row(
         "a server that does not speak HTTP",
         client_of([b"220 smtp.example.org ready\r\n"], "dispatch-json"),
-        ("CommunicationError unavailable: bazaar.raises: no answer from <url>: what it answers is not HTTP"),
+        ("CommunicationError unavailable: bazaar.raises: no answer from <url>: the answer is not HTTP"),
     ),
     Row(
         "an answer of a wrong type",
@@ -726,7 +726,7 @@ TABLE = [
     Row(
         "the page of a proxy in between",
         client_of([response(b"<html>Bad Gateway</html>", status=b"502 Bad Gateway")], "dispatch-json"),
-        ("RemoteError unavailable: bazaar.raises: <url> answered with HTTP status 502 and no answer of a mesh"),
+        ("RemoteError unavailable: bazaar.raises: <url> answered with HTTP status 502, not as a meshcore server"),
     ),
     Row(
         "the same over REST, in between",

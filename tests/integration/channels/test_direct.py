@@ -189,11 +189,11 @@ async def test_a_user_in_the_url() -> None:
 
 async def test_another_release_of_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has not what the direct way needs is used the documented way."""
-    assert DirectExchange.fits()
+    assert DirectExchange.supported()
     monkeypatch.setattr("aiohttp.BaseConnector.connect", lambda self, request: None)
-    assert not DirectExchange.fits()
+    assert not DirectExchange.supported()
     monkeypatch.undo()
-    monkeypatch.setattr(DirectExchange, "fits", lambda: False)
+    monkeypatch.setattr(DirectExchange, "supported", lambda: False)
     async with exchanging(OK) as (server, sender):
         assert (await send(server, sender)).body == b"world"
         assert b"user-agent" in server.requests[0].lower()

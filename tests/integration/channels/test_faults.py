@@ -84,7 +84,7 @@ async def test_another_application_at_the_address_of_an_old_instance(tmp_path: P
         proxy.suffer(Fault.SOMEBODY_ELSE)
         for channel in CHANNELS[:2]:
             service = await mesh.get_service(Till, channel)
-            with pytest.raises(MeshError, match="answered with HTTP status 404 and no answer of a mesh") as failed:
+            with pytest.raises(MeshError, match="answered with HTTP status 404, not as a meshcore server") as failed:
                 await service.sell(1)
             error = failed.value
             assert (error.code, error.retryable, error.processed) == (Code.UNAVAILABLE, True, True)

@@ -73,7 +73,7 @@ CASES: Final = [
         in_the_way,
     ),
     Case(
-        "the URL 'h1:8000' cannot be asked: it has to begin with http://host or https://host",
+        "the URL 'h1:8000' cannot be used: it must begin with http://host or https://host",
         "CommunicationError unavailable",
         at_no_url,
     ),

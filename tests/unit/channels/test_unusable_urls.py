@@ -67,7 +67,7 @@ async def test_the_error_names_the_url(channel: str) -> None:
                     await wares.look("apple")
                 assert (failed.value.code, failed.value.processed) == (Code.UNAVAILABLE, False)
                 messages |= {failed.value.message}
-    assert "the URL 'h1:8000' cannot be asked: it has to begin with http://host or https://host" in messages
+    assert "the URL 'h1:8000' cannot be used: it must begin with http://host or https://host" in messages
 
 
 def test_urls_that_can_be_asked() -> None:
