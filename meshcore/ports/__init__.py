@@ -1,1 +1,1 @@
-"""What adapters implement: channels, registries, sources of values; and how installed ones are found."""
+"""The ports that adapters implement: channels, registries and value sources. Also how installed adapters are found."""

@@ -1,8 +1,7 @@
-"""The ports to the outside.
+"""The port of channels, which transport calls.
 
-Registries, where instances are announced and watched; channels, which transport; and sources of values. Adapters live
-in the packages `registry` and `channels`, or in any installed package that names them in the entry-point groups
-`meshcore.registries` and `meshcore.value_sources` (by URL scheme) and `meshcore.channels` (by channel name).
+The adapters that come with meshcore are in `meshcore.channels`. Any installed package can add adapters in the
+entry-point group `meshcore.channels`, by the name of the channel.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ LOCAL = "local"
 
 
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a channel is told of the mesh's settings.
+    """The settings of the mesh that a channel needs.
 
     Attributes:
-        max_body: bytes of the largest answer that is read.
-        max_depth: levels of the deepest answer that is decoded.
-        zone: where this process runs, empty if nobody says.
-        slow_start: seconds in which the share of a new instance grows to its full size.
+        max_body: the largest answer that is read, in bytes.
+        max_depth: the deepest answer that is decoded, in levels.
+        zone: the zone of this process; empty if it is not set.
+        slow_start: seconds in which a new instance gets its full share of the calls.
     """
 
     max_body: int = 4 * 1024 * 1024
@@ -47,9 +46,9 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Channel(ABC):
-    """A transport, seen from the client: sends calls of one component to the endpoint that was chosen for each.
+    """A transport, on the client's side. It sends each call of one component to the endpoint that was chosen for it.
 
-    The injector makes one per component, so its constructor may ask for whatever is injectable, and advice applies
+    The injector makes one channel per component. So its constructor may have injectable parameters, and advice applies
     to its methods. Decorate subclasses with `@channel("name")`.
     """
 
@@ -58,41 +57,41 @@ class Channel(ABC):
     options: ChannelOptions
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
-        """Tell the channel whom it will call; prepare what can be prepared, without any I/O."""
+        """Set the component to call, and prepare its calls. Without I/O."""
         self.component = component
         self.options = options
         self.selector = PolicyURLSelector(zone=options.zone, slow_start=options.slow_start)
 
     def customize(self) -> None:  # noqa: B027 - a hook
-        """Called once after `bind`; the place for an around advice that chooses a URL selector."""
+        """Do nothing. Called once after `bind`, so that around advice on it can choose a URL selector."""
 
     def select_first_url(self) -> None:
-        """Ask the first instance as long as it is there, whatever the policies of calls say."""
+        """Send all calls to the first instance, whatever their policies say."""
         self.selector = FirstURLSelector()
 
     def select_round_robin(self) -> None:
-        """Ask the instances in turn, whatever the policies of calls say."""
+        """Send calls to the instances in turn, whatever their policies say."""
         self.selector = RoundRobinURLSelector()
 
     def select_least_loaded(self) -> None:
-        """Ask the less loaded of two random instances."""
+        """Send each call to the less loaded of two random instances, whatever its policy says."""
         self.selector = LeastLoadedURLSelector(zone=self.options.zone, slow_start=self.options.slow_start)
 
     def select(self, selector: URLSelector) -> None:
-        """Use any selector."""
+        """Use a selector, whatever the policies of calls say."""
         self.selector = selector
 
     @abstractmethod
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call to one endpoint and return its decoded result. Called concurrently.
 
-        The caller bounds the time by cancelling. An implementation maps the errors of its transport.
+        The caller cancels it at the deadline. An implementation turns the errors of its transport into these.
 
         Raises:
-            CommunicationError: with `processed=False` if the call certainly did not reach an implementation.
+            CommunicationError: no answer came. `processed` is False only if no implementation can have run the call.
             RemoteError: the server answered with an error.
-            Exception: one of the method's declared exceptions.
+            Exception: a declared exception of the method.
         """
 
     async def aclose(self) -> None:  # noqa: B027 - not every channel has something to free
-        """Free connections. Called once, when the mesh stops."""
+        """Close connections. Called once, when the mesh stops."""

@@ -1,4 +1,4 @@
-"""Finds channels, registries and value sources by name in the entry points of packages; loads what is used."""
+"""Finds channels, registries and value sources in the entry points of installed packages. Loads those that are used."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ VALUE_SOURCES = "meshcore.value_sources"
 
 
 def installed_channels() -> dict[str, EntryPoint]:
-    """The channels of installed packages by name."""
+    """Return the channels of installed packages, by name."""
     return {entry.name: entry for entry in entry_points(group=CHANNELS)}
 
 
 def load_channel(entry: EntryPoint) -> type[Channel]:
-    """The channel class that an entry point names.
+    """Load the channel class of an entry point.
 
     Raises:
-        LocalError: it names something else.
+        LocalError: it is not a channel class.
     """
     cls = entry.load()
     if not (isinstance(cls, type) and issubclass(cls, Channel)):
         raise LocalError(
-            Code.FAILED_PRECONDITION, f"entry point {CHANNELS}: {entry.name} = {entry.value} is no channel"
+            Code.FAILED_PRECONDITION, f"entry point {CHANNELS}: {entry.name} = {entry.value} is not a channel"
         )
     return cls
 
 
 def make_registry(url: str) -> ComponentRegistry:
-    """The registry that a setting describes.
+    """Make the registry of the setting `registry`.
 
     Raises:
-        ValueError: it describes none; the text says why.
+        ValueError: there is no such registry, or the URL is invalid.
     """
     registry: type[ComponentRegistry] = _load(url, REGISTRIES, ComponentRegistry, "registry")
     return registry.from_url(url)
 
 
 def make_value_source(url: str) -> ValueSource:
-    """The value source that a setting describes.
+    """Make the value source of the setting `value_source`.
 
     Raises:
-        ValueError: it describes none; the text says why.
+        ValueError: there is no such value source, or the URL is invalid.
     """
     source: type[ValueSource] = _load(url, VALUE_SOURCES, ValueSource, "value source")
     return source.from_url(url)
 
 
 def _load(url: str, group: str, port: type[Any], noun: str) -> Any:
-    """The class for the scheme of a URL."""
+    """Load the class for the scheme of a URL."""
     scheme = url.partition(":")[0].lower()
     entries = {entry.name: entry for entry in entry_points(group=group)}
     entry = entries.get(scheme)
@@ -65,6 +65,6 @@ def _load(url: str, group: str, port: type[Any], noun: str) -> Any:
         raise ValueError(f"no {noun} {scheme!r} for {without_secrets(url)!r}{did_you_mean(scheme, entries)}")
     cls = entry.load()
     if not (isinstance(cls, type) and issubclass(cls, port)):
-        text = f"entry point {group}: {entry.name} = {entry.value} is no {noun}"
+        text = f"entry point {group}: {entry.name} = {entry.value} is not a {noun}"
         raise ValueError(text)  # noqa: TRY004 - like any other setting that does not fit
     return cls

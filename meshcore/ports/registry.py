@@ -13,24 +13,24 @@ from meshcore.core.masking import without_secrets
 
 
 class ComponentRegistry(ABC):
-    """Where instances are announced and watched.
+    """Announces and watches instances.
 
-    A registry is an async context manager; the mesh enters it before its first use and leaves it last. A registry
-    object that several meshes share counts its users.
+    A registry is an async context manager. The mesh enters it before its first use, and leaves it last. A registry that
+    several meshes share counts its users.
     """
 
     scheme: ClassVar[str] = ""
     """The scheme of the setting `MESHCORE_REGISTRY` that selects this registry."""
 
     reaches_other_machines: ClassVar[bool] = True
-    """Whether clients on other machines see what is announced here, and so have to resolve the advertised URL."""
+    """Whether clients on other machines see the instances, and so must be able to resolve their URLs."""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The registry that a setting describes.
+        """Make a registry from a setting.
 
         Raises:
-            ValueError: the URL does not fit; the text says what is expected.
+            ValueError: the URL is invalid.
         """
         if url.partition(":")[2].strip("/"):
             msg = f"{cls.scheme}: takes nothing after the colon, got {without_secrets(url)!r}"
@@ -38,45 +38,46 @@ class ComponentRegistry(ABC):
         return cls()
 
     async def __aenter__(self) -> Self:
-        """Start what watching and announcing need."""
+        """Start the registry."""
         return self
 
     async def __aexit__(  # noqa: B027 - not every registry has something to stop
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop it."""
+        """Stop the registry."""
 
     def __repr__(self) -> str:
-        """What people are told of where it is, without secrets; worth more if two of them may be taken for one."""
+        """Describe the registry for people, without secrets. Two different registries should look different."""
         return f"{type(self).__name__}()"
 
     @abstractmethod
     def announce(self, instance: Instance) -> AbstractAsyncContextManager[None]:
         """Announce an instance while the context lasts.
 
-        It is visible to watchers when the context is entered, withdrawn when it is left, and gone soon after the
-        process died without leaving it.
+        Watches see it when the context is entered, and lose it when the context is left, or soon after the process has
+        died.
 
         Raises:
-            CommunicationError: the registry did not take it.
+            CommunicationError: the registry cannot be reached, or refuses.
         """
 
     def objection(self, instance: Instance) -> str:  # noqa: ARG002 - most can hold any
-        """Why this instance can never be announced here, empty if it can. Asked at the start, without any I/O."""
+        """Return why an instance can never be announced here; empty if it can. Called at the start. Without I/O."""
         return ""
 
     @abstractmethod
     def watch(self, component: str) -> AsyncGenerator[Sighting, None]:
-        """Full snapshots of a component's instances, newest wins, only when something changed.
+        """Yield a sighting of a component after each change. Each one contains all instances.
 
-        The first comes as soon as the registry can tell. It never ends by itself and raises nothing for what the
-        outside does: that is a `Failed` sighting, after which it goes on.
+        The first one comes as soon as the registry has read the component. A slow consumer gets the newest sighting
+        and misses older ones. The watch does not end by itself. If the registry cannot be read, it yields `Failed`, and
+        goes on.
         """
 
     @abstractmethod
     async def instances(self) -> Mapping[str, tuple[Instance, ...]]:
-        """All that is announced at the moment, by component.
+        """Return all instances that are announced now, by component.
 
         Raises:
-            CommunicationError: the registry cannot tell.
+            CommunicationError: the registry cannot be read.
         """

@@ -9,11 +9,11 @@ from typing import ClassVar, Self, TypeAlias
 from meshcore.core.instances import Failed
 
 View: TypeAlias = Mapping[str, object]
-"""All values of a source by dotted key, each text, or bytes that are none."""
+"""All values of a source, by dotted key. A value is text, or bytes that are not UTF-8."""
 
 
 class ValueSource(ABC):
-    """Where values live that operators change while processes run.
+    """Provides values that operators change while processes run.
 
     One object may be watched several times.
     """
@@ -24,17 +24,17 @@ class ValueSource(ABC):
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:
-        """The source that a setting describes.
+        """Make a value source from a setting.
 
         Raises:
-            ValueError: the URL does not fit; the text says what is expected.
+            ValueError: the URL is invalid.
         """
 
     @abstractmethod
     def watch(self) -> AsyncGenerator[View | Failed, None]:
-        """Full views of all values, newest wins, only when something changed.
+        """Yield a view after each change. Each one contains all values.
 
-        The first comes as soon as the source can tell. It never ends by itself and raises nothing for what the outside
-        does: that is `Failed`, after which it goes on. What a source has lost, rather than been told to delete, stays
-        in its views.
+        The first one comes as soon as the source has read them. A slow consumer gets the newest view and misses older
+        ones. The watch does not end by itself. If the source cannot be read, it yields `Failed`, and goes on. Values
+        that the source has lost, but that nobody has deleted, stay in its views.
         """
