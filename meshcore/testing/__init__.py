@@ -1,6 +1,6 @@
-"""For tests: a mesh in memory, faults in its calls, virtual time, a source of values, and real Consul agents.
+"""For tests: a mesh in memory, fault injection, virtual time, a value source, and real Consul agents.
 
-And conformance kits for the ports: an adapter's test is one call of the kit, plus what is the adapter's own.
+Also conformance kits for the ports. The test of an adapter is one call of a kit, and tests of what is special to it.
 """
 
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # Each start of a pytest that has the plugin comes here.
+    # The pytest plugin imports this package at each start of pytest.
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

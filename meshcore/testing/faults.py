@@ -1,7 +1,6 @@
-"""Faults of a network, injected into the calls of a channel: seeded, so that a run can be repeated.
+"""Injects network faults into the calls of a channel. They are seeded, so that a run can be repeated.
 
-They stand below the balancer, so retries, hedges, ejection and idempotency see each attempt as they would see it in
-production, and do what they do there.
+Faults are injected below the balancer. So retries, hedges, ejection and idempotency work as in production.
 """
 
 from __future__ import annotations
@@ -30,42 +29,42 @@ from meshcore.wire.errors import restore_error, unfit_answer
 
 
 class Fault(Enum):
-    """What befalls one attempt."""
+    """A fault of one attempt."""
 
     NONE = "none"
 
     REFUSE = "refuse"
-    """Nobody listens: the call certainly never arrived."""
+    """The connection is refused: the call is not sent."""
 
     DROP = "drop"
-    """The call is processed, and its answer lost with the connection: its caller cannot tell."""
+    """The call is processed, and the connection breaks before the answer arrives."""
 
     ERROR = "error"
-    """The server answers with an error of the mesh; the implementation is not asked."""
+    """The server answers with an error of the mesh, without calling the implementation."""
 
     GARBAGE = "garbage"
-    """The call is processed, and what arrives is no answer."""
+    """The call is processed, and the answer is malformed."""
 
 
 class Faults:
-    """What befalls the attempts that are sent over a channel. Everything may be changed while it is in use.
+    """The faults of the attempts over a channel. All arguments are attributes, too, and may be changed at any time.
 
-    The n-th attempt suffers the same whenever the seed and the shares are the same.
+    With the same seed and the same shares, the n-th attempt always has the same fault.
 
     Args:
-        seed: of chance.
-        latency: seconds before each attempt is sent, or from and to how many.
-        refuse: share of the attempts, from 0 to 1, that are refused; see `Fault`.
-        drop: share whose answers are lost.
-        error: share that are answered with the error.
-        garbage: share whose answers cannot be read.
-        code: of the error.
+        seed: of the random generator.
+        latency: seconds before each attempt is sent; or a range, as a pair.
+        refuse: the share of attempts, from 0 to 1, whose connections are refused; see `Fault`.
+        drop: the share whose answers are lost.
+        error: the share that is answered with an error.
+        garbage: the share whose answers are malformed.
+        code: the code of the error.
 
     Attributes:
-        happened: what befell each attempt so far.
+        happened: the fault of each attempt so far.
 
     Raises:
-        ValueError: the shares are not from 0 to 1 together.
+        ValueError: a share is negative, or their sum is greater than 1.
     """
 
     def __init__(
@@ -91,20 +90,22 @@ class Faults:
         self._shares()
 
     def then(self, *faults: Fault) -> None:
-        """Let this befall the next attempts, one each, before chance decides again.
+        """Set the faults of the next attempts, one each. The attempts after them have random faults again.
 
         Raises:
-            TypeError: it is no member of `Fault`.
+            TypeError: an argument is not a member of `Fault`.
         """
         for each in cast("tuple[object, ...]", faults):
             if not isinstance(each, Fault):
                 meant = closest(str(each).upper(), Fault.__members__)
-                raise TypeError(f"{each!r} is no member of Fault" + (f"; did you mean Fault.{meant}?" if meant else ""))
+                raise TypeError(
+                    f"{each!r} is not a member of Fault" + (f"; did you mean Fault.{meant}?" if meant else "")
+                )
         self._queue.extend(faults)
 
     def next(self) -> tuple[float, Fault]:
-        """The seconds by which the next attempt is held up, and what befalls it then."""
-        # Both are drawn for each attempt, so that the n-th has the same luck whatever the others were told to suffer.
+        """Draw the latency and the fault of the next attempt."""
+        # Both are drawn for each attempt, also if `then` has set its fault, so that later attempts stay the same.
         wait, luck = self._rng.random(), self._rng.random()
         least, most = self.latency if isinstance(self.latency, tuple) else (self.latency, self.latency)
         fault = Fault.NONE
@@ -131,26 +132,26 @@ class Faults:
 
 
 class FaultyChannels(msgspec.Struct, frozen=True):
-    """Whose calls suffer what: by the name of a channel, "" for all that are not named."""
+    """Faults by the name of the channel; "" stands for all other channels."""
 
     by_name: Mapping[str, Faults]
 
     def of(self, channel: Channel) -> Faults | None:
-        """The faults of a channel."""
+        """Return the faults of a channel."""
         mark = find_mark(type(channel), ChannelMark)
         return self.by_name.get(mark.name if mark else "") or self.by_name.get("")
 
 
 @advice
 class FaultsAdvice:
-    """Stands around every channel's `invoke`. A client's module provides it; see `with_faults`."""
+    """Advice around `invoke` of every channel. The module of a client provides it; see `with_faults`."""
 
     def __init__(self, faulty: FaultyChannels) -> None:
         self._faulty = faulty
 
     @around(methods().named("invoke").of_type(Channel))
     async def invoke(self, invocation: Invocation) -> Any:
-        """In place of the channel's own."""
+        """Wait, and inject the fault."""
         channel, call, _ = invocation.args
         faults = self._faulty.of(channel)
         if faults is None:
@@ -158,11 +159,11 @@ class FaultsAdvice:
         wait, fault = faults.next()
         if wait > 0:
             await asyncio.sleep(wait)
-        return await _suffer(fault, faults.code, call, invocation)
+        return await _inject(fault, faults.code, call, invocation)
 
 
-async def _suffer(fault: Fault, code: Code, call: Call, invocation: Invocation) -> Any:
-    """Raise what the channels of the distribution raise for the real thing."""
+async def _inject(fault: Fault, code: Code, call: Call, invocation: Invocation) -> Any:
+    """Raise what the channels of meshcore raise for the real fault."""
     match fault:
         case Fault.NONE:
             return await invocation.proceed()
@@ -171,15 +172,15 @@ async def _suffer(fault: Fault, code: Code, call: Call, invocation: Invocation) 
             raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
         case Fault.ERROR:
             text = f"{call.method}: injected fault"
-            retryable = MeshError(code, text).retryable  # as the code says
+            retryable = MeshError(code, text).retryable  # the default of the code
             raise restore_error(code.value, text, {}, retryable=retryable, processed=True)
         case Fault.DROP | Fault.GARBAGE:
             try:
                 await invocation.proceed()
             except MeshError as error:
-                if not error.processed:  # there is no answer to spoil
+                if not error.processed:  # there is no answer to lose
                     raise
-            except Exception:  # noqa: BLE001, S110 - a declared exception is an answer, and is lost like any other
+            except Exception:  # noqa: BLE001, S110 - a declared exception is an answer, which is lost
                 pass
             if fault is Fault.GARBAGE:
                 raise unfit_answer(call.method, DecodeError("$", "injected fault: garbage"), readable=False)
@@ -187,11 +188,15 @@ async def _suffer(fault: Fault, code: Code, call: Call, invocation: Invocation) 
 
 
 def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:
-    """The module of a client, with faults in its calls: `Mesh(with_faults(Client, {"rest": Faults(drop=0.1)}))`.
+    """Add faults to the calls of a client: `Mesh(with_faults(Client, {"rest": Faults(drop=0.1)}))`.
 
     Args:
-        module_: a class decorated with `@module`.
-        faults: of all channels, or by the name of each; with the name of one that there is not it does not start.
+        module_: the module of the client, a class decorated with `@module`.
+        faults: the faults of all channels, or by the name of each. With the name of an unknown channel the mesh does
+            not start.
+
+    Returns:
+        The module with the faults.
     """
     by_name = {"": faults} if isinstance(faults, Faults) else faults
 
@@ -205,7 +210,7 @@ def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:
             unknown = by_name.keys() - known - {""}
             if unknown:
                 texts = [f"there is no channel {name!r}{did_you_mean(name, known)}" for name in sorted(unknown)]
-                raise ConfigurationError("faults have no channel to befall", texts)
+                raise ConfigurationError("faults name unknown channels", texts)
             return FaultyChannels(by_name)
 
     return Faulty

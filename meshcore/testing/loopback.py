@@ -1,7 +1,7 @@
-"""The network in memory: requests go to ASGI applications on the same event loop, without a socket.
+"""A network in memory: requests go to ASGI applications on the same event loop, without sockets.
 
-What a server and its client see of each other is what they see over HTTP: bytes, headers, and that the other one left.
-Each request runs in a task and a context of its own, as under a server, so nothing else passes between the two.
+Server and client exchange what they exchange over HTTP: bytes, headers, and the end of the connection. Each request
+runs in a task and a context of its own, as in a real server, so they share nothing else.
 """
 
 from __future__ import annotations
@@ -14,37 +14,23 @@ from contextvars import Context
 from typing import Any, cast
 
 import aiohttp
-import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
 from meshcore.asgi.messages import Application
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.ports.channel import Channel
+from meshcore.wire.answer import Answer
 
-_NO_HEADER = re.compile(r"[\r\n\0]")
+_CONTROL = re.compile(r"[\r\n\0]")
 _INTERNAL_ERROR = 500
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """An answer, whole; what `HTTPChannel.transmit` returns.
-
-    Attributes:
-        status: of HTTP.
-        headers: names of any case find them.
-        body: all of it.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class Loopback:
-    """The servers that can be reached in memory.
+    """The servers in memory.
 
     Attributes:
-        requests: how many were taken to a server.
+        requests: how many have reached a server.
     """
 
     def __init__(self) -> None:
@@ -53,34 +39,34 @@ class Loopback:
         self._running: dict[_Request, asyncio.Task[None]] = {}
 
     def serve(self, url: str, application: Application) -> None:
-        """Let an application answer under a URL."""
+        """Serve an application at a URL."""
         self._applications[URL(url).raw_authority] = application
 
     def refuse(self, url: str) -> None:
-        """Let nobody listen under a URL any more; requests that run go on."""
+        """Refuse new requests to a URL. Requests in progress go on."""
         self._applications[URL(url).raw_authority] = None
 
     def knows(self, url: URL) -> bool:
-        """Whether the URL is one of this network's, also if nobody listens there."""
+        """Return whether a URL belongs to this network, also if requests to it are refused."""
         return url.raw_authority in self._applications
 
     async def transmit(self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        """Take a request to its application and bring the answer. Who is cancelled has closed the connection.
+        """Send a request to its application, and return the answer. Cancellation closes the connection.
 
         Raises:
-            aiohttp.ClientConnectionResetError: nobody listens; as over the network, the request was not sent.
+            aiohttp.ClientConnectionResetError: the request is refused. As over the network, it was not sent.
             aiohttp.ServerDisconnectedError: the application ended without a whole answer.
             ValueError: a header cannot be sent.
         """
         application = self._applications[url.raw_authority]
         if application is None:
             raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
-        if _NO_HEADER.search("".join([*headers, *headers.values()])):
+        if _CONTROL.search("".join([*headers, *headers.values()])):
             raise ValueError(f"control characters in the headers {dict(headers)}")
         self.requests += 1
         loop = asyncio.get_running_loop()
         request = _Request(verb, url, headers, body or b"", loop.create_future())
-        # A context of its own: over the network neither deadline nor anything else of the caller's would be there.
+        # In an empty context: the server must not see the deadline or another context variable of the caller.
         coroutine = self._run(request, application)
         self._running[request] = loop.create_task(coroutine, name="meshcore.testing.request", context=Context())
         try:
@@ -95,21 +81,21 @@ class Loopback:
             self._running.pop(request, None)
 
     async def aclose(self) -> None:
-        """Return when no request runs any more; those that do are cancelled, as by a server that is closed."""
+        """Cancel all requests in progress, as a server does that is closed, and wait for their ends."""
         running, self._running = self._running, {}
         for task in running.values():
             task.cancel()
         if running:
             await asyncio.wait(running.values())
         for request in running:
-            request.end()  # one that had not begun could not do so by itself
+            request.end()  # for requests that had not begun
 
 
 class _Request:
-    """One request at its application.
+    """One request to an application.
 
     Attributes:
-        answer: what comes of it.
+        answer: the future answer.
     """
 
     def __init__(
@@ -117,7 +103,7 @@ class _Request:
     ) -> None:
         self.answer = answer
         self._left = False
-        self._leaving: asyncio.Event | None = None  # made when somebody waits for it, which is rare
+        self._leaving: asyncio.Event | None = None  # made when the application waits for the disconnect, which is rare
         self._message: dict[str, Any] | None = {"type": "http.request", "body": body, "more_body": False}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         host = url.raw_authority
@@ -140,22 +126,22 @@ class _Request:
         self._chunks: list[bytes] = []
 
     async def run(self, application: Application) -> None:
-        """Let the application answer, and do for what it does not answer what a server does."""
+        """Run the application. If it raises, answer with status 500, as a server does."""
         try:
             await application(self._scope, self._receive, self._send)
-        except Exception as error:  # noqa: BLE001 - the client gets what it would get over the network
+        except Exception as error:  # noqa: BLE001 - any error becomes a response
             if not self._status and not self.answer.done():
                 self.answer.set_result(Answer(_INTERNAL_ERROR, CIMultiDict(), repr(error).encode()))
         finally:
             self.end()
 
     def end(self) -> None:
-        """Close the connection: who still waits for an answer gets none."""
+        """Close the connection. A client that still waits gets an error."""
         if not self.answer.done():
             self.answer.set_exception(aiohttp.ServerDisconnectedError())
 
     def leave(self) -> None:
-        """The client does not listen any more."""
+        """Report that the client has closed the connection."""
         self._left = True
         if self._leaving is not None:
             self._leaving.set()
@@ -182,18 +168,18 @@ class _Request:
 
 @advice
 class LoopbackAdvice:
-    """Takes the requests of all channels over HTTP that are for servers in memory to them, the others on.
+    """Sends the requests of channels over HTTP to the servers in memory. Requests to other URLs go on as usual.
 
-    A client's module provides it, and a `Loopback` for its constructor.
+    The module of a client provides it, and a `Loopback` for its constructor.
     """
 
     def __init__(self, loopback: Loopback) -> None:
         self._loopback = loopback
 
-    # By name, since channels are adapters, which nothing in meshcore imports.
+    # By name: `HTTPChannel` is an adapter, which meshcore itself does not import.
     @around(methods().named("transmit").of_type(Channel))
     def transmit(self, invocation: Invocation) -> Any:
-        """In place of `HTTPChannel.transmit`; gives what has to be awaited."""
+        """Replace `HTTPChannel.transmit`. Returns an awaitable."""
         _, _, verb, url, headers, body = invocation.args
         if self._loopback.knows(cast("URL", url)):
             return self._loopback.transmit(verb, url, headers, body)

@@ -1,11 +1,11 @@
-"""A whole mesh in memory: servers and a client that run the code of production, on one event loop and without sockets.
+"""A whole mesh in memory: servers and a client that run the production code on one event loop, without sockets.
 
     async with memory_mesh(ShopModule, overrides={Payments: FakePayments()}) as mesh:
         shop = await mesh.get_service(Shop)
         await shop.order(...)
 
-A call goes through proxy and client stack, is encoded by its channel, decoded, admitted, dispatched and answered by a
-`MeshApp`, and decoded again. Only the network between the two is replaced (`meshcore.testing.loopback`).
+A call goes through the proxy and the client stack, and is encoded by its channel. A `MeshApp` decodes, admits,
+dispatches and answers it. Only the network between the two is replaced (`meshcore.testing.loopback`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from meshcore.testing.loopback import Loopback, LoopbackAdvice
 T = TypeVar("T")
 
 _HERMETIC = Settings(registry="local:", adaptive_limit=False)
-"""Not those of the environment, so that a test does the same everywhere; and no limit that measures the machine."""
+"""Without the environment, so that tests behave the same everywhere, and without the limit that depends on the load."""
 
 
 class MemoryMesh:
-    """A client, and servers that it reaches in memory.
+    """A client, and servers that it calls in memory.
 
     Attributes:
-        client: the caller's side.
+        client: the mesh of the client.
         servers: one for each instance.
     """
 
@@ -52,11 +52,11 @@ class MemoryMesh:
         return self._loopback.requests
 
     async def get_service(self, interface: Callable[..., T], preferred_channel: str = "") -> T:
-        """A service, as a client in another process gets it: `Mesh.get_service` of the client."""
+        """Return a proxy of a service, as `Mesh.get_service` does in another process."""
         return await self.client.get_service(interface, preferred_channel)
 
     async def get(self, kind: type[T], instance: int = 0) -> T:
-        """An object of the injector of a server: an implementation, for instance, to look at its state.
+        """Return an object from the injector of a server, such as an implementation whose state a test checks.
 
         Raises:
             IndexError: there is no such instance.
@@ -64,7 +64,7 @@ class MemoryMesh:
         return await self._server(instance).mesh.get(kind)
 
     def refuse(self, instance: int) -> None:
-        """Let nobody listen at the address of an instance, as after a crash: the registry still names it.
+        """Refuse connections to an instance, as after a crash. The registry still has it.
 
         Raises:
             IndexError: there is no such instance.
@@ -73,7 +73,7 @@ class MemoryMesh:
         self._loopback.refuse(_url(instance))
 
     def accept(self, instance: int) -> None:
-        """Let it listen again.
+        """Accept connections to an instance again.
 
         Raises:
             IndexError: there is no such instance.
@@ -82,7 +82,7 @@ class MemoryMesh:
 
     def _server(self, instance: int) -> MeshApp:
         if not 0 <= instance < len(self.servers):
-            raise IndexError(f"there is no instance {instance}: their number is {len(self.servers)}, the first is 0")
+            raise IndexError(f"there is no instance {instance}: there are {len(self.servers)}, and the first is 0")
         return self.servers[instance]
 
 
@@ -100,18 +100,18 @@ async def memory_mesh(
     """Serve what a module implements, and call it, in memory.
 
     Args:
-        module: a class decorated with `@module`, of the servers.
-        overrides: by type, objects or classes or functions that take the place of what the module provides, in all
-            servers: what is injectable, and whole services. A fake of a service is checked against its interface.
-        client: the caller's module, with its interceptors, advice and channels; default: an empty one.
-        instances: how many servers there are.
-        channel: the client's preferred one; default: the first that the component offers.
-        faults: what befalls the calls of the client: of all channels, or by the name of each.
-        settings: of both sides; default: those without any environment and files.
+        module: the module of the servers, a class decorated with `@module`.
+        overrides: by type, objects, classes or functions that replace what the module provides, in all servers:
+            injectables, and whole services. A fake of a service is checked against its interface.
+        client: the module of the client, with its interceptors, advice and channels. Default: an empty one.
+        instances: the number of servers.
+        channel: the preferred channel of the client. Default: the first that the component offers.
+        faults: the faults of the client's calls: of all channels, or by the name of each.
+        settings: of both sides. Default: settings without environment and files.
 
     Raises:
-        ConfigurationError: with everything that cannot work.
-        ValueError: there is to be no instance.
+        ConfigurationError: the mesh cannot start; with every problem.
+        ValueError: `instances` is less than 1.
     """
     if instances < 1:
         raise ValueError(f"instances={instances!r}: must be 1 or more")
@@ -124,7 +124,7 @@ async def memory_mesh(
             of_server = msgspec.structs.replace(settings, advertise_url=_url(number), verify_advertise=False)
             app = MeshApp(module, settings=of_server, overrides=overrides)
             await stack.enter_async_context(app.running())
-            stack.callback(app.hurry)  # nobody's last calls are on their way: the client has stopped before
+            stack.callback(app.hurry)  # no calls are in progress: the client has stopped before
             loopback.serve(_url(number), app)
             servers.append(app)
         stack.push_async_callback(loopback.aclose)
@@ -145,7 +145,7 @@ def _url(instance: int) -> str:
 
 
 def _client_module(network: Loopback, components: Iterable[type], client: type | None) -> type:
-    """A module of the caller's side, apart from what it calls."""
+    """Make the module of the client, without the implementations."""
 
     @module(imports=[client] if client else [], components=components, provides=[LoopbackAdvice])
     class MemoryClient:
@@ -157,7 +157,7 @@ def _client_module(network: Loopback, components: Iterable[type], client: type |
 
 
 async def _announced(registry: ComponentRegistry, component: str, instances: int, seconds: float) -> None:
-    """Return when so many instances can be found, so that the first call does not come before them."""
+    """Return when all instances are announced, so that the first call can choose among them."""
     async with asyncio.timeout(seconds), aclosing(registry.watch(component)) as sightings:
         async for sighting in sightings:
             if isinstance(sighting, Bound) and len(sighting.instances) >= instances:

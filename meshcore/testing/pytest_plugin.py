@@ -1,8 +1,8 @@
-"""The pytest plugin: fixtures for tests of what is built with meshcore. It is loaded where meshcore is installed.
+"""The pytest plugin: fixtures for tests of applications. pytest loads it wherever meshcore is installed.
 
-All fixtures are plain ones that hand out functions and contexts. So they work whoever runs the async tests:
-pytest-asyncio in either mode, anyio's plugin, or nobody. Nothing happens before a test asks for one of them;
-`-p no:meshcore` keeps even that away.
+All fixtures are plain ones that return functions and context managers. So they work with any runner of async tests:
+pytest-asyncio in either mode, anyio's plugin, or none. A fixture loads what it needs when a test uses it. `-p
+no:meshcore` turns the plugin off.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# Every start of pytest where meshcore is installed comes here, so what a fixture needs is loaded by the fixture.
+# This file is imported at each start of pytest, so it imports nothing large.
 from meshcore import testing
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ _SEED = "mesh_seed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the seed of a run that is to be repeated."""
+    """Add the option for the seed of a run to repeat."""
     parser.getgroup("meshcore").addoption(
         "--mesh-seed", dest=_SEED, metavar="TEXT", help="seed of the faults of mesh_faults (default: by chance)"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose a seed if none is given. A worker of pytest-xdist has that of its controller."""
+    """Choose a seed if none is given. A worker of pytest-xdist takes that of its controller."""
     told: str | None = getattr(config, "workerinput", {}).get(_SEED) or getattr(config.option, _SEED)
     setattr(config.option, _SEED, told or str(random.randrange(10**6)))
 
@@ -46,9 +46,9 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.fixture
 def mesh_faults(request: pytest.FixtureRequest) -> Faults:
-    """What befalls the calls of the meshes of `mesh_factory`: nothing, until the test says so.
+    """The faults of the meshes of `mesh_factory`: none, until the test sets some.
 
-    Its seed is the run's, so every test of it meets the same chance; a test that fails tells how to repeat it.
+    All tests of a run use the same seed. A test that fails shows how to repeat it.
     """
     seed: str = getattr(request.config.option, _SEED)
     request.node.add_report_section("setup", "mesh_faults", f"the same faults again: --mesh-seed={seed}")
@@ -63,7 +63,7 @@ def mesh_factory(mesh_faults: Faults) -> Callable[..., AbstractAsyncContextManag
 
 @pytest.fixture
 def virtual_time() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Runs a coroutine in virtual time, in a plain test: `meshcore.testing.run_virtually`."""
+    """Run a coroutine in virtual time, in a test that is not async: `meshcore.testing.run_virtually`."""
     return testing.run_virtually
 
 

@@ -1,4 +1,4 @@
-"""Servers for tests, in this process and on ports of their own: a mesh's, and one that answers anything."""
+"""Servers for tests, in this process and on free ports: for an ASGI application, for fixed bytes, and for refusals."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _STOP = 10.0  # seconds
 
 @asynccontextmanager
 async def served(make: Callable[[str], Application]) -> AsyncGenerator[str]:
-    """Serve an ASGI application with hypercorn while the context lasts, and give its URL.
+    """Serve an ASGI application with hypercorn while the context lasts. Yields its URL.
 
     Args:
-        make: makes the application, given its URL.
+        make: makes the application for its URL.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = Config()
-    # Already bound, so nobody else gets the port, and listening, so clients wait instead of being refused.
+    # Bound, so that no other process gets the port, and listening, so that early clients wait and are not refused.
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
     config.graceful_timeout = 1.0
@@ -48,7 +48,7 @@ async def served(make: Callable[[str], Application]) -> AsyncGenerator[str]:
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait([task, starting], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():  # else it failed, and says so below
+        if not task.done():  # otherwise it failed, and `await task` raises below
             yield url
     finally:
         starting.cancel()
@@ -56,17 +56,17 @@ async def served(make: Callable[[str], Application]) -> AsyncGenerator[str]:
         await asyncio.wait([task], timeout=_STOP)
         if not task.done():
             task.cancel()
-            raise RuntimeError(f"the server at {url} did not stop: somebody keeps a connection to it open")
+            raise RuntimeError(f"the server at {url} did not stop: a client keeps a connection open")
         await task
 
 
 @asynccontextmanager
 async def answering(parts: Sequence[bytes], *, reset: bool = False) -> AsyncGenerator[str]:
-    """Read each request, send these bytes whatever it was, close its connection; gives the URL.
+    """Answer each request with these bytes and close its connection. Yields the URL.
 
     Args:
-        parts: of the answer.
-        reset: whether the connection is closed with a reset, as by a process that died.
+        parts: the parts of the answer.
+        reset: whether to close the connection with a reset, as the death of a process does.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,10 +78,10 @@ async def answering(parts: Sequence[bytes], *, reset: bool = False) -> AsyncGene
                 writer.write(part)
                 await writer.drain()
             if reset:
-                await asyncio.sleep(0.05)  # what was written must arrive: a reset overtakes it
+                await asyncio.sleep(0.05)  # the bytes must arrive before the reset
                 writer.transport.abort()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has seen enough
+            pass  # the client has closed the connection
         finally:
             writer.close()
 
@@ -92,7 +92,7 @@ async def answering(parts: Sequence[bytes], *, reset: bool = False) -> AsyncGene
 
 @asynccontextmanager
 async def refusing() -> AsyncGenerator[str]:
-    """A URL where every connection is refused: the port is taken, but nobody listens."""
+    """Yield a URL where all connections are refused: the port is bound, but nothing listens."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A source of values for tests: a dictionary that tells what is put into it."""
+"""A value source for tests: a dictionary whose changes reach its watches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MemoryValueSource(ValueSource):
     """Values that a test sets: `Mesh(Module, overrides={ValueSource: MemoryValueSource({"orders.currency": "EUR"})})`.
 
     Args:
-        values: by dotted key, as text or plain data; None for a source that does not answer.
+        values: by dotted key, as text or plain data. None: the source does not answer.
     """
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:
@@ -24,7 +24,7 @@ class MemoryValueSource(ValueSource):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """No URL describes it.
+        """Raise: a setting cannot name this source.
 
         Raises:
             ValueError: always.
@@ -37,16 +37,16 @@ class MemoryValueSource(ValueSource):
         self._view.set(dict(self._values))
 
     def delete(self, key: str) -> None:
-        """Delete one value, if it is there."""
+        """Delete one value, if it exists."""
         self._values.pop(key, None)
         self._view.set(dict(self._values))
 
     def fail(self, cause: Exception) -> None:
-        """Go away, until something is set."""
+        """Fail until the next change."""
         self._view.set(Failed(cause))
 
     async def watch(self) -> AsyncGenerator[View | Failed, None]:
-        """What was set, and will be."""
+        """Yield a view after each change."""
         changes = self._view.changes()
         try:
             if (first := self._view.get()) is not None:

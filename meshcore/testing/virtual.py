@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: waiting takes none, and the same run takes the same course every time."""
+"""An event loop with virtual time: waits take no real time, and each run is the same."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Where others sleep until the next timer, this loop's clock jumps to it.
+    """When all tasks wait, the clock of this loop jumps to the next timer.
 
-    It is for code that waits for timers and for each other only. What comes from outside, such as from a socket, is
-    handled when it comes, but nobody waits for it. While threads work for the loop (`def` implementations,
-    `run_in_executor`, anyio's `to_thread`) it does wait: what they do takes no virtual time, unless it takes longer
-    than the next timer, and a thread that waits for the loop's timers waits as long as they say.
+    It is for code that waits for timers and other tasks only. Events from outside, such as of a socket, are handled
+    when they come, but the loop does not wait for them. It does wait while threads work for it (`def` implementations,
+    `run_in_executor`, anyio's `to_thread`). Their work takes no virtual time, unless it takes longer than the next
+    timer.
 
-    While it runs, `time.monotonic` is its clock as well: deadlines, and all else that the mesh measures, are told by
-    that. So nothing else that needs the time may go on meanwhile in other threads.
+    While the loop runs, `time.monotonic` returns its time, too: the mesh measures deadlines and durations with it. So
+    no other thread that needs the real time may run meanwhile.
     """
 
     def __init__(self) -> None:
@@ -34,32 +34,32 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="virtual"))
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was made."""
         return self._now
 
     def run_forever(self) -> None:
-        """Run until stopped; every other way to run a loop comes by here."""
+        """Run until stopped. All other methods that run the loop call this one."""
         monotonic = time.monotonic
-        setattr(time, "monotonic", self.time)  # noqa: B010 - checkers know that nobody does this
+        setattr(time, "monotonic", self.time)  # noqa: B010 - type checkers refuse the assignment
         try:
             super().run_forever()
         finally:
             setattr(time, "monotonic", monotonic)  # noqa: B010
 
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
-        """Choose what runs jobs that name no executor."""
+        """Set the executor of jobs that name none."""
         self._executor = executor
         super().set_default_executor(executor)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        """Run a function in a thread; time waits for it."""
+        """Run a function in a thread. Time stands still until it ends."""
         source = (executor or self._executor).submit(func, *args)
         future = asyncio.wrap_future(source, loop=self)
         self._jobs.append((source, future))
         return future
 
     async def shutdown_default_executor(self, *timeout: float | None) -> None:
-        """Wait for the threads, for which time waits as well."""
+        """Wait for the threads. Time stands still meanwhile."""
         self._joining = True
         try:
             await super().shutdown_default_executor(*timeout)
@@ -67,18 +67,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._joining = False
 
     def threads_work(self) -> bool:
-        """Whether something may come from a thread."""
-        # A job that was cancelled may still run, and one that is done may still have to be told to the loop.
+        """Return whether a thread works for this loop."""
+        # The thread of a cancelled job may still run, and the result of a finished one may not have reached the loop.
         self._jobs = [job for job in self._jobs if not (job[0].done() and job[1].done())]
         return self._joining or bool(self._jobs) or any(map(self._is_busy, threading.enumerate()))
 
     def _is_busy(self, thread: Any) -> bool:
-        """Whether it is one of anyio's threads, and at work; anyio has no other way to tell."""
+        """Return whether a thread is one of anyio's that works for this loop. anyio has no public API for that."""
         idle = getattr(thread, "idle_workers", None)
         return idle is not None and thread.loop is self and not thread.stopping and thread not in idle
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self._now += seconds
 
 
@@ -95,9 +95,7 @@ class _Selector(selectors.SelectSelector):
                 if events:
                     return events
             if timeout is None:
-                raise RuntimeError(
-                    "all tasks wait, and there is no timer that could wake one: this would hang for ever"
-                )
+                raise RuntimeError("all tasks wait, and no timer will wake one: this would hang for ever")
             self._loop.advance(max(timeout, 0.0))
         return events
 
@@ -106,7 +104,7 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in virtual time.
 
     Raises:
-        RuntimeError: everything waits for something that cannot come.
+        RuntimeError: all tasks wait, and nothing can wake one.
     """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""A watch that a test reads with a time limit."""
+"""A watch of a registry whose sightings a test waits for, with a time limit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ async def watching(
     """Watch a component in the background while the context lasts.
 
     Args:
-        registry: one that was entered.
+        registry: a registry that is entered.
         component: the component's name.
-        seconds: how long the watcher waits for what it is asked to see.
+        seconds: how long `until` waits.
     """
     watcher = Watcher(component, seconds)
     task = asyncio.create_task(watcher.read(registry))
@@ -35,10 +35,10 @@ async def watching(
 
 
 class Watcher:
-    """Keeps what one watch reports.
+    """Keeps the sightings of one watch.
 
     Attributes:
-        seen: all sightings, the oldest first.
+        seen: all sightings, oldest first.
     """
 
     def __init__(self, component: str, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Watcher:
                     self.seen.append(sighting)
                     self._news.set()
             self._end = "the watch ended"
-        except Exception as error:  # noqa: BLE001 - whatever it is, `until` tells
+        except Exception as error:  # noqa: BLE001 - `until` reports any error
             self._end = f"the watch raised {error!r}"
         finally:
             self._news.set()
@@ -65,12 +65,12 @@ class Watcher:
         """Wait until this is the newest sighting.
 
         Raises:
-            AssertionError: it did not come in time, the watch ended, or it reported the same twice in a row.
+            AssertionError: it did not come in time, the watch ended, or it reported a sighting twice in a row.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 while self._newest != expected:
-                    self._must_go_on(expected)
+                    self._check_running(expected)
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -83,10 +83,10 @@ class Watcher:
                 raise AssertionError(f"the watch of {self._component!r} reported twice in a row {sighting}")
 
     async def stays_silent(self) -> None:
-        """Listen for the seconds of this watcher.
+        """Wait for the seconds of this watcher, and check that no sighting comes.
 
         Raises:
-            AssertionError: something was reported.
+            AssertionError: a sighting came.
         """
         before = len(self.seen)
         self._news.clear()
@@ -101,6 +101,6 @@ class Watcher:
     def _newest(self) -> Sighting | None:
         return self.seen[-1] if self.seen else None
 
-    def _must_go_on(self, expected: Sighting) -> None:
+    def _check_running(self, expected: Sighting) -> None:
         if self._end:
             raise AssertionError(f"{self._end}; expected of {self._component!r} was {expected}")

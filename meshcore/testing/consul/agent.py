@@ -1,4 +1,4 @@
-"""A real Consul agent for tests: on free ports, ready in under a second, and gone afterwards."""
+"""A real Consul agent for tests: on free ports, ready within a second, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
 ADDRESS = "127.0.0.1"
-"""Where agents listen."""
+"""The address at which agents listen."""
 
 _PORTS = ("http", "server", "serf_lan")
-_READY = 15.0  # seconds; an agent that keeps its data takes two, a busy machine more
+_READY = 15.0  # seconds; an agent that keeps its data takes two, and longer on a busy machine
 _STOP = 10.0
-_RACES = 5  # how often another process may take a port that was free a moment ago
+_ATTEMPTS = 5  # to start: another process may take a port that was free a moment ago
 _CONNECTIONS = 4000
-_RESERVED = 100  # the agent does not start above its own limit of open files less twenty
-_ANSWER = 2.0  # seconds; a frozen agent takes connections and says nothing
-_LOWEST = 15000  # of the ports that agents get
-_EPHEMERAL = 32768  # where the ports of outgoing connections begin, as Linux has it; elsewhere they begin higher
+_RESERVED = 100  # open files; the agent does not start with a limit of connections above that of files less twenty
+_ANSWER = 2.0  # seconds; a frozen agent accepts connections and does not answer
+_LOWEST = 15000  # port of an agent
+_EPHEMERAL = 32768  # the first port of outgoing connections on Linux; elsewhere it is higher
 
-# Test runners seed the module's own generator, the same in all their processes: all would try the same ports.
+# Test runners seed the global generator, in all their processes alike, so all would try the same ports.
 _chance = random.SystemRandom()
 
 
 class ConsulAgent:
-    """One agent, which is its own server. It can be stopped, killed, frozen and started again on the same address.
+    """One agent, which is its own server. It can be stopped, killed, frozen, and started again at the same address.
 
     Attributes:
-        url: where its HTTP API is.
-        process: the running agent, or the last one.
+        url: the URL of its HTTP API.
+        process: the process of the agent, also after its end.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class ConsulAgent:
         self._use(ports or {})
 
     async def start(self) -> None:
-        """Start it and return when it knows its leader.
+        """Start the agent, and return when it has a leader.
 
         Raises:
-            RuntimeError: it does not start; the text is what it says.
+            RuntimeError: it does not start; with its output.
         """
         first = self.process is None and not self._given
-        for _ in range(_RACES):
+        for _ in range(_ATTEMPTS):
             if first:
                 self._use(free_ports())
             await self._spawn()
@@ -86,37 +86,36 @@ class ConsulAgent:
         raise RuntimeError(f"the Consul agent does not start:\n{self.output()}")
 
     async def stop(self) -> None:
-        """End it in good order."""
+        """Stop the agent gracefully."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End it without any order."""
+        """Kill the agent."""
         await self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """It keeps its connections, and answers nothing."""
+        """Freeze the agent: it keeps its connections, and does not answer."""
         self._frozen = True
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on."""
+        """Let a frozen agent go on."""
         self._frozen = False
         self._send(signal.SIGCONT)
 
     @property
     def runs(self) -> bool:
-        """Whether it is neither stopped nor frozen."""
+        """Whether the agent is neither stopped nor frozen."""
         return self.process is not None and self.process.returncode is None and not self._frozen
 
     def output(self) -> str:
-        """All that it printed."""
+        """Return the output of the agent."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     async def ask(self, path: str) -> bytes:
-        """What it answers to a GET of `/v1/PATH`; empty if not with 200, or not in time.
+        """Send a GET of `/v1/PATH`. Returns the body; empty if the status is not 200, or without an answer in time."""
+        # Without an HTTP client: its import takes longer than these few small requests.
 
-        By hand: few and small requests are worth no HTTP client.
-        """
         try:
             async with asyncio.timeout(_ANSWER):
                 reader, writer = await asyncio.open_connection(self._address, self._ports["http"])
@@ -135,7 +134,7 @@ class ConsulAgent:
 
     @property
     def port_was_taken(self) -> bool:
-        """Whether it did not start since somebody has its port."""
+        """Whether the agent did not start because another process has its port."""
         return "address already in use" in self.output()
 
     @property
@@ -185,20 +184,20 @@ class ConsulAgent:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is for whoever started it, who may need it for the clean-up
+                start_new_session=True,  # Ctrl-C must not end it: the test may need it to clean up
             )
 
     async def _ready(self) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY):
                 while self.runs:
-                    if await self._knows_itself():
+                    if await self._has_leader():
                         return True
                     await asyncio.sleep(0.02)
         return False
 
-    async def _knows_itself(self) -> bool:
-        """Whether it has a leader and Consul's servers are healthy."""
+    async def _has_leader(self) -> bool:
+        """Return whether it has a leader, and the check of its own server passes."""
         return b'"serfHealth"' in await self.ask("health/service/consul?passing=1")
 
     async def _end(self, number: signal.Signals) -> None:
@@ -215,8 +214,8 @@ class ConsulAgent:
 
     def _send(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.returncode is None:
-            # Before Python 3.13.2 `send_signal` itself collects a process that has just died, and who waits for it is
-            # told of an unknown child (python/cpython#127049).
+            # Not `send_signal`: before Python 3.13.2 it reaps a process that has just died, and a task that waits for
+            # the process gets a warning about an unknown child (python/cpython#127049).
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
 
@@ -230,15 +229,15 @@ async def consul_agent(
     address: str = ADDRESS,
     config: Mapping[str, Any] | None = None,
 ) -> AsyncGenerator[ConsulAgent, None]:
-    """A running agent while the context lasts; any number of them may run at once.
+    """Run an agent while the context lasts. Several may run at the same time.
 
     Args:
-        keeps_data: whether it has its data again after a stop and a start. That takes it two seconds instead of half
-            a second.
-        cache: the folder for the program if it has to be fetched; default: `.cache` in the current folder.
-        token: the one that may do everything, a UUID; without it nothing is allowed then. Default: all is allowed.
-        address: where it listens.
-        config: of the agent, beside what the kit sets.
+        keeps_data: whether the agent keeps its data over a restart. Then a start takes two seconds instead of half a
+            second.
+        cache: the folder for the program if it has to be fetched. Default: `.cache` in the current folder.
+        token: a UUID, the token that is allowed everything. Without the token nothing is allowed then. Default: no ACL.
+        address: the address at which it listens.
+        config: more configuration of the agent.
 
     Raises:
         RuntimeError: there is no `consul` on the PATH and none can be fetched, or the agent does not start.
@@ -254,9 +253,9 @@ async def consul_agent(
 
 
 def free_ports() -> dict[str, int]:
-    """Ports for one agent that were free a moment ago, for TCP and for UDP: agents gossip over both.
+    """Return ports for one agent that were free a moment ago, for TCP and for UDP: agents gossip over both.
 
-    None of those that outgoing connections get: an agent that comes back would find its port taken by one now and then.
+    They are below the ports of outgoing connections: one of those could take a port while its agent is stopped.
     """
     held: list[socket.socket] = []
     ports: list[int] = []

@@ -1,8 +1,7 @@
-"""The Consul program that tests start: the one on the PATH, else one that is fetched into a cache folder.
+"""Finds the program `consul` for tests: on the PATH, or else fetched into a cache folder.
 
-Debian has packaged Consul up to release 11, and newer releases know the key that it is signed with. So a machine with
-apt has all it takes: where its mirror is, and how to tell that a package is genuine. Nothing is installed, nothing of
-the system is changed, and no privilege is needed.
+Debian has packages of Consul up to release 11, and newer releases have the key that signs them. So apt knows a mirror,
+and can verify the package. Nothing is installed, the system is not changed, and no privilege is needed.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _RELEASE = "bullseye"
-_PATIENCE = 120.0  # seconds for one step; the whole takes about three
-_SHOWN = 600  # characters of what a step complained
+_TIMEOUT = 120.0  # seconds for one command; all of them take about three
+_MAX_OUTPUT = 600  # characters of the output of a command that failed
 
 
 def find_consul(cache: Path) -> Path:
-    """Where the program is; fetched if it is neither on the PATH nor in the cache. It may take seconds.
+    """Return the path of the program. It is fetched if it is neither on the PATH nor in the cache.
 
-    Several processes may ask at once: one fetches, the others wait for it.
+    If several processes call this at the same time, one fetches, and the others wait for it.
 
     Raises:
-        RuntimeError: there is none, and none could be fetched; the text says why and what to do.
+        RuntimeError: it cannot be fetched.
     """
     if on_path := shutil.which("consul"):
         return Path(on_path)
     folder = cache.absolute() / "consul"
     binary = folder / "consul"
-    with _alone(folder):
+    with _locked(folder):
         if not binary.exists():
             _fetch(binary)
     return binary
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
+def _locked(folder: Path) -> Generator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -62,8 +61,8 @@ def _fetch(binary: Path) -> None:
             *("-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null"),
             *("-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::State::status={status}"),
             *("-o", f"Dir::Cache={folder / 'cache'}", "-o", "APT::Sandbox::User="),
-            *("-o", "Acquire::Check-Valid-Until=false"),  # an old release is not signed anew
-            *("-o", "APT::Update::Error-Mode=any"),  # else a mirror out of reach is only a warning
+            *("-o", "Acquire::Check-Valid-Until=false"),  # the index of an old release is not renewed
+            *("-o", "APT::Update::Error-Mode=any"),  # without it an unreachable mirror is only a warning
         ]
         _run(folder, "apt-get", *options, "update")
         _run(folder, "apt-get", *options, "download", "consul")
@@ -74,12 +73,12 @@ def _fetch(binary: Path) -> None:
         unpacked = folder / "package" / "usr" / "bin" / "consul"
         if not unpacked.exists():
             raise _unavailable(f"{packages[0].name} does not contain usr/bin/consul")
-        os.replace(unpacked, binary)  # noqa: PTH105 - in one step, so nobody ever sees half of it
+        os.replace(unpacked, binary)  # noqa: PTH105 - atomic, so that no process sees half of it
 
 
 def _mirror(folder: Path) -> str:
-    """The mirror that this machine is configured with."""
-    # Without --no-release-info apt says nothing where `apt-get update` has never run.
+    """Return the mirror in the configuration of this machine."""
+    # Without --no-release-info the output is empty on a machine where `apt-get update` has never run.
     listed = _run(
         folder,
         *("apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)"),
@@ -93,19 +92,19 @@ def _mirror(folder: Path) -> str:
 
 def _run(folder: Path, *command: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - the words are ours
+        done = subprocess.run(  # noqa: S603 - a fixed command
             command,
             cwd=folder,
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _unavailable(str(error)) from error
     if done.returncode:
-        raise _unavailable(f"{command[0]} says: {(done.stderr or done.stdout).strip()[-_SHOWN:]}")
+        raise _unavailable(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-_MAX_OUTPUT:]}")
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""A cluster of real Consul servers for tests, with agents for the processes that use it."""
+"""A cluster of real Consul servers for tests, with client agents for the processes under test."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from meshcore.testing.consul.binary import find_consul
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-_RACES = 5  # as for a single agent
-_ELECTION = 20.0  # seconds, for two or three rounds of it; one takes up to four
+_ATTEMPTS = 5  # to start, as for a single agent
+_ELECTION = 20.0  # seconds; a round takes up to four, and two or three may be needed
 
 
 class ConsulCluster:
-    """Servers that elect a leader, and the agents of other machines. Each can be stopped, killed, frozen and started.
+    """Servers that elect a leader, and client agents. Each can be stopped, killed, frozen and started.
 
-    All keep their data. A server that was killed stays a member of the cluster, so two of three are a majority, and one
-    alone is none, however long that lasts.
+    All keep their data. A killed server stays a member of the cluster, so two of three are a majority, and one is not.
 
     Attributes:
-        servers: those that vote.
-        clients: agents without data of their own, as there is one on every machine in production.
+        servers: the servers.
+        clients: the client agents; in production there is one on every machine.
     """
 
     def __init__(self, binary: Path, folder: Path, servers: int, clients: int, config: Mapping[str, Any]) -> None:
@@ -51,10 +50,10 @@ class ConsulCluster:
         ]
 
     async def start(self) -> None:
-        """Start all, and return when there is a leader whom all know.
+        """Start all agents, and return when there is a leader.
 
         Raises:
-            RuntimeError: one does not start; the text is what it says.
+            RuntimeError: an agent does not start; with its output.
         """
         failed: BaseException | None = None
         try:
@@ -69,18 +68,18 @@ class ConsulCluster:
 
     @property
     def port_was_taken(self) -> bool:
-        """Whether one did not start since somebody has its port."""
+        """Whether an agent did not start because another process has its port."""
         return any(each.port_was_taken for each in (*self.servers, *self.clients))
 
     async def kill(self) -> None:
-        """End all, without any order."""
+        """Kill all agents."""
         await asyncio.gather(*(each.kill() for each in (*self.servers, *self.clients)))
 
     async def leader(self, seconds: float = _ELECTION) -> ConsulAgent:
-        """The server that leads; waits until there is one that runs and that most name, itself among them.
+        """Wait for a leader that a majority of the servers name, itself among them, and return it.
 
         Raises:
-            TimeoutError: nobody was elected in time.
+            TimeoutError: there is none in time.
         """
         async with asyncio.timeout(seconds):
             while True:
@@ -91,7 +90,7 @@ class ConsulCluster:
                 await asyncio.sleep(0.05)
 
     async def followers(self) -> list[ConsulAgent]:
-        """The servers that run and do not lead."""
+        """Return the running servers but the leader."""
         leader = await self.leader()
         return [each for each in self.servers if each is not leader and each.runs]
 
@@ -105,26 +104,26 @@ class ConsulCluster:
 async def consul_cluster(
     *, servers: int = 3, clients: int = 1, cache: Path | None = None, config: Mapping[str, Any] | None = None
 ) -> AsyncGenerator[ConsulCluster, None]:
-    """A running cluster while the context lasts, on free ports; it takes about three seconds to start.
+    """Run a cluster while the context lasts, on free ports. It takes about three seconds to start.
 
     Args:
-        servers: how many vote.
-        clients: how many agents there are beside them.
-        cache: as for `consul_agent`.
-        config: of all of them, beside what the kit sets.
+        servers: the number of servers.
+        clients: the number of client agents.
+        cache: as in `consul_agent`.
+        config: more configuration of all agents.
 
     Raises:
         RuntimeError: there is no `consul` on the PATH and none can be fetched, or an agent does not start.
     """
     binary = await asyncio.to_thread(find_consul, cache or Path(".cache"))
     with TemporaryDirectory(prefix="meshcore-consul-") as folder:
-        for race in range(_RACES):
-            cluster = ConsulCluster(binary, Path(folder) / str(race), servers, clients, config or {})
+        for attempt in range(_ATTEMPTS):
+            cluster = ConsulCluster(binary, Path(folder) / str(attempt), servers, clients, config or {})
             try:
                 try:
                     await cluster.start()
                 except RuntimeError:
-                    if race == _RACES - 1 or not cluster.port_was_taken:
+                    if attempt == _ATTEMPTS - 1 or not cluster.port_was_taken:
                         raise
                     continue
                 yield cluster

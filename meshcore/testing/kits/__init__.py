@@ -1,1 +1,1 @@
-"""Conformance kits: an adapter's test is one call of its kit, plus what is its own."""
+"""Conformance kits for the ports. The test of an adapter is one call of a kit, and tests of what is special to it."""

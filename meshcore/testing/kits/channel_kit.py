@@ -1,12 +1,12 @@
 """The conformance kit for channels over HTTP.
 
-An author of a channel writes one test::
+The author of a channel writes one test::
 
     async def test_conforms() -> None:
         await check_channel("fancy", provides=[FancyChannel])
 
-and reads in the `AssertionError` which clause of the contract is broken, what was expected and what was seen. The
-clauses are the functions of `meshcore.testing.kits.channel_clauses`.
+The `AssertionError` names the clause of the contract that is broken, and what was expected and found. The clauses are
+the functions of `meshcore.testing.kits.channel_clauses`.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from meshcore.declare.injection import create, module
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.testing.kits.channel_clauses import CLAUSES, Clause
-from meshcore.testing.kits.channel_stage import Stage
+from meshcore.testing.kits.channel_setup import Setup
 from meshcore.testing.kits.conformance import HEADER, Conformance, ConformanceComponent
 from meshcore.testing.kits.conformance_server import ConformanceImpl, ConformanceModule
+from meshcore.testing.kits.violation import violation
 from meshcore.testing.servers import served
 
 
 async def check_channel(
     channel: str, *, provides: Sequence[type] = (), max_body: int = 512 * 1024, seconds: float = 10.0
 ) -> None:
-    """Check a channel against a mesh that is served by hypercorn in this process.
+    """Check a channel against a mesh that hypercorn serves in this process.
 
     Args:
-        channel: its name; it is found as everywhere, in entry points and in what a module provides.
-        provides: classes for the client's module: the channel's class if it is not installed, what it has injected,
-            and advice.
+        channel: the name of the channel. It is looked up in the entry points and in `provides`.
+        provides: classes for the module of the client: the class of the channel if it is not installed, what it has
+            injected, and advice.
         max_body: the setting of both sides, in bytes.
-        seconds: that anything may take.
+        seconds: the time limit of each step.
 
     Raises:
-        AssertionError: a clause of the contract is broken; the text says which.
+        AssertionError: a clause of the contract is broken.
     """
     client = client_module(provides)
 
@@ -57,37 +58,34 @@ async def check_channel(
     apps: list[MeshApp] = []
 
     def make_app(url: str) -> MeshApp:
-        # It is the channel that is checked, also on a machine that is too busy for the server's liking.
+        # Without the adaptive limit: on a busy machine the server would refuse calls.
         settings = Settings(registry="local:", advertise_url=url, max_body=max_body, drain=1.0, adaptive_limit=False)
         apps.append(MeshApp(ConformanceModule, settings=settings))
         return apps[0]
 
     problem: AssertionError | None = None
     async with served(make_app) as url, calling(url) as service:
-        stage = Stage(service, await apps[0].mesh.get(ConformanceImpl), calling, max_body, seconds)
+        setup = Setup(service, await apps[0].mesh.get(ConformanceImpl), calling, max_body, seconds)
         for clause in CLAUSES:
-            problem = await _problem(channel, clause, stage)
+            problem = await _problem(channel, clause, setup)
             if problem is not None:
                 break
-    # Outside, as leaving the server and the mesh may say things of their own.
+    # Outside of the contexts, whose ends may raise errors as well.
     if problem is not None:
         raise problem
 
 
-async def _problem(channel: str, clause: Clause, stage: Stage) -> AssertionError | None:
+async def _problem(channel: str, clause: Clause, setup: Setup) -> AssertionError | None:
     try:
-        async with asyncio.timeout(6 * stage.seconds):
-            await clause(stage)
+        async with asyncio.timeout(6 * setup.seconds):
+            await clause(setup)
     except Exception as error:  # noqa: BLE001 - what a channel raises breaks the clause as well
-        text = str(error) if isinstance(error, AssertionError) else repr(error)
-        problem = AssertionError(f"Channel {channel!r} breaks the contract. {clause.__doc__} But {text}")
-        problem.__cause__ = error
-        return problem
+        return violation(f"Channel {channel!r}", clause, error)
     return None
 
 
 def client_module(provides: Sequence[type], imports: Sequence[type] = ()) -> type:
-    """A module that calls the service; apart from the implementations, which it would otherwise contain."""
+    """Make a module that calls the service, without the implementations."""
 
     @module(imports=imports, components=[ConformanceComponent], provides=provides)
     class ConformanceClient:

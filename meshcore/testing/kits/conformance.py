@@ -1,6 +1,6 @@
-"""The service that the conformance kit for channels calls: one method for each thing that a channel must carry.
+"""The service that the conformance kit for channels calls, with a method for each thing that a channel must carry.
 
-Every method is mapped to HTTP as well, so that channels of either kind can be checked.
+Every method has an HTTP mapping, so that the kit can check channels of either kind.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Labels(TypedDict, total=False):
 
 
 class Scalars(msgspec.Struct):
-    """All that has a form as text."""
+    """All types that have a text form."""
 
     text: str = ""
     number: int = 0
@@ -107,7 +107,7 @@ class Everything(msgspec.Struct):
 
 
 class Chosen(msgspec.Struct):
-    """What arrived of arguments with defaults."""
+    """The arguments that a method with defaults has received."""
 
     first: str
     second: int
@@ -139,32 +139,34 @@ class Overdrawn(Exception):  # noqa: N818
 @service(name="conformance")
 @rest("/conformance")
 class Conformance(Service):
-    """What a channel must carry."""
+    """One method for each thing that a channel must carry."""
+
+    # The signatures stand in the implementation a second time, as in every service.
 
     @abstractmethod
     @post("/everything")
     async def everything(self, value: Everything) -> Everything:
-        """The value."""
+        """Return the value."""
 
     @abstractmethod
     @post("/shape")
     async def shape(self, value: Body[Circle | Square | None]) -> Circle | Square | None:
-        """The value."""
+        """Return the value."""
 
     @abstractmethod
     @put("/table")
     async def table(self, value: Body[dict[str, list[int]]]) -> dict[str, list[int]]:
-        """The value."""
+        """Return the value."""
 
     @abstractmethod
     @post("/triple")
     async def triple(self, value: Body[tuple[int, str, float | None]]) -> tuple[int, str, float | None]:
-        """The value."""
+        """Return the value."""
 
     @abstractmethod
     @post("/text")
     async def text(self, value: Body[str]) -> str:
-        """The value."""
+        """Return the value."""
 
     @abstractmethod
     @get("/scalars")
@@ -183,19 +185,19 @@ class Conformance(Service):
         level: Level,
         blob: bytes,
     ) -> Scalars:
-        """The arguments."""
+        """Return the arguments."""
 
     @abstractmethod
     @get("/places/{first}/of/{second}")
     async def places(self, first: str, second: int, third: str) -> list[str]:
-        """The arguments as text."""
+        """Return the arguments as text."""
 
     @abstractmethod
     @get("/lists")
     async def lists(
         self, numbers: list[int], names: set[str], amounts: list[Decimal] | None
     ) -> tuple[list[int], list[str], list[Decimal] | None]:
-        """The arguments; the names in order."""
+        """Return the arguments, with sorted names."""
 
     @abstractmethod
     @post("/chosen")
@@ -209,23 +211,23 @@ class Conformance(Service):
         fifth: int | None = 5,
         sixth: Tree | None = None,
     ) -> Chosen:
-        """The arguments."""
+        """Return the arguments."""
 
     @abstractmethod
     @delete("/nothing")
     async def nothing(self) -> None:
-        """Nothing."""
+        """Return nothing."""
 
     @abstractmethod
     @get("/maybe")
     async def maybe(self, *, found: bool) -> Tree | None:
-        """A tree if it is found."""
+        """Return a tree, or None."""
 
     @abstractmethod
     @post("/buy")
     @raises(OutOfStock, Overdrawn)
     async def buy(self, what: str) -> None:
-        """Raise the declared exception that is called for."""
+        """Raise a declared exception, by its name."""
 
     @abstractmethod
     @get("/missing/{key}")
@@ -240,22 +242,22 @@ class Conformance(Service):
     @abstractmethod
     @post("/crash")
     async def crash(self) -> str:
-        """Raise what nobody declared."""
+        """Raise an undeclared exception."""
 
     @abstractmethod
     @post("/lie")
     async def lie(self) -> int:
-        """Return a text."""
+        """Return a text, which is not what the interface declares."""
 
     @abstractmethod
     @post("/count/{number}")
     async def count(self, number: int) -> int:
-        """The number, and one more."""
+        """Return the number plus one."""
 
     @abstractmethod
     @post("/meet")
     async def meet(self, number: int, of: int) -> int:
-        """Return when so many are here."""
+        """Return when so many calls have come."""
 
     @abstractmethod
     @post("/hold")
@@ -265,23 +267,23 @@ class Conformance(Service):
     @abstractmethod
     @get("/large")
     async def large(self, size: int) -> str:
-        """That many characters."""
+        """Return so many characters."""
 
     @abstractmethod
     @get("/remaining")
     async def remaining(self) -> float:
-        """How many seconds the caller waits."""
+        """Return the seconds until the deadline."""
 
     @abstractmethod
     @get("/header")
     async def header(self) -> str:
-        """What the header `HEADER` of the call says."""
+        """Return the header `HEADER` of the call."""
 
 
 HEADER = "conformance"
-"""The name of a header that the kit's client adds to every call."""
+"""The name of a header that the client of the kit adds to every call."""
 
 
 @component(name="conformance", services=[Conformance])
 class ConformanceComponent(Component):
-    """Offers it."""
+    """Offers the service."""

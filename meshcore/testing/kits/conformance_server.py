@@ -34,7 +34,7 @@ from meshcore.testing.kits.conformance import (
     Tree,
 )
 
-SECRET = "the server's secret"  # noqa: S105 - it only plays one
+SECRET = "the server's secret"  # noqa: S105 - not a real one
 
 ACCOUNT = UUID("6a0f7c1e-4d57-4b8f-9c53-0f5a3f0f9a11")
 
@@ -42,7 +42,7 @@ _header: ContextVar[str] = ContextVar("_header", default="")
 
 
 async def read_header(handler: Handler, call: Call) -> Any:
-    """An interceptor that keeps the header for the implementation."""
+    """Keep the header for the implementation. This is an interceptor."""
     token = _header.set(call.headers.get(HEADER, ""))
     try:
         return await handler(call)
@@ -51,17 +51,17 @@ async def read_header(handler: Handler, call: Call) -> Any:
 
 
 def out_of_stock() -> OutOfStock:
-    """What `buy("stock")` raises."""
+    """Make the exception of `buy("stock")`."""
     return OutOfStock("tëa/?#%", 0, Decimal("1.50"), [Tree("a", [Tree("b")])])
 
 
 @implementation()
 class ConformanceImpl(Conformance):
-    """What a channel must carry.
+    """The implementation.
 
     Attributes:
-        begun: set when `hold` of that name has begun.
-        cancelled: set when it was cancelled.
+        begun: by name, set when `hold` has begun.
+        cancelled: by name, set when `hold` was cancelled.
     """
 
     def __init__(self) -> None:
@@ -71,23 +71,23 @@ class ConformanceImpl(Conformance):
         self._complete = asyncio.Event()
 
     async def everything(self, value: Everything) -> Everything:
-        """The value."""
+        """Return the value."""
         return value
 
     async def shape(self, value: Circle | Square | None) -> Circle | Square | None:
-        """The value."""
+        """Return the value."""
         return value
 
     async def table(self, value: dict[str, list[int]]) -> dict[str, list[int]]:
-        """The value."""
+        """Return the value."""
         return value
 
     async def triple(self, value: tuple[int, str, float | None]) -> tuple[int, str, float | None]:
-        """The value."""
+        """Return the value."""
         return value
 
     async def text(self, value: str) -> str:
-        """The value."""
+        """Return the value."""
         return value
 
     async def scalars(  # noqa: PLR0913, PLR0917 - as the interface
@@ -105,17 +105,17 @@ class ConformanceImpl(Conformance):
         level: Level,
         blob: bytes,
     ) -> Scalars:
-        """The arguments."""
+        """Return the arguments."""
         return Scalars(text, number, ratio, flag, amount, when, day, lasts, id, colour, level, blob)
 
     async def places(self, first: str, second: int, third: str) -> list[str]:
-        """The arguments as text."""
+        """Return the arguments as text."""
         return [first, str(second), third]
 
     async def lists(
         self, numbers: list[int], names: set[str], amounts: list[Decimal] | None
     ) -> tuple[list[int], list[str], list[Decimal] | None]:
-        """The arguments; the names in order."""
+        """Return the arguments, with sorted names."""
         return numbers, sorted(names), amounts
 
     async def chosen(
@@ -128,18 +128,18 @@ class ConformanceImpl(Conformance):
         fifth: int | None = 5,
         sixth: Tree | None = None,
     ) -> Chosen:
-        """The arguments."""
+        """Return the arguments."""
         return Chosen(first, second, third, list(fourth), fifth, sixth)
 
     async def nothing(self) -> None:
-        """Nothing."""
+        """Return nothing."""
 
     async def maybe(self, *, found: bool) -> Tree | None:
-        """A tree if it is found."""
+        """Return a tree, or None."""
         return Tree("found") if found else None
 
     async def buy(self, what: str) -> None:
-        """Raise the declared exception that is called for."""
+        """Raise a declared exception, by its name."""
         if what == "stock":
             raise out_of_stock()
         raise Overdrawn(ACCOUNT, missing=Decimal("0.01"))
@@ -155,19 +155,19 @@ class ConformanceImpl(Conformance):
         raise MeshError(Code.PERMISSION_DENIED, "not for you")
 
     async def crash(self) -> str:
-        """Raise what nobody declared."""
+        """Raise an undeclared exception."""
         raise RuntimeError(SECRET)
 
     async def lie(self) -> int:
-        """Return a text."""
+        """Return a text, which is not what the interface declares."""
         return cast("int", SECRET)
 
     async def count(self, number: int) -> int:
-        """The number, and one more."""
+        """Return the number plus one."""
         return number + 1
 
     async def meet(self, number: int, of: int) -> int:
-        """Return when so many are here."""
+        """Return when so many calls have come."""
         self._here += 1
         if self._here == of:
             self._complete.set()
@@ -184,32 +184,32 @@ class ConformanceImpl(Conformance):
             raise
 
     async def large(self, size: int) -> str:
-        """That many characters."""
+        """Return so many characters."""
         return "x" * size
 
     async def remaining(self) -> float:
-        """How many seconds the caller waits."""
+        """Return the seconds until the deadline."""
         return ambient_deadline.get() - time.monotonic()
 
     async def header(self) -> str:
-        """What the header of the call says."""
+        """Return the header of the call."""
         return _header.get()
 
 
 @implementation()
 class ConformanceComponentImpl(AbstractComponent, ConformanceComponent):
-    """Announces nothing: the kit's registry is fixed."""
+    """Announces nothing: the client of the kit has a fixed registry."""
 
     def get_addresses(self, base_url: str) -> list[ChannelAddress]:  # noqa: ARG002
-        """No address."""
+        """Return no address."""
         return []
 
 
 @module()
 class ConformanceModule:
-    """Serves it."""
+    """Serves the service."""
 
     @create()
     def interceptors(self) -> Interceptors:
-        """Keep the header."""
+        """Provide the interceptor."""
         return Interceptors(server=[read_header])

@@ -1,4 +1,4 @@
-"""The clauses of the contract of registries; each function's docstring is the clause, as the kit quotes it."""
+"""The clauses of the contract of registries. Each function checks the clause in its docstring, which the kit quotes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from uuid import uuid4
 import anyio
 
 from meshcore.core.instances import Absent, Bound, ChannelAddress, Instance
-from meshcore.testing.kits.registry_stage import Stage, equal, new_component, new_instance
+from meshcore.testing.kits.registry_setup import Setup, equal, new_component, new_instance
 from meshcore.testing.watcher import watching
 
 if TYPE_CHECKING:
     from meshcore.ports.registry import ComponentRegistry
 
 
-async def unknown(stage: Stage) -> None:
-    """A component that nobody offers is reported as absent, soon."""
-    async with watching(stage.watcher, new_component(), seconds=stage.seconds) as watcher:
+async def unknown(setup: Setup) -> None:
+    """A component without instances is reported as absent, soon."""
+    async with watching(setup.watcher, new_component(), seconds=setup.seconds) as watcher:
         await watcher.until(Absent())
         equal(len(watcher.seen), 1, "the number of sightings")
 
 
-async def exact(stage: Stage) -> None:
+async def exact(setup: Setup) -> None:
     """An instance is reported exactly as it was announced, and a component without instances is absent again."""
     component = new_component()
     instance = Instance(
@@ -40,42 +40,42 @@ async def exact(stage: Stage) -> None:
         digest="0123456789abcdef",
         health="http://127.0.0.1:8000/health?é,(;)",
     )
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
         await watcher.until(Absent())
-        async with stage.announcer.announce(instance):
+        async with setup.announcer.announce(instance):
             await watcher.until(Bound((instance,)))
         await watcher.until(Absent())
         equal(watcher.seen, [Absent(), Bound((instance,)), Absent()], "all that was reported")
 
 
-async def snapshots(stage: Stage) -> None:
+async def snapshots(setup: Setup) -> None:
     """Each sighting holds all instances, ordered by id."""
     component = new_component()
     first, second, third = sorted((new_instance(component) for _ in range(3)), key=lambda instance: instance.id)
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher, AsyncExitStack() as announced:
-        await announced.enter_async_context(stage.announcer.announce(second))
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher, AsyncExitStack() as announced:
+        await announced.enter_async_context(setup.announcer.announce(second))
         await watcher.until(Bound((second,)))
-        async with stage.announcer.announce(third):
+        async with setup.announcer.announce(third):
             await watcher.until(Bound((second, third)))
-            await announced.enter_async_context(stage.announcer.announce(first))
+            await announced.enter_async_context(setup.announcer.announce(first))
             await watcher.until(Bound((first, second, third)))
         await watcher.until(Bound((first, second)))
 
 
-async def many_watchers(stage: Stage) -> None:
-    """All watchers of a component see its instances, also those that come later; watchers of another see none."""
+async def many_watchers(setup: Setup) -> None:
+    """All watches of a component see its instances, also those that begin later; watches of another see none."""
     component, other = new_component(), new_component()
     instance = new_instance(component)
     async with AsyncExitStack() as stack:
         early = [
-            await stack.enter_async_context(watching(registry, component, seconds=stage.seconds))
-            for registry in (stage.watcher, stage.watcher, stage.announcer)
+            await stack.enter_async_context(watching(registry, component, seconds=setup.seconds))
+            for registry in (setup.watcher, setup.watcher, setup.announcer)
         ]
-        elsewhere = await stack.enter_async_context(watching(stage.watcher, other, seconds=stage.seconds))
-        async with stage.announcer.announce(instance):
+        elsewhere = await stack.enter_async_context(watching(setup.watcher, other, seconds=setup.seconds))
+        async with setup.announcer.announce(instance):
             for watcher in early:
                 await watcher.until(Bound((instance,)))
-            async with watching(stage.watcher, component, seconds=stage.seconds) as late:
+            async with watching(setup.watcher, component, seconds=setup.seconds) as late:
                 await late.until(Bound((instance,)))
                 equal(len(late.seen), 1, "the number of sightings of a watch that begins late")
             await elsewhere.until(Absent())
@@ -83,66 +83,66 @@ async def many_watchers(stage: Stage) -> None:
             await watcher.until(Absent())
 
 
-async def silence(stage: Stage) -> None:
-    """Nothing is reported while nothing changes, or while only another component does."""
+async def silence(setup: Setup) -> None:
+    """Nothing is reported while nothing changes, or only another component."""
     component, other = new_component(), new_component()
     instance = new_instance(component)
     async with (
-        stage.announcer.announce(instance),
-        watching(stage.watcher, component, seconds=stage.seconds) as watcher,
+        setup.announcer.announce(instance),
+        watching(setup.watcher, component, seconds=setup.seconds) as watcher,
     ):
         await watcher.until(Bound((instance,)))
-        async with stage.announcer.announce(new_instance(other)):
+        async with setup.announcer.announce(new_instance(other)):
             await watcher.stays_silent()
 
 
-async def leaving(stage: Stage) -> None:
-    """A watch that is left while it waits, or between two sightings, leaves no task behind and disturbs no other."""
+async def leaving(setup: Setup) -> None:
+    """A watch that is closed while it waits, or between two sightings, leaves no task and disturbs no other watch."""
     component = new_component()
     instance = new_instance(component)
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
         await watcher.until(Absent())
         before = asyncio.all_tasks()
-        async with watching(stage.watcher, component, seconds=stage.seconds) as cancelled:
+        async with watching(setup.watcher, component, seconds=setup.seconds) as cancelled:
             await cancelled.until(Absent())
-        closed = stage.watcher.watch(component)
-        async with asyncio.timeout(stage.seconds):
+        closed = setup.watcher.watch(component)
+        async with asyncio.timeout(setup.seconds):
             await anext(closed)
             await closed.aclose()
-            await stage.watcher.watch(component).aclose()  # never begun
-        equal(asyncio.all_tasks() - before, set[asyncio.Task[None]](), "what goes on after leaving")
-        async with stage.announcer.announce(instance):
+            await setup.watcher.watch(component).aclose()  # never begun
+        equal(asyncio.all_tasks() - before, set[asyncio.Task[None]](), "the tasks that go on after that")
+        async with setup.announcer.announce(instance):
             await watcher.until(Bound((instance,)))
 
 
-async def lists(stage: Stage) -> None:
+async def lists(setup: Setup) -> None:
     """`instances` lists all components and instances; one process may offer several components."""
     one, other = new_component(), new_component()
     instance, neighbour = new_instance(one), new_instance(one)
     twin = Instance(instance.id, other, instance.addresses)
-    async with AsyncExitStack() as announced, watching(stage.watcher, one, seconds=stage.seconds) as watcher:
+    async with AsyncExitStack() as announced, watching(setup.watcher, one, seconds=setup.seconds) as watcher:
         for each in (twin, neighbour, instance):
-            await announced.enter_async_context(stage.announcer.announce(each))
+            await announced.enter_async_context(setup.announcer.announce(each))
         expected = Bound(tuple(sorted((instance, neighbour), key=lambda each: each.id)))
         await watcher.until(expected)
-        listed = await stage.watcher.instances()
+        listed = await setup.watcher.instances()
         equal(listed.get(one), expected.instances, f"what `instances` lists of {one}")
         equal(listed.get(other), (twin,), f"what `instances` lists of {other}")
 
 
-async def storm(stage: Stage) -> None:
-    """After fifty announcements at once, most of them short, the view is right."""
+async def storm(setup: Setup) -> None:
+    """After fifty announcements at once, most of them short, the sighting is right."""
     component = new_component()
     instances = sorted((new_instance(component) for _ in range(50)), key=lambda each: each.id)
     staying = tuple(instances[::10])
     done = asyncio.Event()
 
     async def announce(instance: Instance) -> None:
-        async with stage.announcer.announce(instance):
+        async with setup.announcer.announce(instance):
             if instance in staying:
                 await done.wait()
 
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
         tasks = [asyncio.create_task(announce(instance)) for instance in instances]
         try:
             await asyncio.wait([task for task, each in zip(tasks, instances, strict=True) if each not in staying])
@@ -153,27 +153,27 @@ async def storm(stage: Stage) -> None:
         await watcher.until(Absent())
 
 
-async def ends_with_context(stage: Stage) -> None:
+async def ends_with_context(setup: Setup) -> None:
     """An announcement ends with its context: after an exception, a cancelled task, or a cancelled scope."""
     component = new_component()
     instance = new_instance(component)
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
         try:
-            async with stage.announcer.announce(instance):
+            async with setup.announcer.announce(instance):
                 await watcher.until(Bound((instance,)))
                 _fail_on_purpose()
         except _OnPurposeError:
             await watcher.until(Absent())
 
         with anyio.CancelScope() as scope:
-            async with stage.announcer.announce(instance):
+            async with setup.announcer.announce(instance):
                 await watcher.until(Bound((instance,)))
                 scope.cancel()
                 await anyio.sleep_forever()
         await watcher.until(Absent())
 
         async def announce() -> None:
-            async with stage.announcer.announce(instance):
+            async with setup.announcer.announce(instance):
                 await anyio.sleep_forever()
 
         task = asyncio.create_task(announce())
@@ -183,27 +183,27 @@ async def ends_with_context(stage: Stage) -> None:
         await watcher.until(Absent())
 
 
-async def slow_consumer(stage: Stage) -> None:
-    """A consumer that was busy sees the newest state first, and nothing of what is outdated."""
+async def slow_consumer(setup: Setup) -> None:
+    """A slow consumer sees the newest sighting next, and no outdated one."""
     component = new_component()
     short, staying = new_instance(component), new_instance(component)
     async with (
-        aclosing(stage.watcher.watch(component)) as slow,
-        watching(stage.watcher, component, seconds=stage.seconds) as watcher,
+        aclosing(setup.watcher.watch(component)) as slow,
+        watching(setup.watcher, component, seconds=setup.seconds) as watcher,
     ):
-        async with asyncio.timeout(stage.seconds):
+        async with asyncio.timeout(setup.seconds):
             equal(await anext(slow), Absent(), "the first sighting")
-        async with stage.announcer.announce(short):
+        async with setup.announcer.announce(short):
             await watcher.until(Bound((short,)))
         await watcher.until(Absent())
-        async with stage.announcer.announce(staying):
+        async with setup.announcer.announce(staying):
             await watcher.until(Bound((staying,)))
-            async with asyncio.timeout(stage.seconds):
+            async with asyncio.timeout(setup.seconds):
                 equal(await anext(slow), Bound((staying,)), "the sighting after the pause")
 
 
-async def odd_names(stage: Stage) -> None:
-    """Names of components and instances may contain any character, and differ by any."""
+async def odd_names(setup: Setup) -> None:
+    """Names of components and instances may contain any character, and differ in any."""
     token = uuid4().hex[:8]
     names = [
         f"{token}{name}" for name in ("-größe", "/a/../b", ".", " %2F?#&=", "-UPPER", "-upper", '"\\;,()', "x" * 150)
@@ -212,38 +212,38 @@ async def odd_names(stage: Stage) -> None:
     instances = {name: Instance(f"{name}:8000/ß", name, (ChannelAddress("rest", "http://h:1"),)) for name in names}
     async with AsyncExitStack() as stack:
         for instance in instances.values():
-            await stack.enter_async_context(stage.announcer.announce(instance))
+            await stack.enter_async_context(setup.announcer.announce(instance))
         for name, instance in instances.items():
-            async with watching(stage.watcher, name, seconds=stage.seconds) as watcher:
+            async with watching(setup.watcher, name, seconds=setup.seconds) as watcher:
                 await watcher.until(Bound((instance,)))
 
 
-async def shared(stage: Stage) -> None:
-    """A registry that is entered by several works until the last one leaves it."""
+async def shared(setup: Setup) -> None:
+    """A registry that is entered several times works until it is left as often."""
     component = new_component()
     instance = new_instance(component)
-    async with watching(stage.watcher, component, seconds=stage.seconds) as watcher:
-        async with stage.watcher, stage.announcer:
+    async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
+        async with setup.watcher, setup.announcer:
             await watcher.until(Absent())
-        async with stage.announcer.announce(instance):
+        async with setup.announcer.announce(instance):
             await watcher.until(Bound((instance,)))
 
 
-async def other_task(stage: Stage) -> None:
+async def other_task(setup: Setup) -> None:
     """A registry may be left in another task than the one that entered it, and entered again."""
     component = new_component()
     instance = new_instance(component)
     for _ in range(2):
-        await asyncio.create_task(_enter(stage.watcher))
+        await asyncio.create_task(_enter(setup.watcher))
         try:
             async with (
-                stage.announcer,
-                stage.announcer.announce(instance),
-                watching(stage.watcher, component, seconds=stage.seconds) as watcher,
+                setup.announcer,
+                setup.announcer.announce(instance),
+                watching(setup.watcher, component, seconds=setup.seconds) as watcher,
             ):
                 await watcher.until(Bound((instance,)))
         finally:
-            await asyncio.create_task(_leave(stage.watcher))
+            await asyncio.create_task(_leave(setup.watcher))
 
 
 CLAUSES = (
@@ -263,7 +263,7 @@ CLAUSES = (
 
 
 class _OnPurposeError(Exception):
-    """Ends a context."""
+    """Leaves a context."""
 
 
 def _fail_on_purpose() -> None:

@@ -1,12 +1,12 @@
 """The conformance kit for registries.
 
-An author of a registry writes one test::
+The author of a registry writes one test::
 
     async def test_conforms(tmp_path: Path) -> None:
         await check_registry(lambda: MyComponentRegistry(tmp_path))
 
-and reads in the `AssertionError` which clause of the contract is broken, what was expected and what was seen. The
-clauses are the functions of `meshcore.testing.kits.registry_clauses`.
+The `AssertionError` names the clause of the contract that is broken, and what was expected and found. The clauses are
+the functions of `meshcore.testing.kits.registry_clauses`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from meshcore.core.instances import Bound, Instance
 from meshcore.testing.kits.registry_clauses import CLAUSES, other_task, unknown
-from meshcore.testing.kits.registry_stage import Stage, equal, new_instance
+from meshcore.testing.kits.registry_setup import Setup, equal, new_instance
+from meshcore.testing.kits.violation import violation
 from meshcore.testing.watcher import watching
 
 if TYPE_CHECKING:
@@ -23,24 +24,24 @@ if TYPE_CHECKING:
 
     from meshcore.ports.registry import ComponentRegistry
 
-    Clause: TypeAlias = Callable[[Stage], Awaitable[None]]
+    Clause: TypeAlias = Callable[[Setup], Awaitable[None]]
 
 
 async def check_registry(make: Callable[[], ComponentRegistry], *, seconds: float = 1.0) -> None:
     """Check a registry to which instances can be announced.
 
     Args:
-        make: gives a registry that is not entered. All that it gives share one backing store, so that one announces
-            and another watches; a registry that shares nothing beyond its object gives the same object each time.
-            What the store holds of other components does not matter.
-        seconds: within which a change must have reached every watcher, and for which silence is listened to.
+        make: makes a registry that is not entered. All of them share one store, so that one announces and another
+            watches. If the store is the object itself, `make` returns the same object each time. The store may contain
+            other components.
+        seconds: the time in which a change must reach every watch, and for which the kit waits where none may come.
 
     Raises:
-        AssertionError: a clause of the contract is broken; the text says which.
+        AssertionError: a clause of the contract is broken.
     """
     for clause in CLAUSES:
         await _hold_inside(clause, make, seconds)
-    _raise(await _problem(other_task, Stage(make(), make(), seconds)))
+    _raise(await _problem(other_task, Setup(make(), make(), seconds)))
 
 
 async def check_fixed_registry(
@@ -49,21 +50,21 @@ async def check_fixed_registry(
     """Check a registry that always reports the same instances.
 
     Args:
-        make: gives a registry that is not entered.
-        expected: all that it must report, by component, each component's instances ordered by id.
-        seconds: within which it must report, and for which silence is listened to.
+        make: makes a registry that is not entered.
+        expected: all instances by component, ordered by id.
+        seconds: the time in which it must report them, and for which the kit waits where no sighting may come.
 
     Raises:
-        AssertionError: a clause of the contract is broken; the text says which.
+        AssertionError: a clause of the contract is broken.
     """
 
-    async def fixed(stage: Stage) -> None:
+    async def fixed(setup: Setup) -> None:
         """What is fixed is reported, and an announcement changes nothing."""
-        equal(await stage.watcher.instances(), expected, "`instances`")
+        equal(await setup.watcher.instances(), expected, "`instances`")
         for component, instances in expected.items():
-            async with watching(stage.watcher, component, seconds=seconds) as watcher:
+            async with watching(setup.watcher, component, seconds=seconds) as watcher:
                 await watcher.until(Bound(instances))
-                async with stage.announcer.announce(new_instance(component)):
+                async with setup.announcer.announce(new_instance(component)):
                     await watcher.stays_silent()
 
     await _hold_inside(fixed, make, seconds)
@@ -72,19 +73,16 @@ async def check_fixed_registry(
 
 async def _hold_inside(clause: Clause, make: Callable[[], ComponentRegistry], seconds: float) -> None:
     async with make() as announcer, make() as watcher:
-        problem = await _problem(clause, Stage(announcer, watcher, seconds))
-    # Outside, as a registry's own task group would wrap what is raised inside.
+        problem = await _problem(clause, Setup(announcer, watcher, seconds))
+    # Outside of the contexts: a task group of the registry would wrap the error.
     _raise(problem)
 
 
-async def _problem(clause: Clause, stage: Stage) -> AssertionError | None:
+async def _problem(clause: Clause, setup: Setup) -> AssertionError | None:
     try:
-        await clause(stage)
+        await clause(setup)
     except Exception as error:  # noqa: BLE001 - what a registry raises breaks the clause as well
-        text = str(error) if isinstance(error, AssertionError) else repr(error)
-        problem = AssertionError(f"{type(stage.watcher).__name__} breaks the contract. {clause.__doc__} But {text}")
-        problem.__cause__ = error
-        return problem
+        return violation(type(setup.watcher).__name__, clause, error)
     return None
 
 

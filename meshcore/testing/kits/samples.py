@@ -1,4 +1,4 @@
-"""Values of all types that travel: what the conformance kit for channels sends."""
+"""The values that the conformance kit for channels sends, of all types that travel."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The conformance kit for URL selectors.
 
-An author of a selector writes one test::
+The author of a selector writes one test::
 
     def test_conforms() -> None:
         check_selector(MyURLSelector)
@@ -11,7 +11,7 @@ or lets hypothesis choose the traffic::
     def test_conforms(seed: int) -> None:
         check_selector(MyURLSelector, seed=seed)
 
-and reads in the `AssertionError` which clause of the contract is broken, and the last moves that led there.
+The `AssertionError` names the clause of the contract that is broken, and the last steps before that.
 """
 
 from __future__ import annotations
@@ -34,25 +34,24 @@ _STICKY: Final = Call(
 )
 _NAMES: Final = "abcdefgh"
 _TURNS: Final = 100
-"""Calls per instance in which a selector has to be fair: with so many, chance alone misses half of a share once in ten
-million times."""
+"""Calls per instance in the check for fairness. With so many, a random selector gives an instance less than half of its
+share once in ten million times."""
 _SHOWN: Final = 12
 
 
 def check_selector(make: Callable[[], URLSelector], *, fair: bool = True, steps: int = 300, seed: object = 0) -> None:
-    """Check a URL selector: random traffic while instances come, go and move, then calls among instances that stay.
+    """Check a URL selector: with random traffic while instances come, go and move, then with instances that stay.
 
-    It is pure: no time passes but what the selector is told.
+    It takes no real time: the selector gets the time as an argument.
 
     Args:
-        make: gives a new selector.
-        fair: whether instances that are alike have to get like shares of the calls. A selector that prefers one
-            on purpose says False.
-        steps: moves of the random traffic.
-        seed: of that.
+        make: makes a selector.
+        fair: whether equal instances must get equal shares of the calls. False for a selector that prefers some.
+        steps: the number of random steps.
+        seed: of the random generator.
 
     Raises:
-        AssertionError: a clause of the contract is broken; the text says which.
+        AssertionError: a clause of the contract is broken.
     """
     drive = _Drive(make(), random.Random(str(seed)))
     for _ in range(steps):
@@ -63,40 +62,40 @@ def check_selector(make: Callable[[], URLSelector], *, fair: bool = True, steps:
 
 
 class _Drive:
-    """A selector, and what it has been told."""
+    """Drives a selector, and keeps the state that it should know."""
 
     def __init__(self, selector: URLSelector, rng: random.Random) -> None:
         self._selector = selector
         self._rng = rng
-        self._there: dict[str, Endpoint] = {}
-        self._under_way: list[Endpoint] = []
+        self._instances: dict[str, Endpoint] = {}
+        self._in_progress: list[Endpoint] = []
         self._now = 1000.0
-        self._moves = 0
+        self._steps = 0
         self._log: deque[str] = deque(maxlen=_SHOWN)
         self._name = type(selector).__name__
 
     def step(self) -> None:
-        """One random move."""
+        """Take one random step."""
         self._now += self._rng.choice([0.0, 0.001, 0.1, 30.0])
-        self._moves += 1
-        move = self._rng.choices([self._come, self._go, self._all_change, self._end, self._call], [3, 3, 1, 4, 9])[0]
-        move()
+        self._steps += 1
+        act = self._rng.choices([self._come, self._go, self._replace_all, self._end, self._call], [3, 3, 1, 4, 9])[0]
+        act()
 
     def settle(self) -> None:
-        """End all that is under way, with success."""
-        while self._under_way:
-            self._finish(self._under_way.pop(), Outcome.SUCCEEDED)
+        """End all attempts in progress, with success."""
+        while self._in_progress:
+            self._finish(self._in_progress.pop(), Outcome.SUCCEEDED)
 
     def share_out(self, make: Callable[[], URLSelector]) -> None:
-        """Of instances that all are there, and alike, each gets its share."""
+        """Check that equal instances get equal shares."""
         for count in (1, 2, 5):
-            self._there = {name: _endpoint(name, 0) for name in _NAMES[:count]}
-            # A new one as well: what it has gone through must not make the difference.
+            self._instances = {name: _endpoint(name, 0) for name in _NAMES[:count]}
+            # A new selector, too: the history of the first one must make no difference.
             for selector in (self._selector, make()):
                 self._selector = selector
                 self._push()
-                self._now += 3600.0  # whoever is new has had its slow start
-                counts = Counter(dict.fromkeys(self._there, 0))
+                self._now += 3600.0  # the slow start of new instances is over
+                counts = Counter(dict.fromkeys(self._instances, 0))
                 for _ in range(_TURNS * count):
                     self._now += 0.01
                     endpoint = self._select(_CALL, ())
@@ -110,49 +109,51 @@ class _Drive:
 
     def _come(self) -> None:
         name = self._rng.choice(_NAMES)
-        self._there[name] = _endpoint(name, self._moves)  # if it was there it has another address now
+        self._instances[name] = _endpoint(name, self._steps)  # an instance that was there moves to another address
         self._push()
 
     def _go(self) -> None:
-        self._there.pop(self._rng.choice(_NAMES), None)
+        self._instances.pop(self._rng.choice(_NAMES), None)
         self._push()
 
-    def _all_change(self) -> None:
+    def _replace_all(self) -> None:
         names = self._rng.sample(_NAMES, self._rng.randint(0, len(_NAMES)))
-        self._there = {name: self._there.get(name) or _endpoint(name, self._moves) for name in names}
+        self._instances = {name: self._instances.get(name) or _endpoint(name, self._steps) for name in names}
         self._push()
 
     def _call(self) -> None:
         tried = tuple(self._rng.sample(_NAMES, self._rng.choice([0, 0, 0, 1, 2, len(_NAMES)])))
         endpoint = self._select(self._rng.choice([_CALL, _CALL, _STICKY]), tried)
         if endpoint is not None:
-            self._under_way.append(self._begin(endpoint))
+            self._in_progress.append(self._begin(endpoint))
 
     def _end(self) -> None:
-        if self._under_way:
-            # Any of them, in any order; its instance may be gone, or have come again, meanwhile.
-            endpoint = self._under_way.pop(self._rng.randrange(len(self._under_way)))
+        if self._in_progress:
+            # In any order. The instance may have gone, or come again, meanwhile.
+            endpoint = self._in_progress.pop(self._rng.randrange(len(self._in_progress)))
             self._finish(endpoint, self._rng.choice(list(Outcome)))
 
     def _push(self) -> None:
-        snapshot = tuple(self._there[name] for name in sorted(self._there))
-        with self._telling(f"update({_names(snapshot)})", "A snapshot is taken over, whatever was there before."):
+        snapshot = tuple(self._instances[name] for name in sorted(self._instances))
+        with self._reporting(f"update({_names(snapshot)})", "A snapshot replaces the last one, whatever that was."):
             self._selector.update(snapshot, self._now)
 
     def _select(self, call: Call, tried: Sequence[str]) -> Endpoint | None:
-        with self._telling(f"select(tried={_list(tried)})", "There is a choice, however the snapshot has changed."):
-            # What the balancer gives is a tuple or a frozenset.
+        with self._reporting(f"select(tried={_list(tried)})", "There is a choice, however the snapshot has changed."):
+            # The balancer passes a tuple or a frozenset.
             chosen = self._selector.select(call, tried if self._rng.random() < 1 / 2 else frozenset(tried), self._now)
-        left = [name for name in sorted(self._there) if name not in tried]
+        left = [name for name in sorted(self._instances) if name not in tried]
         self._log[-1] += f" = {chosen.instance if chosen else None}"
         if chosen is None:
             if left:
-                self._fail("None says that nobody is left.", f"it was given although {_list(left)} had not been tried")
+                self._fail(
+                    "None means that no instance is left.", f"it was returned although {_list(left)} had not been tried"
+                )
             return None
         if chosen.instance in tried:
             self._fail("What was tried is not chosen again.", f"{chosen.instance} had been tried")
-        if chosen != self._there.get(chosen.instance):
-            now = self._there.get(chosen.instance)
+        if chosen != self._instances.get(chosen.instance):
+            now = self._instances.get(chosen.instance)
             is_now = f"is {now.url} now" if now else "is gone"
             self._fail(
                 "The choice is of the last snapshot.", f"{chosen.url} was chosen, but {chosen.instance} {is_now}"
@@ -160,27 +161,27 @@ class _Drive:
         return chosen
 
     def _begin(self, endpoint: Endpoint) -> Endpoint:
-        with self._telling(f"begin({endpoint.instance})", "Each attempt that is sent is told."):
+        with self._reporting(f"begin({endpoint.instance})", "Each attempt that begins is reported."):
             self._selector.begin(endpoint)
         return endpoint
 
     def _finish(self, endpoint: Endpoint, outcome: Outcome) -> None:
         what = f"end({endpoint.instance}, {outcome.value})"
-        with self._telling(what, "Attempts end in any order, also at instances that are gone."):
+        with self._reporting(what, "Attempts end in any order, also at instances that are gone."):
             self._selector.end(endpoint, outcome, self._rng.choice([0.01, 0.01, 5.0]), self._now)
 
     @contextmanager
-    def _telling(self, move: str, clause: str) -> Generator[None]:
-        self._log.append(move)
+    def _reporting(self, step: str, clause: str) -> Generator[None]:
+        self._log.append(step)
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - what a selector raises breaks the clause
+        except Exception as error:  # noqa: BLE001 - any error breaks the clause
             self._fail(clause, f"it raised {error!r}", error)
 
     def _fail(self, clause: str, but: str, cause: Exception | None = None) -> None:
-        moves = "; ".join(self._log)
+        steps = "; ".join(self._log)
         raise AssertionError(
-            f"{self._name} breaks the contract. {clause} But {but}. The last moves: {moves}"
+            f"{self._name} breaks the contract. {clause} But {but}. The last steps: {steps}"
         ) from cause
 
 
@@ -193,4 +194,4 @@ def _names(endpoints: Sequence[Endpoint]) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ",".join(names) or "nobody"
+    return ",".join(names) or "none"

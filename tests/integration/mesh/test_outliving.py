@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from meshcore import Code, Mesh, MeshError, Settings, module
-from meshcore.testing.kits.channel_stage import deadline_in
+from meshcore.testing.kits.channel_setup import deadline_in
 from tests.integration.mesh.outliving import Notes, Outliving, OutlivingComponent, OutlivingInThread
 from tests.support.processes import serve
 

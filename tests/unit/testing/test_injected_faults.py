@@ -65,9 +65,9 @@ def test_shares_that_cannot_be(shares: dict[str, float]) -> None:
 def test_only_faults_befall_attempts() -> None:
     """Whoever writes something else is told what was meant, and nothing befalls anybody."""
     faults = Faults()
-    with pytest.raises(TypeError, match=r"^'drop' is no member of Fault; did you mean Fault\.DROP\?$"):
+    with pytest.raises(TypeError, match=r"^'drop' is not a member of Fault; did you mean Fault\.DROP\?$"):
         faults.then(REFUSE, "drop")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^5 is no member of Fault$"):
+    with pytest.raises(TypeError, match=r"^5 is not a member of Fault$"):
         faults.then(5)  # type: ignore[arg-type]
     assert faults.next() == (0.0, NONE)
 

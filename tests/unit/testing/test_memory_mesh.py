@@ -42,7 +42,7 @@ from meshcore.testing.kits.channel_clauses import (
     strange_answers,
 )
 from meshcore.testing.kits.channel_kit import client_module
-from meshcore.testing.kits.channel_stage import Stage
+from meshcore.testing.kits.channel_setup import Setup
 from meshcore.testing.kits.conformance import Conformance
 from meshcore.testing.kits.conformance_server import ConformanceImpl, ConformanceModule
 from meshcore.testing.loopback import Loopback, LoopbackAdvice
@@ -88,7 +88,7 @@ OF_OURS = [each for each in CLAUSES if each not in OTHERS]
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_channels_conform_in_memory(channel: str) -> None:
     """Each clause of the contract of channels holds in memory too: errors, deadlines, headers, cancellation, sizes."""
-    async with stage(channel) as on:
+    async with setup(channel) as on:
         for clause in OF_OURS:
             try:
                 await clause(on)
@@ -98,8 +98,8 @@ async def test_channels_conform_in_memory(channel: str) -> None:
 
 
 @asynccontextmanager
-async def stage(channel: str) -> AsyncIterator[Stage]:
-    """The stage of the conformance kit, in memory."""
+async def setup(channel: str) -> AsyncIterator[Setup]:
+    """The setup of the conformance kit, in memory."""
     loopback = Loopback()
     max_body = 64 * 1024
 
@@ -121,7 +121,7 @@ async def stage(channel: str) -> AsyncIterator[Stage]:
     app = MeshApp(ConformanceModule, settings=settings)
     async with app.running(), calling(URL) as service:
         loopback.serve(URL, app)
-        yield Stage(service, await app.mesh.get(ConformanceImpl), calling, max_body, 10.0)
+        yield Setup(service, await app.mesh.get(ConformanceImpl), calling, max_body, 10.0)
         app.hurry()
     await loopback.aclose()
 
@@ -202,7 +202,7 @@ async def test_instances_that_there_are_not() -> None:
             raise AssertionError("it must not start")
     async with memory_mesh(WaresModule, instances=2) as mesh:
         for number in (7, 2, -1):
-            text = f"^there is no instance {number}: their number is 2, the first is 0$"
+            text = f"^there is no instance {number}: there are 2, and the first is 0$"
             with pytest.raises(IndexError, match=text):
                 mesh.refuse(number)
             with pytest.raises(IndexError, match=text):

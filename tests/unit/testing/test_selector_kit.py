@@ -143,19 +143,19 @@ def test_a_selector_of_ones_own_conforms() -> None:
         (Cursor, "There is a choice, however the snapshot has changed|What was tried is not chosen again"),
         (Stubborn, "What was tried is not chosen again"),
         (Nostalgic, "The choice is of the last snapshot"),
-        (Lazy, "None says that nobody is left"),
+        (Lazy, "None means that no instance is left"),
         (Favouring, "Instances that are alike get like shares"),
         (Forgetting, "Attempts end in any order, also at instances that are gone"),
-        (Grudging, "None says that nobody is left"),
+        (Grudging, "None means that no instance is left"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_the_kit_notices(broken: type[URLSelector], clause: str) -> None:
-    """A selector that breaks a clause fails with the clause's sentence, its own name and the moves that led there."""
+    """A selector that breaks a clause fails with the clause's sentence, its own name and the last steps."""
     with pytest.raises(AssertionError, match=clause) as found:
         check_selector(broken)
     assert str(found.value).startswith(f"{broken.__name__} breaks the contract. ")
-    assert "The last moves: " in str(found.value)
+    assert "The last steps: " in str(found.value)
 
 
 def test_the_same_seed_is_the_same_traffic() -> None:

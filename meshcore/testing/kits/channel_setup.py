@@ -1,4 +1,4 @@
-"""What the clauses for channels stand on: the two sides, and how to say what was expected."""
+"""What the clauses of the channel kit share: server and client, and comparisons."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 _SHOWN = 200
 
 
-class Stage(NamedTuple):
+class Setup(NamedTuple):
     """A server with the service, and a client that calls it over the channel.
 
     Attributes:
         service: the proxy.
-        implementation: what runs in the server.
-        calling: gives a proxy that calls a URL of somebody else.
+        implementation: the object that runs in the server.
+        calling: makes a proxy that calls another URL.
         max_body: the setting of both sides.
-        seconds: that a call may take.
+        seconds: the time limit of a call.
     """
 
     service: Conformance
@@ -37,7 +37,7 @@ class Stage(NamedTuple):
 
 
 async def failing(family: type[E], call: Awaitable[object]) -> E:
-    """The error of that family that the call must end with; others pass."""
+    """Wait for a call that must end with an error of this family, and return the error."""
     try:
         result = await call
     except family as error:
@@ -46,20 +46,20 @@ async def failing(family: type[E], call: Awaitable[object]) -> E:
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of calls that run at once; if one fails the others are still waited for."""
+    """Return the results of calls that run at the same time. If one fails, the others are still waited for."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     await asyncio.wait(tasks)
     return [task.result() for task in tasks]
 
 
 def equal(found: object, expected: object, what: str) -> None:
-    """Raise an AssertionError that tells both, unless they are equal and of one type."""
+    """Raise an AssertionError with both values, unless they are equal and of one type."""
     if found != expected or type(found) is not type(expected):
         raise AssertionError(f"{what}: expected {_shown(expected)}, got {_shown(found)}")
 
 
 async def within(seconds: float, event: Awaitable[object], otherwise: str) -> None:
-    """Wait for something that happens soon."""
+    """Wait for an event, with a time limit."""
     try:
         await asyncio.wait_for(event, seconds)
     except TimeoutError:
@@ -68,7 +68,7 @@ async def within(seconds: float, event: Awaitable[object], otherwise: str) -> No
 
 @contextmanager
 def deadline_in(seconds: float) -> Generator[None]:
-    """Calls made inside have so much time, as if a call with that deadline were being served."""
+    """Give the calls in the context a deadline, as if they were made while a call with that deadline is served."""
     token = ambient_deadline.set(time.monotonic() + seconds)
     try:
         yield

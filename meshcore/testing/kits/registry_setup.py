@@ -1,4 +1,4 @@
-"""What the clauses of the registry kit share: two clients of one registry, and instances to announce."""
+"""What the clauses of the registry kit share: two registries on one store, and instances to announce."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.registry import ComponentRegistry
 
 
-class Stage(NamedTuple):
-    """Two registries on one store, and the time that a change may take."""
+class Setup(NamedTuple):
+    """Two registries on one store, and the time limit of a change."""
 
     announcer: ComponentRegistry
     watcher: ComponentRegistry
@@ -18,16 +18,16 @@ class Stage(NamedTuple):
 
 
 def new_component() -> str:
-    """A name that no other component has."""
+    """Return a unique name for a component."""
     return f"kit-{uuid4().hex[:12]}"
 
 
 def new_instance(component: str) -> Instance:
-    """An instance with an id of its own."""
+    """Return an instance with a unique id."""
     return Instance(uuid4().hex, component, (ChannelAddress("rest", "http://127.0.0.1:8000"),))
 
 
 def equal(found: object, expected: object, what: str) -> None:
-    """Raise an AssertionError that tells both, unless they are equal."""
+    """Raise an AssertionError with both values, unless they are equal."""
     if found != expected:
         raise AssertionError(f"{what}: expected {expected!r}, got {found!r}")
