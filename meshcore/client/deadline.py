@@ -18,8 +18,8 @@ from meshcore.core.policy import Rules
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
-class Deadline:
-    """Gives a call its rules and the least of the caller's deadline, the ambient one and the timeout; ends it then.
+class _Timed:
+    """A layer that knows the rules of each method and the time.
 
     Args:
         rules: by method.
@@ -29,6 +29,10 @@ class Deadline:
     def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
         self._rules = rules
         self._clock = clock
+
+
+class Deadline(_Timed):
+    """Gives a call its rules and the least of the caller's deadline, the ambient one and the timeout; ends it then."""
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -57,17 +61,8 @@ class Deadline:
             raise
 
 
-class LocalDeadline:
-    """Bounds calls within the process whose timeout somebody has set; what they call has no more time than they have.
-
-    Args:
-        rules: by method.
-        clock: monotonic seconds, the event loop's.
-    """
-
-    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
-        self._rules = rules
-        self._clock = clock
+class LocalDeadline(_Timed):
+    """Bounds calls in this process that somebody has set a timeout for. Calls that they make inherit the deadline."""
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -206,6 +207,11 @@ class Bridge:
     def _abandon(self, future: Future[Any], task: asyncio.Task[Any]) -> None:
         if future.cancelled() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(task.cancel)
+
+
+async def awaited(result: Any) -> Any:
+    """The result of a function that may be `def` or `async def`."""
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _run(handler: Handler, call: Call) -> Any:

@@ -5,7 +5,6 @@ A recipe is made at most once in its scope, however many tasks ask for it at the
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import anyio
 
 from meshcore.core.errors import Code, ConfigurationError, LocalError
+from meshcore.core.threads import awaited
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.graph import Argument, Given, Graph, Proxied, joined
 from meshcore.inject.recipes import Kind, Recipe
@@ -149,9 +149,9 @@ class InstanceScope(ABC):
             raise ConfigurationError("cannot finish an object", [joined(cls.__name__, text) for text in plan.problems])
         advise(product, plan.woven, self.advice_of)
         for (name, _), argument in zip(plan.lifecycle.setters, plan.setters, strict=True):
-            await _settled(getattr(product, name)(await self._resolve(argument)))
+            await awaited(getattr(product, name)(await self._resolve(argument)))
         for name in plan.lifecycle.on_init:
-            await _settled(getattr(product, name)())
+            await awaited(getattr(product, name)())
         for name in plan.lifecycle.on_destroy:
             self._clean_ups.append((f"{cls.__name__}.{name}", partial(_call, getattr(product, name))))
 
@@ -187,7 +187,7 @@ class InstanceScope(ABC):
         while self._clean_ups:
             origin, clean_up = self._clean_ups.pop()
             try:
-                await _settled(clean_up(reason if tell else None))
+                await awaited(clean_up(reason if tell else None))
             except Exception as error:  # noqa: BLE001 - logged here, raised together with the others
                 _log.exception("clean-up of %s failed", origin)
                 failures.append(error)
@@ -212,8 +212,3 @@ def _leave(way_out: Callable[..., object], error: BaseException | None) -> objec
 
 def _call(method: Callable[[], object], _: BaseException | None) -> object:
     return method()
-
-
-async def _settled(result: Any) -> Any:
-    """The result of a method that may be sync or async."""
-    return await result if inspect.isawaitable(result) else result

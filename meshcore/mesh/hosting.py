@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from meshcore.contract.contract import Contract, contract_of
 from meshcore.contract.reader import component_contract
 from meshcore.core.description import Hosted
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.core.instances import ChannelAddress, Instance, url_objection
+from meshcore.core.threads import awaited
 from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
 from meshcore.declare.health import HealthCheckManager
 from meshcore.inject.injector import Injector
@@ -66,7 +66,7 @@ class Hosting:
             component.health_checks = await self._injector.get(HealthCheckManager)
         where = f"startup() of component {hosted.component.name!r}"
         try:
-            await _settled(component.startup())
+            await awaited(component.startup())
         except Exception as error:
             error.add_note(f"in {where}")
             raise
@@ -82,7 +82,7 @@ class Hosting:
             del self._running[hosted]
             try:
                 async with asyncio.timeout(_GRACE):
-                    await _settled(component.shutdown())
+                    await awaited(component.shutdown())
             except Exception:  # one component's failure must not keep the others from stopping
                 log.exception("shutdown of component %r failed", hosted.component.name)
             _set_status(component, ComponentStatus.STOPPED)
@@ -146,11 +146,6 @@ class Hosting:
                 subject = f"channel {address.channel!r} of component {hosted.component.name!r}"
                 problems.append(f"{place}: {subject}: {reason}")
         return problems
-
-
-async def _settled(result: Any) -> None:
-    if inspect.isawaitable(result):
-        await result
 
 
 def _set_status(component: Component, status: ComponentStatus) -> None:

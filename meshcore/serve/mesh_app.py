@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from meshcore.asgi.application import MeshAsgi, Probes
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.contract.contract import encode_contract
 from meshcore.core.errors import Code, ConfigurationError, LocalError
-from meshcore.core.settings import Settings, load_settings
+from meshcore.core.settings import Settings
 from meshcore.mesh.adopt import offered
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
@@ -53,23 +54,21 @@ class MeshApp:
 
     Args:
         module: a class decorated with `@module`.
-        settings: default: those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
-        overrides: for tests: by type, objects, classes or functions that replace what the modules provide.
+        settings: as for `Mesh`.
+        overrides: as for `Mesh`.
     """
 
     def __init__(
         self, module: type, *, settings: Settings | None = None, overrides: Mapping[type, object] | None = None
     ) -> None:
-        self._module = module
-        self._settings = settings
-        self._overrides = overrides
+        self._make_mesh = partial(Mesh, module, settings=settings, overrides=overrides)
         self._asgi: MeshAsgi | None = None
         self._server: Server | None = None
         self._announcement: Announcement | None = None
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
-        self.mesh: Mesh = Mesh(module, settings=settings, overrides=overrides)
+        self.mesh: Mesh = self._make_mesh()
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[dict[str, Mesh]]:
@@ -98,13 +97,12 @@ class MeshApp:
         Raises:
             ConfigurationError: with every problem that was found.
         """
-        settings = self._settings or load_settings()
-        self.mesh = Mesh(self._module, settings=settings, overrides=self._overrides)
-        # New events for each start: an application may be started again.
+        # New ones for each start: an application may be started again.
+        self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         async with self.mesh as mesh:
-            runtime = mesh.runtime
+            runtime, settings = mesh.runtime, mesh.runtime.settings
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
