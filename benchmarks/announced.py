@@ -16,7 +16,7 @@ from meshcore import Invocation, Mesh, MeshError, advice, around, injectable, lo
 from meshcore.channels.http import HTTPChannel
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import read_config
-from meshcore.registry.consul.entries import entry_of
+from meshcore.registry.consul.registrations import entry_of
 
 CHANNEL = "dispatch-msgpack"
 CALLERS, PAUSE = 4, 0.002

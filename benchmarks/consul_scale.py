@@ -26,7 +26,7 @@ from meshcore.core.instances import Bound, ChannelAddress, Instance
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import WATCHES, read_config
-from meshcore.registry.consul.entries import registration_of, service_id
+from meshcore.registry.consul.registrations import registration_of, service_id
 from meshcore.testing import ConsulAgent, consul_agent
 
 KINDS = ("registration", "deregistration", "health")

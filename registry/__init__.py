@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # Whoever uses one registry does not load the others, nor the libraries that they need.
+    # So one registry is used without loading the others and their libraries.
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshcore.testing.kits.selector_kit import check_selector
     from meshcore.testing.memory import MemoryMesh, memory_mesh
     from meshcore.testing.values import MemoryValueSource
-    from meshcore.testing.virtual import VirtualLoop, run_virtually
+    from meshcore.testing.virtual_time import VirtualLoop, run_virtually
     from meshcore.testing.watcher import Watcher, watching
 
 __all__ = [
@@ -53,7 +53,7 @@ if not TYPE_CHECKING:
             "kits.selector_kit": "check_selector",
             "memory": "MemoryMesh memory_mesh",
             "values": "MemoryValueSource",
-            "virtual": "VirtualLoop run_virtually",
+            "virtual_time": "VirtualLoop run_virtually",
             "watcher": "Watcher watching",
         },
     )

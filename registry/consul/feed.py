@@ -14,9 +14,9 @@ from meshcore.core.errors import AuthorizationError, Code, CommunicationError, M
 
 from ..sightings import Sightings
 from .api.acl import why_hidden
-from .entries import entry_of, service_name
 from .machines.service_watch import Entry, Selected, ServiceWatch, Update
 from .machines.watch import Unreachable
+from .registrations import entry_of, service_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Updater(Protocol):
-    """Updates feeds while somebody follows them."""
+    """Updates feeds while they have followers."""
 
     def begin(self, feed: Feed) -> None:
         """Start to update a feed: it has its first follower."""
@@ -40,7 +40,7 @@ class Updater(Protocol):
 
 
 class Feed:
-    """The sightings of one component, updated while somebody follows them.
+    """The sightings of one component, updated while it has followers.
 
     Attributes:
         component: its name.

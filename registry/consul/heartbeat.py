@@ -13,7 +13,8 @@ import anyio
 from meshcore.core.errors import AuthorizationError, Code, CommunicationError, MeshError
 
 from .api.acl import why_hidden
-from .entries import (
+from .health_probe import CRITICAL, PASSING, CheckResult, HealthProbe
+from .registrations import (
     INTERVAL,
     TIMEOUT,
     TTL,
@@ -23,7 +24,6 @@ from .entries import (
     service_id,
     service_name,
 )
-from .health_probe import CRITICAL, PASSING, CheckResult, HealthProbe
 
 if TYPE_CHECKING:
     from meshcore.core.instances import Instance

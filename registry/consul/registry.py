@@ -17,9 +17,9 @@ from .api.acl import require_node_read
 from .api.client import ConsulClient
 from .api.config import WATCHES, parse_config, read_config
 from .api.types import Health
-from .entries import entry_of, is_component, objection_to
 from .heartbeat import Heartbeat
 from .hub import Hub
+from .registrations import entry_of, is_component, objection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

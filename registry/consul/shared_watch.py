@@ -10,11 +10,11 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from .entries import editions
 from .feed import Answer, failure_of, read_component
 from .machines.blocking_query import BlockingQuery
 from .machines.read_scheduler import ReadScheduler
 from .machines.steps import Idle, ReadChecks, ReadService
+from .registrations import editions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -48,7 +48,7 @@ class DirectoryComponentRegistry(ComponentRegistry):
 
     Args:
         path: the folder. It is made, for this user only, if there is none. None: `$XDG_RUNTIME_DIR/meshcore`, or
-            `meshcore-<uid>` in the temporary folder without a login session. Whoever may write there may announce.
+            `meshcore-<uid>` in the temporary folder without a login session. Users who may write there may announce.
     """
 
     scheme: ClassVar[str] = "directory"

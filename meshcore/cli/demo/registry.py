@@ -66,7 +66,7 @@ async def demo_registry(
 
 
 async def _require_alone(url: str, component: str) -> None:
-    """Raise if a server of somebody else offers the component. Entries of killed servers may be left: none answers."""
+    """Raise if another server offers the component and answers. Entries of killed servers may be there."""
     try:
         registry = make_registry(url)
     except ValueError as error:

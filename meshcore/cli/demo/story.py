@@ -180,7 +180,7 @@ class _Demo:
                             self._tell(f"the registry has dropped {server.label}, {seconds:.2f} s after its death")
 
     async def _answers(self, tally: Tally, *servers: DemoServer) -> None:
-        """Return when each server has answered over every channel, or after a while: then the table shows who has not.
+        """Return when each server has answered over every channel, or after a while: the table shows missing answers.
 
         A new server gets few calls at first, and even fewer if its first calls are slow on a busy machine.
         """

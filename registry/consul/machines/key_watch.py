@@ -1,7 +1,7 @@
 """The watch of a key prefix: which keys and values are published. Does no I/O.
 
-Instances register again after a restart of Consul that lost its data. Keys do not: somebody has to write them. So of
-the keys that vanish in a restart
+Instances register again after a restart of Consul that lost its data. Keys do not: a script or a person has to write
+them. So of the keys that vanish in a restart
 
 - single ones are kept for as long as a script needs to write all of them again,
 - all of them at once are kept until one is there again: a deletion of all would have been seen as such.

@@ -21,7 +21,7 @@ from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import read_config
-from meshcore.registry.consul.entries import registration_of
+from meshcore.registry.consul.registrations import registration_of
 from meshcore.testing import consul_agent
 from meshcore.testing.consul.binary import find_consul
 

@@ -18,7 +18,7 @@ from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import read_config
 from meshcore.registry.consul.api.types import Check, Registration
-from meshcore.registry.consul.entries import registration_of, service_id
+from meshcore.registry.consul.registrations import registration_of, service_id
 from meshcore.testing import ConsulAgent, check_registry, consul_agent, watching
 from meshcore.testing.consul.binary import find_consul
 from tests.integration.consul.scene import CACHE, to

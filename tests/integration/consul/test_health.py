@@ -31,8 +31,8 @@ from meshcore import (
 from meshcore.core.errors import AuthorizationError
 from meshcore.core.instances import Absent, Bound, Failed, Instance
 from meshcore.registry import ConsulComponentRegistry
-from meshcore.registry.consul.entries import registration_of, service_id
 from meshcore.registry.consul.health_probe import CheckResult, HealthProbe
+from meshcore.registry.consul.registrations import registration_of, service_id
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.testing import ConsulAgent, Watcher, consul_agent, watching
 from tests.integration.consul.scene import CACHE, to

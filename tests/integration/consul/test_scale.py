@@ -12,8 +12,8 @@ import pytest
 from meshcore.core.instances import Absent, Bound, ChannelAddress, Failed, Instance, Sighting
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient
-from meshcore.registry.consul.entries import check_id, registration_of, service_id
 from meshcore.registry.consul.machines.read_scheduler import READS
+from meshcore.registry.consul.registrations import check_id, registration_of, service_id
 from meshcore.testing import check_registry, consul_agent
 from tests.integration.consul.scene import CACHE, to
 from tests.support.faulty import Fault, faulty

@@ -16,7 +16,7 @@ from meshcore.client.hedge import Hedge
 from meshcore.core.call import ambient_attempt
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
-from meshcore.testing.virtual import run_virtually
+from meshcore.testing.virtual_time import run_virtually
 from meshcore.traffic.traffic import Traffic
 
 LOOK = Method("shop", "look", (), str, is_async=True, idempotent=True)

@@ -14,8 +14,8 @@ from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.config import _NAMES, ConsulConfig, parse_config, read_config
 from meshcore.registry.consul.api.types import CheckState, HealthEntry, Node, ServiceEntry
-from meshcore.registry.consul.entries import entry_of, registration_of, service_name
 from meshcore.registry.consul.machines.service_watch import Level
+from meshcore.registry.consul.registrations import entry_of, registration_of, service_name
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=300)
 URLS = WORDS.map(lambda text: f"http://h:1/{text}")

@@ -1,4 +1,4 @@
-"""An instance as a registration in Consul, and the other way round. `meta` has the form of its Meta."""
+"""Registrations in Consul: makes them from instances, and reads instances from them. `meta` writes their Meta."""
 
 from __future__ import annotations
 
