@@ -5,10 +5,11 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-from meshcore.asgi.messages import ClientLeft, Receive, Scope, Send, left, peer_of, read_body, send_answer
+from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
 from meshcore.core.description import ComponentDescription, Method
@@ -16,22 +17,81 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.suggest import closest, did_you_mean, shown
 from meshcore.server.server import Server
 from meshcore.wire.dispatch import HEAD_ENDS, MethodCodec, Request, encode_failure, method_path
-from meshcore.wire.errors import ErrorBody
+from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders, write_retry_after
 
-# The seed's servers and clients compare content types for equality; so these are sent exactly like this.
-_CODECS = {JSON.content_type: JSON, MSGPACK.content_type: MSGPACK}
-_CONTENT_TYPES = {codec: name.encode() for name, codec in _CODECS.items()}
+_OK = 200
 
 
-class _Operation:
-    """A method in both formats."""
+class _Format:
+    """The methods of the components in one format.
 
-    __slots__ = ("codecs", "method")
+    Attributes:
+        codec: of the format.
+        content_type: of answers.
+        methods: by their names on the wire.
+        by_head: the same methods, by the beginning of a body that our clients send.
+        head_end: what such a head ends with.
+        head_end_size: the length of that in bytes.
+    """
 
-    def __init__(self, component: str, method: Method, limits: Limits) -> None:
-        self.method = method
-        self.codecs = {codec: MethodCodec(codec, component, method, limits) for codec in (JSON, MSGPACK)}
+    def __init__(self, codec: Codec, components: Iterable[ComponentDescription], max_depth: int) -> None:
+        limits = Limits(max_depth=max_depth)
+        self.codec = codec
+        self.content_type = codec.content_type.encode()
+        self.methods = {
+            method_path(component.name, method): MethodCodec(codec, component.name, method, limits)
+            for component in components
+            for service in component.services
+            for method in service.methods
+        }
+        self.by_head = {method.head: method for method in self.methods.values()}
+        self.head_end = HEAD_ENDS[codec]
+        self.head_end_size = len(self.head_end)
+        # The format's own; the arguments stay raw until the method is known.
+        self._read = codec.decoder(Request, limits)
+        # The call is a container around what may be so deep.
+        self._read_unique = codec.decoder(Request, Limits(max_depth=max_depth + 1), unique=True)
+
+    def find(self, body: bytes) -> tuple[MethodCodec, bytes]:
+        """The method that a call names, and its arguments, not decoded.
+
+        Raises:
+            LocalError: the body is no call, or there is no such method.
+        """
+        request = self._request(body, self._read)
+        method = self.methods.get(request.method)
+        if method is None:
+            self.check_keys(body)
+            hint = self._hint(request.method)
+            raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
+        return method, bytes(request.args)
+
+    def check_keys(self, body: bytes) -> None:
+        """Refuse a call that names a member twice.
+
+        Raises:
+            LocalError: it does.
+        """
+        if self.codec is JSON:
+            self._request(body, self._read_unique)
+
+    def _request(self, body: bytes, read: Callable[[bytes], Any]) -> Request:
+        try:
+            request: Request = read(body)
+        except DecodeError as error:
+            text = f"the body is no call in {self.codec.content_type}: {error}" if body else "the body is empty"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from error
+        return request
+
+    def _hint(self, path: str) -> str:
+        """The name that was probably meant. Where the service is right, only the method's own name counts."""
+        service, _, name = path.rpartition(":")
+        names = [known.rpartition(":")[2] for known in self.methods if known.rpartition(":")[0] == service]
+        if not names:
+            return did_you_mean(path, self.methods)
+        close = closest(name, names)
+        return f"; did you mean '{service}:{close}'?" if close else did_you_mean(name, names)
 
 
 class Invoke:
@@ -40,103 +100,84 @@ class Invoke:
     def __init__(
         self, server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
     ) -> None:
+        components = tuple(components)
         self._server = server
         self._max_body = max_body
-        limits = Limits(max_depth=max_depth)
-        self._operations = {
-            method_path(component.name, method): _Operation(component.name, method, limits)
-            for component in components
-            for service in component.services
-            for method in service.methods
+        self._json = _Format(JSON, components, max_depth)
+        # The seed's servers and clients compare content types for equality; so these are sent exactly like this.
+        self._formats = {
+            JSON.content_type: self._json,
+            MSGPACK.content_type: _Format(MSGPACK, components, max_depth),
         }
-        self._by_head = {
-            method_codec.head: operation
-            for operation in self._operations.values()
-            for method_codec in operation.codecs.values()
-        }
-        # JSON's and msgpack's own; the arguments stay raw until the method is known.
-        self._read = {codec: codec.decoder(Request, limits) for codec in (JSON, MSGPACK)}
-        # The call is a container around what may be so deep.
-        self._read_unique = JSON.decoder(Request, Limits(max_depth=max_depth + 1), unique=True)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         headers = RequestHeaders(scope["headers"])
-        codec = _codec(headers.content_type)
+        found = self._formats.get(headers.content_type) or self._format_of(headers.content_type)
+        call = _Call(headers, peer_of(scope), receive, self._max_body, found or self._json, found is not None)
+        return serve(self._server, call, send)
+
+    def _format_of(self, content_type: str) -> _Format | None:
+        """The format that a content type with parameters or in another case means: allowed, but rare."""
+        return self._formats.get(content_type.partition(";")[0].strip().lower())
+
+
+class _Call(HTTPCall):
+    """One call.
+
+    Attributes:
+        max_body: bytes that its body may have.
+        format: of the answer, and of the body if that is `known`.
+        known: whether the content type names a format.
+        called: the method, None as long as it is not known.
+    """
+
+    max_body: int
+    format: _Format
+    known: bool
+    called: MethodCodec | None = None
+
+    @property
+    def method(self) -> Method | None:
+        return None if self.called is None else self.called.method
+
+    @property
+    def errors(self) -> ErrorCodec | None:
+        return None if self.called is None else self.called.errors
+
+    def body(self) -> Awaitable[bytes]:
+        if not self.known:
+            raise _unknown_format(self.headers)
+        return read_body(self.receive, self.max_body, self.headers.content_length)
+
+    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
+        form = self.format
+        # A client of ours writes all that stands before the arguments in one way: to know it saves 3 us.
+        called = self.called = form.by_head.get(body[: body.find(form.head_end) + form.head_end_size])
+        arguments = None if called is None else called.arguments_after_head(body)
+        if called is None or arguments is None:  # otherwise written, or wrong
+            called, raw = form.find(body)
+            self.called = called
+            arguments = called.decode_arguments(raw)
+            form.check_keys(body)  # last, so that a bad argument is said of its method
+        return called.method, arguments
+
+    def result(self, value: Any) -> Reply:
+        assert self.called is not None  # noqa: S101 - it was called
+        return Reply(_OK, self.called.encode_result(value), self.format.content_type)
+
+    def failure(self, error: Exception, told: ErrorBody) -> Reply:  # noqa: ARG002 - other endpoints need it
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
-        plain = headers.seconds is None
-        operation: _Operation | None = None
-        more: Sequence[tuple[bytes, bytes]] = ()
-        try:
-            with self._server.accept(headers, peer_of(scope), left(receive)) as request:
-                codec = codec or _no_codec(headers)
-                body = await read_body(receive, self._max_body, headers.content_length)
-                request.check()
-                # A client of ours writes all that stands before the arguments in one way: to know it saves 3 us.
-                head = body[: body.find(HEAD_ENDS[codec]) + len(HEAD_ENDS[codec])]
-                operation = self._by_head.get(head)
-                arguments = None if operation is None else operation.codecs[codec].arguments_after_head(body)
-                if operation is None or arguments is None:  # otherwise written, or wrong
-                    called, operation = self._find(codec, body)
-                    arguments = operation.codecs[codec].decode_arguments(bytes(called.args))
-                    self._check_keys(codec, body)  # last, so that a bad argument is said of its method
-                result = await self._server.run(request, operation.method, arguments)
-            data = operation.codecs[codec].encode_result(result)
-            status = 200
-        except ClientLeft:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            codec = codec or JSON
-            method = operation.method if operation is not None else None
-            errors = operation.codecs[codec].errors if operation is not None else None
-            failure = self._server.report(error, method, errors)
-            more = write_retry_after(failure.retry_after)
-            data = encode_failure(codec, _seed_text(failure) if plain else failure)
-            status = 200 if plain and operation is not None else Code(failure.code).http_status
-        await send_answer(send, status, data, _CONTENT_TYPES[codec], more, close=self._server.draining)
-
-    def _find(self, codec: Codec, body: bytes) -> tuple[Request, _Operation]:
-        request = self._request(codec, body, self._read[codec])
-        operation = self._operations.get(request.method)
-        if operation is None:
-            self._check_keys(codec, body)
-            hint = self._hint(request.method)
-            raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
-        return request, operation
-
-    def _check_keys(self, codec: Codec, body: bytes) -> None:
-        if codec is JSON:
-            self._request(codec, body, self._read_unique)
-
-    def _request(self, codec: Codec, body: bytes, read: Callable[[bytes], Any]) -> Request:
-        try:
-            request: Request = read(body)
-        except DecodeError as error:
-            text = f"the body is no call in {codec.content_type}: {error}" if body else "the body is empty"
-            raise LocalError(Code.INVALID_ARGUMENT, text) from error
-        return request
-
-    def _hint(self, path: str) -> str:
-        """The name that was probably meant. Where the service is right, only the method's own name counts."""
-        service, _, name = path.rpartition(":")
-        names = [known.rpartition(":")[2] for known in self._operations if known.rpartition(":")[0] == service]
-        if not names:
-            return did_you_mean(path, self._operations)
-        close = closest(name, names)
-        return f"; did you mean '{service}:{close}'?" if close else did_you_mean(name, names)
+        plain = self.headers.seconds is None
+        status = _OK if plain and self.called is not None else Code(told.code).http_status
+        data = encode_failure(self.format.codec, _seed_text(told) if plain else told)
+        return Reply(status, data, self.format.content_type, write_retry_after(told.retry_after))
 
 
-def _codec(content_type: str) -> Codec | None:
-    codec = _CODECS.get(content_type)
-    if codec is None:  # parameters and case are allowed, but rare
-        codec = _CODECS.get(content_type.partition(";")[0].strip().lower())
-    return codec
-
-
-def _no_codec(headers: RequestHeaders) -> NoReturn:
+def _unknown_format(headers: RequestHeaders) -> LocalError:
     got = shown(headers.content_type) if headers.content_type else "none"
     text = f"content type must be {JSON.content_type} or {MSGPACK.content_type}, got {got}"
-    raise LocalError(Code.INVALID_ARGUMENT, text)
+    return LocalError(Code.INVALID_ARGUMENT, text)
 
 
 def _seed_text(failure: ErrorBody) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias
+
+import msgspec
 
 from meshcore.core.errors import Code
 from meshcore.declare.http_mapping import NO_CONTENT
-from meshcore.server.request import BodyError, Left
+from meshcore.server.request import BodyError
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -71,40 +72,34 @@ def peer_of(scope: Scope) -> str:
     return client[0] if client else "unknown"
 
 
-def left(receive: Receive) -> Left:
-    """What returns when the client of a request has gone; for a request whose body has come."""
-    return partial(_disconnected, receive)
+class Reply(msgspec.Struct, frozen=True):
+    """An answer over HTTP, whole.
 
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def send_answer(
-    send: Send,
-    status: int,
-    data: bytes,
-    content_type: bytes,
-    more: Sequence[tuple[bytes, bytes]] = (),
-    *,
-    close: bool,
-) -> None:
-    """Send a complete answer.
-
-    Args:
-        send: of ASGI.
-        status: of the answer.
-        data: its body.
+    Attributes:
+        status: of HTTP.
+        data: the body.
         content_type: of the body.
         more: further headers.
-        close: whether the client is asked to close the connection, as a server that stops does.
     """
-    if status == NO_CONTENT:  # neither a body nor its length (RFC 9110, 8.6)
-        data, headers = b"", list(more)
-    else:
-        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(data)), *more]
-    if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
+
+    status: int
+    data: bytes
+    content_type: bytes
+    more: Sequence[tuple[bytes, bytes]] = ()
+
+    async def send(self, send: Send, *, close: bool) -> None:
+        """Send it.
+
+        Args:
+            send: of ASGI.
+            close: whether the client is asked to close the connection, as a server that stops does.
+        """
+        data = self.data
+        if self.status == NO_CONTENT:  # neither a body nor its length (RFC 9110, 8.6)
+            data, headers = b"", list(self.more)
+        else:
+            headers = [(b"content-type", self.content_type), (b"content-length", b"%d" % len(data)), *self.more]
+        if close:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": data})

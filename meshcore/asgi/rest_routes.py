@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any
 
 from starlette.routing import BaseRoute, Match, Route
 
-from meshcore.asgi.messages import ClientLeft, Receive, Scope, Send, left, peer_of, read_body, send_answer
+from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.rest_arguments import RequestReader
+from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.description import ComponentDescription, HttpMapping, Method
 from meshcore.core.errors import Code, LocalError
@@ -16,7 +18,7 @@ from meshcore.declare.http_mapping import BODY_VERBS
 from meshcore.server.request import BodyError
 from meshcore.server.server import Server
 from meshcore.wire.endpoints import INVOKE
-from meshcore.wire.errors import ErrorCodec, mesh_error_body
+from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.wire.headers import RequestHeaders, write_retry_after
 from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
 from meshcore.wire.rest_paths import PathTemplate, request_path
@@ -100,7 +102,7 @@ class _Nowhere(BaseRoute):
         else:
             status, text, more = _NOT_FOUND, f"nothing is offered at {place}{self._hint(path)}", []
         status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
-        await send_answer(send, status, data, _PROBLEM_TYPE, more, close=self._server.draining)
+        await Reply(status, data, _PROBLEM_TYPE, more).send(send, close=self._server.draining)
 
     def _hint(self, path: str) -> str:
         """The path that was probably meant: each of its fixed parts is there, or nearly."""
@@ -118,45 +120,74 @@ class _Nowhere(BaseRoute):
 
 
 class _Endpoint:
-    """The ASGI callable that serves one method."""
+    """The ASGI callable that serves one method.
+
+    Attributes:
+        method: which.
+        status: of its answers.
+        max_body: bytes that a body may have.
+        has_body: whether one is read.
+        reader: reads arguments.
+        write: writes results.
+        errors: writes errors.
+    """
 
     def __init__(self, server: Server, method: Method, http: HttpMapping, max_body: int, limits: Limits) -> None:
         self._server = server
-        self._method = method
-        self._status = http.status
-        self._max_body = max_body
-        self._has_body = http.verb in BODY_VERBS  # read also if no parameter takes it: so the connection can be kept
-        self._reader = RequestReader(method, limits)
-        self._write = JSON.encoder(method.returns, validate=True)
-        self._errors = ErrorCodec(JSON, method, limits)
+        self.method = method
+        self.status = http.status
+        self.max_body = max_body
+        self.has_body = http.verb in BODY_VERBS  # read also if no parameter takes it: so the connection can be kept
+        self.reader = RequestReader(method, limits)
+        self.write = JSON.encoder(method.returns, validate=True)
+        self.errors = ErrorCodec(JSON, method, limits)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        server, headers = self._server, RequestHeaders(scope["headers"])
-        more: list[tuple[bytes, bytes]] = []
-        try:
-            with server.accept(headers, peer_of(scope), left(receive)) as request:
-                body = await read_body(receive, self._max_body, headers.content_length) if self._has_body else b""
-                self._check_type(body, headers)
-                request.check()
-                arguments = self._reader.read(scope[_VALUES], scope["query_string"], headers, body)
-                result = await server.run(request, self._method, arguments)
-            status, data, content_type = self._status, self._write(result), _JSON_TYPE
-        except ClientLeft:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            failure = server.report(error, self._method, self._errors)
-            status, data = encode_problem(failure, error.status if isinstance(error, BodyError) else None)
-            content_type = _PROBLEM_TYPE
-            more += write_retry_after(failure.retry_after)
-            if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
-                more.append((b"www-authenticate", b"Bearer"))
-        await send_answer(send, status, data, content_type, more, close=server.draining)
+        headers = RequestHeaders(scope["headers"])
+        return serve(self._server, _Call(headers, peer_of(scope), receive, scope, self), send)
 
-    def _check_type(self, body: bytes, headers: RequestHeaders) -> None:
-        if body and self._reader.takes_body and not _is_json(headers.content_type):
-            text = f"{self._method}: content type must be {JSON.content_type}, got {shown(headers.content_type)}"
+
+class _Call(HTTPCall):
+    """One call.
+
+    Attributes:
+        scope: of ASGI.
+        endpoint: what all calls of the method have in common.
+    """
+
+    scope: Scope
+    endpoint: _Endpoint
+
+    @property
+    def method(self) -> Method:
+        return self.endpoint.method
+
+    @property
+    def errors(self) -> ErrorCodec:
+        return self.endpoint.errors
+
+    async def body(self) -> bytes:
+        endpoint, headers = self.endpoint, self.headers
+        body = await read_body(self.receive, endpoint.max_body, headers.content_length) if endpoint.has_body else b""
+        if body and endpoint.reader.takes_body and not _is_json(headers.content_type):
+            text = f"{self.method}: content type must be {JSON.content_type}, got {shown(headers.content_type)}"
             raise BodyError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
+        return body
+
+    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
+        scope, endpoint = self.scope, self.endpoint
+        return endpoint.method, endpoint.reader.read(scope[_VALUES], scope["query_string"], self.headers, body)
+
+    def result(self, value: Any) -> Reply:
+        return Reply(self.endpoint.status, self.endpoint.write(value), _JSON_TYPE)
+
+    def failure(self, error: Exception, told: ErrorBody) -> Reply:
+        status, data = encode_problem(told, error.status if isinstance(error, BodyError) else None)
+        more = write_retry_after(told.retry_after)
+        if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
+            more.append((b"www-authenticate", b"Bearer"))
+        return Reply(status, data, _PROBLEM_TYPE, more)
 
 
 def _path_of(scope: Scope) -> str:

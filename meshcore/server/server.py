@@ -95,8 +95,9 @@ class Server:
             raise _full(f"has {len(self._requests)} requests in hand already")
         if self.limit is not None and not self.limit.admit(self.active):
             raise _overloaded(self.limit)
-        seconds = headers.seconds
-        granted = self._request_timeout if seconds is None else min(seconds, self._request_timeout)
+        granted, seconds = self._request_timeout, headers.seconds
+        if seconds is not None and seconds < granted:  # `min` would take 0.2 us
+            granted = seconds
         return ServedRequest(self._requests, headers, granted, peer, left)
 
     async def run(self, request: ServedRequest, method: Method, arguments: tuple[Any, ...]) -> Any:

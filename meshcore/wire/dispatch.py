@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError, EncodeError
@@ -75,11 +76,13 @@ class MethodCodec:
     """Everything that one method needs in one format, on both sides; built once.
 
     Attributes:
+        method: which.
+        errors: its errors.
         head: how the body of a call begins, before its arguments, if it was written by `encode_request`.
     """
 
     def __init__(self, codec: Codec, component: str, method: Method, limits: Limits) -> None:
-        self._method = method
+        self.method = method
         self._path = method_path(component, method)
         self.errors = ErrorCodec(codec, method, limits)
         # The envelope around the arguments and the result is constant text, so it is written once, here.
@@ -90,6 +93,7 @@ class MethodCodec:
             pack: Callable[[Any], bytes] = msgspec.msgpack.encode
             self.head, self._tail = b"\x82" + pack("method") + pack(self._path) + pack("args"), b""
             self._answer_head, self._answer_tail = b"\x82" + pack("result"), pack("exception") + pack(None)
+        self._head_size, self._tail_size = len(self.head), len(self._tail)
         arguments = arguments_type(method)
         self._write_arguments = codec.encoder(arguments)
         self._read_arguments = codec.decoder(arguments, limits, unique=True)
@@ -108,7 +112,7 @@ class MethodCodec:
         try:
             return self.head + self._write_arguments(arguments) + self._tail
         except EncodeError as error:
-            text = f"{self._method}: {self._argument_path(error.path)}: {error.reason}"
+            text = f"{self.method}: {self._argument_path(error.path)}: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, text) from error
 
     def decode_answer(self, data: bytes) -> Any:
@@ -126,10 +130,10 @@ class MethodCodec:
         try:
             exception = self.decode_failure(data)
         except DecodeError:
-            raise unfit_answer(self._method, failure, readable=False) from failure
+            raise unfit_answer(self.method, failure, readable=False) from failure
         if exception is not None:
             raise exception
-        raise unfit_answer(self._method, failure, readable=True) from failure
+        raise unfit_answer(self.method, failure, readable=True) from failure
 
     def decode_failure(self, data: bytes) -> Exception | None:
         """The error in an answer, as its caller sees it; None if it has none.
@@ -147,18 +151,17 @@ class MethodCodec:
             LocalError: they do not fit the signature; the text says which and why.
         """
         try:
-            return msgspec.structs.astuple(self._read_arguments(data))
+            return astuple(self._read_arguments(data))
         except DecodeError as error:
             text = self._misfit(data) or f"{self._argument_path(error.path)}: {error.reason}"
-            raise LocalError(Code.INVALID_ARGUMENT, f"{self._method}: {text}") from error
+            raise LocalError(Code.INVALID_ARGUMENT, f"{self.method}: {text}") from error
 
     def arguments_after_head(self, body: bytes) -> tuple[Any, ...] | None:
         """The arguments in the body of a call that begins with the head; None if it goes on otherwise."""
-        end = len(body) - len(self._tail)
-        if body[end:] != self._tail:
+        if not body.endswith(self._tail):
             return None
         try:
-            return msgspec.structs.astuple(self._read_arguments(body[len(self.head) : end]))
+            return astuple(self._read_arguments(body[self._head_size : len(body) - self._tail_size]))
         except DecodeError:
             return None
 
@@ -168,7 +171,7 @@ class MethodCodec:
             count = len(self._read_list(data))
         except DecodeError as error:
             return f"$.args: {error.reason}; they go by position: {self._signature}" if error.path == "$" else ""
-        parameters = self._method.parameters
+        parameters = self.method.parameters
         least = max((at for at, entry in enumerate(parameters, start=1) if entry.required), default=0)
         if least <= count <= len(parameters):
             return ""
@@ -177,7 +180,7 @@ class MethodCodec:
 
     @property
     def _signature(self) -> str:
-        names = [entry.name if entry.required else f"{entry.name}=..." for entry in self._method.parameters]
+        names = [entry.name if entry.required else f"{entry.name}=..." for entry in self.method.parameters]
         return f"[{', '.join(names)}]"
 
     def encode_result(self, result: Any) -> bytes:
