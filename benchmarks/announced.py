@@ -17,6 +17,7 @@ from meshcore.channels.http import HTTPChannel
 from meshcore.registry.consul.api.client import ConsulClient
 from meshcore.registry.consul.api.config import read_config
 from meshcore.registry.consul.registrations import entry_of
+from meshcore.wire.endpoints import READYZ
 
 CHANNEL = "dispatch-msgpack"
 CALLERS, PAUSE = 4, 0.002
@@ -165,7 +166,7 @@ async def announced(consul: str, loop: str, *, announce: bool = True) -> AsyncGe
         "MESHCORE_ADVERTISE_URL": f"http://127.0.0.1:{port}",
         "MESHCORE_REGISTRY": setting(consul) if announce else "local:",
     }
-    context = hypercorn("meshcore.app:app", loop, env, port, "/readyz")
+    context = hypercorn("meshcore.app:app", loop, env, port, READYZ)
     process = await asyncio.to_thread(context.__enter__)  # it waits, and calls go on
     try:
         yield process

@@ -15,6 +15,7 @@ from benchmarks.load import Calls, Figures, Slice, load
 from benchmarks.processes import Process, free_port, hypercorn
 from examples.orders.api import PricingService
 from meshcore import Mesh, MeshError, load_settings
+from meshcore.wire.endpoints import READYZ
 
 HANDWRITTEN = "hand-written"
 UNBOUNDED = "hand-written, no timeout"
@@ -98,7 +99,7 @@ async def by_mesh(
         "MESHCORE_REGISTRY": registry,
     }
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, "/readyz"))
+        server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, READYZ))
         settings = load_settings({"registry": registry}, environ=options)
         mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
         candidates: dict[str, Candidate] = {}

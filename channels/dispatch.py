@@ -17,6 +17,7 @@ from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
 from meshcore.wire.dispatch import MethodCodec
+from meshcore.wire.endpoints import INVOKE
 from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
 
@@ -82,7 +83,7 @@ def _invoke_url(base: str) -> URL:
         CommunicationError: the URL of the instance cannot be used.
     """
     parse_url(base)
-    return URL(base.rstrip("/") + "/invoke")
+    return URL(base.rstrip("/") + INVOKE)
 
 
 def _failure(codec: MethodCodec, answer: Answer) -> Exception | None:

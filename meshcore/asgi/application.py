@@ -19,7 +19,7 @@ from meshcore.core.description import Hosted
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.server import Server
-from meshcore.wire.endpoints import INVOKE
+from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT
 
 HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
 
@@ -51,10 +51,10 @@ class MeshAsgi:
         max_body, max_depth = settings.max_body, settings.max_depth
         self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
         routes: list[BaseRoute] = [
-            Route("/livez", _livez(probes)),
-            Route("/readyz", _readyz(probes)),
-            Route("/report", _report(probes)),
-            Route("/contract", _contract(probes)),
+            Route(LIVEZ, _livez(probes)),
+            Route(READYZ, _readyz(probes)),
+            Route(REPORT, _report(probes)),
+            Route(CONTRACT, _contract(probes)),
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
             *rest_routes(server, components, max_body=max_body, max_depth=max_depth),

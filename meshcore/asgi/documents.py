@@ -50,20 +50,20 @@ _PAGE = """<!doctype html>
 </html>
 """
 # Next to the document, wherever that is mounted. Nobody is asked whether the document is valid.
-_SCRIPT = """window.ui = SwaggerUIBundle({
-  url: new URL("../openapi.json", document.currentScript.src).href,
+_SCRIPT = f"""window.ui = SwaggerUIBundle({{
+  url: new URL("..{OPENAPI}", document.currentScript.src).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
   tryItOutEnabled: true,
   validatorUrl: null,
-});
+}});
 """
-_MISSING = """The interactive page needs the extra `docs`, which is not installed where this server runs:
+_MISSING = f"""The interactive page needs the extra `docs`, which is not installed where this server runs:
 
     pip install "meshcore-runtime[docs]"
 
-What it would show is in openapi.json, next to this page.
+What it would show is in {OPENAPI.removeprefix("/")}, next to this page.
 """
 
 

@@ -24,6 +24,7 @@ from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.wire.endpoints import REPORT
 
 _TIMEOUT = 2.0
 """Seconds for a health request."""
@@ -151,7 +152,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
     bases = [address.url.rstrip("/") for address in instance.addresses if address.url.startswith("http")]
     if not instance.health and not bases:
         return Listed(instance, "unknown")
-    url = instance.health or f"{bases[0]}/report"
+    url = instance.health or bases[0] + REPORT
     try:
         async with session.get(url) as response:
             status = response.status

@@ -8,8 +8,7 @@ import aiohttp
 
 from meshcore.contract.contract import ComponentContract, Contract, decode_contract
 from meshcore.core.instances import Instance
-
-_PATH = "/contract"
+from meshcore.wire.endpoints import CONTRACT
 
 _PATIENCE = 5.0
 """Seconds that a server has to send its contract."""
@@ -17,7 +16,7 @@ _PATIENCE = 5.0
 
 def contract_url(server: str) -> str:
     """Where the contract of a server is; of a URL that names it already, the same."""
-    return server.rstrip("/").removesuffix(_PATH) + _PATH
+    return server.rstrip("/").removesuffix(CONTRACT) + CONTRACT
 
 
 async def fetch_contract(session: aiohttp.ClientSession, url: str, max_body: int) -> Contract:

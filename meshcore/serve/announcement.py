@@ -16,6 +16,7 @@ import aiohttp
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.wire.endpoints import LIVEZ
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def server_identity() -> str:
 async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: str) -> str:
     """Why the URL does not lead to this server, empty if it does."""
     try:
-        async with session.get(f"{url.rstrip('/')}/livez") as response:
+        async with session.get(url.rstrip("/") + LIVEZ) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         return f"cannot be reached ({str(error) or type(error).__name__})"

@@ -11,7 +11,7 @@ from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
 from meshcore.serve.address import MACHINE_NAME
 from meshcore.serve.logs import json_line
-from meshcore.wire.endpoints import DOCS, OPENAPI
+from meshcore.wire.endpoints import DOCS, OPENAPI, REPORT
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             by_url.setdefault(address["url"], []).append(address["channel"])
         for url, channels in by_url.items():
             yield f"    channels {', '.join(channels)} at {url}"
-        yield f"    health {component['health'] or 'has no path; /report has it'}"
+        health = component["health"] or f"has no path; {REPORT} has it"
+        yield f"    health {health}"
     if not report["components"]:
         yield "  no components: the module implements none"
     if report["documents"]:

@@ -1,9 +1,21 @@
-"""The paths that every server answers."""
+"""The paths of a server's own endpoints."""
 
 from __future__ import annotations
 
-RESERVED_PATHS = (("POST", "/invoke"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/report"), ("GET", "/contract"))
-
 INVOKE = "/invoke"
+"""Takes the calls of the dispatch channels."""
+
+LIVEZ, READYZ = "/livez", "/readyz"
+"""Answer probes: whether the process runs, and whether it takes calls."""
+
+REPORT = "/report"
+"""Tells what the process serves, and how healthy that is."""
+
+CONTRACT = "/contract"
+"""Tells what the process promises to callers."""
 
 OPENAPI, DOCS = "/openapi.json", "/docs"
+"""Tell programs and people what is offered over REST; a route of the user's may take their place."""
+
+RESERVED_PATHS = (("POST", INVOKE), ("GET", LIVEZ), ("GET", READYZ), ("GET", REPORT), ("GET", CONTRACT))
+"""Verb and path of what no route of the user's may take."""
