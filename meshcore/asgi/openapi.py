@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from meshcore.core.errors import Code, ConfigurationError
 from meshcore.declare.http_mapping import NO_CONTENT
 from meshcore.declare.reader import describe_component
 from meshcore.wire.headers import IDEMPOTENCY_KEY
-from meshcore.wire.problem_details import CONTENT_TYPE
+from meshcore.wire.problem_details import CONTENT_TYPE, status_phrase
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import PathTemplate
 
@@ -185,7 +184,7 @@ class _Document:
         }
 
     def _responses(self, method: Method, http: HttpMapping, *, has_body: bool) -> dict[str, Any]:
-        success: dict[str, Any] = {"description": _phrase(http.status)}
+        success: dict[str, Any] = {"description": status_phrase(http.status)}
         if http.status != NO_CONTENT:
             success["content"] = {JSON.content_type: {"schema": self._results[method]}}
         errors: dict[int, list[str]] = {}
@@ -197,7 +196,7 @@ class _Document:
             errors.setdefault(self._declared[error].code.http_status, []).append(self._problems[error])
         return {
             str(http.status): success,
-            **{str(status): _error(_phrase(status), names) for status, names in sorted(errors.items())},
+            **{str(status): _error(status_phrase(status), names) for status, names in sorted(errors.items())},
             "default": _error("Any other error", [self._problem]),
         }
 
@@ -248,10 +247,3 @@ def _encoded(name: str, value: Any) -> Mapping[str, Any]:
 
 
 _plain = partial(msgspec.to_builtins, str_keys=True, enc_hook=encode_hook)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Client Closed Request"  # the code CANCELED's

@@ -8,6 +8,8 @@ from rich.tree import Tree
 
 from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
+
+# Nearly the imports of contract/digest.py: both walk through a whole contract, for different ends.
 from meshcore.contract.contract import (
     DEFAULT_STATUS,
     Field,

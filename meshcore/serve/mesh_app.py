@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from meshcore.asgi.application import MeshAsgi, Probes
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.contract.contract import encode_contract
@@ -20,6 +18,7 @@ from meshcore.core.settings import Settings
 from meshcore.mesh.adopt import offered
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
+from meshcore.serve.report import live_report
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
@@ -176,28 +175,8 @@ class MeshApp:
 
     async def report(self) -> dict[str, Any]:
         """What this process serves, and its state."""
-        runtime = self.mesh.runtime
-        server = self._server
-        return {
-            "instance": runtime.identity,
-            "ready": self._ready(),
-            "active": server.active if server is not None else 0,
-            "registry": type(runtime.registry).__name__,
-            "channels": sorted(runtime.blueprint.channels),
-            "components": [
-                {
-                    "name": hosted.component.name,
-                    "description": hosted.component.description,
-                    "health": (await runtime.hosting.health(hosted)).to_plain(),
-                    "services": [
-                        {"name": service.name, "methods": [method.name for method in service.methods]}
-                        for service in hosted.component.services
-                    ],
-                }
-                for hosted in runtime.catalog.hosted
-            ],
-            "instances": msgspec.to_builtins(runtime.hosting.instances(runtime.settings.advertise_url)),
-        }
+        active = self._server.active if self._server is not None else 0
+        return await live_report(self.mesh.runtime, ready=self._ready(), active=active)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""

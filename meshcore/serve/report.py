@@ -1,4 +1,4 @@
-"""The start-up report: what a process serves, and its settings, as data and as lines of text."""
+"""What a process reports of itself: at its start, with its settings, and while it runs, with its health."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
+from meshcore.core.description import ComponentDescription
 from meshcore.core.masking import HIDDEN, without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
@@ -31,10 +34,7 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         "components": [
             {
                 "name": hosted.component.name,
-                "services": [
-                    {"name": service.name, "methods": [method.name for method in service.methods]}
-                    for service in hosted.component.services
-                ],
+                "services": _services(hosted.component),
                 "channels": [
                     {"channel": address.channel, "url": address.url}
                     for address in instances[hosted.component.name].addresses
@@ -47,6 +47,40 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         "settings": list(_settings_of(settings)),
         "warnings": list(_warnings(runtime, settings)),
     }
+
+
+async def live_report(runtime: Runtime, *, ready: bool, active: int) -> dict[str, Any]:
+    """What a process serves and how it is: the answer at `REPORT`.
+
+    Args:
+        runtime: of its mesh.
+        ready: whether it takes calls.
+        active: how many calls run.
+    """
+    return {
+        "instance": runtime.identity,
+        "ready": ready,
+        "active": active,
+        "registry": type(runtime.registry).__name__,
+        "channels": sorted(runtime.blueprint.channels),
+        "components": [
+            {
+                "name": hosted.component.name,
+                "description": hosted.component.description,
+                "health": (await runtime.hosting.health(hosted)).to_plain(),
+                "services": _services(hosted.component),
+            }
+            for hosted in runtime.catalog.hosted
+        ],
+        "instances": msgspec.to_builtins(runtime.hosting.instances(runtime.settings.advertise_url)),
+    }
+
+
+def _services(component: ComponentDescription) -> list[dict[str, Any]]:
+    """The services of a component, each with its methods."""
+    return [
+        {"name": service.name, "methods": [method.name for method in service.methods]} for service in component.services
+    ]
 
 
 def print_report(report: dict[str, Any], workers: int, form: str, say: Callable[[str], None]) -> None:

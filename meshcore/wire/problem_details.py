@@ -64,7 +64,7 @@ def encode_problem(body: ErrorBody, status: int | None = None) -> tuple[int, byt
     status = status or Code(body.code).http_status
     problem = Problem(
         type="about:blank",
-        title=_phrase(status),
+        title=status_phrase(status),
         status=status,
         detail=body.message,
         code=body.code,
@@ -100,7 +100,7 @@ class ProblemReader:
             if problem is not None and problem.processed is not None:  # only a mesh says that
                 return self._errors.restore(_body_of(problem))
         reason = _reason(plain)
-        text = f"{who} answered with HTTP status {status} ({_phrase(status)}){': ' if reason else ''}{reason}"
+        text = f"{who} answered with HTTP status {status} ({status_phrase(status)}){': ' if reason else ''}{reason}"
         code = Code.from_http_status(status)
         return restore_error(
             code.value, text, {}, retryable=status in _RETRYABLE, processed=True, retry_after=retry_after
@@ -163,10 +163,11 @@ def _entry(entry: Any) -> str:
             return str(entry)
 
 
-def _phrase(status: int) -> str:
+def status_phrase(status: int) -> str:
+    """The reason phrase of a status, also of one that RFC 9110 does not have."""
     if status == _CLIENT_CLOSED:  # nginx's, and the code CANCELED's
         return "Client Closed Request"
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "not a status of HTTP"
+        return "Unassigned Status"

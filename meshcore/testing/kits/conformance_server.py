@@ -70,6 +70,8 @@ class ConformanceImpl(Conformance):
         self._here = 0
         self._complete = asyncio.Event()
 
+    # The signatures stand here and in the interface, as in every implementation of a service.
+
     async def everything(self, value: Everything) -> Everything:
         """Return the value."""
         return value
