@@ -49,9 +49,9 @@ def test_every_link_of_a_page_leads_somewhere(page):
 
 
 def test_no_page_is_long():
-    """Less than 250 lines each."""
-    lines = {name(page): len(page.read_text().splitlines()) for page in PAGES[1:]}
-    assert not {page: count for page, count in lines.items() if count >= 250}
+    """Less than 250 lines each, the README less than 200."""
+    lines = {name(page): len(page.read_text().splitlines()) for page in PAGES}
+    assert not {page: count for page, count in lines.items() if count >= (200 if page == "README.md" else 250)}
 
 
 @pytest.mark.parametrize(
