@@ -89,14 +89,14 @@ async def _simulate(scenario: Scenario, variant: Variant, seconds: float, seed: 
     ]
     for client in clients:
         client.rate = WARM * CAPACITY * INSTANCES / CLIENTS
-        client.destination.see(fleet.sighting())
+        client.destination.update(fleet.sighting())
         client.start()
     await asyncio.sleep(WARM_UP)
     fleet.attempts = 0
     courses = befall(fleet, scenario.faults)
     for client in clients:
         client.rate = scenario.load * CAPACITY * INSTANCES / CLIENTS
-        client.destination.see(fleet.sighting())
+        client.destination.update(fleet.sighting())
     await asyncio.sleep(seconds)
     for client in clients:
         await client.stop()

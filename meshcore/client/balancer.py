@@ -1,4 +1,4 @@
-"""Sends one attempt of a call to an instance that is worth asking: the innermost part of the client stack."""
+"""The innermost layer of the client stack: sends one attempt of a call to the endpoint that the destination chooses."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from meshcore.core.call import Call
 from meshcore.core.errors import MeshError
 from meshcore.traffic.outcome import Outcome, outcome_of
 
-_LONGEST_REST = 300.0
-"""Seconds; an instance that asks for time looks that slow, so that others are asked, but no slower; Linkerd's."""
+_LONGEST_RETRY_AFTER = 300.0
+"""Seconds. The URL selector counts a `Retry-After` as latency, so that others are asked. Linkerd has the same bound."""
 
 
 class Balancer:
-    """Has the destination choose channel and instance, sends, and reports the outcome to all that learn from it.
+    """Sends an attempt, and reports its outcome to the URL selector, the ejection and the call's trail.
 
     Args:
-        destination: the component that is called.
-        wanted: the channel that must be used, empty for any.
+        destination: the component that is called; chooses channel and endpoint.
+        required: the channel that must be used, empty for any.
     """
 
-    def __init__(self, destination: Destination, wanted: str) -> None:
+    def __init__(self, destination: Destination, required: str) -> None:
         self._destination = destination
-        self._wanted = wanted
+        self._required = required
 
     async def __call__(self, call: Call) -> Any:
-        """Choose and send.
+        """Choose an endpoint and send the attempt there.
 
         Raises:
-            CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, `instance` None: no instance is left to ask.
+            CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, with `instance` None: no instance is left to ask.
         """
-        destination, wanted = self._destination, self._wanted
-        while (choice := destination.choose(call, wanted)) is None:
-            await destination.prepare(wanted)
+        destination, required = self._destination, self._required
+        while (choice := destination.choose(call, required)) is None:
+            await destination.prepare(required)
         name, channel, endpoint, begin = choice
         traffic, selector, instance = destination.traffic, channel.selector, endpoint.instance
         attempt = Attempt(instance, name, begin)
         call.trail.append(attempt)
-        selector.begin(endpoint)  # before the count, and its end after that: it may be somebody's own, and raise
+        # A user's own selector may raise. So it is told first here and last below: then the ejection's count is right.
+        selector.begin(endpoint)
         probe = traffic.ejection.begin(instance)
-        outcome = Outcome.SUCCEEDED
-        rest = 0.0
-        attempt.outcome = "ok"
+        outcome, attempt.outcome = Outcome.SUCCEEDED, "ok"
+        retry_after = 0.0
         try:
             return await channel.invoke(call, endpoint)
         except MeshError as error:
             error.instance = instance
             outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
-            rest = min(error.retry_after or 0.0, _LONGEST_REST)
+            retry_after = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
             raise
         except BaseException as error:
             outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
             if outcome is Outcome.IGNORABLE:
-                # Given up because another was faster or the caller left says nothing. Given up at the deadline does:
-                # this instance did not answer in time. So does one that hung: else nobody would ever eject an instance
-                # that hangs, as its calls are overtaken long before their deadline.
+                # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to
+                # an instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule
+                # such an instance would never be ejected.
                 late = traffic.clock() >= call.deadline
                 if late or attempt.hangs:
                     outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
@@ -67,4 +67,4 @@ class Balancer:
             end = traffic.clock()
             attempt.seconds = end - begin
             traffic.end(instance, outcome, end, probe=probe)
-            selector.end(endpoint, outcome, max(attempt.seconds, rest), end)
+            selector.end(endpoint, outcome, max(attempt.seconds, retry_after), end)

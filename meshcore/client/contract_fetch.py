@@ -1,4 +1,4 @@
-"""Fetches contracts from the servers that serve them, at `/contract`."""
+"""Fetches contracts from servers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from meshcore.contract.contract import ComponentContract, Contract, decode_contr
 from meshcore.core.instances import Instance
 from meshcore.wire.endpoints import CONTRACT
 
-_PATIENCE = 5.0
-"""Seconds that a server has to send its contract."""
+_TIMEOUT = 5.0
+"""Seconds for the whole contract."""
 
 
 def contract_url(server: str) -> str:
-    """Where the contract of a server is; of a URL that names it already, the same."""
+    """The URL of a server's contract. The URL of a contract is returned as it is."""
     return server.rstrip("/").removesuffix(CONTRACT) + CONTRACT
 
 
 async def fetch_contract(session: aiohttp.ClientSession, url: str, max_body: int) -> Contract:
-    """The contract that is served at a URL.
+    """Fetch the contract at a URL.
 
     Args:
-        session: to fetch it by.
+        session: for the request.
         url: see `contract_url`.
-        max_body: bytes of the largest that is read.
+        max_body: bytes of the largest contract that is read.
 
     Raises:
-        aiohttp.ClientResponseError: the server answers, but with something else.
-        aiohttp.ClientError: it does not answer.
-        TimeoutError: the same.
-        ValueError: what it answers is no contract, or too large.
+        aiohttp.ClientResponseError: the server answers with an error status.
+        aiohttp.ClientError: the server does not answer.
+        TimeoutError: the server does not answer in time.
+        ValueError: the answer is not a contract, or too large.
     """
-    async with session.get(url, timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as response:
+    async with session.get(url, timeout=aiohttp.ClientTimeout(total=_TIMEOUT)) as response:
         response.raise_for_status()
         data = bytearray()
         async for part in response.content.iter_any():
@@ -44,10 +44,10 @@ async def fetch_contract(session: aiohttp.ClientSession, url: str, max_body: int
 
 
 async def fetch_component(session: aiohttp.ClientSession, instance: Instance, max_body: int) -> ComponentContract:
-    """The contract of the component that an instance is of, as it serves it.
+    """Fetch the contract of an instance's component from the instance.
 
     Raises:
-        ValueError: it cannot be had; the text says why.
+        ValueError: it cannot be fetched; the text says why.
     """
     servers = dict.fromkeys(address.url for address in instance.addresses if address.url.startswith("http"))
     reason = "it has no address that could be asked for its contract"
@@ -60,7 +60,7 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
             reason = f"{url}: {reason_of(error)}"
         else:
             for component in contract.components:
-                # Whoever has the address by now need not be who was announced there; not every registry has the digest.
+                # Another server may have the address by now. Not every registry stores the digest.
                 if component.name == instance.component and instance.digest in {"", component.digest}:
                     return component
             reason = f"{url} is not that of this instance"
@@ -68,7 +68,7 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
 
 
 def reason_of(error: Exception) -> str:
-    """Why a server did not answer, in a few words: aiohttp's own repeat the address."""
+    """Why a server did not answer. Shorter than the text of aiohttp, which repeats the address."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

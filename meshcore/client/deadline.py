@@ -1,4 +1,4 @@
-"""The outermost layer of a call: its deadline, its id, and the text of its failure."""
+"""Gives calls their deadline, and their errors the list of attempts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
 class _Timed:
-    """A layer that knows the rules of each method and the time.
+    """What both layers need.
 
     Args:
-        rules: by method.
-        clock: monotonic seconds, the event loop's.
+        rules: the numbers that govern each method.
+        clock: the monotonic time of the event loop, in seconds.
     """
 
     def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
@@ -32,7 +32,11 @@ class _Timed:
 
 
 class Deadline(_Timed):
-    """Gives a call its rules and the least of the caller's deadline, the ambient one and the timeout; ends it then."""
+    """Gives a call its rules and its deadline, and cancels it then.
+
+    The deadline is the earliest of three: the call's own, that of the served call that this one is made for, and the
+    timeout of the rules.
+    """
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -43,26 +47,26 @@ class Deadline(_Timed):
         rules = self._rules[call.method]
         now = self._clock()
         deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
-        if deadline <= now:  # the call that this is made for has no time left: it must cost nothing any more
-            raise _too_late(call)
+        if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
+            raise _expired(call)
         trail: list[Attempt] = []
         headers = call.headers
         if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers:
-            headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # here, so that all attempts have the same
+            headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
         call = Call(call.method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
         try:
             with CallScope(deadline):
                 return await handler(call)
         except Stopped as stopped:
             error = deadline_exceeded(str(call.method), max(deadline - now, 0.0))
-            raise _told(error, trail) from stopped
+            raise _with_attempts(error, trail) from stopped
         except MeshError as error:
-            _told(error, trail)
+            _with_attempts(error, trail)
             raise
 
 
 class LocalDeadline(_Timed):
-    """Bounds calls in this process that somebody has set a timeout for. Calls that they make inherit the deadline."""
+    """Gives a call within the process a deadline if its rules have a timeout. Calls that it makes inherit it."""
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -76,8 +80,8 @@ class LocalDeadline(_Timed):
         now = self._clock()
         deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
         if deadline <= now:
-            raise _too_late(call)
-        token = ambient_deadline.set(deadline)  # as a server does around what it runs
+            raise _expired(call)
+        token = ambient_deadline.set(deadline)  # as a server does for an implementation
         try:
             with CallScope(deadline):
                 return await handler(msgspec.structs.replace(call, deadline=deadline, rules=rules))
@@ -87,13 +91,13 @@ class LocalDeadline(_Timed):
             ambient_deadline.reset(token)
 
 
-def _too_late(call: Call) -> CommunicationError:
+def _expired(call: Call) -> CommunicationError:
     text = f"{call.method} was not sent: its caller's deadline had passed"
     return CommunicationError(Code.DEADLINE_EXCEEDED, text, retryable=False, processed=False)
 
 
-def _told(error: MeshError, trail: Sequence[Attempt]) -> MeshError:
-    """The error, with what was tried; as a note as well, so that tracebacks tell it."""
+def _with_attempts(error: MeshError, trail: Sequence[Attempt]) -> MeshError:
+    """The error with the attempts of its call: as an attribute, and as a note, which tracebacks show."""
     if trail and not error.attempts:
         error.attempts = tuple(trail)
         if len(trail) > 1:

@@ -1,4 +1,4 @@
-"""A component as one mesh sees it: who offers it now, over which channels, and which endpoint takes the next call."""
+"""A component as one mesh sees it: its instances, its channels, and the choice of an endpoint for each call."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from meshcore.traffic.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-_MANY = 100
-"""Instances of a component that one mesh uses."""
+_MOST_INSTANCES = 100
+"""Instances of one component that a mesh uses. More connections cost both sides, and no longer spread load better."""
 
 MakeChannel = Callable[[str, ComponentDescription], Awaitable[Channel]]
 
@@ -29,17 +29,24 @@ Choice: TypeAlias = tuple[str, Channel, Endpoint, float]
 
 
 class Destination:
-    """Follows one component in the registry and keeps its channels' selectors up to date.
+    """Follows one component in the registry, and chooses the endpoint for each attempt of a call.
 
-    One per component and mesh, however many proxies there are.
+    A mesh has one for each component, which all proxies share.
+
+    Args:
+        component: the component.
+        registry: reports its instances.
+        known: names of the channels that can be used here.
+        make: makes a channel to the component.
+        traffic: what all calls to the component share.
+        client: identifies this process, so that clients use different subsets of very many instances.
+        preferred: gives the mesh's preferred channel, empty if it has none.
 
     Attributes:
-        component: the component.
-        traffic: what all calls to it share.
         sighting: what the registry reported last.
-        instances: the ones in use; last known good, if the registry cannot tell.
-        channels: those that were made so far, by name.
-        broken: why the URL selector of a channel did not take over the instances as they are now, by name.
+        instances: those that are used. While the registry fails, the last that it reported.
+        channels: those that are open, by name.
+        selector_errors: by the name of a channel, why its URL selector did not accept the current instances.
     """
 
     def __init__(
@@ -55,17 +62,17 @@ class Destination:
     ) -> None:
         self.component = component
         self.traffic = traffic
-        self._client = client
-        self._preferred = preferred
         self.sighting: Sighting = Pending()
+        self.instances: tuple[Instance, ...] = ()
+        self.channels: dict[str, Channel] = {}
+        self.selector_errors: dict[str, str] = {}
         self._registry = registry
         self._known = known
         self._make = make
-        self.instances: tuple[Instance, ...] = ()
+        self._client = client
+        self._preferred = preferred
         self._offered: tuple[str, ...] = ()
-        self.channels: dict[str, Channel] = {}
-        self.broken: dict[str, str] = {}
-        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}  # by channel and instance
         self._making = asyncio.Lock()
         self._closed = False
         self._changed = asyncio.Event()
@@ -76,74 +83,72 @@ class Destination:
             try:
                 async with aclosing(self._registry.watch(self.component.name)) as sightings:
                     async for sighting in sightings:
-                        self.see(sighting)
+                        self.update(sighting)
             except Exception as error:
                 log.exception("watching %s failed; trying again", self.component.name)
-                self.see(Failed(error))
+                self.update(Failed(error))
             await asyncio.sleep(1.0)
 
-    def see(self, sighting: Sighting) -> None:
-        """Take over what the registry reports. Raises nothing: who follows it would end the whole mesh by that."""
+    def update(self, sighting: Sighting) -> None:
+        """Apply what the registry reports. Raises nothing: an error here would end the whole mesh."""
         match sighting:
             case Bound(instances):
                 self.instances = instances
             case Absent():
                 self.instances = ()
-            case Failed(cause) if self.instances:  # last known good: the registry's trouble is not the instances'
+            case Failed(cause) if self.instances:  # the registry fails, which does not mean that the instances do
                 log.warning("registry cannot tell who offers %s, keeping what is known: %s", self.component.name, cause)
                 return
             case Failed() | Pending():
                 pass
         self.sighting = sighting
-        self._subset()
+        self._limit_instances()
         self.traffic.update([instance.id for instance in self.instances])
         names = [address.channel for instance in self.instances for address in instance.addresses]
         self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
-            self._push(name, channel)
+            self._update_selector(name, channel)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _subset(self) -> None:
-        """Keep to some of very many instances: connections cost both sides, and load is spread by then."""
-        if len(self.instances) > _MANY:
-            used = subset([instance.id for instance in self.instances], self._client, _MANY)
+    def _limit_instances(self) -> None:
+        if len(self.instances) > _MOST_INSTANCES:
+            used = subset([instance.id for instance in self.instances], self._client, _MOST_INSTANCES)
             self.instances = tuple(instance for instance in self.instances if instance.id in used)
 
-    async def wait(self) -> None:
-        """Return when the sighting changes.
-
-        Raises:
-            LocalError: the mesh has stopped, so it never will.
-        """
-        await self._changed.wait()
-        if self._closed:
-            raise self._stopped()
-
-    def _stopped(self) -> LocalError:
-        """Why nothing can be asked any more."""
-        return LocalError(Code.FAILED_PRECONDITION, f"component {self.component.name!r}: the mesh has stopped")
-
-    def _push(self, name: str, channel: Channel) -> None:
+    def _update_selector(self, name: str, channel: Channel) -> None:
         endpoints = (instance.endpoint(name) for instance in self.instances)
         found = tuple(endpoint for endpoint in endpoints if endpoint is not None)
         self._endpoints[name] = {endpoint.instance: endpoint for endpoint in found}
         selector = channel.selector
         try:
             selector.update(found, self.traffic.clock())
-        except Exception as error:  # somebody's own selector: its channel cannot be used until it takes over others
+        except Exception as error:  # a user's own selector: its channel is not used until it accepts an update
             component = self.component.name
             log.exception("channel %r: %s did not take over the instances of %s", name, type(selector), component)
-            self.broken[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"
+            self.selector_errors[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"
         else:
-            self.broken.pop(name, None)
+            self.selector_errors.pop(name, None)
 
-    def choose(self, call: Call, wanted: str) -> Choice | None:
+    async def wait(self) -> None:
+        """Return when the sighting changes.
+
+        Raises:
+            LocalError: the mesh has stopped.
+        """
+        await self._changed.wait()
+        if self._closed:
+            raise self._stopped()
+
+    def _stopped(self) -> LocalError:
+        return LocalError(Code.FAILED_PRECONDITION, f"component {self.component.name!r}: the mesh has stopped")
+
+    def choose(self, call: Call, required: str) -> Choice | None:
         """Choose channel and endpoint for one attempt of a call.
 
         Args:
             call: instances that it has tried are not chosen.
-            wanted: the channel that must be used, empty for any.
+            required: the channel that must be used, empty for any.
 
         Returns:
             None if the choice has to wait: await `prepare`, then choose again.
@@ -156,24 +161,24 @@ class Destination:
         traffic, tried = self.traffic, call.tried
         ejection = traffic.ejection
         avoided = ejection.avoided
-        names = (wanted,) if wanted else self.candidates()
-        # If all others were tried, an ejected instance is better than none. A full one stays full.
+        names = (required,) if required else self.offered_channels()
+        # If no other instance is left, an ejected one is better than none. One that has too many calls stays excluded.
         passes = (avoided.union(tried), ejection.full.union(tried)) if avoided else (tried,)
         for excluded in passes:
             for name in names:
                 channel = self.channels.get(name)
                 if channel is None:
                     return None
-                if name in self.broken:
+                if name in self.selector_errors:
                     continue
                 now = traffic.clock()
                 endpoint = self._endpoint_to_probe(name, call, now) if avoided else None
                 endpoint = endpoint or channel.selector.select(call, excluded, now)
                 if endpoint is not None:
                     return name, channel, endpoint, now
-        raise self.unavailable(wanted, full=bool(ejection.full.difference(tried)))
+        raise self.unavailable_error(required, full=bool(ejection.full.difference(tried)))
 
-    async def prepare(self, wanted: str) -> None:
+    async def prepare(self, required: str) -> None:
         """Do what `choose` waits for: get the first sighting, or open the next channel.
 
         Raises:
@@ -181,13 +186,13 @@ class Destination:
         """
         while isinstance(self.sighting, Pending):
             await self.wait()
-        for name in (wanted,) if wanted else self.candidates():
+        for name in (required,) if required else self.offered_channels():
             if name not in self.channels:
                 await self._open_channel(name)
                 return
 
-    def candidates(self) -> tuple[str, ...]:
-        """The channels that are offered and known here: the preferred one, then in the order of the instances."""
+    def offered_channels(self) -> tuple[str, ...]:
+        """The channels that instances offer and that are known here; the preferred one first."""
         preferred, offered = self._preferred(), self._offered
         if preferred in offered and preferred != offered[0]:
             return (preferred, *offered)
@@ -208,26 +213,31 @@ class Destination:
                 if self._closed:
                     raise self._stopped()
                 channel = await self._make(name, self.component)
-                self._push(name, channel)
+                self._update_selector(name, channel)
                 self.channels[name] = channel
 
-    def unavailable(self, wanted: str, *, full: bool = False) -> CommunicationError:
-        """Why no endpoint can be asked."""
+    def unavailable_error(self, required: str, *, full: bool = False) -> CommunicationError:
+        """The error that says why no endpoint can be asked.
+
+        Args:
+            required: the channel that must be used, empty for any.
+            full: whether some instance is only excluded because it has too many calls.
+        """
         name, registry = self.component.name, repr(self._registry)
         if full:
             limit = self.traffic.rules.concurrency
-            text = f"component {name!r}: every instance has {limit} calls of this mesh in hand (policy: concurrency)"
+            text = f"component {name!r}: every instance has {limit} calls of this mesh in flight (policy: concurrency)"
             return CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
-        over = f" over channel {wanted!r}" if wanted else ""
+        over = f" over channel {required!r}" if required else ""
         match self.sighting:
             case Bound(instances):
                 offered = sorted({address.channel for instance in instances for address in instance.addresses})
-                missing = wanted not in offered if wanted else not self._offered
+                missing = required not in offered if required else not self._offered
                 but = f", but not{over or ' over a channel that is known here'}" if missing else ""
                 text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
-                for channel in (wanted,) if wanted else self._offered:
-                    if channel in self.broken:
-                        text += f"; channel {channel!r} cannot choose one: {self.broken[channel]}"
+                for channel in (required,) if required else self._offered:
+                    if channel in self.selector_errors:
+                        text += f"; channel {channel!r} cannot choose one: {self.selector_errors[channel]}"
             case Failed(cause):
                 text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
             case _:
@@ -235,7 +245,7 @@ class Destination:
         return CommunicationError(Code.UNAVAILABLE, text, processed=False)
 
     async def aclose(self) -> None:
-        """Close all channels; one failure does not stop the rest. Whoever still waits for a sighting is told."""
+        """Close all channels, also if closing one fails. Tasks that wait for a sighting get an error."""
         self._closed = True
         self._changed.set()
         for channel in self.channels.values():

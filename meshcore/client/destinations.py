@@ -1,4 +1,4 @@
-"""The ways from a mesh to the components that it calls."""
+"""All destinations of a mesh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from meshcore.traffic.traffic import Traffic
 
 
 class Destinations:
-    """Makes a destination to each component that is called, and follows it in the registry until the end of the mesh.
+    """Makes a destination for each component that is called, and follows it in the registry until the mesh stops.
 
     Args:
         registry: where components are found.
@@ -67,15 +67,15 @@ class Destinations:
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
+            # If no task failed, the group holds only the error of the block. Then that error is raised, not the group.
             if error is None or group.exceptions != (error,):
                 raise
-            # None of the group's own: the error goes on as itself.
         finally:
             for destination in self.by_component.values():
                 await destination.aclose()
 
     def to(self, component: ComponentDescription) -> Destination:
-        """The destination to a component; the first to ask starts following it in the registry."""
+        """The destination of a component. The first request for it starts to follow it in the registry."""
         destination = self.by_component.get(component.name)
         if destination is None:
             rules = self._policies.of_component(component).rules
@@ -91,19 +91,19 @@ class Destinations:
             )
             self.by_component[component.name] = destination
             mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
-            self._follow(destination.follow(), f"meshcore.client.destination {component.name}")
-            self._follow(mismatches.follow(destination), f"meshcore.client.mismatch {component.name}")
+            self._start(destination.follow(), f"meshcore.client.destination {component.name}")
+            self._start(mismatches.follow(destination), f"meshcore.client.mismatch {component.name}")
         return destination
 
     async def compare_contracts(self, component: ComponentDescription) -> None:
-        """Compare what the instances seen so far serve with what is declared here, unless that has been done."""
+        """Compare the contracts of the instances seen so far with the one declared here, as far as not yet done."""
         destination = self.to(component)
-        await self._mismatches[component.name].look(destination.instances)
+        await self._mismatches[component.name].compare(destination.instances)
 
-    def remarks(self, component: ComponentDescription, method: Method) -> tuple[str, ...]:
-        """How what instances serve differs from what is declared here, as far as that was compared."""
+    def contract_differences(self, component: ComponentDescription, method: Method) -> tuple[str, ...]:
+        """How the contracts of the instances differ from the one declared here, as far as they were compared."""
         destination = self.to(component)
-        return self._mismatches[component.name].remarks(destination.instances, method)
+        return self._mismatches[component.name].differences(destination.instances, method)
 
-    def _follow(self, following: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, following: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(self._group.create_task(following, name=name))

@@ -1,4 +1,4 @@
-"""Which numbers govern which call: the layers of policies of one mesh, in their order."""
+"""Merges the policies of a mesh into the rules of each method."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from meshcore.core.settings import Settings
 from meshcore.core.suggest import closest, did_you_mean
 
 Layer = tuple[str, Policy | None]
+"""Who set a policy, and the policy."""
 
-_UNBOUND: Layer = ("none for calls in this process", Policy(timeout=inf))
+_NO_TIMEOUT: Layer = ("none for calls in this process", Policy(timeout=inf))
 
 
 class Policies:
-    """Merges defaults, what interfaces say, settings and what a caller says; what comes later wins.
+    """Merges the policies that apply to a call.
 
-    The setting `timeout` is a default of one's own: the interface, which knows its methods, overrules it. A table of
-    the setting `policies` names what it is about, and overrules the interface. `resilience = false` is for who wants to
-    see each call as it is, so it overrules all, but of timeouts it says nothing.
+    These are the layers. Later ones win:
+
+    1. the defaults, and the setting `timeout`, which replaces a default
+    2. the component, the interface and the method, as declared
+    3. the setting `policies`: the tables of the component, the service and the method
+    4. the caller (`with_policy`)
+    5. the setting `resilience = false`, which turns off retries, hedging and ejection, but keeps timeouts
 
     Attributes:
-        resilient: whether what failed or is slow is repeated at all.
+        resilient: whether calls are retried and hedged at all.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,15 +42,22 @@ class Policies:
         self._off: list[Layer] = [] if settings.resilience else [("setting resilience", OFF)]
 
     def of_component(self, component: ComponentDescription) -> Resolved:
-        """The rules that all calls to a component share."""
+        """The rules for what all calls to a component share."""
         own: Layer = (f"component {component.name}", component.policy)
-        return resolve([*self._defaults, own, self._named(component.name), *self._off])
+        return resolve([*self._defaults, own, self._setting(component.name), *self._off])
 
     def of_method(
         self, component: ComponentDescription, service: ServiceDescription, method: Method, caller: Policy | None = None
     ) -> Resolved:
-        """The rules of one method's calls."""
-        return resolve([*self._defaults, *self._said(component, service, method), ("call", caller), *self._off])
+        """The rules of one method's calls.
+
+        Args:
+            component: offers the service.
+            service: has the method.
+            method: is called.
+            caller: the policy of the caller, None if it has none.
+        """
+        return resolve([*self._defaults, *self._of_named(component, service, method), ("call", caller), *self._off])
 
     def of_local_method(
         self,
@@ -54,13 +66,13 @@ class Policies:
         method: Method,
         caller: Policy | None = None,
     ) -> Resolved:
-        """The same within the process, where only the timeout counts, and only one that somebody set for these calls.
+        """The rules of a method's calls within the process: only a timeout counts, and only one that is set explicitly.
 
-        The defaults are for what may hang elsewhere: here a timer for each call would cost more than the call. A method
-        that is shielded would be cancelled at its end, as no server stands between it and its caller.
+        There is no default timeout, as a timer for each call would cost more than the call. A shielded method has only
+        the timeout of its caller: it would be cancelled then, since no server stands between it and its caller.
         """
-        said = [] if method.shielded else self._said(component, service, method)
-        return resolve([_UNBOUND, *said, ("call", caller)])
+        declared = [] if method.shielded else self._of_named(component, service, method)
+        return resolve([_NO_TIMEOUT, *declared, ("call", caller)])
 
     def rules(
         self, component: ComponentDescription, service: ServiceDescription, caller: Policy | None = None
@@ -71,23 +83,25 @@ class Policies:
     def local_rules(
         self, component: ComponentDescription | None, service: ServiceDescription, caller: Policy | None = None
     ) -> Mapping[Method, Rules]:
-        """The same within the process."""
+        """The rules of all methods of a service, for calls within the process."""
         return {method: self.of_local_method(component, service, method, caller).rules for method in service.methods}
 
-    def _said(self, component: ComponentDescription | None, service: ServiceDescription, method: Method) -> list[Layer]:
-        """What is said of a method by name, wherever it is; without a component if several offer it."""
+    def _of_named(
+        self, component: ComponentDescription | None, service: ServiceDescription, method: Method
+    ) -> list[Layer]:
+        """The layers 2 and 3. The component is None if several offer the service."""
         by_component = [(f"component {component.name}", component.policy)] if component else []
         return [
             *by_component,
             (f"interface {service.name}", service.policy),
             (f"method {method}", method.policy),
-            *([self._named(component.name)] if component else []),
-            self._named(service.name),
-            self._named(str(method)),
+            *([self._setting(component.name)] if component else []),
+            self._setting(service.name),
+            self._setting(str(method)),
         ]
 
-    def doubts(self, components: Iterable[ComponentDescription]) -> list[str]:
-        """Names in the setting `policies` that nobody has here, but nearly. Other processes may share the settings."""
+    def warnings(self, components: Iterable[ComponentDescription]) -> list[str]:
+        """Names in the setting `policies` that look misspelt. They are no errors: other processes may know them."""
         _, known = _names(components)
         return [
             f"setting policies: nothing here is called {name!r}{did_you_mean(name, known)}"
@@ -96,7 +110,7 @@ class Policies:
         ]
 
     def problems(self, components: Iterable[ComponentDescription]) -> list[str]:
-        """What the setting `policies` says that cannot be, as far as these components tell."""
+        """What is wrong in the setting `policies`, as far as these components tell."""
         found: list[str] = []
         owners, known = _names(components)
         for name, policy in self._settings.policies.items():
@@ -108,12 +122,12 @@ class Policies:
                 found.append(f"setting policies.{name}: {text}: shared by all calls to a component, so set it there")
         return found
 
-    def _named(self, name: str) -> Layer:
+    def _setting(self, name: str) -> Layer:
         return f"setting policies.{name}", self._settings.policies.get(name)
 
 
 def _names(components: Iterable[ComponentDescription]) -> tuple[set[str], set[str]]:
-    """The names of components; and those of services and methods as well."""
+    """The names of the components; and the names of all components, services and methods."""
     owners: set[str] = set()
     known: set[str] = set()
     for component in components:
@@ -125,10 +139,10 @@ def _names(components: Iterable[ComponentDescription]) -> tuple[set[str], set[st
 
 
 def merged(first: Policy | None, second: Policy) -> Policy:
-    """Both policies of a caller, of which the second counts where both say something.
+    """Merge two policies of a caller. The second wins.
 
     Raises:
-        LocalError: INVALID_ARGUMENT, it says something that is not a call's to say.
+        LocalError: INVALID_ARGUMENT, the second sets a field that only a component can set.
     """
     if second.shared:
         text = f"{', '.join(second.shared)}: shared by all calls to a component, so no single call can set it"

@@ -1,4 +1,4 @@
-"""Sends calls again that failed, as far as that is safe, may help, and does not make an overload worse."""
+"""Retries calls that failed, where that is safe, may help, and does not increase an overload."""
 
 from __future__ import annotations
 
@@ -13,105 +13,113 @@ from meshcore.traffic.traffic import Traffic
 
 
 class Retry:
-    """Sends a call again, to an instance that it has not tried yet if there is one.
+    """Sends a failed call again, to an instance that it has not tried if there is one.
 
-    What was certainly not processed goes to each instance in turn, and costs nothing (gRPC's transparent retry). What
-    may have been is sent again only if its method is idempotent, `attempts` times in all, out of the component's
-    budget, and not by a call that is itself made for a retry: else three layers of three attempts are 27 calls. A
-    refusal for too much load was not processed either, but counts against the budget: asking a whole overloaded fleet
-    is a storm. A write with an idempotency key that may have begun is sent again as well, but only to the same
-    instance: no other knows the key.
+    - A call that was certainly not processed is sent to each instance in turn, without limit and outside of the budget
+      (gRPC's transparent retry).
+    - A call that may have been processed is sent again only if its method is idempotent, at most `attempts` times in
+      all, and only if the component's retry budget allows it. A call that serves a retry is not retried itself:
+      otherwise three layers with three attempts each would make 27 calls of one.
+    - A call that an overloaded instance refused was not processed, but its retries count against the budget: otherwise
+      retries would be sent to all instances of an overloaded fleet.
+    - A write with an idempotency key that may have been processed is sent again, but only to the same instance. The
+      others do not know the key.
 
-    When every instance was tried, those that were get another chance after a pause, until there were `attempts`: the
-    only instance may have closed an idle connection or be starting. Refusals for too much load do not count as such. An
-    instance that said how long to wait (`Retry-After`) is not asked before.
+    When every instance was tried, there is a pause with backoff. Then all instances may be tried again, until there
+    were `attempts` attempts (refusals of overloaded instances do not count): the only instance may be restarting, or
+    have closed an idle connection. The pause is at least as long as a `Retry-After` that an instance sent.
     """
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
-        """Send the call until it succeeds or must not be sent again."""
+        """Send the call until it succeeds or must not be retried."""
         traffic, rules = self._traffic, call.rules
         traffic.retries.deposit(traffic.clock())
-        course: _Course | None = None  # most calls need none
+        failures: _Failures | None = None  # most calls need none
         longest = rules.back_off
         while True:
             try:
                 return await handler(call)
             except MeshError as error:
-                course = course or _Course(traffic, call.attempt - 1)
-                last, following = course.after(error, call)
+                failures = failures or _Failures(traffic, call.attempt - 1)
+                last, following = failures.add(error, call)
             if following is not None:
                 call = following
                 continue
-            pause = max(course.wait, traffic.rng.uniform(0, longest))  # full jitter: or all come back at once
+            # Full jitter, so that the clients of a failed instance do not all retry at the same time.
+            pause = max(failures.retry_after, traffic.rng.uniform(0, longest))
             if traffic.clock() + pause >= call.deadline:
                 raise last from last.__cause__
             await asyncio.sleep(pause)
             longest = min(longest * 2, rules.back_off_max)
-            call = course.again(call)
+            call = failures.call_after_pause(call)
 
 
-class _Course:
-    """What has become of a call that did not succeed at once.
+class _Failures:
+    """The failed attempts of one call.
+
+    Args:
+        traffic: of the component.
+        attempts: that the call had before; refusals of overloaded instances do not count.
 
     Attributes:
-        wait: seconds that an instance asked for.
+        retry_after: seconds that an instance asked for.
     """
 
     def __init__(self, traffic: Traffic, attempts: int) -> None:
         self._traffic = traffic
+        self._attempts = attempts
         self._last: MeshError | None = None
-        self._home: str | None = None  # where a write with a key may have begun
-        self._attempts = attempts  # without refusals for too much load: those are bounded by the budget alone
-        self.wait = 0.0
+        self._only: str | None = None  # the instance that may have begun a write with an idempotency key
+        self.retry_after = 0.0
 
-    def after(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:
-        """What to do after an attempt.
+    def add(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:
+        """Decide what follows a failed attempt.
 
         Returns:
-            What its caller is told if nothing better comes, and the call to send at once, None for after a pause.
+            The error for the caller if no retry succeeds, and the call to send now, None to send one after a pause.
 
         Raises:
-            MeshError: it must not be sent again.
+            MeshError: the call must not be sent again.
         """
         last = self._last
-        if error.instance is None:  # nobody was asked: no instance is left that was not tried
+        if error.instance is None:  # no instance was asked: all were tried
             if last is None:
                 raise error
-            spent = self._attempts >= call.rules.attempts and not _overload(last)
-            if self._home is not None or not call.tried or spent:  # not tried: nobody is there at all any more
+            spent = self._attempts >= call.rules.attempts and not _is_overload(last)
+            if self._only is not None or not call.tried or spent:  # not tried: there are no instances any more
                 raise last from last.__cause__
             return last, None
-        self._attempts += not _overload(error)
-        if not self._may_repeat(call, error):
-            if self._home is not None and not error.processed and last is not None:
-                raise last from last.__cause__  # it may have begun before: that it was refused now says nothing
+        self._attempts += not _is_overload(error)
+        if not self._may_retry(call, error):
+            if self._only is not None and not error.processed and last is not None:
+                raise last from last.__cause__  # this attempt was refused, but an earlier one may have been processed
             raise error
         if error.processed and not call.method.idempotent:
-            self._home = error.instance
-        if last is None or self._home is None or error.processed:
+            self._only = error.instance
+        if last is None or self._only is None or error.processed:
             self._last = last = error
-        self.wait = max(self.wait, error.retry_after or 0.0)
-        if self._home is not None:
+        self.retry_after = max(self.retry_after, error.retry_after or 0.0)
+        if self._only is not None:
             return last, None
         tried = (*call.tried, error.instance)
         return last, msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
 
-    def again(self, call: Call) -> Call:
-        """The call to send after a pause."""
-        self.wait = 0.0
-        if self._home is None:
+    def call_after_pause(self, call: Call) -> Call:
+        """The call to send after a pause: to any instance, or to the only one that may be asked."""
+        self.retry_after = 0.0
+        if self._only is None:
             return msgspec.structs.replace(call, tried=())
-        tried = self._traffic.ejection.all_except(self._home)
+        tried = self._traffic.ejection.all_except(self._only)
         return msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
 
-    def _may_repeat(self, call: Call, error: MeshError) -> bool:
+    def _may_retry(self, call: Call, error: MeshError) -> bool:
         if not error.retryable:
             return False
-        overload, method = _overload(error), call.method
-        if not (error.processed or overload or self._home):
+        overload, method = _is_overload(error), call.method
+        if not (error.processed or overload or self._only):
             return True
         if error.processed and not (method.idempotent or method.idempotency_key):
             return False
@@ -120,6 +128,6 @@ class _Course:
         return self._traffic.retries.withdraw(self._traffic.clock())
 
 
-def _overload(error: MeshError) -> bool:
-    """Whether an instance refused the call since it has too much to do."""
+def _is_overload(error: MeshError) -> bool:
+    """Whether an overloaded instance refused the call."""
     return error.code is Code.RESOURCE_EXHAUSTED and not error.processed

@@ -1,6 +1,6 @@
-"""The client stack: what a call to another process passes through, outermost first.
+"""The client stack: the layers of a call to another process.
 
-proxy > limit > deadline > the user's interceptors > hedge > retry > balance > channel
+proxy > limit > deadline > the user's interceptors > hedge > retry > balancer > channel
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from meshcore.traffic.traffic import Traffic
 
 
 def client_stack(
-    balance: Handler,
+    balancer: Handler,
     traffic: Traffic,
     *,
     rules: Mapping[Method, Rules],
@@ -27,53 +27,53 @@ def client_stack(
     limit: Limit,
     resilient: bool = True,
 ) -> Handler:
-    """The handler under a proxy.
+    """Compose the handler of a proxy.
 
     Args:
-        balance: chooses an instance and sends one attempt there.
-        traffic: what the component's calls share.
+        balancer: chooses an instance and sends one attempt there.
+        traffic: what all calls to the component share.
         rules: the numbers that govern each method.
-        interceptors: the user's own.
-        limit: of all calls of the mesh.
-        resilient: whether to repeat what failed or is slow.
+        interceptors: of the user.
+        limit: of the calls in flight, shared by the whole mesh.
+        resilient: whether calls are retried and hedged.
     """
-    again: list[Interceptor] = []
+    attempts: list[Interceptor] = []
     if resilient:
-        again = [
-            Hedge(traffic),  # outside of retry: a slow call is slow with its retries and pauses
-            Retry(traffic),  # outside of balance, so that each attempt chooses anew
+        attempts = [
+            Hedge(traffic),  # around the retries: their pauses count when a call is slow
+            Retry(traffic),  # around the balancer: each attempt chooses an instance
         ]
     return compose(
-        balance,
-        limit,  # outermost: what is refused costs nothing
-        Deadline(rules, traffic.clock),  # its time covers all attempts, and whatever the interceptors wait for
-        *interceptors,  # see a call once, however often it is sent; `call.trail` shows the attempts
-        *again,
+        balancer,
+        limit,  # outermost: a refused call costs nothing
+        Deadline(rules, traffic.clock),  # covers all attempts and the time that interceptors take
+        *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
+        *attempts,
     )
 
 
 class Limit:
-    """Refuses calls when the mesh has very many under way: else those that are not answered pile up in memory.
+    """Refuses calls when very many are in flight: otherwise calls to a server that hangs would fill the memory.
 
     Args:
-        calls: that may be under way at once.
+        calls: that may be in flight at once.
     """
 
     def __init__(self, calls: int) -> None:
         self._calls = calls
-        self._under_way = 0
+        self._in_flight = 0
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
-        """Run the call if there is room.
+        """Run the call if there are not too many.
 
         Raises:
             LocalError: RESOURCE_EXHAUSTED.
         """
-        if self._under_way >= self._calls:
-            text = f"{call.method}: {self._calls} calls of this mesh are under way already (setting max_calls)"
+        if self._in_flight >= self._calls:
+            text = f"{call.method}: {self._calls} calls of this mesh are in flight already (setting max_calls)"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
-        self._under_way += 1
+        self._in_flight += 1
         try:
             return await handler(call)
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1

@@ -1,4 +1,4 @@
-"""Why a call goes where it goes: the numbers that govern it, who set them, and how its instances stand."""
+"""Explains a call: the rules that govern it, who set them, and the state of each instance that it may choose."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from meshcore.traffic.ejection import State
 from meshcore.traffic.selectors import LeastLoadedURLSelector, PolicyURLSelector
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How one instance stands with this mesh.
+class InstanceState(msgspec.Struct, frozen=True):
+    """The state of one instance, as this mesh sees it.
 
     Attributes:
+        instance: its id.
+        url: of its endpoint for the channel.
+        zone: where it runs, as announced.
+        weight: as announced.
         state: "admitted", "ejected", "probed" or "full".
-        pending: calls of this mesh in hand.
-        latency: seconds that a call takes there, as the balancer has it; None if it does not know yet.
-        load: what two candidates are compared by, the less the better; None if nobody compares.
-        remark: what else decides, empty if nothing does.
+        pending: calls of this mesh in flight to it.
+        latency: the latency in seconds that the URL selector expects; None if that is unknown.
+        load: the number by which the URL selector compares instances, lower is better; None if it does not compare.
+        remark: what else matters for the choice, empty if nothing does.
     """
 
     instance: str
@@ -44,13 +48,13 @@ class Explanation(msgspec.Struct, frozen=True):
     Attributes:
         method: what is called.
         component: who offers it.
-        channel: over which channel; "local" for the implementation in this process, empty if there is none.
-        choice: how an instance is picked, in words.
-        rules: by name, the number and who set it; those that count.
-        retries: how many retries the budget of the component grants now.
-        instances: all that can be reached over the channel, by id.
-        problem: why nobody can be asked, empty if somebody can.
-        contract: how what the instances serve differs from what is declared here, as far as it concerns the method.
+        channel: the channel that is used; "local" for the implementation in this process, empty if there is none.
+        choice: how an instance is chosen, as a phrase.
+        rules: by name, the value of each rule that applies, and who set it.
+        retries: how many retries the budget of the component allows now.
+        instances: those that can be reached over the channel, ordered by id.
+        problem: why no instance can be asked, empty if one can.
+        contract: differences between the contracts of the instances and the declared one that concern the method.
     """
 
     method: str
@@ -59,7 +63,7 @@ class Explanation(msgspec.Struct, frozen=True):
     choice: str
     rules: Mapping[str, tuple[Any, str]]
     retries: float = 0.0
-    instances: tuple[Standing, ...] = ()
+    instances: tuple[InstanceState, ...] = ()
     problem: str = ""
     contract: tuple[str, ...] = ()
 
@@ -73,27 +77,27 @@ _CHOICES = {
 
 
 def explain_local(component: str, method: Method, resolved: Resolved) -> Explanation:
-    """The explanation of a call that does not leave this process: of all rules only its timeout counts."""
+    """Explain a call within the process. Of all rules only the timeout applies."""
     rules = {"timeout": _rules(resolved)["timeout"]}
     return Explanation(str(method), component, LOCAL, "the implementation is in this process", rules)
 
 
-def explain(destination: Destination, method: Method, resolved: Resolved, wanted: str) -> Explanation:
-    """The explanation of a call over a destination.
+def explain(destination: Destination, method: Method, resolved: Resolved, required: str) -> Explanation:
+    """Explain a call to another process.
 
     Args:
-        destination: the way to the component.
+        destination: the component.
         method: what is called.
         resolved: the rules of its calls.
-        wanted: the channel that must be used, empty for any.
+        required: the channel that must be used, empty for any.
     """
-    names = (wanted,) if wanted else destination.candidates()
+    names = (required,) if required else destination.offered_channels()
     name = next((name for name in names if any(each.endpoint(name) for each in destination.instances)), "")
     channel = destination.channels.get(name)
     traffic = destination.traffic
     now = traffic.clock()
-    standings = tuple(
-        _standing(destination, each, name, channel, now) for each in destination.instances if each.endpoint(name)
+    states = tuple(
+        _state(destination, each, name, channel, now) for each in destination.instances if each.endpoint(name)
     )
     return Explanation(
         str(method),
@@ -102,8 +106,8 @@ def explain(destination: Destination, method: Method, resolved: Resolved, wanted
         _choice(method, resolved, channel),
         _rules(resolved),
         traffic.retries.available(now),
-        standings,
-        "" if name and name not in destination.broken else destination.unavailable(wanted).message,
+        states,
+        "" if name and name not in destination.selector_errors else destination.unavailable_error(required).message,
     )
 
 
@@ -116,23 +120,25 @@ def _choice(method: Method, resolved: Resolved, channel: Channel | None) -> str:
         return f"{type(channel.selector).__name__}, chosen for the channel"
     if method.affinity is not None:
         parameter = method.parameters[method.affinity].name
-        return f"the instance that the value of {parameter!r} leads to, unless it has more than its share in hand"
+        return f"the instance that the value of {parameter!r} leads to, unless it has more than its share of the calls"
     return _CHOICES[resolved.rules.balance]
 
 
-def _standing(destination: Destination, instance: Instance, name: str, channel: Channel | None, now: float) -> Standing:
+def _state(
+    destination: Destination, instance: Instance, name: str, channel: Channel | None, now: float
+) -> InstanceState:
     endpoint = instance.endpoint(name)
-    assert endpoint is not None  # noqa: S101 - asked before
+    assert endpoint is not None  # noqa: S101 - the caller has checked it
     ejection = destination.traffic.ejection
-    peer = ejection[instance.id]
-    state, remark = peer.state.value, ""
+    monitor = ejection[instance.id]
+    state, remark = monitor.state.value, ""
     if instance.id in ejection.full:
         state = "full"
-    elif peer.state is State.EJECTED:
-        left = peer.until - now
+    elif monitor.state is State.EJECTED:
+        left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call that can be repeated"
     latency = load = None
-    selector = channel.selector if channel is not None and name not in destination.broken else None
+    selector = channel.selector if channel is not None and name not in destination.selector_errors else None
     if isinstance(selector, PolicyURLSelector):
         selector = selector.least_loaded
     if isinstance(selector, LeastLoadedURLSelector):
@@ -141,6 +147,6 @@ def _standing(destination: Destination, instance: Instance, name: str, channel: 
         ramp = found.ramp(now)
         if ramp < 1.0:
             remark = remark or f"is new and gets {ramp:.0%} of its share"
-    return Standing(
-        instance.id, endpoint.url, instance.zone, instance.weight, state, peer.pending, latency, load, remark
+    return InstanceState(
+        instance.id, endpoint.url, instance.zone, instance.weight, state, monitor.pending, latency, load, remark
     )

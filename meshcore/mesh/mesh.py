@@ -136,7 +136,7 @@ class Mesh:
                     await destination.wait()
         except Stopped:
             error = deadline_exceeded(f"wait_for({cls.__qualname__})", seconds)
-            error.message += f": {destination.unavailable('').message}"
+            error.message += f": {destination.unavailable_error('').message}"
             raise error from None
 
     def why(self, interface: Callable[..., object], method: str, preferred_channel: str = "") -> Explanation:

@@ -110,7 +110,7 @@ class Runtime:
             return explain_local(component.name, method, policies.of_local_method(component, service, method))
         resolved = policies.of_method(component, service, method)
         found = explain(self.destinations.to(component), method, resolved, channel)
-        return msgspec.structs.replace(found, contract=self.destinations.remarks(component, method))
+        return msgspec.structs.replace(found, contract=self.destinations.contract_differences(component, method))
 
 
 @asynccontextmanager
@@ -130,8 +130,8 @@ async def start_runtime(
         # Left after the injector: values change until then.
         values = await stack.enter_async_context(LiveValues(settings, blueprint.value_source))
         graph = await blueprint.graph(values)
-        for doubt in blueprint.policies.doubts(blueprint.catalog.components):
-            log.warning(doubt)
+        for warning in blueprint.policies.warnings(blueprint.catalog.components):
+            log.warning(warning)
         values.keep(graph.live)
         bridge = Bridge(asyncio.get_running_loop())
         proxies = Proxies(blueprint, bridge)

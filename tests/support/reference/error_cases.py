@@ -79,12 +79,12 @@ CASES: Final = [
     ),
     # --- Limits -------------------------------------------------------------------------------------------------------
     Case(
-        "component 'desk': every instance has 2 calls of this mesh in hand (policy: concurrency)",
+        "component 'desk': every instance has 2 calls of this mesh in flight (policy: concurrency)",
         "CommunicationError resource_exhausted",
         partial(one_too_many, 3),
     ),
     Case(
-        "clerk.wait: 1 calls of this mesh are under way already (setting max_calls)",
+        "clerk.wait: 1 calls of this mesh are in flight already (setting max_calls)",
         "LocalError resource_exhausted",
         partial(one_too_many, 2, max_calls=1),
     ),

@@ -329,7 +329,7 @@ async def test_when_the_last_instance_leaves_its_error_is_the_call_s() -> None:
         await client.registry.say(client, Bound((A,)))
 
         def failure() -> Exception:
-            client.destination.see(Absent())
+            client.destination.update(Absent())
             return Refused()
 
         client.failures["a"] = failure
@@ -344,14 +344,14 @@ async def test_when_the_last_instance_leaves_its_error_is_the_call_s() -> None:
 async def test_the_channel_that_is_used(client: Client) -> None:
     """The one asked for, else the preferred one if it is offered, else the first that an instance offers."""
     await client.announce("d", "unknown", "two", "one")
-    assert client.destination.candidates() == ("one", "two")
+    assert client.destination.offered_channels() == ("one", "two")
     assert await client.handler()(Call(BUY)) == "a"
     assert await client.handler("two")(Call(BUY)) == "d"
     client.preferred = "two"
-    assert client.destination.candidates() == ("two", "one", "two")
+    assert client.destination.offered_channels() == ("two", "one", "two")
     assert await client.handler()(Call(BUY)) == "d"
     client.preferred = "unknown"
-    assert client.destination.candidates() == ("one", "two")
+    assert client.destination.offered_channels() == ("one", "two")
 
 
 async def test_a_channel_is_made_once(client: Client) -> None:
@@ -572,7 +572,7 @@ async def test_a_selector_that_fails_at_a_call(client: Client) -> None:
     await handler(Call(BUY))
     for selector in (Clumsy(), Forgetful()):
         client.channels["one"].select(selector)
-        client.destination.see(client.destination.sighting)
+        client.destination.update(client.destination.sighting)
         with pytest.raises(ZeroDivisionError):
             await handler(Call(BUY))
     assert [client.destination.traffic.ejection[name].pending for name in "abc"] == [0, 0, 0]
@@ -590,7 +590,7 @@ async def test_closing_tells_whoever_waits() -> None:
     await client.destination.aclose()
     with pytest.raises(LocalError, match="component 'shop-component': the mesh has stopped"):
         await waiting
-    client.destination.see(Bound((A,)))
+    client.destination.update(Bound((A,)))
     with pytest.raises(LocalError, match="the mesh has stopped"):
         await handler(Call(BUY))
     assert client.channels == {}
@@ -619,7 +619,7 @@ async def test_an_instance_that_fails_is_left_alone(client: Client) -> None:
     client.destination.traffic = Traffic(
         "shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1)
     )
-    client.destination.see(client.destination.sighting)
+    client.destination.update(client.destination.sighting)
     handler = client.handler()
     client.failures["b"] = Lost
     for _ in range(15):
@@ -647,7 +647,7 @@ async def test_all_instances_are_full(client: Client) -> None:
     """With as many calls in hand as they may have the next is refused here, and was not processed."""
     rules = Rules(balance="round-robin", concurrency=2)
     client.destination.traffic = Traffic("shop-component", rules, time.monotonic, random.Random(1))
-    client.destination.see(client.destination.sighting)
+    client.destination.update(client.destination.sighting)
     handler = client.handler()
     await handler(Call(BUY))
     gate = client.channels["one"].gate = asyncio.Event()
@@ -656,7 +656,7 @@ async def test_all_instances_are_full(client: Client) -> None:
     with pytest.raises(CommunicationError) as full:
         await handler(Call(BUY))
     assert (full.value.code, full.value.processed) == (Code.RESOURCE_EXHAUSTED, False)
-    assert "has 2 calls of this mesh in hand" in full.value.message
+    assert "has 2 calls of this mesh in flight" in full.value.message
     gate.set()
     assert sorted(await asyncio.gather(*calls)) == ["a", "a", "b", "b", "c", "c"]
     await handler(Call(BUY))
@@ -673,7 +673,7 @@ async def test_a_mesh_has_so_many_calls_under_way(client: Client) -> None:
     gate = client.channels["one"].gate = asyncio.Event()
     first = asyncio.ensure_future(handler(Call(BUY)))
     await asyncio.sleep(0)
-    with pytest.raises(LocalError, match="1 calls of this mesh are under way already"):
+    with pytest.raises(LocalError, match="1 calls of this mesh are in flight already"):
         await handler(Call(BUY))
     gate.set()
     await first
@@ -788,7 +788,7 @@ async def test_a_cancelled_attempt_says_nothing_and_frees_what_it_held(client: C
     client.destination.traffic = Traffic(
         "shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1)
     )
-    client.destination.see(client.destination.sighting)
+    client.destination.update(client.destination.sighting)
     handler = client.handler()
     await handler(Call(BUY))
     client.channels["one"].gate = asyncio.Event()
@@ -811,7 +811,7 @@ async def test_the_log_says_who_is_left_alone_and_when_that_stops_helping(
     client.destination.traffic = Traffic(
         "shop-component", Rules(balance="round-robin"), time.monotonic, random.Random(1)
     )
-    client.destination.see(client.destination.sighting)
+    client.destination.update(client.destination.sighting)
     client.failures = dict.fromkeys("abc", Lost)
     handler = client.handler()
     for _ in range(40):
@@ -836,7 +836,7 @@ async def test_of_very_many_instances_a_hundred_are_used() -> None:
         client.destination = Destination(
             SHOP, client.registry, frozenset({"one"}), client.make, client.destination.traffic, name
         )
-        client.destination.see(Bound(instances))
+        client.destination.update(Bound(instances))
         used.append({instance.id for instance in client.destination.instances})
     assert [len(each) for each in used] == [100, 100, 100]
     assert used[0] == used[1] != used[2]

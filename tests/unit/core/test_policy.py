@@ -171,7 +171,7 @@ def test_names_in_settings_that_are_nearly_known() -> None:
     settings = load_settings({"policies": {"shopp": {"timeout": 1.0}, "billing": {"timeout": 1.0}}}, environ={})
     policies = Policies(settings)
     assert policies.problems([SHOP]) == []
-    assert policies.doubts([SHOP]) == ["setting policies: nothing here is called 'shopp'; did you mean 'shop'?"]
+    assert policies.warnings([SHOP]) == ["setting policies: nothing here is called 'shopp'; did you mean 'shop'?"]
 
 
 def test_declarations_that_cannot_be() -> None:
