@@ -200,7 +200,7 @@ def _path_of(scope: Scope) -> str:
 
 def _is_json(content_type: str) -> bool:
     """Whether it is JSON of some kind (`application/merge-patch+json`); what says nothing is taken for it."""
-    if content_type in {JSON.content_type, ""}:
+    if content_type == JSON.content_type or not content_type:  # nearly always
         return True
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == JSON.content_type or (media_type.startswith("application/") and media_type.endswith("+json"))
