@@ -12,6 +12,8 @@ from tests.support.leftovers import Leftovers
 from tests.support.signals import restore_defaults
 
 settings.register_profile("meshcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For a second version of Python: what examples find out says little of a version.
+settings.register_profile("few", settings.get_profile("meshcore"), max_examples=30)
 settings.load_profile("meshcore")
 
 

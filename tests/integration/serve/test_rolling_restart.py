@@ -29,6 +29,7 @@ from tests.support.processes import ROOT, ServerProcess, free_port
 ROUNDS = int(os.environ.get("ROLLING_ROUNDS", "1"))
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
 CALLERS = 3
+PAUSE = 0.02  # seconds; there are hundreds of calls for each restart, and the servers still find time to start
 MODULE = "tests.support.ledger:LedgerModule"
 
 RUN = ("-m", "meshcore.cli", "run", MODULE, "--bind")
@@ -106,7 +107,7 @@ def client(folder: Path, **arguments: object) -> Mesh:
 
 
 class Load:
-    """Callers on every channel that write and read without a pause until they are told to stop."""
+    """Callers on every channel that write and read again and again until they are told to stop."""
 
     def __init__(self) -> None:
         self.numbers = itertools.count()
@@ -137,7 +138,7 @@ class Load:
                 self.reads += 1
             except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
                 self.failures.append(f"{channel}: {number}: {error!r} (processed: {getattr(error, 'processed', '')})")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(PAUSE)
 
     async def more(self, writes: int) -> None:
         """Return when so many more writes were answered."""
