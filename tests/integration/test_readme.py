@@ -21,3 +21,10 @@ def test_it_is_short_and_names_every_page() -> None:
     assert len(README.splitlines()) <= 200
     linked = set(re.findall(r"\]\(examples/guide/([\w-]+\.md)\)", README))
     assert {page.name for page in (ROOT / "examples/guide").glob("*.md")} <= linked
+
+
+def test_every_file_that_it_names_is_there() -> None:
+    """The way of a call names files of the rooms."""
+    named = set(re.findall(r"\b[a-z_]+/[a-z_/]+\.py\b", README))
+    assert len(named) > 5
+    assert [path for path in sorted(named) if not any((ROOT / top / path).exists() for top in ("", "meshcore"))] == []
