@@ -35,7 +35,7 @@ _MASKS = [
     (re.compile(r"-[0-9a-f]{16}\b"), "-<id>"),
     (re.compile(r"http://127\.0\.0\.1:\d+"), "<url>"),
     (re.compile(r"(?<=Registry\(')/[^']*"), "<folder>"),
-    (re.compile(r"still for \d\.\d s"), "still for <some> s"),
+    (re.compile(r"blocked for \d\.\d s"), "blocked for <some> s"),
     (re.compile(r"'\. Did you mean '\w+'\?$"), "'"),  # which Python adds since 3.13
 ]
 
