@@ -1,1 +1,1 @@
-"""The injector: makes objects from recipes, in scopes, and checks the whole graph before the start."""
+"""The injector: checks the graph of all recipes before the start, then makes objects in scopes."""

@@ -1,4 +1,4 @@
-"""What constructors and methods ask the injector for, read from their type hints."""
+"""Reads the dependencies of constructors and methods from their type hints."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from meshcore.declare.injection import InjectService, InjectValue
 
 
 class Dependency(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """What one parameter asks for.
+    """One parameter that the injector fills.
 
     Attributes:
-        where: the parameter, as it follows its owner in a path: `(stock)`, `.set_url(url)`.
+        where: the parameter as a path shows it behind its owner: `(stock)`, `.set_url(url)`.
         hint: the annotation.
-        key: the type in it, without `Annotated` and `None`.
+        key: the type in the annotation, without `Annotated` and `None`.
         source: the mark in the annotation or on the method.
-        optional: None will do.
-        default: the parameter's default.
-        keyword: its name if it has to be passed by name.
-        problem: why nobody could know what to inject.
+        optional: whether the annotation allows None.
+        default: the default of the parameter.
+        keyword: the name of the parameter if it is keyword-only.
+        problem: why it is unclear what to inject; empty if it is clear.
     """
 
     where: str
@@ -48,7 +48,7 @@ class Dependency(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 
 def keys_of(kind: Any) -> frozenset[Any]:
-    """The types under which a product can be asked for: its own and those of its bases, also as generic aliases."""
+    """The types by which a product can be requested: its own and its bases, also as generic aliases."""
     keys: set[Any] = {kind}
     origin = get_origin(kind) or kind
     for base in origin.__mro__ if isinstance(origin, type) else ():
@@ -58,12 +58,12 @@ def keys_of(kind: Any) -> frozenset[Any]:
 
 
 def name_of(kind: Any) -> str:
-    """A type as people write it."""
+    """A type as it is written in code."""
     return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
-    """The type in an annotation, the injector's mark beside it, and whether None will do."""
+    """The type in an annotation, the mark of the injector beside it, and whether None is allowed."""
     mark: InjectValue | InjectService | None = None
     optional = False
     while True:
@@ -79,36 +79,36 @@ def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
 
 
 def constructor_dependencies(cls: type, problems: list[str]) -> tuple[Dependency, ...]:
-    """What the constructor asks for; what is wrong with it is added to the problems."""
+    """The dependencies of a constructor. Adds to the problems."""
     for base in cls.__mro__:
         init = vars(base).get("__init__")
         if isinstance(init, FunctionType):
-            # Protocols put a constructor of typing's into their subclasses; it calls the next one, which is meant.
+            # Protocols give their subclasses a constructor that calls the next one. That one is read.
             if init.__module__ != "typing":
                 return function_dependencies(init, problems, skip=1)[0]
         elif init is not None or hasattr(base, "__struct_fields__"):
             break
-    # Written in C: a Struct says what it takes, others either take nothing or do not say.
+    # A constructor in C: only that of a Struct has a signature.
     return function_dependencies(cls, problems)[0] if hasattr(cls, "__struct_fields__") else ()
 
 
 def method_dependencies(cls: type, name: str, problems: list[str]) -> tuple[tuple[Dependency, ...], Any]:
-    """What a method asks for, and its return annotation; what is wrong with it is added to the problems."""
+    """The dependencies of a method, and its return annotation. Adds to the problems."""
     function = inspect.getattr_static(cls, name)
     if isinstance(function, FunctionType):
         return function_dependencies(function, problems, skip=1)
-    problems.append("only a plain method can be decorated so")
+    problems.append("only a plain method can have this decorator")
     return (), None
 
 
 def function_dependencies(
     function: Callable[..., Any], problems: list[str], skip: int = 0
 ) -> tuple[tuple[Dependency, ...], Any]:
-    """What the parameters ask for, and the return annotation."""
+    """The dependencies of a function, and its return annotation. Adds to the problems."""
     try:
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         hints = get_type_hints(function, include_extras=True)
-    except Exception as error:  # noqa: BLE001 - evaluating an annotation runs code of the user's
+    except Exception as error:  # noqa: BLE001 - evaluating an annotation runs the user's code
         reason = f"{error}; import it outside of TYPE_CHECKING" if isinstance(error, NameError) else repr(error)
         place = getattr(function, "__qualname__", function)
         problems.append(f"the annotations of {place} cannot be evaluated: {reason}")

@@ -1,4 +1,4 @@
-"""The graph of the injector: which recipe answers which parameter, in which order, and what cannot work. Pure."""
+"""The graph of all recipes: which one fills which parameter, in which order they run, and what cannot work. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast, get_origin
+from typing import Any, Final, cast, get_origin
 
 import msgspec
 
@@ -16,6 +16,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.core.value import Value
 from meshcore.declare.advice import AdviceMark
 from meshcore.declare.injection import SCOPES, InjectService, InjectValue
+from meshcore.inject.arguments import NO_SERVICES, Argument, Constant, Proxied, ServiceTypes
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.recipes import (
     Kind,
@@ -26,63 +27,21 @@ from meshcore.inject.recipes import (
     recipe_of_function,
     recipe_of_object,
 )
-from meshcore.inject.values import Live, UnresolvedError, ValueLookup, is_live, read_value
+from meshcore.inject.values import NO_VALUES, LiveValue, UnresolvedError, ValueLookup, is_live, read_value
 from meshcore.inject.weaving import Woven, advice_problems, aspects_of, weave, weaving_problems
 
 _PLAIN: Final = (str, int, float, bool, bytes)
 
 
-class ServiceTypes(Protocol):
-    """Tells which types are services: parameters of such a type are given a proxy."""
-
-    def is_service(self, kind: type) -> bool:
-        """Whether the type is a service."""
-        ...
-
-    def why_not(self, kind: type, preferred_channel: str) -> str:
-        """Why the service cannot be called over the channel; empty if it can."""
-        ...
-
-
-class _NoValues:
-    """The values of a graph that is given none."""
-
-    def lookup(self, key: str) -> object:  # noqa: ARG002
-        return MISSING
-
-
-class _NoServices:
-    """The services of a graph that is given none."""
-
-    def is_service(self, kind: type) -> bool:  # noqa: ARG002
-        return False
-
-    def why_not(self, kind: type, preferred_channel: str) -> str:  # noqa: ARG002
-        return "there are no services"
-
-
-_NO_VALUES: Final = _NoValues()
-_NO_SERVICES: Final = _NoServices()
-
-
-class Given(msgspec.Struct, frozen=True, eq=False):
-    """An argument that is known beforehand: a value of the settings, a default, or None."""
-
-    value: object
-
-
-class Proxied(msgspec.Struct, frozen=True, eq=False):
-    """An argument that is a service."""
-
-    kind: type
-    preferred_channel: str
-
-
-Argument = Recipe | Given | Proxied
-
-
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """What happens to each instance of a class once it is constructed."""
+    """What is done with each instance of a class after its construction.
+
+    Attributes:
+        lifecycle: the marked methods of the class.
+        setters: the arguments of its setters; None for one that has a problem.
+        woven: the advice for its methods.
+        problems: why that cannot work.
+    """
 
     lifecycle: Lifecycle
     setters: tuple[Argument | None, ...]
@@ -112,8 +71,8 @@ class Graph:
         recipes: Iterable[Recipe],
         *,
         overrides: Mapping[Any, object] = MappingProxyType({}),
-        values: ValueLookup = _NO_VALUES,
-        services: ServiceTypes = _NO_SERVICES,
+        values: ValueLookup = NO_VALUES,
+        services: ServiceTypes = NO_SERVICES,
     ) -> None:
         self._values = values
         self._services = services
@@ -128,18 +87,18 @@ class Graph:
         self.advice = {each.product: each for each in every if find_mark(each.product, AdviceMark) is not None}
         self._aspects = tuple(aspect for cls in self.advice for aspect in aspects_of(cls))
         self._plans: dict[type, Plan] = {}
-        self._answers: dict[Recipe, tuple[tuple[Argument | None, str], ...]] = {}
-        # For each recipe that was visited the path to a request-scoped one that it needs, empty if there is none.
+        self._arguments: dict[Recipe, tuple[tuple[Argument | None, str], ...]] = {}
+        # For each visited recipe, the path to a request-scoped one that it depends on; empty if there is none.
         self._leaks: dict[Recipe, str] = {}
         self.order: list[Recipe] = []
         self.problems: list[str] = []
-        self.live: list[Live] = []
-        needed = {argument for recipe in every for argument, _ in self.answers(recipe)}
-        # A path is easiest to follow from something that nobody needs; what is in a cycle is found last.
+        self.live: list[LiveValue] = []
+        needed = {argument for recipe in every for argument, _ in self.arguments(recipe)}
+        # Recipes that no other needs come first: paths that begin there are the easiest to read. Cycles come last.
         for recipe in (*self.advice.values(), *(each for each in every if each not in needed), *every):
             self._visit(recipe, (), self.problems)
         used = {key for recipe in given for key in recipe.keys}
-        used |= {need.key for recipe in every for need, _ in self._needs(recipe)}
+        used |= {dependency.key for recipe in every for dependency, _ in self._dependencies(recipe)}
         used |= {key for key in self._overrides if find_mark(key, AdviceMark) is not None}
         self._unused = self._overrides - used
 
@@ -154,88 +113,88 @@ class Graph:
         return [f"the override of {name} replaces nothing{did_you_mean(name, known)}" for name in unused]
 
     def check(self, recipe: Recipe) -> list[str]:
-        """What cannot work in one more recipe; it becomes nobody's argument."""
+        """What cannot work in a further recipe, which no other depends on."""
         problems: list[str] = []
         self._visit(recipe, (), problems)
         return problems
 
     def providers(self, key: Any) -> tuple[Recipe, ...]:
-        """The recipes that provide a type; recipes for exactly this type outdo those for its subclasses."""
+        """The recipes that provide a type. Recipes of exactly this type come before those of subclasses."""
         found = self._by_key.get(key, ())
         return tuple(each for each in found if each.product == key) or tuple(found)
 
-    def answers(self, recipe: Recipe) -> tuple[tuple[Argument | None, str], ...]:
-        """What a recipe is called with, or None and the reason."""
-        if recipe not in self._answers:
-            self._answers[recipe] = tuple(self._try(need) for need in recipe.dependencies)
-        return self._answers[recipe]
+    def arguments(self, recipe: Recipe) -> tuple[tuple[Argument | None, str], ...]:
+        """What fills each dependency of a recipe, or None and the reason."""
+        if recipe not in self._arguments:
+            self._arguments[recipe] = tuple(self._resolve(dependency) for dependency in recipe.dependencies)
+        return self._arguments[recipe]
 
     def plan(self, cls: type) -> Plan:
-        """What happens to instances of a class."""
+        """What is done with instances of a class after their construction."""
         if cls not in self._plans:
             lifecycle = lifecycle_of(cls)
             woven = weave(cls, self._aspects)
             problems = [*lifecycle.problems, *advice_problems(cls), *weaving_problems(cls, woven)]
-            answers = [(need, *self._try(need)) for _, need in lifecycle.setters]
-            problems += [f"{need.where}: {problem}" for need, _, problem in answers if problem]
-            arguments = tuple(argument for _, argument, _ in answers)
+            resolved = [(dependency, *self._resolve(dependency)) for _, dependency in lifecycle.setters]
+            problems += [f"{dependency.where}: {problem}" for dependency, _, problem in resolved if problem]
+            arguments = tuple(argument for _, argument, _ in resolved)
             self._plans[cls] = Plan(lifecycle, arguments, woven, tuple(problems))
         return self._plans[cls]
 
-    def answer(self, need: Dependency) -> Argument:
-        """What answers a dependency.
+    def argument(self, dependency: Dependency) -> Argument:
+        """What fills a dependency.
 
         Raises:
-            UnresolvedError: nothing does, or several do.
+            UnresolvedError: nothing does, or several recipes do.
         """
-        if need.problem:
-            raise UnresolvedError(need.problem)
-        if isinstance(need.source, InjectValue):
-            return self._value(need, need.source)
-        key = need.key
+        if dependency.problem:
+            raise UnresolvedError(dependency.problem)
+        source, key = dependency.source, dependency.key
+        if isinstance(source, InjectValue):
+            return self._value(dependency, source)
         if key not in self._overrides and isinstance(key, type):
             if self._services.is_service(key):
-                channel = need.source.preferred_channel if need.source else ""
+                channel = source.preferred_channel if source else ""
                 if reason := self._services.why_not(key, channel):
                     raise UnresolvedError(reason)
                 return Proxied(key, channel)
-            if isinstance(need.source, InjectService):
+            if isinstance(source, InjectService):
                 raise UnresolvedError(f"{name_of(key)} is no service")
         match self.providers(key):
             case (recipe,):
                 return recipe
             case ():
-                if need.default is not MISSING or need.optional:
-                    return Given(None if need.default is MISSING else need.default)
+                if dependency.default is not MISSING or dependency.optional:
+                    return Constant(None if dependency.default is MISSING else dependency.default)
                 raise UnresolvedError(self._why_missing(key))
             case several:
                 places = ", ".join(sorted(each.place for each in several))
                 raise UnresolvedError(f"several provide {name_of(key)}, and none is exactly that: {places}")
 
-    def _try(self, need: Dependency) -> tuple[Argument | None, str]:
+    def _resolve(self, dependency: Dependency) -> tuple[Argument | None, str]:
         try:
-            return self.answer(need), ""
+            return self.argument(dependency), ""
         except UnresolvedError as error:
             return None, str(error)
 
-    def _value(self, need: Dependency, mark: InjectValue) -> Argument:
-        read = partial(read_value, need, mark)
+    def _value(self, dependency: Dependency, mark: InjectValue) -> Argument:
+        read = partial(read_value, dependency, mark)
         initial = read(self._values.lookup(mark.key))
-        if not is_live(need.key):
-            return Given(initial)
-        live = Live(mark.key, Value(initial), read)
+        if not is_live(dependency.key):
+            return Constant(initial)
+        live = LiveValue(mark.key, Value(initial), read)
         self.live.append(live)
-        return Given(live.value)
+        return Constant(live.value)
 
     def _visit(self, recipe: Recipe, trail: tuple[tuple[Recipe, str], ...], problems: list[str]) -> None:
-        """Depth first: check a recipe after all that it needs, and put it in the order."""
+        """Check a recipe after all that it depends on (depth first), and add it to the order."""
         if recipe in self._leaks:
             return
         self._leaks[recipe] = recipe.origin if recipe.scope == "request" else ""
         path = "".join(f"{step} > " for _, step in trail)
-        problems += [path + joined(recipe.origin, text) for text in self._declared(recipe)]
-        for need, (argument, problem) in self._needs(recipe):
-            step = recipe.origin + need.where
+        problems += [path + problem_text(recipe.origin, text) for text in self._own_problems(recipe)]
+        for dependency, (argument, problem) in self._dependencies(recipe):
+            step = recipe.origin + dependency.where
             if problem:
                 problems.append(f"{path}{step}: {problem}")
             if not isinstance(argument, Recipe):
@@ -258,32 +217,32 @@ class Graph:
         self.order.append(recipe)
 
     def _planned(self, recipe: Recipe) -> Plan | None:
-        """What is known beforehand of what happens to a recipe's product; its class may still be a subclass."""
-        if recipe.kind is Kind.GIVEN or not isinstance(recipe.product, type):
+        """What is done with the product of a recipe, as far as its declared type tells: it may be of a subclass."""
+        if recipe.kind is Kind.EXISTING or not isinstance(recipe.product, type):
             return None
         return self.plan(recipe.product)
 
-    def _declared(self, recipe: Recipe) -> Iterator[str]:
-        """What is wrong with a recipe by itself."""
+    def _own_problems(self, recipe: Recipe) -> Iterator[str]:
+        """The problems of a recipe, without those of its dependencies."""
         yield from recipe.problems
         if recipe.scope not in SCOPES:
             yield f"there is no scope {recipe.scope!r}{did_you_mean(recipe.scope, SCOPES)}"
         if plan := self._planned(recipe):
             yield from plan.problems
 
-    def _needs(self, recipe: Recipe) -> Iterator[tuple[Dependency, tuple[Argument | None, str]]]:
-        """All that has to be there before a product is finished, with the answers."""
-        yield from zip(recipe.dependencies, self.answers(recipe), strict=True)
+    def _dependencies(self, recipe: Recipe) -> Iterator[tuple[Dependency, tuple[Argument | None, str]]]:
+        """All dependencies of a recipe's finished product, and what fills them."""
+        yield from zip(recipe.dependencies, self.arguments(recipe), strict=True)
         if plan := self._planned(recipe):
-            for (_, need), argument in zip(plan.lifecycle.setters, plan.setters, strict=True):
-                yield need, (argument, "")  # the problem is among the plan's
+            for (_, dependency), argument in zip(plan.lifecycle.setters, plan.setters, strict=True):
+                yield dependency, (argument, "")  # the plan holds the problem
             for cls in dict.fromkeys(aspect.advice for aspects in plan.woven.values() for aspect in aspects):
-                need = Dependency(where=" (by its advice)", hint=cls, key=cls)
-                yield need, self._try(need)
+                dependency = Dependency(where=" (by its advice)", hint=cls, key=cls)
+                yield dependency, self._resolve(dependency)
 
     @property
     def _names(self) -> set[str]:
-        """The names of all types that can be asked for."""
+        """The names of all types that can be requested."""
         return {name_of(each) for each in self._by_key}
 
     def _why_missing(self, key: Any) -> str:
@@ -315,6 +274,6 @@ def _override(key: Any, value: object) -> Recipe:
     return recipe_of_object(value, key)
 
 
-def joined(origin: str, text: str) -> str:
-    """A text that begins with a dot or a parenthesis names a part of its origin."""
+def problem_text(origin: str, text: str) -> str:
+    """The text of a problem behind its origin. A text that begins with a dot or a parenthesis names a part of it."""
     return origin + text if text[0] in ".(" else f"{origin}: {text}"

@@ -1,7 +1,6 @@
-"""The injector: checks recipes as a whole, then makes what they describe, and cleans it up in reverse order.
+"""The injector: makes the objects that a graph of recipes describes, and cleans them up in reverse order.
 
-Everything that can be decided before anything is made is decided in the graph: which recipe answers which parameter, in
-which order, and what cannot work. What is left for run time is to call constructors.
+The graph has decided before the start which recipe fills which parameter, and in which order recipes run.
 """
 
 from __future__ import annotations
@@ -23,27 +22,24 @@ def _no_proxy(kind: type, preferred_channel: str) -> object:  # noqa: ARG001
 
 
 class RequestScope(InstanceScope):
-    """What lives in one request. Made by `Injector.request`; safe to be used by several tasks."""
+    """The objects of one request. Made by `Injector.request`; several tasks may use it at once."""
 
     def __init__(self, graph: Graph, outer: Injector, make_proxy: MakeProxy, grace: float) -> None:
         super().__init__(graph, "request", make_proxy, grace)
         self._outer = outer
 
     async def __aenter__(self) -> Self:
-        """Open it; nothing is made yet."""
+        """Open the scope. Objects are made when they are requested."""
         self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Clean up what was made in it. Its generators get the error, so that none keeps what is half done.
+        """Clean up. Generators get the error, so that they can roll back; they cannot suppress it."""
+        await self._close(error, throw=True)
 
-        What they make of it changes nothing: the error goes on.
-        """
-        await self._close(error, tell=True)
-
-    async def _obtain_elsewhere(self, recipe: Recipe) -> Any:
+    async def _from_outer_scope(self, recipe: Recipe) -> Any:
         return await self._outer.instance(recipe)
 
     def advice_of(self, cls: type) -> object:
@@ -52,9 +48,7 @@ class RequestScope(InstanceScope):
 
 
 class Injector(InstanceScope):
-    """Makes what recipes describe; `async with` makes all singletons and cleans them up.
-
-    Enter and leave it in the same task. It starts no tasks.
+    """Makes all singletons when it is entered, and cleans them up when it is left, in the same task.
 
     Args:
         graph: of all recipes.
@@ -67,14 +61,14 @@ class Injector(InstanceScope):
         self._made: dict[type, Recipe] = {}
 
     def providers(self, kind: Any) -> tuple[Recipe, ...]:
-        """The recipes that provide a type, after overrides; for a service those of its implementations."""
+        """The recipes that provide a type, with overrides applied; for a service those of its implementations."""
         return self._graph.providers(kind)
 
     async def __aenter__(self) -> Self:
-        """Make all singletons, each after what it needs. If that fails, what was made is cleaned up.
+        """Make all singletons, each after its dependencies. If one fails, the others are cleaned up.
 
         Raises:
-            ConfigurationError: with everything that cannot work; then nothing was made.
+            ConfigurationError: with all problems of the graph; then nothing was made.
         """
         if self._graph.problems:
             raise ConfigurationError("The injector cannot start", self._graph.problems)
@@ -94,22 +88,22 @@ class Injector(InstanceScope):
         """Clean up everything, in reverse order of construction.
 
         Raises:
-            ExceptionGroup: of the clean-ups that failed, unless the block itself failed: then they are only logged.
+            ExceptionGroup: of the clean-ups that failed; they are only logged if the block itself failed.
         """
         await self._close(error)
 
     def get_all(self, kind: type[T]) -> list[T]:
-        """All singletons that are of a class or its subclasses, in the order of their construction."""
+        """All singletons of a class and its subclasses, in the order of their construction."""
         self._require_open()
         found = {id(each): each for each in self._instances.values() if kind in type(each).__mro__}
         return list(found.values())
 
     async def make(self, cls: type[T]) -> T:
-        """A new instance of a class, with its constructor injected and advice applied; cleaned up with the injector.
+        """Make an instance of a class, which is cleaned up with the injector.
 
         Raises:
-            ConfigurationError: with everything that cannot work; add `recipe_of_class(cls, "transient")` to the
-                injector's recipes to be told at start.
+            ConfigurationError: with everything that cannot work. To check it at the start, add
+                `recipe_of_class(cls, "transient")` to the recipes.
         """
         self._require_open()
         if cls not in self._made:

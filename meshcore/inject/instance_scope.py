@@ -1,6 +1,6 @@
-"""A scope of the injector: what was made in it, and what cleans that up in reverse order.
+"""A scope of the injector: the objects that were made in it, and their clean-up in reverse order.
 
-A recipe is made at most once in its scope, however many tasks ask for it at the same time.
+A recipe runs at most once in its scope, however many tasks request its product at the same time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import anyio
 
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.threads import awaited
+from meshcore.inject.arguments import Argument, Constant, Proxied
 from meshcore.inject.dependencies import Dependency, name_of
-from meshcore.inject.graph import Argument, Given, Graph, Proxied, joined
+from meshcore.inject.graph import Graph, problem_text
 from meshcore.inject.recipes import Kind, Recipe
 from meshcore.inject.values import UnresolvedError
 from meshcore.inject.weaving import advise
@@ -30,11 +31,11 @@ _log = logging.getLogger(__name__)
 
 
 class InstanceScope(ABC):
-    """Instances and their clean-up.
+    """The instances of one scope.
 
     Args:
         graph: of all recipes.
-        name: of the scope; recipes that name it are made here.
+        name: of the scope; recipes with this scope are made here.
         make_proxy: makes the proxy of a service for a preferred channel.
         grace: seconds that all clean-ups may take together.
     """
@@ -50,24 +51,24 @@ class InstanceScope(ABC):
         self._clean_ups: list[tuple[str, Callable[[BaseException | None], object]]] = []
 
     async def get(self, kind: type[T]) -> T:
-        """What the recipes provide for a type; for a service its proxy.
+        """The object of a type; for a service its proxy.
 
         Raises:
-            ConfigurationError: nothing, or several recipes, provide it.
-            LocalError: this scope is not open, or what is asked for lives in a request.
+            ConfigurationError: no recipe provides the type, or several do.
+            LocalError: this scope is not open, or the object belongs to a request.
         """
         self._require_open()
         try:
-            answer = self._graph.answer(Dependency(where="", hint=kind, key=kind))
+            argument = self._graph.argument(Dependency(where="", hint=kind, key=kind))
         except UnresolvedError as error:
             raise ConfigurationError(f"cannot get {name_of(kind)}", [str(error)]) from None
-        return cast("T", await self._resolve(answer))
+        return cast("T", await self._resolve(argument))
 
     async def instance(self, recipe: Recipe) -> Any:
-        """What a recipe makes, never a proxy: how the mesh gets at an implementation.
+        """The object that a recipe makes, never a proxy.
 
         Raises:
-            LocalError: this scope is not open, or the recipe's product lives in a request.
+            LocalError: this scope is not open, or the object belongs to a request.
         """
         self._require_open()
         return await self._obtain(recipe)
@@ -76,16 +77,16 @@ class InstanceScope(ABC):
         if recipe.scope == "transient":
             return await self._make(recipe)
         if recipe.scope != self._name:
-            return await self._obtain_elsewhere(recipe)
-        # Not `is None`: None may be what was made.
+            return await self._from_outer_scope(recipe)
+        # A recipe may make None, so the dictionary is asked.
         if recipe not in self._instances:
-            # Held while the locks of what it needs are taken: without cycles in the graph that is no deadlock.
+            # The lock is held while dependencies take theirs. Without cycles in the graph there is no deadlock.
             async with self._locks.setdefault(recipe, anyio.Lock()):
                 if recipe not in self._instances:
                     self._instances[recipe] = await self._make(recipe)
         return self._instances[recipe]
 
-    async def _obtain_elsewhere(self, recipe: Recipe) -> Any:
+    async def _from_outer_scope(self, recipe: Recipe) -> Any:
         text = f"{recipe.origin} lives in a request: async with injector.request() as scope, then scope.get"
         raise LocalError(Code.FAILED_PRECONDITION, text)
 
@@ -97,27 +98,27 @@ class InstanceScope(ABC):
         match argument:
             case Recipe():
                 return await self._obtain(argument)
-            case Given(value=value):
+            case Constant(value=value):
                 return value
             case Proxied(kind=kind, preferred_channel=channel):
                 return self._make_proxy(kind, channel)
             case None:
-                raise AssertionError("a graph with problems was used")  # the check comes first
+                raise AssertionError("a graph with problems was used")  # they are checked at the start
 
     async def _make(self, recipe: Recipe) -> Any:
-        """Construct a recipe's product and finish it."""
+        """Make the product of a recipe, and finish it."""
         positional: list[Any] = []
         named: dict[str, Any] = {}
         try:
-            for need, (argument, _) in zip(recipe.dependencies, self._graph.answers(recipe), strict=True):
+            for dependency, (argument, _) in zip(recipe.dependencies, self._graph.arguments(recipe), strict=True):
                 value = await self._resolve(argument)
-                if need.keyword:
-                    named[need.keyword] = value
+                if dependency.keyword:
+                    named[dependency.keyword] = value
                 else:
                     positional.append(value)
             product = await self._construct(recipe, positional, named)
-            # A method that hands on one of its arguments (under another type) did not make it.
-            if recipe.kind is not Kind.GIVEN and not any(product is each for each in (*positional, *named.values())):
+            # A method that returns one of its arguments, under another type, has not made it.
+            if recipe.kind is not Kind.EXISTING and not any(product is each for each in (*positional, *named.values())):
                 await self._finish(product)
         except Exception as error:
             error.add_note(f"while the injector made {recipe.origin}")
@@ -126,27 +127,29 @@ class InstanceScope(ABC):
 
     async def _construct(self, recipe: Recipe, positional: list[Any], named: dict[str, Any]) -> Any:
         match recipe.kind:
-            case Kind.OBJECT | Kind.GIVEN:
+            case Kind.OBJECT | Kind.EXISTING:
                 return recipe.call(*positional, **named)
             case Kind.AWAITABLE:
                 return await recipe.call(*positional, **named)
             case Kind.GENERATOR:
                 manager = contextmanager(recipe.call)(*positional, **named)
                 product = manager.__enter__()
-                self._clean_ups.append((recipe.origin, partial(_leave, manager.__exit__)))
+                self._clean_ups.append((recipe.origin, partial(_exit_context, manager.__exit__)))
                 return product
             case Kind.ASYNC_GENERATOR:
                 async_manager = asynccontextmanager(recipe.call)(*positional, **named)
                 product = await async_manager.__aenter__()
-                self._clean_ups.append((recipe.origin, partial(_leave, async_manager.__aexit__)))
+                self._clean_ups.append((recipe.origin, partial(_exit_context, async_manager.__aexit__)))
                 return product
 
     async def _finish(self, product: object) -> None:
-        """Do what the class of an object asks for: advice first, so that whatever is called here is advised too."""
+        """Apply advice to an object, then call its setters and its `on_init` methods."""
         cls = type(product)
         plan = self._graph.plan(cls)
-        if plan.problems:  # only of a class that no recipe names: what a method returned under the type of a base
-            raise ConfigurationError("cannot finish an object", [joined(cls.__name__, text) for text in plan.problems])
+        if plan.problems:  # a method returned a subclass of its declared type, which could not be checked before
+            raise ConfigurationError(
+                "cannot finish an object", [problem_text(cls.__name__, text) for text in plan.problems]
+            )
         advise(product, plan.woven, self.advice_of)
         for (name, _), argument in zip(plan.lifecycle.setters, plan.setters, strict=True):
             await awaited(getattr(product, name)(await self._resolve(argument)))
@@ -155,24 +158,24 @@ class InstanceScope(ABC):
         for name in plan.lifecycle.on_destroy:
             self._clean_ups.append((f"{cls.__name__}.{name}", partial(_call, getattr(product, name))))
 
-    async def _close(self, reason: BaseException | None, *, tell: bool = False) -> None:
-        """Clean up in reverse order, whatever fails.
+    async def _close(self, reason: BaseException | None, *, throw: bool = False) -> None:
+        """Clean up in reverse order, also if some clean-up fails.
 
         Args:
             reason: the error that ends the scope.
-            tell: whether generators get to know what went wrong, at their `yield`.
+            throw: whether generators get that error, at their `yield`.
 
         Raises:
-            ExceptionGroup: of what failed, unless the scope ends with an error, which is more important.
-            BaseException: what cancelled a clean-up, after the others were done.
+            ExceptionGroup: of the clean-ups that failed; they are only logged if the scope ends with an error.
+            BaseException: what cancelled a clean-up, after the others have run.
         """
         self._open = False
         failures: list[Exception] = []
         try:
             if self._clean_ups:
-                # Shielded: what is cancelled has to be cleaned up too. Bounded: so that it can hang nobody.
+                # Shielded: a cancelled scope has to be cleaned up, too. Bounded: a clean-up must not block the stop.
                 with anyio.move_on_after(self._grace, shield=True) as bound:
-                    await self._run_clean_ups(failures, reason, tell=tell)
+                    await self._run_clean_ups(failures, reason, throw=throw)
                 if bound.cancelled_caught:
                     _log.error("clean-up took longer than %g s", self._grace)
                     failures.append(TimeoutError(f"clean-up took longer than {self._grace:g} s"))
@@ -182,17 +185,17 @@ class InstanceScope(ABC):
         if failures and reason is None:
             raise ExceptionGroup("clean-up failed", failures)
 
-    async def _run_clean_ups(self, failures: list[Exception], reason: BaseException | None, *, tell: bool) -> None:
+    async def _run_clean_ups(self, failures: list[Exception], reason: BaseException | None, *, throw: bool) -> None:
         interruption: BaseException | None = None
         while self._clean_ups:
             origin, clean_up = self._clean_ups.pop()
             try:
-                await awaited(clean_up(reason if tell else None))
+                await awaited(clean_up(reason if throw else None))
             except Exception as error:  # noqa: BLE001 - logged here, raised together with the others
                 _log.exception("clean-up of %s failed", origin)
                 failures.append(error)
-                reason = reason or error  # as with nested `async with`: those around it fail too
-            except BaseException as error:  # noqa: BLE001 - raised below; the others are cleaned up before
+                reason = reason or error  # as with nested `async with`: the outer ones get the error
+            except BaseException as error:  # noqa: BLE001 - raised below, after the other clean-ups
                 _log.warning("clean-up of %s was interrupted", origin)
                 interruption = interruption or error
                 reason = reason or error
@@ -205,9 +208,9 @@ class InstanceScope(ABC):
             raise LocalError(Code.FAILED_PRECONDITION, text)
 
 
-def _leave(way_out: Callable[..., object], error: BaseException | None) -> object:
-    """Leave a generator's context; the same error coming out again is none of its own, and contextlib tells."""
-    return way_out(None, None, None) if error is None else way_out(type(error), error, error.__traceback__)
+def _exit_context(exit_: Callable[..., object], error: BaseException | None) -> object:
+    """Leave the context of a generator. It returns normally if the generator raises the same error again."""
+    return exit_(None, None, None) if error is None else exit_(type(error), error, error.__traceback__)
 
 
 def _call(method: Callable[[], object], _: BaseException | None) -> object:

@@ -13,8 +13,7 @@ from meshcore.declare.injection import CreateMark, InjectableMark, ModuleMark
 from meshcore.declare.services import ImplementationMark
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_method
 
-# Marks of what the injector makes.
-_MADE = (InjectableMark, ImplementationMark)
+_INJECTABLE_MARKS = (InjectableMark, ImplementationMark)
 
 
 class ModuleDescription(msgspec.Struct, frozen=True, eq=False):
@@ -71,7 +70,7 @@ def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ..
     recipes: dict[Any, Recipe] = {}
     for each in modules:
         for cls in each.classes:
-            if cls in each.provides or any(isinstance(mark, _MADE) for mark in marks_of(cls)):
+            if cls in each.provides or any(isinstance(mark, _INJECTABLE_MARKS) for mark in marks_of(cls)):
                 recipes.setdefault(cls, recipe_of_class(cls))
         recipe = recipe_of_class(each.cls)
         problems = () if each.mark else ("is used as a module, but is not decorated with @module",)

@@ -1,7 +1,7 @@
-"""Recipes: how the injector makes what it hands out. Here are the decorators, and what is read off those who wear them.
+"""Recipes: how the injector makes each object, read from marked classes and methods.
 
-A decorator only leaves a mark. A recipe is data, made when somebody asks for it, and knows nothing of other recipes;
-what cannot work in a declaration is kept in it as text, to be reported together with everything else.
+A recipe is data, and independent of other recipes. It holds the problems of its declaration, which are reported
+together with all others.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from meshcore.inject.dependencies import (
 
 
 class Kind(Enum):
-    """What calling a recipe gives."""
+    """What calling a recipe returns."""
 
     OBJECT = auto()
     AWAITABLE = auto()
     GENERATOR = auto()
     ASYNC_GENERATOR = auto()
-    GIVEN = auto()  # an object that exists already; it is handed out untouched
+    EXISTING = auto()  # an object that was made elsewhere; the injector does not finish it
 
 
 class Recipe(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """How one thing is made.
+    """How one object is made.
 
     Attributes:
         origin: the class or method, as it is shown in a path.
-        place: the Python module and qualified name, for telling apart what has the same name.
-        product: exactly what it makes; a class, or an alias such as `Repository[Order]`.
-        keys: all types under which the product can be asked for.
+        place: the Python module and qualified name, to distinguish classes of the same name.
+        product: the exact type of the object: a class, or an alias such as `Repository[Order]`.
+        keys: all types by which the object can be requested.
         scope: "singleton", "request" or "transient".
-        call: makes it.
+        call: makes the object.
         kind: what the call returns.
         dependencies: the arguments of the call, in order.
         problems: what is wrong with the declaration.
@@ -68,7 +68,14 @@ class Recipe(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
-    """The methods of a class that the injector calls after construction and at clean-up, base classes first."""
+    """The methods of a class that the injector calls after construction and at clean-up; base classes first.
+
+    Attributes:
+        setters: by name, with the one dependency of each.
+        on_init: methods that are called after the setters.
+        on_destroy: methods that are called at clean-up.
+        problems: what is wrong with their declarations.
+    """
 
     setters: tuple[tuple[str, Dependency], ...]
     on_init: tuple[str, ...]
@@ -77,7 +84,7 @@ class Lifecycle(msgspec.Struct, frozen=True):
 
 
 def recipe_of_class(cls: type, scope: str = "") -> Recipe:
-    """The recipe of a class; without a scope that of its marks, without marks a singleton."""
+    """The recipe of a class. Its scope is by default that of its marks, or else "singleton"."""
     scopes = {mark.scope for mark in marks_of(cls) if isinstance(mark, InjectableMark | ImplementationMark)}
     problems = [f"its decorators name several scopes: {', '.join(sorted(scopes))}"] if len(scopes) > 1 else []
     if getattr(cls, "_is_protocol", False):
@@ -98,7 +105,7 @@ def recipe_of_class(cls: type, scope: str = "") -> Recipe:
 
 
 def recipe_of_object(value: object, *keys: Any) -> Recipe:
-    """A recipe for an object that exists already, under its own types and those of the keys."""
+    """The recipe of an object that exists already. It can be requested by its own types and those of the keys."""
     cls = type(value)
     return Recipe(
         origin=cls.__name__,
@@ -107,12 +114,12 @@ def recipe_of_object(value: object, *keys: Any) -> Recipe:
         keys=keys_of(cls).union(*map(keys_of, keys)),
         scope="singleton",
         call=lambda: value,
-        kind=Kind.GIVEN,
+        kind=Kind.EXISTING,
     )
 
 
 def recipe_of_function(function: Callable[..., Any], product: Any) -> Recipe:
-    """A recipe that calls a function, whatever its return annotation says, for a singleton."""
+    """The recipe of a singleton that a function makes. Its return annotation is ignored."""
     problems: list[str] = []
     dependencies, _ = function_dependencies(function, problems)
     name = getattr(function, "__qualname__", repr(function))
@@ -130,7 +137,7 @@ def recipe_of_function(function: Callable[..., Any], product: Any) -> Recipe:
 
 
 def lifecycle_of(cls: type) -> Lifecycle:
-    """The marked methods of a class. One that is overridden is called once, at its first place."""
+    """The marked methods of a class. An overridden one is listed once, where it first appears."""
     problems: list[str] = []
     setters: list[tuple[str, Dependency]] = []
     for name, mark in marked_methods(cls, (InjectValue, InjectService)).items():
@@ -154,7 +161,7 @@ def lifecycle_of(cls: type) -> Lifecycle:
 
 
 def recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
-    """How a module's method makes what it returns."""
+    """The recipe of a `@create` method of a module."""
     problems: list[str] = []
     dependencies, hint = method_dependencies(module_class, name, problems)
     function = inspect.getattr_static(module_class, name)
@@ -172,7 +179,7 @@ def recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
         product=product,
         keys=keys_of(product),
         scope=scope,
-        # Looked up on the object, where advice may have replaced it.
+        # The method is looked up on the object: advice may have replaced it there.
         call=partial(_call_method, name),
         kind=kind,
         dependencies=(owner, *dependencies),

@@ -1,9 +1,9 @@
-"""How the value of a parameter is looked up, and read: once, or whenever it changes."""
+"""Values for parameters: converted to the annotated type, once or each time that they change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast, get_args, get_origin
+from typing import Any, Final, Protocol, cast, get_args, get_origin
 
 import msgspec
 
@@ -14,28 +14,38 @@ from meshcore.inject.dependencies import Dependency, unwrap
 
 
 class UnresolvedError(Exception):
-    """A dependency cannot be answered; the text says why."""
+    """A dependency cannot be resolved. The text says why."""
 
 
 class ValueLookup(Protocol):
-    """Where `@inject_value` looks."""
+    """Looks up values for `@inject_value`."""
 
     def lookup(self, key: str) -> object:
-        """The value as it was written, text or plain data; `MISSING` if nobody wrote it.
+        """The value as it was written, text or plain data; `MISSING` if there is none.
 
         Raises:
-            UnresolvedError: nobody can tell at the moment.
+            UnresolvedError: it is unknown at the moment whether there is one.
         """
         ...
 
 
-class Live(msgspec.Struct, frozen=True, eq=False):
-    """A value that a parameter wants to see change.
+class _NoValues:
+    """The default of a graph."""
+
+    def lookup(self, key: str) -> object:  # noqa: ARG002
+        return MISSING
+
+
+NO_VALUES: Final = _NoValues()
+
+
+class LiveValue(msgspec.Struct, frozen=True, eq=False):
+    """A `Value` that was injected, and is updated when its source changes.
 
     Attributes:
-        key: where it comes from.
-        value: what the parameter is given.
-        read: makes of what was looked up what the value may be; raises UnresolvedError if nothing can be made of it.
+        key: of the value.
+        value: the injected object.
+        read: converts what was looked up; raises UnresolvedError if that is not possible.
     """
 
     key: str
@@ -44,15 +54,15 @@ class Live(msgspec.Struct, frozen=True, eq=False):
 
 
 def is_live(kind: Any) -> bool:
-    """Whether a type is `Value`, of whatever."""
+    """Whether a type is `Value[...]`."""
     return (get_origin(kind) or kind) is Value
 
 
 def read_value(need: Dependency, mark: InjectValue, raw: object) -> object:
-    """The value for a parameter, of what was looked up.
+    """Convert what was looked up to the type of a parameter.
 
     Raises:
-        UnresolvedError: it does not fit, or is missing and has no default.
+        UnresolvedError: it does not fit the type, or it is missing and has no default.
     """
     hint = Any if need.hint is None else need.hint
     default, optional = need.default, need.optional
@@ -68,20 +78,20 @@ def read_value(need: Dependency, mark: InjectValue, raw: object) -> object:
         raise UnresolvedError(f"no setting gives {mark.key!r}; set it, or give inject_value a default")
     try:
         return _converted(raw, hint)
-    except Exception as error:  # the conversion runs constructors of the user's
+    except Exception as error:  # the conversion runs the user's constructors
         raise UnresolvedError(f"the setting {mark.key!r} does not fit: {error}") from error
 
 
 def _converted(raw: object, hint: Any) -> object:
-    """As the type; text for a type that is not written as text is JSON."""
+    """Convert to a type. Text that does not fit, and looks like JSON, is read as JSON."""
     try:
-        return msgspec.convert(raw, hint, strict=False, dec_hook=_revive)
+        return msgspec.convert(raw, hint, strict=False, dec_hook=_construct)
     except msgspec.ValidationError:
         if not isinstance(raw, str) or raw.lstrip()[:1] not in {"{", "["}:
             raise
-    return msgspec.json.decode(raw, type=hint, strict=False, dec_hook=_revive)
+    return msgspec.json.decode(raw, type=hint, strict=False, dec_hook=_construct)
 
 
-def _revive(kind: Any, value: Any) -> Any:
-    """Msgspec's hook for classes it does not know, such as `pathlib.Path`: they are made of the value."""
+def _construct(kind: Any, value: Any) -> Any:
+    """Make an object of a class that msgspec does not know, such as `pathlib.Path`, from a value."""
     return value if isinstance(value, kind) else kind(value)

@@ -1,4 +1,4 @@
-"""Advice: code around methods of what the injector creates.
+"""Applies advice: code around methods of the objects that the injector makes.
 
     @advice
     class ChannelAdvice:
@@ -7,9 +7,9 @@
             cast(Channel, invocation.args[0]).select_first_url()
             return invocation.proceed()
 
-A matching method is replaced on the instance, not on its class: calls from inside the class are advised too, two meshes
-share nothing, and a method that nothing matches costs nothing. Several advices apply in the order of their modules; the
-first is outermost.
+A matching method is replaced on the instance, not on its class. So calls from inside the class are advised, too, two
+meshes share nothing, and other methods cost nothing. Several advices apply in the order of their modules; the first is
+outermost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Aspect(msgspec.Struct, frozen=True):
 
 
 Woven = Mapping[str, tuple[Aspect, ...]]
-"""The aspects of each advised method of a class, by the method's name; outermost first."""
+"""The aspects of each advised method of a class, by the name of the method; outermost first."""
 
 
 def aspects_of(cls: type) -> tuple[Aspect, ...]:
@@ -64,14 +64,14 @@ def advice_problems(cls: type) -> list[str]:
 
 
 def weave(cls: type, aspects: Iterable[Aspect]) -> Woven:
-    """Which aspects apply to which methods of a class. Advice itself is never advised."""
+    """The aspects that apply to the methods of a class. Advice classes themselves are never advised."""
     if find_mark(cls, AdviceMark) is not None:
         return {}
     woven: dict[str, tuple[Aspect, ...]] = {}
     for aspect in aspects:
         for name in dir(cls):
             function = inspect.getattr_static(cls, name)
-            # Python looks methods such as __call__ up on the class: replacing them on the instance has no effect.
+            # Python looks up methods such as __call__ on the class. Replacing them on the instance has no effect.
             special = name.startswith("__") and name.endswith("__")
             if isinstance(function, FunctionType) and not special and aspect.target.choose(cls, name, function):
                 woven[name] = (*woven.get(name, ()), aspect)
@@ -97,7 +97,7 @@ def advise(instance: object, woven: Woven, advice_of: Callable[[type], object]) 
 
     Args:
         instance: the object.
-        woven: what `weave` says of its class.
+        woven: from `weave`, for its class.
         advice_of: gives the instance of an advice class.
     """
     for name, aspects in woven.items():
@@ -105,7 +105,7 @@ def advise(instance: object, woven: Woven, advice_of: Callable[[type], object]) 
         method = getattr(instance, name)
         for aspect in reversed(aspects):
             method = _advised(instance, function, method, getattr(advice_of(aspect.advice), aspect.name))
-        # Not by setattr: the class may be a frozen dataclass.
+        # Not with setattr: the class may be a frozen dataclass.
         vars(instance)[name] = method
 
 
@@ -120,8 +120,8 @@ def _advised(
 
         return call
 
-    # Whoever asks whether the method is a coroutine function has to get the same answer as before. A plain advice
-    # may return what proceed() returns or, if it does not proceed, the result itself.
+    # The replacement of a coroutine function must be one, too: callers may check. An advice that is a plain function
+    # returns the awaitable of proceed() or, if it does not proceed, the result itself.
     @functools.wraps(next_)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
         result = aspect(Invocation(instance, function, (instance, *args), kwargs, next_))

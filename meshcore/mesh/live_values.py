@@ -12,7 +12,7 @@ from typing import Self
 from meshcore.core.errors import AuthorizationError
 from meshcore.core.instances import Failed
 from meshcore.core.marks import MISSING
-from meshcore.inject.values import Live, UnresolvedError, ValueLookup
+from meshcore.inject.values import LiveValue, UnresolvedError, ValueLookup
 from meshcore.ports.values import ValueSource, View
 
 _START = 5.0
@@ -47,8 +47,8 @@ class LiveValues:
         self._view: View | None = None
         self._cause = "it has not answered yet"
         self._failing = False
-        self._live: Sequence[Live] = ()
-        self._refused: dict[Live, str] = {}  # what was said already
+        self._live: Sequence[LiveValue] = ()
+        self._refused: dict[LiveValue, str] = {}  # what was said already
         self._heard = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.asked = False
@@ -92,7 +92,7 @@ class LiveValues:
             raise UnresolvedError(f"{key!r} would come from the setting value_source, which fails: {self._cause}")
         return self._view.get(key, MISSING)
 
-    def keep(self, live: Sequence[Live]) -> None:
+    def keep(self, live: Sequence[LiveValue]) -> None:
         """From now on change these when the source does; also what is added to them later."""
         self._live = live
         if self._view is not None:

@@ -193,7 +193,7 @@ STARTS: Final = [
     ),
     Start(
         injected(STORE + "    @on_init\n    @staticmethod\n    def prepare() -> None: ...\n"),
-        "Store.prepare: only a plain method can be decorated so",
+        "Store.prepare: only a plain method can have this decorator",
     ),
     Start(
         injected(STORE + "    def __init__(self, clock) -> None: ...\n"),

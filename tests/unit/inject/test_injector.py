@@ -1108,7 +1108,7 @@ def test_create_methods_have_to_say_what_they_make():
         f"Module.maybe: needs a type {form}",
         f"Module.nothing: needs a type {form}",
         f"Module.one: needs Iterator[T] {form}",
-        "Module.static: only a plain method can be decorated so",
+        "Module.static: only a plain method can have this decorator",
         f"Module.unknown: the annotations of {Module.unknown.__qualname__} cannot be evaluated: {reason}",
         "NoModule: is used as a module, but is not decorated with @module",
     ]
