@@ -61,8 +61,8 @@ if TYPE_CHECKING:
         service,
         shielded,
     )
-    from meshcore.mesh.adopt import client_module, mesh_lifespan, mesh_of, provide
     from meshcore.mesh.blocking import BlockingMesh
+    from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, provide
     from meshcore.mesh.mesh import Mesh
     from meshcore.ports.channel import Channel, ChannelOptions
     from meshcore.ports.registry import ComponentRegistry
@@ -201,7 +201,7 @@ if not TYPE_CHECKING:
             "declare.reader": "describe",
             "declare.services": "Service affinity channel component health "
             "idempotency_key idempotent implementation raises service shielded",
-            "mesh.adopt": "client_module mesh_lifespan mesh_of provide",
+            "mesh.frameworks": "client_module mesh_lifespan mesh_of provide",
             "mesh.blocking": "BlockingMesh",
             "mesh.mesh": "Mesh",
             "ports.channel": "Channel ChannelOptions",

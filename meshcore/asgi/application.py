@@ -15,13 +15,13 @@ from meshcore.asgi.documents import document_routes
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Scope
 from meshcore.asgi.rest_routes import rest_routes
-from meshcore.core.description import Hosted
+from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.server import Server
 from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT
 
-HealthOf = Callable[[Hosted], Awaitable[HealthCheckManager.Health]]
+HealthOf = Callable[[HostedComponent], Awaitable[HealthCheckManager.Health]]
 
 
 class Probes(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
 class MeshAsgi:
     """Serves `/invoke`, REST routes, documents, `/contract`, the components' health, `/livez`, `/readyz`, `/report`."""
 
-    def __init__(self, server: Server, hosted: Iterable[Hosted], probes: Probes, settings: Settings) -> None:
+    def __init__(self, server: Server, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings) -> None:
         hosted = tuple(hosted)
         components = [each.component for each in hosted]
         max_body, max_depth = settings.max_body, settings.max_depth
@@ -88,7 +88,7 @@ def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
     return readyz
 
 
-def _health(probes: Probes, hosted: Hosted) -> Callable[[Request], Awaitable[Response]]:
+def _health(probes: Probes, hosted: HostedComponent) -> Callable[[Request], Awaitable[Response]]:
     async def health(request: Request) -> Response:  # noqa: ARG001
         found = await probes.health(hosted)
         return _json(found.to_plain(), found.status.http_status)

@@ -150,7 +150,7 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
     policy: Policy | None = None
 
 
-class Hosted(msgspec.Struct, frozen=True, eq=False):
+class HostedComponent(msgspec.Struct, frozen=True, eq=False):
     """A component that this process implements.
 
     Attributes:

@@ -1,1 +1,1 @@
-"""The running mesh: its blueprint, its parts, and the doors to it."""
+"""The mesh: read and checked as a blueprint, run by a runtime, used as `Mesh` or `BlockingMesh`."""

@@ -1,4 +1,4 @@
-"""The door for code that has no event loop: a mesh whose loop runs in a thread of its own."""
+"""A mesh for code without an event loop: its loop runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class BlockingMesh:
         with BlockingMesh(GreetingModule) as mesh:
             greeting = mesh.get_service(Greeting)
 
-    Any thread may call. Proxies of `async def` interfaces return coroutines, which nothing here can await; declare
-    the methods of an interface for synchronous callers with `def`. Each call crosses into the loop's thread and back,
-    which costs 0.1 to 0.15 ms.
+    Any thread may call. Declare the methods of an interface for synchronous callers with `def`: proxies of `async def`
+    interfaces return coroutines, which synchronous code cannot await. Each call goes to the thread of the loop and
+    back, which costs 0.1 to 0.15 ms.
 
     Args:
         module: a class decorated with `@module`.
         settings: as for `Mesh`.
         overrides: as for `Mesh`.
-        use_uvloop: whether to run uvloop's event loop, which must be installed then.
+        use_uvloop: whether to use the event loop of uvloop, which must be installed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class BlockingMesh:
         self._portal: BlockingPortal | None = None
 
     def __enter__(self) -> Self:
-        """Start the loop's thread and, on it, the mesh.
+        """Start the thread of the loop, and the mesh in it.
 
         Raises:
             ConfigurationError: with everything that cannot work.
@@ -62,7 +62,7 @@ class BlockingMesh:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop both."""
+        """Stop the mesh and the thread."""
         self._portal = None
         self._stack.__exit__(kind, error, traceback)
 
@@ -71,7 +71,7 @@ class BlockingMesh:
         return cast("T", self._call(self._mesh.get_service, interface, preferred_channel))
 
     def wait_for(self, interface: Callable[..., object], timeout: float | None = None) -> None:
-        """Return when somebody offers the service; see `Mesh.wait_for`."""
+        """Wait until an instance offers the service; see `Mesh.wait_for`."""
         self._call(self._mesh.wait_for, interface, timeout)
 
     def set_preferred_channel(self, name: str) -> None:

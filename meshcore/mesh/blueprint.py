@@ -51,7 +51,7 @@ class Blueprint:
         self.catalog = Catalog(modules, overrides)
         self.channels: Mapping[str, type[Channel] | EntryPoint] = {**installed_channels(), **self.catalog.channels}
         self.policies = Policies(settings)
-        problems = [*self.catalog.problems, *self.policies.problems(self.catalog.components)]
+        problems = [*self.catalog.problems, *self.policies.problems(self.catalog.described)]
         self.value_source = _value_source(settings, overrides, problems)
         recipes = self._declared_recipes(modules, problems)
         registry = _registry(settings, recipes, overrides, problems)
@@ -100,9 +100,9 @@ class Blueprint:
 
     async def _check(self, values: LiveValues) -> tuple[Graph, list[str]]:
         graph = self._graph(values)
-        if values.asked:
-            # Some values come from the source only. Wait for it, and look all values up again.
-            await values.wait()
+        if values.source_needed:
+            # Some values come from the source only. Start it, and look all values up again.
+            await values.start_source()
             graph = self._graph(values)
         problems = [*self._problems, *graph.problems]
         # Overrides of these types take effect outside of the injector.

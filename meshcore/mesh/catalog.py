@@ -1,4 +1,4 @@
-"""What the modules of a mesh declare, described once; and every mistake in it, found before anything starts."""
+"""Reads what the modules of a mesh declare, and finds every mistake in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from meshcore.core.description import ComponentDescription, Hosted, ServiceDescription
+from meshcore.core.description import ComponentDescription, HostedComponent, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark
 from meshcore.declare.conformity import conformity_problems
@@ -24,9 +24,9 @@ class Catalog:
     """The declarations of a mesh.
 
     Attributes:
-        hosted: the components that are implemented here.
-        implementations: of services, by interface.
-        channels: channel classes that the modules define, by name.
+        hosted: the components that the modules implement.
+        implementations: the classes that implement services, by interface.
+        channels: the channel classes of the modules, by name.
         problems: all mistakes.
     """
 
@@ -40,12 +40,12 @@ class Catalog:
             overrides: what replaces implementations, by interface.
         """
         self.problems: list[str] = []
-        self._mistakes: dict[type, list[str]] = {}  # of services and components, by interface
+        self._mistakes: dict[type, list[str]] = {}  # in services and components, by interface
         self._services: dict[type, ServiceDescription] = {}
         self._components: dict[type, ComponentDescription] = {}
         self.implementations: dict[type, type] = {}
         self.channels: dict[str, type[Channel]] = {}
-        self.hosted: tuple[Hosted, ...] = ()
+        self.hosted: tuple[HostedComponent, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
         classes = tuple(dict.fromkeys(cls for each in modules for cls in each.classes))
         self._read_channels(classes)
@@ -57,7 +57,7 @@ class Catalog:
         self.problems = [*(text for texts in self._mistakes.values() for text in texts), *self.problems]
 
     def service(self, interface: type) -> ServiceDescription:
-        """The description of an interface; always the same object, so that its methods can be compared by identity."""
+        """The description of a service. It is made once, so that its methods can be compared by identity."""
         description = self._services.get(interface)
         if description is None:
             mistakes = self._mistakes[interface] = []
@@ -74,21 +74,21 @@ class Catalog:
 
     @property
     def named(self) -> tuple[ComponentDescription, ...]:
-        """The components that the modules implement, and those that they name."""
+        """The components that the modules implement or name."""
         return tuple(dict.fromkeys([*(hosted.component for hosted in self.hosted), *self._named.values()]))
 
     @property
-    def components(self) -> tuple[ComponentDescription, ...]:
-        """The components that were described so far: those of the modules, at least."""
+    def described(self) -> tuple[ComponentDescription, ...]:
+        """All components that were described so far: of the modules, and of the Python modules of services."""
         return tuple(self._components.values())
 
     def component_of(self, interface: type) -> ComponentDescription:
         """The component that offers a service.
 
         Raises:
-            ConfigurationError: none does, or several do; the text says what to name.
+            ConfigurationError: none does, or several do. The text says what a module has to name.
         """
-        found = self._offering(interface)
+        found = self._components_offering(interface)
         name = interface.__qualname__
         described = [interface, *(component.interface for component in found)]
         if mistakes := [text for each in described for text in self._mistakes.get(each, ())]:
@@ -103,12 +103,12 @@ class Catalog:
         return found[0]
 
     def component_name(self, interface: type) -> str:
-        """The name of the component that offers a service, empty if none does, or several do."""
-        found = self._offering(interface)
+        """The name of the component that offers a service; empty if none does, or several do."""
+        found = self._components_offering(interface)
         return found[0].name if len(found) == 1 else ""
 
-    def _offering(self, interface: type) -> list[ComponentDescription]:
-        """The components that the modules name or implement; if none fits, those beside the service's own class."""
+    def _components_offering(self, interface: type) -> list[ComponentDescription]:
+        """The components of the modules that offer a service; else those in the Python module of the service."""
         named = [component for component in self._named.values() if _offers(component, interface)]
         if named:
             return named
@@ -139,7 +139,7 @@ class Catalog:
                 self._named[interface] = self.component(interface)
 
     def _read_implementations(self, classes: Iterable[type]) -> None:
-        hosted: dict[type, Hosted] = {}
+        hosted: dict[type, HostedComponent] = {}
         for cls in classes:
             if find_mark(cls, ImplementationMark) is None:
                 if find_mark(cls, HealthMark) is not None:
@@ -154,14 +154,14 @@ class Catalog:
             for interface in services:
                 other = self.implementations.setdefault(interface, cls)
                 if other is not cls:
-                    self.problems.append(_twice(interface, other, cls))
+                    self.problems.append(_two_implementations(interface, other, cls))
                 self.problems += conformity_problems(self.service(interface), cls)
             for interface in components:
                 health = find_mark(cls, HealthMark)
-                new = Hosted(self.component(interface), cls, health.path if health else "")
+                new = HostedComponent(self.component(interface), cls, health.path if health else "")
                 other_hosted = hosted.setdefault(interface, new)
                 if other_hosted is not new:
-                    self.problems.append(_twice(interface, other_hosted.implementation, cls))
+                    self.problems.append(_two_implementations(interface, other_hosted.implementation, cls))
                 self._named[interface] = new.component
         self.hosted = tuple(hosted.values())
 
@@ -169,7 +169,7 @@ class Catalog:
         for interface, value in overrides.items():
             if find_mark(interface, ServiceMark) is not None:
                 description = self.service(interface)
-                if not inspect.isroutine(value):  # what a function makes cannot be known yet
+                if not inspect.isroutine(value):  # the class of what a function makes is not known yet
                     cls = value if isinstance(value, type) else type(value)
                     self.problems += conformity_problems(description, cls)
 
@@ -186,7 +186,7 @@ class Catalog:
                 for name in missing
             ]
         for interface, implementation in self.implementations.items():
-            if not self._offering(interface):
+            if not self._components_offering(interface):
                 self.problems.append(
                     f"{implementation.__qualname__} implements {interface.__qualname__}, which is in no component; "
                     "add it to a @component(services=[...])"
@@ -223,5 +223,5 @@ def _offers(component: ComponentDescription, interface: type) -> bool:
     return any(service.interface is interface for service in component.services)
 
 
-def _twice(interface: type, first: type, second: type) -> str:
+def _two_implementations(interface: type, first: type, second: type) -> str:
     return f"{interface.__qualname__} has two implementations: {first.__qualname__} and {second.__qualname__}"

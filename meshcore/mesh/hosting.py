@@ -12,7 +12,7 @@ from typing import Self
 
 from meshcore.contract.contract import Contract, contract_of
 from meshcore.contract.reader import component_contract
-from meshcore.core.description import Hosted
+from meshcore.core.description import HostedComponent
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.core.instances import ChannelAddress, Instance, url_objection
 from meshcore.core.threads import awaited
@@ -25,7 +25,7 @@ from meshcore.ports.registry import ComponentRegistry
 log = logging.getLogger(__name__)
 
 _GRACE = 30.0
-"""Seconds that a component has for its `shutdown()`, as the injector's clean-ups have: it must not hold the process."""
+"""Seconds for the `shutdown()` of a component, as for the clean-ups of the injector. It must not block the stop."""
 
 
 class Hosting:
@@ -44,12 +44,12 @@ class Hosting:
         self._injector = injector
         self._registry = registry
         self._stack = AsyncExitStack()
-        self._running: dict[Hosted, Component] = {}
+        self._running: dict[HostedComponent, Component] = {}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for hosted in self._blueprint.catalog.hosted:
-                await stack.enter_async_context(self._life(hosted))
+                await stack.enter_async_context(self._run_component(hosted))
             self._stack = stack.pop_all()
         return self
 
@@ -59,7 +59,7 @@ class Hosting:
         await self._stack.__aexit__(kind, error, traceback)
 
     @asynccontextmanager
-    async def _life(self, hosted: Hosted) -> AsyncGenerator[None]:
+    async def _run_component(self, hosted: HostedComponent) -> AsyncGenerator[None]:
         (recipe,) = self._injector.providers(hosted.component.interface)
         component: Component = await self._injector.instance(recipe)
         if isinstance(component, AbstractComponent):
@@ -83,7 +83,7 @@ class Hosting:
             try:
                 async with asyncio.timeout(_GRACE):
                     await awaited(component.shutdown())
-            except Exception:  # one component's failure must not keep the others from stopping
+            except Exception:  # the other components have to stop as well
                 log.exception("shutdown of component %r failed", hosted.component.name)
             _set_status(component, ComponentStatus.STOPPED)
 
@@ -92,7 +92,7 @@ class Hosting:
         """What this process serves."""
         return contract_of(component_contract(hosted.component) for hosted in self._blueprint.catalog.hosted)
 
-    async def health(self, hosted: Hosted) -> HealthCheckManager.Health:
+    async def health(self, hosted: HostedComponent) -> HealthCheckManager.Health:
         """The health of a component of this process.
 
         Raises:
@@ -134,7 +134,7 @@ class Hosting:
             raise ConfigurationError(f"{self._blueprint.module.__name__} cannot start", problems)
         return found
 
-    def _address_problems(self, hosted: Hosted, addresses: Iterable[ChannelAddress]) -> list[str]:
+    def _address_problems(self, hosted: HostedComponent, addresses: Iterable[ChannelAddress]) -> list[str]:
         problems: list[str] = []
         place = f"{hosted.implementation.__qualname__}.get_addresses"
         for address in addresses:

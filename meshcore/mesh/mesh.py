@@ -1,4 +1,4 @@
-"""The runtime: builds what its modules declare, runs it, and hands out services."""
+"""`Mesh`: starts the runtime of a module, hands out services, and stops."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 
 class Mesh:
-    """One runtime. Several may live in one process; they share nothing.
+    """Calls services, and runs the implementations of its modules. Several meshes in one process share nothing.
 
         async with Mesh(GreetingModule) as mesh:
             greeting = await mesh.get_service(Greeting)
 
-    It calls services and runs the implementations that its modules contain, for itself; to serve them to others, see
-    `meshcore.serve.mesh_app`. The context may be left by another task than the one that entered it.
+    A mesh runs implementations for its own calls. `MeshApp` serves them to other processes. Another task than the one
+    that entered the context may leave it.
 
     Args:
         module: a class decorated with `@module`.
-        settings: default: those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
-        overrides: by type, objects or classes or functions that take the place of what the modules provide: for tests.
+        settings: by default those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
+        overrides: for tests: by type, objects, classes or functions that replace what the modules provide.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Mesh:
         self._runtime: Runtime | None = None
 
     async def __aenter__(self) -> Self:
-        """Check everything, build everything, start the components.
+        """Check everything, make all objects, and start the components.
 
         Raises:
             ConfigurationError: with everything that cannot work; then nothing was started.
@@ -53,8 +53,8 @@ class Mesh:
         if self._main is not None:
             raise LocalError(Code.FAILED_PRECONDITION, "a Mesh can be entered once; make another one")
         ready: asyncio.Future[Runtime] = asyncio.get_running_loop().create_future()
-        # A task of its own, which enters and leaves everything, so that whoever leaves the mesh need not be the task
-        # that entered it: fixtures of test frameworks and notebooks are not.
+        # A task of its own enters and leaves all contexts. So another task may leave the mesh than the one that entered
+        # it, as with fixtures of test frameworks and in notebooks.
         self._main = asyncio.create_task(self._run(ready), name="meshcore.mesh")
         try:
             self._runtime = await asyncio.shield(ready)
@@ -69,13 +69,13 @@ class Mesh:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the components and clean up everything in reverse order."""
+        """Stop the components, and clean up everything in reverse order."""
         self._stop.set()
         if self._main is not None:
             await self._main
 
     async def start(self) -> Self:
-        """Enter the context where no `async with` fits, as in a notebook: `mesh = await Mesh(Client).start()`.
+        """Enter the context without `async with`, as in a notebook: `mesh = await Mesh(Client).start()`.
 
         Raises:
             ConfigurationError: with everything that cannot work; then nothing was started.
@@ -100,29 +100,29 @@ class Mesh:
             self._runtime = None
 
     async def get_service(self, interface: Callable[..., T], preferred_channel: str = "") -> T:
-        """A service. Returns at once, also if nobody offers the service yet: the call finds out.
+        """The proxy of a service. Returns at once: whether an instance offers the service shows at the first call.
 
         Args:
             interface: a class decorated with `@service`.
-            preferred_channel: the channel to use. Default: the implementation itself if it is in this process, else
-                the mesh's preferred channel if it is offered, else the first that is.
+            preferred_channel: the channel to use. By default the implementation itself if it is in this process, else
+                the mesh's preferred channel if it is offered, else the first that is offered.
 
         Raises:
             ConfigurationError: the interface cannot be called; the text says why.
-            LocalError: no channel of that name.
+            LocalError: there is no channel of that name.
         """
-        # Callable, not type[T]: checkers refuse abstract classes and protocols as type[T].
+        # Callable, not type[T]: type checkers reject abstract classes and protocols as type[T].
         return cast("T", self.runtime.proxies.proxy(cast("type", interface), preferred_channel))
 
     async def wait_for(self, interface: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Return when somebody offers the service.
+        """Wait until an instance offers the service.
 
         Args:
             interface: a class decorated with `@service`.
-            timeout: in seconds; default: the setting `timeout`.
+            timeout: in seconds; by default the setting `timeout`.
 
         Raises:
-            CommunicationError: DEADLINE_EXCEEDED, nobody did in time; the text says what the registry said.
+            CommunicationError: DEADLINE_EXCEEDED, none did in time; the text says what the registry reported.
         """
         runtime = self.runtime
         cls = cast("type", interface)
@@ -140,7 +140,7 @@ class Mesh:
             raise error from None
 
     def why(self, interface: Callable[..., object], method: str, preferred_channel: str = "") -> Explanation:
-        """Why a call made now would go where it goes: its numbers, who set them, and how the instances stand.
+        """Explain a call made now: the rules that govern it, who set them, and the state of the instances.
 
         Raises:
             LocalError: the interface has no such method, or there is no channel of that name.
@@ -149,30 +149,30 @@ class Mesh:
         return self.runtime.why(cast("type", interface), method, preferred_channel)
 
     def set_preferred_channel(self, name: str) -> None:
-        """Use this channel wherever it is offered and no other was asked for; empty: the first that is offered."""
+        """Use a channel wherever it is offered and no other is asked for. Empty: the first that is offered."""
         self.runtime.blueprint.check_channel(name)
         self.runtime.destinations.preferred = name
 
     @staticmethod
     def detached() -> AbstractContextManager[None]:
-        """Work that outlives its caller: what is called and started inside belongs to no served call.
+        """For work that outlives the served call: calls and tasks that start inside do not belong to it.
 
             with mesh.detached():
                 self.tasks.add(asyncio.create_task(self.send_receipt(order)))
 
-        It does not inherit the deadline of the call that this code serves, nor that this was an attempt after the
-        first, nor, in a worker thread, that it must not call on when its caller leaves. Each call still has the
-        setting `timeout`. Whoever starts a task keeps it, and ends it when the mesh stops.
+        They do not inherit the deadline of the served call, nor that it is a retry. In a worker thread they go on when
+        the caller has left. Each call still has the setting `timeout`. Keep a reference to a task that you start, and
+        end it when the mesh stops.
         """
         return detached()
 
     async def get(self, kind: type[T]) -> T:
-        """An object of the injector."""
+        """The object of a type, from the injector."""
         return await self.runtime.injector.get(kind)
 
     @property
     def runtime(self) -> Runtime:
-        """What runs between entering and leaving.
+        """The parts of the running mesh.
 
         Raises:
             LocalError: the mesh is not running.

@@ -127,12 +127,12 @@ async def start_runtime(
     async with AsyncExitStack() as stack:
         workers = Workers(settings.max_threads)
         stack.callback(workers.close)
-        # Left after the injector: values change until then.
+        # Left after the injector, so that values are updated until all objects are cleaned up.
         values = await stack.enter_async_context(LiveValues(settings, blueprint.value_source))
         graph = await blueprint.graph(values)
-        for warning in blueprint.policies.warnings(blueprint.catalog.components):
+        for warning in blueprint.policies.warnings(blueprint.catalog.described):
             log.warning(warning)
-        values.keep(graph.live)
+        values.keep_updated(graph.live)
         bridge = Bridge(asyncio.get_running_loop())
         proxies = Proxies(blueprint, bridge)
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))

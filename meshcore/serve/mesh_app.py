@@ -15,7 +15,7 @@ from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.contract.contract import encode_contract
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
-from meshcore.mesh.adopt import offered
+from meshcore.mesh.frameworks import mesh_in_state
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.report import live_report
@@ -86,7 +86,7 @@ class MeshApp:
         """
         with delay_shutdown(self.stop, self.hurry):
             async with self.running():
-                with offered(app, self.mesh) as state:
+                with mesh_in_state(app, self.mesh) as state:
                     yield state
 
     @asynccontextmanager

@@ -198,15 +198,15 @@ async def test_a_source_that_does_not_answer_fails_the_start_unless_nobody_needs
     """Not even a default helps: it is what the developer thought of. What the environment says does."""
     source = MemoryValueSource(None)
     settings = load_settings({"values": {"a": 1}}, environ={"B": "2"})
-    async with LiveValues(settings, source, patience=0.01) as values:
-        assert not values.asked
+    async with LiveValues(settings, source, timeout=0.01) as values:
+        assert not values.source_needed
         assert (values.lookup("a"), values.lookup("b")) == (1, "2")
         with pytest.raises(UnresolvedError, match="it has not answered yet"):
             values.lookup("c")
-        assert values.asked
-        await values.wait()
+        assert values.source_needed
+        await values.start_source()
         with pytest.raises(
-            UnresolvedError, match=r"'c' would come from the setting value_source, which fails: no word"
+            UnresolvedError, match=r"'c' would come from the setting value_source, which fails: no answer"
         ):
             values.lookup("c")
         source.set("c", "3")
@@ -219,7 +219,7 @@ async def test_a_source_that_does_not_answer_fails_the_start_unless_nobody_needs
         source.set("c", "4")
         await asyncio.sleep(0.01)
         assert values.lookup("c") == "4"
-        assert "values change again" in caplog.text
+        assert "the value source answers again" in caplog.text
 
 
 async def test_a_source_that_nobody_needs_is_not_asked():

@@ -1,4 +1,4 @@
-"""A mesh inside of what is there already: applications of Starlette and FastAPI, scripts, notebooks.
+"""Meshes in applications of Starlette and FastAPI, and in scripts.
 
 FastAPI itself is not imported: its dependencies are plain functions.
 """
@@ -18,26 +18,26 @@ from meshcore.mesh.mesh import Mesh
 
 T = TypeVar("T")
 
-_NAME = "mesh"  # in the application's state
-_NOWHERE = f"{__name__}.client"  # no Python module, so nothing that is declared anywhere belongs to it
+_NAME = "mesh"  # in the state of an application
+_NO_MODULE = f"{__name__}.client"  # the name of no Python module, so that no declared class belongs to the client's
 
 
 def client_module(*components: type) -> type:
-    """A module for a mesh that only calls: `Mesh(client_module(OrdersComponent))`.
+    """Make a module for a mesh that only calls services: `Mesh(client_module(OrdersComponent))`.
 
     Args:
-        components: whose services are called, classes decorated with `@component`.
+        components: classes decorated with `@component`, whose services are called.
     """
-    return module(components=components)(type("Client", (), {"__module__": _NOWHERE}))
+    return module(components=components)(type("Client", (), {"__module__": _NO_MODULE}))
 
 
 def mesh_lifespan(
     module: type, *, settings: Settings | None = None
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Mesh]]]:
-    """A lifespan for an application that calls services, and serves none: `FastAPI(lifespan=mesh_lifespan(Client))`.
+    """Make a lifespan for an application that only calls services: `FastAPI(lifespan=mesh_lifespan(Client))`.
 
-    For one that serves as well there is `MeshApp.lifespan`. What it gives is the lifespan's state: the applications
-    that are mounted in this one find the mesh there.
+    An application that serves as well uses `MeshApp.lifespan`. The lifespan yields its state, in which mounted
+    applications find the mesh.
 
     Args:
         module: a class decorated with `@module`.
@@ -47,37 +47,37 @@ def mesh_lifespan(
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[dict[str, Mesh]]:
         async with Mesh(module, settings=settings) as mesh:
-            with offered(app, mesh) as state:
+            with mesh_in_state(app, mesh) as state:
                 yield state
 
     return lifespan
 
 
 @contextmanager
-def offered(app: Any, mesh: Mesh) -> Generator[dict[str, Mesh]]:
-    """Let an application's requests find the mesh meanwhile, in `app.state.mesh`; any other object is left alone.
+def mesh_in_state(app: Any, mesh: Mesh) -> Generator[dict[str, Mesh]]:
+    """While the context lasts, the mesh is in `app.state.mesh`, where requests find it; if the object has a `state`.
 
-    What it gives is for the lifespan to yield: it is in the scope of requests to mounted applications as well, of which
-    a server knows nothing.
+    A lifespan has to yield what this context gives. The server puts it into the scope of each request, also of requests
+    to mounted applications, which do not share `app.state`.
     """
-    for_scopes = {_NAME: mesh}
+    lifespan_state = {_NAME: mesh}
     state = getattr(app, "state", None)
     if state is None:
-        yield for_scopes
+        yield lifespan_state
         return
     before = getattr(state, _NAME, None)
     setattr(state, _NAME, mesh)
     try:
-        yield for_scopes
+        yield lifespan_state
     finally:
         setattr(state, _NAME, before)
 
 
 def mesh_of(request: HTTPConnection) -> Mesh:
-    """The mesh of the application that a request or WebSocket belongs to, or of the one in which that is mounted.
+    """The mesh of the application that gets a request or WebSocket, or of the one in which that is mounted.
 
     Raises:
-        LocalError: it has none.
+        LocalError: the application has none.
     """
     own = getattr(getattr(request.scope.get("app"), "state", None), _NAME, None)
     mesh = own or request.scope.get("state", {}).get(_NAME)
@@ -92,9 +92,9 @@ def mesh_of(request: HTTPConnection) -> Mesh:
 
 
 def provide(interface: Callable[..., T], preferred_channel: str = "") -> Callable[[HTTPConnection], Awaitable[T]]:
-    """A dependency for FastAPI that is a service: `greeting: Annotated[Greeting, Depends(provide(Greeting))]`.
+    """Make a FastAPI dependency that gives a service: `greeting: Annotated[Greeting, Depends(provide(Greeting))]`.
 
-    With Starlette it is called: `greeting = await provide(Greeting)(request)`.
+    In Starlette call it: `greeting = await provide(Greeting)(request)`.
 
     Args:
         interface: a class decorated with `@service`.
