@@ -66,7 +66,7 @@ CASES: Final = [
     ),
     Case(
         (
-            "component 'desk' cannot be looked up: DirectoryComponentRegistry('<folder>'): unavailable: nobody can be "
+            "component 'desk' cannot be looked up: DirectoryComponentRegistry('<folder>'): unavailable: no instance can be "
             "found: the registry's folder <folder> cannot be used: Not a directory"
         ),
         "CommunicationError unavailable",
