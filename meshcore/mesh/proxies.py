@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -42,7 +42,7 @@ class Proxies:
         self._blueprint = blueprint
         self._bridge = bridge
         self._build: _Build = _refuse_starting
-        self._lock = Lock()  # threads may make proxies with a policy while the mesh stops
+        self._lock = RLock()  # threads may make proxies with a policy while the mesh stops
         self._classes: dict[type, ProxyClass] = {}
         self._kept: dict[tuple[type, str], Any] = {}  # those without a policy
         # The others are not kept for ever: a policy may be made for a single call, from the time that is left for it.
@@ -100,7 +100,7 @@ class Proxies:
     def _redirect_all(self, build: _Build) -> None:
         with self._lock:
             self._build = build
-            for (kind, channel, policy), proxy in self._alive.items():
+            for (kind, channel, policy), proxy in list(self._alive.items()):
                 redirect(proxy, build(kind, channel, policy))
 
 
