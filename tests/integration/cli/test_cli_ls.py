@@ -142,6 +142,8 @@ async def test_typing_errors(meshcore: Shell) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_completion(meshcore: Shell, shell: str) -> None:
     """Shells complete commands and options."""
+    # Else it looks for a shell among its ancestors, and the tests may run without one.
+    meshcore.environ |= {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     status, script, _ = await meshcore("--show-completion", shell)
     assert (status, "_MESHCORE_COMPLETE" in script) == (0, True)
     typed = {"COMP_WORDS": "meshcore w", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "meshcore w"}
