@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-class Kind:
+class Kind(ABC):
     """One kind of state.
 
     Attributes:
@@ -34,19 +35,19 @@ class Kind:
 
     added = True
 
+    @abstractmethod
     def look(self) -> dict[Any, Any]:
         """What there is: names, and values that can be compared."""
-        raise NotImplementedError
 
     def matters(self, name: Any, value: Any) -> bool:
         """Whether the difference that was found is one."""
         return True
 
+    @abstractmethod
     def text(self, name: Any, value: Any) -> str:
         """How to name it; the value is None if it is gone."""
-        raise NotImplementedError
 
-    def clear(self, name: Any, value: Any, before: Any) -> None:
+    def clear(self, name: Any, value: Any, before: Any) -> None:  # noqa: B027 - a thread cannot be ended
         """Make it as it was before; it was not there before if `before` is None."""
 
 

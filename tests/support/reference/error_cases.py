@@ -66,8 +66,8 @@ CASES: Final = [
     ),
     Case(
         (
-            "component 'desk' cannot be looked up: DirectoryComponentRegistry('<folder>'): unavailable: no instance can be "
-            "found: the registry's folder <folder> cannot be used: Not a directory"
+            "component 'desk' cannot be looked up: DirectoryComponentRegistry('<folder>'): unavailable: no instance "
+            "can be found: the registry's folder <folder> cannot be used: Not a directory"
         ),
         "CommunicationError unavailable",
         in_the_way,
