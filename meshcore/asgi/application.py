@@ -1,4 +1,4 @@
-"""The ASGI application of a mesh, generated from its descriptions. It owns no lifetime: see `serving` for that."""
+"""The ASGI application of a mesh, generated from its descriptions. `serve/mesh_app.py` starts and stops it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HealthOf = Callable[[HostedComponent], Awaitable[HealthCheckManager.Health]]
 
 
 class Probes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the application asks its owner for.
+    """What the endpoints read from the process that serves them.
 
     Attributes:
         identity: what `/livez` says of this process, so that it can recognise itself.
@@ -62,7 +62,7 @@ class MeshAsgi:
         self._router = Starlette(debug=settings.debug, routes=routes)
 
     def endpoint(self, scope: Scope) -> Application:
-        """Who serves a request: a dispatched call goes past Starlette."""
+        """The application that serves a request. `POST /invoke` does not pass through Starlette."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path: str = scope["path"]
             if path.removeprefix(scope.get("root_path", "")) == INVOKE:

@@ -1,4 +1,4 @@
-"""What tells people and programs what is offered over REST: `/openapi.json`, and `/docs` to read and to try it out.
+"""Serves the OpenAPI document at `/openapi.json`, and a page at `/docs` to read it and to try the methods.
 
 The page works without the internet: what it consists of comes from an installed package, and the browser is told to
 load nothing from elsewhere.
@@ -49,7 +49,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-# Next to the document, wherever that is mounted. Nobody is asked whether the document is valid.
+# The URL is relative, so that it also holds where the application is mounted. No validator on the internet is asked.
 _SCRIPT = f"""window.ui = SwaggerUIBundle({{
   url: new URL("..{OPENAPI}", document.currentScript.src).href,
   dom_id: "#swagger-ui",
@@ -68,7 +68,7 @@ What it would show is in {OPENAPI.removeprefix("/")}, next to this page.
 
 
 def document_routes(components: Sequence[ComponentDescription], version: str) -> list[BaseRoute]:
-    """Routes for the document and the page, except where a method of the user's answers that very GET."""
+    """The routes of the document and the page. A method of the user with the same verb and path replaces a route."""
     taken = {
         method.http.path
         for each in components
@@ -78,7 +78,7 @@ def document_routes(components: Sequence[ComponentDescription], version: str) ->
     }
     routes = [Route(OPENAPI, _document(components, version))]
     if DOCS not in taken:
-        # By name: what else is below this path is the user's.
+        # Each file by its name: other paths below this one belong to the user.
         parts = [Route(f"{DOCS}/{name}", partial(_file, name)) for name in _FILES]
         routes += [Route(DOCS, _page), Route(f"{DOCS}/{_START}", _script), *parts]
     return [route for route in routes if route.path not in taken]

@@ -48,9 +48,9 @@ class _Format:
         self.by_head = {method.head: method for method in self.methods.values()}
         self.head_end = HEAD_ENDS[codec]
         self.head_end_size = len(self.head_end)
-        # The format's own; the arguments stay raw until the method is known.
+        # The arguments stay undecoded until the method is known.
         self._read = codec.decoder(Request, limits)
-        # The call is a container around what may be so deep.
+        # The call itself is one level around the arguments.
         self._read_unique = codec.decoder(Request, Limits(max_depth=max_depth + 1), unique=True)
 
     def find(self, body: bytes) -> tuple[MethodCodec, bytes]:
@@ -68,7 +68,7 @@ class _Format:
         return method, bytes(request.args)
 
     def check_keys(self, body: bytes) -> None:
-        """Refuse a call that names a member twice.
+        """Refuse a call with a duplicate member.
 
         Raises:
             LocalError: it does.
@@ -152,7 +152,7 @@ class _Call(HTTPCall):
 
     def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
         form = self.format
-        # A client of ours writes all that stands before the arguments in one way: to know it saves 3 us.
+        # Our clients write the bytes before the arguments always in the same way. Comparing them saves 3 us.
         called = self.called = form.by_head.get(body[: body.find(form.head_end) + form.head_end_size])
         arguments = None if called is None else called.arguments_after_head(body)
         if called is None or arguments is None:  # otherwise written, or wrong

@@ -16,8 +16,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope: TypeAlias = MutableMapping[str, Any]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# A body over the limit is read on, and thrown away, up to this multiple of it: a connection that is closed while the
-# client still writes loses the answer that would have told it why.
+# A body over the limit is read and discarded up to this multiple of the limit. If the connection were closed while the
+# client still writes, the client would not see the answer.
 _DISCARD = 4
 
 
@@ -41,12 +41,12 @@ async def read_body(receive: Receive, limit: int, length: int | None = None) -> 
     if message["type"] != "http.request":
         raise ClientLeft
     body: bytes = message.get("body", b"")
-    # hypercorn tells the end of a body in a message of its own; not to wait for it saves 1 us.
+    # hypercorn sends the end of a body as a message of its own. Not waiting for that saves 1 us.
     if not message.get("more_body") or len(body) == length:
         if len(body) > limit:
             raise _too_large(limit)
         return body
-    # One array, not a list of chunks: of a million chunks of one byte each would take fifty.
+    # One array and no list of chunks: as a chunk, each byte could take fifty.
     whole, size = bytearray(body), len(body)
     while message.get("more_body") and size != length:
         message = await receive()
@@ -73,7 +73,7 @@ def peer_of(scope: Scope) -> str:
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer over HTTP, whole.
+    """A complete HTTP response.
 
     Attributes:
         status: of HTTP.

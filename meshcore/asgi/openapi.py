@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of what components offer over REST, from their descriptions alone."""
+"""Makes the OpenAPI 3.1 document of the REST methods of components, from their descriptions alone."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class _Document:
     def __init__(self, components: tuple[ComponentDescription, ...]) -> None:
         self._components = components
         self._operations: dict[tuple[str, str], tuple[ServiceDescription, Method, HttpMapping]] = {}
-        # OpenAPI takes two paths for one that differ only in the names in them: the first has named what is there.
+        # To OpenAPI, paths that differ only in the names of their parameters are equal: the first one gives the names.
         templates: dict[tuple[str, ...], PathTemplate] = {}
         self._names: dict[tuple[Method, str], str] = {}
         for component in components:
@@ -220,7 +220,7 @@ class _Document:
         }
 
     def _name(self, name: str, schema: Schema) -> str:
-        """Add a schema under this name, or one like it if somebody's class is called so."""
+        """Add a schema under this name, or a similar name if a class of the user has it."""
         while name in self._schemas:
             name += "_"
         self._schemas[name] = schema
@@ -234,12 +234,12 @@ def _error(description: str, names: list[str]) -> dict[str, Any]:
 
 
 def _given(**members: Any) -> dict[str, Any]:
-    """Those that say something."""
+    """The members that are not empty."""
     return {name: value for name, value in members.items() if value}
 
 
 def _encoded(name: str, value: Any) -> Mapping[str, Any]:
-    """A value as JSON has it; nothing if it has no form there."""
+    """A value as plain JSON data; nothing if JSON cannot express it."""
     try:
         return {name: _plain(value)}
     except (TypeError, ValueError, msgspec.MsgspecError):

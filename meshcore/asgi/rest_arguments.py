@@ -22,7 +22,7 @@ _Read: TypeAlias = Callable[["RequestParts"], Any]
 
 
 class RequestParts(msgspec.Struct):
-    """What arguments are read from.
+    """The parts of a request that arguments are read from.
 
     Attributes:
         values: of the path, quoted.
@@ -85,7 +85,7 @@ class RequestReader:
 
 
 def _part(method: Method, parameter: Parameter, limits: Limits) -> tuple[str, _Read]:
-    """How errors call a parameter, and what reads it."""
+    """The name of a parameter in errors, and its reader."""
     if parameter.source is Source.BODY:
         return "body", _body_reader(parameter, limits)
     text = TextParameter(method, parameter)

@@ -36,7 +36,7 @@ _VALUES = "meshcore.asgi.rest_routes.values"
 def rest_routes(
     server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
 ) -> list[BaseRoute]:
-    """One route per mapped method, those with the more exact paths first; and one for what is left over.
+    """One route for each mapped method, the more exact paths first, and a last one for all other requests.
 
     Raises:
         ConfigurationError: a parameter in path, query or headers has no form as text.
@@ -66,7 +66,7 @@ class RestRoute(Route):
         self.verbs = frozenset(self.methods or ())
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Compare the path as it is quoted. Another verb is no partial match: `_Nowhere` answers that."""
+        """Match the quoted path. Another verb is not a partial match, since `_Nowhere` answers it."""
         if scope["type"] == "http" and scope["method"] in self.verbs:
             values = self.template.match(_path_of(scope))
             if values is not None:
@@ -75,7 +75,7 @@ class RestRoute(Route):
 
 
 class _Nowhere(BaseRoute):
-    """Answers requests for no such path, or with a verb that the path does not take.
+    """Answers requests with an unknown path, or with a verb that the path does not support.
 
     It matches everything, but partially, so that Starlette takes it last.
     """
@@ -89,7 +89,7 @@ class _Nowhere(BaseRoute):
         return (Match.PARTIAL if scope["type"] == "http" else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Say what is wrong."""
+        """Answer with 404 or 405, and with what the client probably meant."""
         path = _path_of(scope)
         verbs = {verb for route in self._routes if route.template.match(path) is not None for verb in route.verbs}
         if path == INVOKE:  # as POST it never comes here
@@ -105,7 +105,7 @@ class _Nowhere(BaseRoute):
         await Reply(status, data, _PROBLEM_TYPE, more).send(send, close=self._server.draining)
 
     def _hint(self, path: str) -> str:
-        """The path that was probably meant: each of its fixed parts is there, or nearly."""
+        """The path that was probably meant: its fixed parts are equal or similar."""
         if len(path) > _LONGEST_PATH:
             return ""
         parts = path.split("/")
@@ -191,7 +191,7 @@ class _Call(HTTPCall):
 
 
 def _path_of(scope: Scope) -> str:
-    """The path for matching; worked out once per request, however many routes ask."""
+    """The path for matching, computed once for each request."""
     path: str | None = scope.get(_PATH)
     if path is None:
         path = scope[_PATH] = request_path(scope)
@@ -199,7 +199,7 @@ def _path_of(scope: Scope) -> str:
 
 
 def _is_json(content_type: str) -> bool:
-    """Whether it is JSON of some kind (`application/merge-patch+json`); what says nothing is taken for it."""
+    """Whether it is a JSON type, such as `application/merge-patch+json`. A missing content type counts as JSON."""
     if content_type == JSON.content_type or not content_type:  # nearly always
         return True
     media_type = content_type.partition(";")[0].strip().lower()

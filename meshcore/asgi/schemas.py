@@ -1,4 +1,4 @@
-"""JSON schemas (draft 2020-12) of types, with what has a name in one place: the `components` of a document."""
+"""JSON schemas (draft 2020-12) of types. Named types stand in the `components` of the document."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def schemas_of(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Sche
 
 
 def without_null(schema: Schema) -> Schema:
-    """The same without null, for places that have no word for it."""
+    """The same schema without null, for places that cannot express null."""
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if not choices or len(choices) == len(schema["anyOf"]):
         return schema
@@ -104,7 +104,7 @@ def _renamed(part: Any, names: Mapping[str, str]) -> Any:
 
 
 def _documented(schema: Schema) -> Schema:
-    """What a class's docstring says of its attributes, said of each."""
+    """Describe each attribute with the text of the class's docstring."""
     text = schema.get("description")
     if not text:
         return schema

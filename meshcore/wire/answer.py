@@ -1,4 +1,4 @@
-"""An answer of HTTP as it came, before it is decoded."""
+"""An HTTP response before its body is decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer, whole.
+    """A complete HTTP response.
 
     Attributes:
         status: of HTTP.

@@ -46,7 +46,7 @@ _FAILED_AS_MSGPACK = MSGPACK.encoder(_FailedAnswer)
 
 
 def method_path(component: str, method: Method) -> str:
-    """How the wire names a method."""
+    """The name of a method on the wire."""
     return f"{component}:{method.service}:{method.name}"
 
 
@@ -69,11 +69,11 @@ def _same(value: Any) -> Any:
 
 
 HEAD_ENDS = {JSON: b'"args":', MSGPACK: b"\xa4args"}
-"""What a head ends with; see `MethodCodec`."""
+"""The last bytes of a head; see `MethodCodec`."""
 
 
 class MethodCodec:
-    """Everything that one method needs in one format, on both sides; built once.
+    """Encodes and decodes the calls of one method in one format, for clients and servers; built once.
 
     Attributes:
         method: which.
@@ -166,7 +166,7 @@ class MethodCodec:
             return None
 
     def _misfit(self, data: bytes) -> str:
-        """What is wrong if not the arguments themselves are, but how they come."""
+        """What is wrong with the list of arguments as a whole; empty if nothing is."""
         try:
             count = len(self._read_list(data))
         except DecodeError as error:

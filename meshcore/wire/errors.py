@@ -83,7 +83,7 @@ class ErrorCodec:
         return ErrorBody(declared.code.value, encodable(str(error)), type=declared.name, fields=fields)
 
     def _plain(self, details: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the details the format can carry: an implementation may have put anything there."""
+        """The details that the format can express. An implementation may have added any object."""
         found: dict[str, Any] = {}
         for name, value in details.items():
             try:

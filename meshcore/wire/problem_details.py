@@ -1,4 +1,4 @@
-"""Errors over REST: problem details (RFC 9457), with what a mesh says of an error as extension members."""
+"""Errors over REST: problem details (RFC 9457), with the fields of a mesh error as extension members."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ProblemReader:
         )
 
     def _decoded(self, data: bytes) -> Any:
-        """JSON if it is, else the text if it is one for people."""
+        """The body as JSON; else as text, if it is readable."""
         try:
             return self._plain(data)
         except DecodeError:
@@ -136,7 +136,7 @@ def _problem(data: bytes) -> Problem | None:
 
 
 def _reason(plain: Any) -> str:
-    """The readable part of an answer that is not a mesh's."""
+    """The readable part of an error answer of another kind of server."""
     if isinstance(plain, str):
         return sentence(plain)
     if not isinstance(plain, dict):

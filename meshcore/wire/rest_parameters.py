@@ -1,4 +1,4 @@
-"""Parameters in path, query and headers: the same object reads them for a server and writes them for a client."""
+"""Reads and writes the parameters in path, query and headers: servers read them, clients write them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TextParameter:
         self.required = self._absent is REQUIRED
 
     def read(self, texts: Sequence[str] | None) -> Any:
-        """The value that a request gives, as often as it names the parameter; None for not at all.
+        """The value of a parameter that a request names any number of times; None if it does not name it.
 
         Raises:
             DecodeError: it is no value of the type, or is missing.
@@ -65,7 +65,7 @@ class TextParameter:
         return self._read(list(texts))
 
     def write(self, value: Any) -> tuple[str, ...]:
-        """The texts that say a value, none if it is said by leaving the name out.
+        """The texts that express a value; none if the parameter is left out instead.
 
         Raises:
             EncodeError: it cannot be said.

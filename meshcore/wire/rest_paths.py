@@ -85,7 +85,7 @@ def request_path(scope: Mapping[str, Any]) -> str:
 
 
 def unquote_value(value: str) -> str:
-    """A value from `PathTemplate.match` as it was meant.
+    """Unquote a value of `PathTemplate.match`.
 
     Raises:
         DecodeError: its bytes are no UTF-8.
