@@ -236,6 +236,7 @@ async def test_thirty_processes_come_and_go_at_once(tmp_path):
                 await other.toggle()
             if fate == "killed":
                 other.kill()
+                await asyncio.wait_for(other.process.wait(), 30)  # until then it holds its lock
             living[name] = other.instance if fate == "stays" else None
             await ready.wait()
             await done.wait()
