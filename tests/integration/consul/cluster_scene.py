@@ -257,6 +257,7 @@ async def client_cut_off(folder: Path, home: Place, way: Way) -> dict[str, float
             lost = await acted.until_lost()
             # Not before: an answer may have been on its way, and one of the two late with its heartbeat in it.
             kept = acted.known
+            assert kept  # what it knew is not forgotten when the way is lost
             await third.until_ready()
             await acted.load.more()
             assert acted.known == kept
