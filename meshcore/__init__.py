@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from meshcore.core.instances import Absent, Bound, ChannelAddress, Endpoint, Failed, Instance, Pending, Sighting
     from meshcore.core.policy import Policy
-    from meshcore.core.settings import Settings, load_settings
+    from meshcore.core.settings import Settings
     from meshcore.core.value import Value
     from meshcore.declare.advice import Invocation, advice, around, methods
     from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from meshcore.mesh.blocking import BlockingMesh
     from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, provide
     from meshcore.mesh.mesh import Mesh
+    from meshcore.mesh.settings_loader import load_settings
     from meshcore.ports.channel import Channel, ChannelOptions
     from meshcore.ports.registry import ComponentRegistry
     from meshcore.ports.values import ValueSource
@@ -190,7 +191,7 @@ if not TYPE_CHECKING:
             "ConfigurationError LocalError MeshError RemoteError",
             "core.instances": "Absent Bound ChannelAddress Endpoint Failed Instance Pending Sighting",
             "core.policy": "Policy",
-            "core.settings": "Settings load_settings",
+            "core.settings": "Settings",
             "core.value": "Value",
             "declare.advice": "Invocation advice around methods",
             "declare.components": "AbstractComponent Component ComponentStatus",
@@ -204,6 +205,7 @@ if not TYPE_CHECKING:
             "mesh.frameworks": "client_module mesh_lifespan mesh_of provide",
             "mesh.blocking": "BlockingMesh",
             "mesh.mesh": "Mesh",
+            "mesh.settings_loader": "load_settings",
             "ports.channel": "Channel ChannelOptions",
             "ports.registry": "ComponentRegistry",
             "ports.values": "ValueSource",

@@ -9,7 +9,7 @@ import logging
 
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.errors import ConfigurationError
-from meshcore.core.settings import load_settings
+from meshcore.mesh.settings_loader import load_settings
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.module_loader import load_module
 

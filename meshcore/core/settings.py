@@ -1,24 +1,18 @@
-"""Settings of a mesh: read once from files, environment and arguments, then immutable."""
+"""The settings of a mesh: checked, then immutable. `mesh.settings_loader` reads them."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Annotated, Any, Final, cast, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from meshcore.core.errors import ConfigurationError, LocalError
+from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
 from meshcore.core.masking import without_secrets
-from meshcore.core.policy import Policy, read_policy
+from meshcore.core.policy import Policy
 
-_PREFIX = "MESHCORE_"
-_ARGUMENT = "argument"
+FROM_ARGUMENT: Final = "argument"
 _SHOWN = 80
 
 # The descriptions stand in the error message for a value that does not fit.
@@ -115,21 +109,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ConfigurationError: with every field that does not fit.
         """
         problems = [
-            f"{name} must be {_expected(name)}, got {_shown(value)}"
-            for name in _NAMES
-            if _convert(name, value := getattr(self, name), strict=True) is MISSING
+            f"{name} must be {expected_setting(name)}, got {shown_setting(value)}"
+            for name in SETTING_NAMES
+            if converted_setting(name, value := getattr(self, name), strict=True) is MISSING
         ]
         if problems:
             raise ConfigurationError("These settings cannot be used", problems)
 
     def __repr__(self) -> str:
         """The fields without passwords and tokens. Values and environment are left out: they may hold secrets."""
-        fields = ", ".join(f"{name}={_masked(getattr(self, name))}" for name in _NAMES if name != "values")
+        fields = ", ".join(f"{name}={_masked(getattr(self, name))}" for name in SETTING_NAMES if name != "values")
         return f"Settings({fields}, values=<{len(self.values)} keys>)"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The same for rich, which would read the fields itself."""
-        return [(name, _masked(getattr(self, name))) for name in _NAMES if name != "values"]
+        return [(name, _masked(getattr(self, name))) for name in SETTING_NAMES if name != "values"]
 
     def lookup(self, key: str) -> Any:
         """The unconverted value for `@inject_value(key)`, `MISSING` if there is none.
@@ -137,134 +131,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         For "orders.currency" it is the argument of that name, else the environment variable ORDERS_CURRENCY, else the
         value in the files. Dots and dashes become underscores in the variable's name.
         """
-        from_argument = self.sources.get(f"values.{key}") == _ARGUMENT
+        from_argument = self.sources.get(f"values.{key}") == FROM_ARGUMENT
         variable = key.replace(".", "_").replace("-", "_").upper()
         if not from_argument and variable in self.environ:
             return self.environ[variable]
         return self.values.get(key, MISSING)
 
 
-_NAMES: Final = tuple(name for name in Settings.__struct_fields__ if name not in {"sources", "environ"})
+SETTING_NAMES: Final = tuple(name for name in Settings.__struct_fields__ if name not in {"sources", "environ"})
 _TYPES: Final = get_type_hints(Settings, include_extras=True)
 
 
-def load_settings(
-    arguments: Mapping[str, object] | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    directory: Path | None = None,
-) -> Settings:
-    """Read the settings: defaults, then `[tool.meshcore]` of pyproject.toml, meshcore.toml, environment, arguments.
-
-    Later sources win, key by key. Both files are read if both exist: `Settings.sources` says where each value comes
-    from. An empty environment variable and an argument that is None count as not given.
-
-    Args:
-        arguments: values by field name, already typed.
-        environ: variables are named `MESHCORE_` and the field in upper case. Also kept for `Settings.lookup`.
-        directory: the folder of the files, by default the working directory. Its parents are not searched.
-
-    Raises:
-        ConfigurationError: with every unknown key, every value that does not fit and every file that cannot be read,
-            each with its source.
-    """
-    loading = _Loading()
-    directory = directory or Path.cwd()
-    loading.take_file(directory / "pyproject.toml", "tool.meshcore")
-    loading.take_file(directory / "meshcore.toml")
-    loading.take_environment(environ)
-    for name, value in (arguments or {}).items():
-        if value is not None:
-            loading.take(name, value, _ARGUMENT)
-    if loading.problems:
-        raise ConfigurationError("The settings cannot be used", loading.problems)
-    return Settings(**loading.fields, values=loading.values, sources=loading.sources, environ=dict(environ))
-
-
-class _Loading:
-    """The settings that have been read so far. Later sources overwrite earlier ones."""
-
-    def __init__(self) -> None:
-        self.fields: dict[str, Any] = {}
-        self.values: dict[str, Any] = {}
-        self.sources = dict.fromkeys(_NAMES, "default")
-        self.problems: list[str] = []
-
-    def take_file(self, path: Path, table: str = "") -> None:
-        """Read a TOML file, or one table of it. A file that does not exist is ignored."""
-        try:
-            content: object = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            self.problems.append(f"{path}: cannot be read: {error}")
-            return
-        for step in table.split(".") if table else ():
-            content = cast("dict[str, object]", content).get(step, {}) if isinstance(content, dict) else content
-        source = f"{path.name} [{table}]" if table else path.name
-        if not isinstance(content, dict):
-            self.problems.append(f"{source}: must be a table, got {_shown(content)}")
-            return
-        for name, value in cast("dict[str, object]", content).items():
-            self.take(name, value, source)
-
-    def take_environment(self, environ: Mapping[str, str]) -> None:
-        """Read the variables that begin with MESHCORE_."""
-        for variable in sorted(environ):
-            name = variable.removeprefix(_PREFIX).lower()
-            if not variable.startswith(_PREFIX) or not environ[variable]:
-                continue
-            if name == "policies":
-                self.problems.append(f"environment {variable}: policies are tables; write them in meshcore.toml")
-            elif name == "values":
-                self.problems.append(
-                    f"environment {variable}: values have variables of their own: "
-                    'ORDERS_CURRENCY is @inject_value("orders.currency")'
-                )
-            elif name not in _NAMES:
-                self.problems.append(f"environment {variable}: no such setting{_hint(name, _PREFIX, str.upper)}")
-            else:
-                self.take(name, environ[variable], f"environment {variable}", strict=False)
-
-    def take(self, name: str, value: object, source: str, *, strict: bool = True) -> None:
-        """Check and keep one setting."""
-        if name not in _NAMES:
-            self.problems.append(f"{source}: {name}: no such setting{_hint(name)}")
-            return
-        if name == "policies":
-            self._take_policies(value, source)
-            return
-        converted = _convert(name, value, strict=strict)
-        if converted is MISSING:
-            self.problems.append(f"{source}: {name} must be {_expected(name)}, got {_shown(value)}")
-        elif name == "values":
-            for key, part in _flatten(converted):
-                self.values[key] = part
-                self.sources[f"values.{key}"] = source
-            self.sources[name] = source
-        else:
-            self.fields[name] = converted
-            self.sources[name] = source
-
-    def _take_policies(self, value: object, source: str) -> None:
-        if not isinstance(value, dict):
-            self.problems.append(f"{source}: policies must be {_expected('policies')}, got {_shown(value)}")
-            return
-        found = self.fields.setdefault("policies", {})
-        self.sources["policies"] = source
-        for key, table in cast("dict[str, Any]", value).items():
-            if isinstance(table, Policy):
-                found[key] = table
-            elif not isinstance(table, dict):
-                self.problems.append(f"{source}: policies.{key} must be a table, got {_shown(table)}")
-            else:
-                try:
-                    found[key] = read_policy(cast("dict[str, Any]", table))
-                except LocalError as error:
-                    self.problems.append(f"{source}: policies.{key}: {error.message}")
-
-
-def _convert(name: str, value: object, *, strict: bool) -> Any:
+def converted_setting(name: str, value: object, *, strict: bool) -> Any:
     """The value converted to the field's type, MISSING if it does not fit."""
     try:
         return msgspec.convert(value, _TYPES[name], strict=strict)
@@ -272,7 +150,8 @@ def _convert(name: str, value: object, *, strict: bool) -> Any:
         return MISSING
 
 
-def _expected(name: str) -> str:
+def expected_setting(name: str) -> str:
+    """What the setting has to be, for a message."""
     return next(entry.description for entry in get_args(_TYPES[name]) if isinstance(entry, Meta) and entry.description)
 
 
@@ -280,20 +159,7 @@ def _masked(value: object) -> str:
     return without_secrets(repr(value))
 
 
-def _shown(value: object) -> str:
+def shown_setting(value: object) -> str:
+    """The value for a message: without secrets, cut."""
     text = _masked(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def _hint(name: str, prefix: str = "", spell: Any = str) -> str:
-    close = get_close_matches(name.replace("-", "_"), _NAMES, n=1)
-    return f"; did you mean {prefix}{spell(close[0])}?" if close else f"; there are {', '.join(_NAMES)}"
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested tables under dotted keys; a list is a leaf."""
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -12,9 +12,10 @@ from meshcore.client.why import Explanation
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Bound
-from meshcore.core.settings import Settings, load_settings
+from meshcore.core.settings import Settings
 from meshcore.core.threads import detached
 from meshcore.mesh.runtime import Runtime, start_runtime
+from meshcore.mesh.settings_loader import load_settings
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ Registry = Annotated[str | None, Option(help="Where instances are found, such as
 
 def settings_of(context: Context, **arguments: object) -> Settings:
     """The settings, with those that were typed. None stands for an option that was not."""
-    from meshcore.core.settings import load_settings
+    from meshcore.mesh.settings_loader import load_settings
 
     return load_settings({**arguments, "debug": context.obj or None})
 

@@ -26,10 +26,10 @@ from meshcore.cli.demo.table import Outcome, table_of
 from meshcore.cli.demo.tally import Tally, TallyModule, identity_of
 from meshcore.core.errors import MeshError
 from meshcore.core.instances import Bound
-from meshcore.core.settings import load_settings
 from meshcore.declare.injection import module
 from meshcore.examples import orders
 from meshcore.mesh.mesh import Mesh
+from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.registry import ComponentRegistry
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ import pytest
 
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
-from meshcore.core.settings import Settings, load_settings
+from meshcore.core.settings import Settings
+from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.installed import make_registry
 
 

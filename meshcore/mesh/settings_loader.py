@@ -1,0 +1,156 @@
+"""Reads the settings of a mesh from files, environment and arguments."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from meshcore.core.errors import ConfigurationError, LocalError
+from meshcore.core.marks import MISSING
+from meshcore.core.policy import Policy, read_policy
+from meshcore.core.settings import (
+    FROM_ARGUMENT,
+    SETTING_NAMES,
+    Settings,
+    converted_setting,
+    expected_setting,
+    shown_setting,
+)
+
+_PREFIX = "MESHCORE_"
+
+
+def load_settings(
+    arguments: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    directory: Path | None = None,
+) -> Settings:
+    """Read the settings: defaults, then `[tool.meshcore]` of pyproject.toml, meshcore.toml, environment, arguments.
+
+    Later sources win, key by key. Both files are read if both exist: `Settings.sources` says where each value comes
+    from. An empty environment variable and an argument that is None count as not given.
+
+    Args:
+        arguments: values by field name, already typed.
+        environ: variables are named `MESHCORE_` and the field in upper case. Also kept for `Settings.lookup`.
+        directory: the folder of the files, by default the working directory. Its parents are not searched.
+
+    Raises:
+        ConfigurationError: with every unknown key, every value that does not fit and every file that cannot be read,
+            each with its source.
+    """
+    loading = _Loading()
+    directory = directory or Path.cwd()
+    loading.take_file(directory / "pyproject.toml", "tool.meshcore")
+    loading.take_file(directory / "meshcore.toml")
+    loading.take_environment(environ)
+    for name, value in (arguments or {}).items():
+        if value is not None:
+            loading.take(name, value, FROM_ARGUMENT)
+    if loading.problems:
+        raise ConfigurationError("The settings cannot be used", loading.problems)
+    return Settings(**loading.fields, values=loading.values, sources=loading.sources, environ=dict(environ))
+
+
+class _Loading:
+    """The settings that have been read so far. Later sources overwrite earlier ones."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
+        self.sources = dict.fromkeys(SETTING_NAMES, "default")
+        self.problems: list[str] = []
+
+    def take_file(self, path: Path, table: str = "") -> None:
+        """Read a TOML file, or one table of it. A file that does not exist is ignored."""
+        try:
+            content: object = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            self.problems.append(f"{path}: cannot be read: {error}")
+            return
+        for step in table.split(".") if table else ():
+            content = cast("dict[str, object]", content).get(step, {}) if isinstance(content, dict) else content
+        source = f"{path.name} [{table}]" if table else path.name
+        if not isinstance(content, dict):
+            self.problems.append(f"{source}: must be a table, got {shown_setting(content)}")
+            return
+        for name, value in cast("dict[str, object]", content).items():
+            self.take(name, value, source)
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        """Read the variables that begin with MESHCORE_."""
+        for variable in sorted(environ):
+            name = variable.removeprefix(_PREFIX).lower()
+            if not variable.startswith(_PREFIX) or not environ[variable]:
+                continue
+            if name == "policies":
+                self.problems.append(f"environment {variable}: policies are tables; write them in meshcore.toml")
+            elif name == "values":
+                self.problems.append(
+                    f"environment {variable}: values have variables of their own: "
+                    'ORDERS_CURRENCY is @inject_value("orders.currency")'
+                )
+            elif name not in SETTING_NAMES:
+                self.problems.append(f"environment {variable}: no such setting{_hint(name, _PREFIX, str.upper)}")
+            else:
+                self.take(name, environ[variable], f"environment {variable}", strict=False)
+
+    def take(self, name: str, value: object, source: str, *, strict: bool = True) -> None:
+        """Check and keep one setting."""
+        if name not in SETTING_NAMES:
+            self.problems.append(f"{source}: {name}: no such setting{_hint(name)}")
+            return
+        if name == "policies":
+            self._take_policies(value, source)
+            return
+        converted = converted_setting(name, value, strict=strict)
+        if converted is MISSING:
+            self.problems.append(f"{source}: {name} must be {expected_setting(name)}, got {shown_setting(value)}")
+        elif name == "values":
+            for key, part in _flatten(converted):
+                self.values[key] = part
+                self.sources[f"values.{key}"] = source
+            self.sources[name] = source
+        else:
+            self.fields[name] = converted
+            self.sources[name] = source
+
+    def _take_policies(self, value: object, source: str) -> None:
+        if not isinstance(value, dict):
+            self.problems.append(
+                f"{source}: policies must be {expected_setting('policies')}, got {shown_setting(value)}"
+            )
+            return
+        found = self.fields.setdefault("policies", {})
+        self.sources["policies"] = source
+        for key, table in cast("dict[str, Any]", value).items():
+            if isinstance(table, Policy):
+                found[key] = table
+            elif not isinstance(table, dict):
+                self.problems.append(f"{source}: policies.{key} must be a table, got {shown_setting(table)}")
+            else:
+                try:
+                    found[key] = read_policy(cast("dict[str, Any]", table))
+                except LocalError as error:
+                    self.problems.append(f"{source}: policies.{key}: {error.message}")
+
+
+def _hint(name: str, prefix: str = "", spell: Any = str) -> str:
+    close = get_close_matches(name.replace("-", "_"), SETTING_NAMES, n=1)
+    return f"; did you mean {prefix}{spell(close[0])}?" if close else f"; there are {', '.join(SETTING_NAMES)}"
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested tables under dotted keys; a list is a leaf."""
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
