@@ -18,6 +18,7 @@ from meshcore.asgi.rest_routes import rest_routes
 from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
+from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.server import Server
 from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT
 
@@ -90,6 +91,7 @@ def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
 
 def _health(probes: Probes, hosted: HostedComponent) -> Callable[[Request], Awaitable[Response]]:
     async def health(request: Request) -> Response:  # noqa: ARG001
+        guard_tasks()
         found = await probes.health(hosted)
         return _json(found.to_plain(), found.status.http_status)
 

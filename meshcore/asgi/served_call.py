@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from meshcore.asgi.messages import ClientLeft, Receive
+from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
@@ -128,6 +129,9 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
         answer = call.result(result)
     except ClientLeft:
         return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        answer = call.failure(error, server.report(error, call.method, call.errors))
+    except BaseException as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        answer = call.failure(failure, server.report(failure, call.method, call.errors))
     await answer.send(send, close=server.draining)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TypeAlias
 
 from meshcore.core.call import Call
+from meshcore.core.call_scope import failure_of
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.core.instances import Absent, Bound, Endpoint, Failed, Instance, Pending, Sighting
@@ -123,7 +124,9 @@ class Destination:
         selector = channel.selector
         try:
             selector.update(found, self.traffic.clock())
-        except Exception as error:  # a user's own selector: its channel is not used until it accepts an update
+        except BaseException as error:  # a user's own selector: its channel is not used until it accepts an update
+            if failure_of(error) is None:
+                raise
             component = self.component.name
             log.exception("channel %r: %s did not take over the instances of %s", name, type(selector), component)
             self.selector_errors[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"

@@ -1,14 +1,19 @@
-"""The cancel scope of a call: cancels the task at the deadline, or when `stop` is called."""
+"""The cancel scope of a call: cancels the task at the deadline, or when `stop` is called.
+
+`failure_of` tells cancellations from failures.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from enum import Enum
 from math import inf
 from types import TracebackType
 from typing import Any, Self
 
-from meshcore.core.errors import Code, CommunicationError
+from meshcore.core.errors import Code, CommunicationError, ImplementationError
 
 _NEVER = 1e10
 """Seconds. Later deadlines get no timer: uvloop's timers, which count milliseconds, cannot hold such numbers."""
@@ -88,3 +93,48 @@ def deadline_exceeded(what: str, seconds: float) -> CommunicationError:
     return CommunicationError(
         Code.DEADLINE_EXCEEDED, f"{what} was not answered within {seconds:.3g} s", retryable=False
     )
+
+
+def failure_of(error: BaseException) -> Exception | None:
+    """What ended the user's code, as an `Exception`. None: a cancellation or a signal, which must be raised again.
+
+    Code that serves others has only failed if it calls `sys.exit()`, or raises a `KeyboardInterrupt`, a
+    `GeneratorExit`, or an exception of a library that derives from `BaseException`. Raised on, some of these would end
+    the event loop, and all of them the task of the server.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        goes_on = (task := asyncio.current_task()) is None or task.cancelling() > 0
+    elif isinstance(error, GeneratorExit):
+        goes_on = _running_loop() is None  # the coroutine is closed with its loop
+    else:
+        goes_on = _from_signal(error)
+    if goes_on:
+        return None
+    failure = ImplementationError(f"{type(error).__name__} was raised")
+    failure.__cause__ = error
+    return failure
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _from_signal(error: BaseException) -> bool:
+    """Whether a signal handler raised the error, such as `KeyboardInterrupt` for Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    if isinstance(error, KeyboardInterrupt) and signal.default_int_handler in handlers:
+        return True  # that handler leaves no trace
+    codes = {getattr(getattr(each, "func", each), "__code__", None) for each in handlers} - {None}
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False

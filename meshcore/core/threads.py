@@ -197,7 +197,7 @@ class Bridge:
             text = "the call that this call was made for has been cancelled"
             _fail(future, LocalError(Code.CANCELED, f"{call.method}: {text}"))
             return
-        task = self._loop.create_task(_run(handler, call), context=context)
+        task = self._loop.create_task(caught(handler, call), context=context)
         for tasks in (self._tasks, owner.tasks) if owner is not None else (self._tasks,):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -214,20 +214,25 @@ async def awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _run(handler: Handler, call: Call) -> Any:
-    return await handler(call)
+async def caught(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """The result of a function, or its error. A `SystemExit` must end the thread that called, not that of the loop."""
+    try:
+        return await awaited(function(*arguments)), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised in the thread
+        return None, error
 
 
 def _hand_over(call: Call, task: asyncio.Task[Any], future: Future[Any]) -> None:
-    error: BaseException | None
     if task.cancelled():
-        error = LocalError(Code.CANCELED, f"{call.method} was cancelled: the mesh stops, or its caller left")
-    else:
-        error = task.exception()  # read in any case: asyncio logs exceptions that nobody has read
+        _fail(future, LocalError(Code.CANCELED, f"{call.method} was cancelled: the mesh stops, or its caller left"))
+        return
+    result, error = task.result()
     if error is not None:
         _fail(future, error)
     elif future.set_running_or_notify_cancel():  # the thread may give up at this moment
-        future.set_result(task.result())
+        future.set_result(result)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

@@ -23,6 +23,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from meshcore.core.call_scope import failure_of
 from meshcore.core.marks import add_mark, find_mark, marked_methods, takes_one
 from meshcore.declare.injection import InjectableMark
 
@@ -219,7 +220,9 @@ class _Check:
             with anyio.move_on_after(self._limit) as limit:
                 await self._call(draft)
             late = limit.cancelled_caught
-        except Exception as error:  # noqa: BLE001 - a check may raise anything; the others still count
+        except BaseException as error:  # a check may raise anything; the others still count
+            if failure_of(error) is None:
+                raise
             _log.exception("health check %s failed", self._name)
             draft = HealthCheckManager.Result(status=HealthStatus.ERROR, details=f"{type(error).__name__}: {error}")
         duration = self._clock() - start

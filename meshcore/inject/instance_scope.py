@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 
+from meshcore.core.call_scope import failure_of
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.threads import awaited
 from meshcore.inject.arguments import Argument, Constant, Proxied
@@ -191,14 +192,15 @@ class InstanceScope(ABC):
             origin, clean_up = self._clean_ups.pop()
             try:
                 await awaited(clean_up(reason if throw else None))
-            except Exception as error:  # noqa: BLE001 - logged here, raised together with the others
-                _log.exception("clean-up of %s failed", origin)
-                failures.append(error)
+            except BaseException as error:  # noqa: BLE001 - raised below, or together with the others
+                failure = failure_of(error)
+                if failure is None:
+                    _log.warning("clean-up of %s was interrupted", origin)
+                    interruption = interruption or error
+                else:
+                    _log.exception("clean-up of %s failed", origin)
+                    failures.append(failure)
                 reason = reason or error  # as with nested `async with`: the outer ones get the error
-            except BaseException as error:  # noqa: BLE001 - raised below, after the other clean-ups
-                _log.warning("clean-up of %s was interrupted", origin)
-                interruption = interruption or error
-                reason = reason or error
         if interruption is not None:
             raise interruption
 

@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
+from meshcore.core.threads import caught
 from meshcore.mesh.mesh import Mesh
 
 T = TypeVar("T")
@@ -92,4 +93,7 @@ class BlockingMesh:
             raise LocalError(
                 Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`"
             )
-        return self._portal.call(function, *arguments)
+        result, error = self._portal.call(caught, function, *arguments)
+        if error is not None:
+            raise error
+        return result

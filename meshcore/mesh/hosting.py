@@ -12,6 +12,7 @@ from typing import Self
 
 from meshcore.contract.contract import Contract, contract_of
 from meshcore.contract.reader import component_contract
+from meshcore.core.call_scope import failure_of
 from meshcore.core.description import HostedComponent
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.core.instances import ChannelAddress, Instance, url_objection
@@ -83,7 +84,9 @@ class Hosting:
             try:
                 async with asyncio.timeout(_GRACE):
                     await awaited(component.shutdown())
-            except Exception:  # the other components have to stop as well
+            except BaseException as error:  # the other components have to stop as well
+                if failure_of(error) is None:
+                    raise
                 log.exception("shutdown of component %r failed", hosted.component.name)
             _set_status(component, ComponentStatus.STOPPED)
 

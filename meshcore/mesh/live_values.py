@@ -9,6 +9,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
+from meshcore.core.call_scope import failure_of
 from meshcore.core.errors import AuthorizationError
 from meshcore.core.instances import Failed
 from meshcore.core.marks import MISSING
@@ -103,7 +104,9 @@ class LiveValues:
             async with aclosing(source.watch()) as views:
                 async for view in views:
                     self._take(view)
-        except Exception as error:
+        except BaseException as error:
+            if failure_of(error) is None:
+                raise
             # A bug in a source must not stop a mesh that has all its values.
             _logger.exception("the source of values does not work any more; values stay as they are")
             self._cause = f"{type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ from meshcore.core.settings import Settings
 from meshcore.core.threads import detached
 from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings
+from meshcore.server.guarded_tasks import guard_tasks
 
 T = TypeVar("T")
 
@@ -88,6 +89,7 @@ class Mesh:
         await self.__aexit__(None, None, None)
 
     async def _run(self, ready: asyncio.Future[Runtime]) -> None:
+        guard_tasks()
         try:
             settings = self._settings or load_settings()
             async with start_runtime(self._module, settings, self._overrides) as runtime:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from meshcore.asgi.application import MeshAsgi, Probes
 from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.contract.contract import encode_contract
+from meshcore.core.call_scope import failure_of
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
 from meshcore.mesh.frameworks import mesh_in_state
@@ -20,6 +21,7 @@ from meshcore.mesh.mesh import Mesh
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.report import live_report
 from meshcore.serve.shutdown_signals import delay_shutdown
+from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
 
@@ -100,7 +102,9 @@ class MeshApp:
         self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
-        async with self.mesh as mesh:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(tasks_guarded())
+            mesh = await stack.enter_async_context(self.mesh)
             runtime, settings = mesh.runtime, mesh.runtime.settings
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
@@ -194,6 +198,11 @@ class MeshApp:
         self._requests.add(task)
         try:
             await self._asgi.endpoint(scope)(scope, receive, send)
+        except BaseException as error:
+            failure = failure_of(error)
+            if failure is None or failure is error:
+                raise
+            raise failure from failure.__cause__
         finally:
             self._requests.discard(task)
 
@@ -210,7 +219,9 @@ async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:
     except ConfigurationError as error:
         log.error("cannot start: %s", error.message)  # noqa: TRY400 - a traceback would add nothing
         failure = error.message
-    except Exception as error:
+    except BaseException as error:
+        if failure_of(error) is None:
+            raise
         log.exception("the mesh failed to %s", "stop" if started else "start")
         failure = f"{type(error).__name__}: {error}"
     phase = "shutdown" if started else "startup"

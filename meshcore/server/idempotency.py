@@ -11,6 +11,7 @@ import msgspec
 from meshcore.codec.codec import MSGPACK, Limits
 from meshcore.codec.errors import EncodeError
 from meshcore.core.call import Call, Handler
+from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.server.outcome_store import OutcomeStore
@@ -115,10 +116,12 @@ class Idempotency:
         ended = self._running[place] = asyncio.Event()
         try:
             result = await handler(call)
-        except Exception as error:
+        except BaseException as error:
             if isinstance(error, MeshError):
                 error.processed = True  # the implementation has begun, even if the error says otherwise
-            self._keep(place, codec, codec.of_error(error), seconds)
+            failure = failure_of(error)
+            if failure is not None:
+                self._keep(place, codec, codec.of_error(failure), seconds)
             raise
         else:
             self._keep(place, codec, codec.of_result(result), seconds)

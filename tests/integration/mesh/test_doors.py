@@ -233,6 +233,40 @@ def test_ctrl_c_ends_a_blocking_call_and_its_mesh() -> None:
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
 
 
+EXITING = """
+import sys
+from pathlib import Path
+from meshcore import BlockingMesh, load_settings
+from tests.integration.mesh.doors import DoorsModule, Inner, InnerImpl
+
+settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
+class Leaving(InnerImpl):
+    async def history(self):
+        sys.exit(5)
+
+with BlockingMesh(DoorsModule, settings=settings, overrides={Inner: Leaving}) as mesh:
+    inner = mesh.get_service(Inner)
+    try:
+        inner.history()
+    except SystemExit as error:
+        print(error.code, inner.where("x").split()[2], flush=True)
+    inner.history()
+"""
+
+
+def test_an_implementation_in_this_process_may_end_it() -> None:
+    """`sys.exit()` of a local call reaches the thread that called, and does not end that of the loop."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", EXITING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (5, "5 loop\n", "")
+
+
 # --- What crosses -----------------------------------------------------------------------------------------------------
 
 
