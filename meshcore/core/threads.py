@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import os
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -150,6 +151,7 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._pid = os.getpid()
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -163,7 +165,8 @@ class Bridge:
         """Run the call on the mesh's loop and block this thread until it ends.
 
         Raises:
-            LocalError: this thread runs an event loop, which must not be blocked, or the mesh has stopped.
+            LocalError: this thread runs an event loop, which must not be blocked; the mesh has stopped; or it runs in
+                the process that this one was forked from.
         """
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises if there is none
             raise LocalError(
@@ -171,6 +174,8 @@ class Bridge:
                 f"{call.method} is declared with def and would block this thread's running event loop: "
                 "declare it with async def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)",
             )
+        if self._pid != os.getpid():  # the thread of the loop is in the parent, so the future would never be done
+            raise forked_error(f"{call.method} was called", self._pid)
         if self._closed:  # the loop may have stopped without being closed; then the future would never be done
             raise _stopped(call)
         owner = _owner.get()
@@ -238,6 +243,17 @@ def _hand_over(call: Call, task: asyncio.Task[Any], future: Future[Any]) -> None
 def _fail(future: Future[Any], error: BaseException) -> None:
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
+
+
+def forked_error(what: str, pid: int) -> LocalError:
+    """The error of a process that uses the mesh of the process that it was forked from.
+
+    Args:
+        what: what it did.
+        pid: the other process.
+    """
+    text = f"{what} in process {os.getpid()}, but its mesh runs in process {pid}, which forked this one"
+    return LocalError(Code.FAILED_PRECONDITION, f"{text}: make a mesh after the fork, such as at its first use")
 
 
 def _stopped(call: Call) -> LocalError:

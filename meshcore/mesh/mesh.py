@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -13,7 +14,7 @@ from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Bound
 from meshcore.core.settings import Settings
-from meshcore.core.threads import detached
+from meshcore.core.threads import detached, forked_error
 from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.server.guarded_tasks import guard_tasks
@@ -34,6 +35,9 @@ class Mesh:
         module: a class decorated with `@module`.
         settings: by default those of the environment and of `meshcore.toml` or `pyproject.toml` in this directory.
         overrides: for tests: by type, objects, classes or functions that replace what the modules provide.
+
+    Attributes:
+        pid: of the process that entered the context, 0 before. Another process, forked from it, cannot use the mesh.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Mesh:
         self._main: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._runtime: Runtime | None = None
+        self.pid = 0
 
     async def __aenter__(self) -> Self:
         """Check everything, make all objects, and start the components.
@@ -54,6 +59,7 @@ class Mesh:
         """
         if self._main is not None:
             raise LocalError(Code.FAILED_PRECONDITION, "a Mesh can be entered once; make another one")
+        self.pid = os.getpid()
         ready: asyncio.Future[Runtime] = asyncio.get_running_loop().create_future()
         # A task of its own enters and leaves all contexts. So another task may leave the mesh than the one that entered
         # it, as with fixtures of test frameworks and in notebooks.
@@ -71,7 +77,9 @@ class Mesh:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the components, and clean up everything in reverse order."""
+        """Stop the components, and clean up everything in reverse order. Does nothing in a forked process."""
+        if self.pid not in {0, os.getpid()}:
+            return
         self._stop.set()
         if self._main is not None:
             await self._main
@@ -178,9 +186,11 @@ class Mesh:
         """The parts of the running mesh.
 
         Raises:
-            LocalError: the mesh is not running.
+            LocalError: the mesh is not running, or only in the process that this one was forked from.
         """
         if self._runtime is None:
             state = "has stopped" if self._stop.is_set() else "is not running; use it inside `async with Mesh(...)`"
             raise LocalError(Code.FAILED_PRECONDITION, f"this mesh {state}")
+        if self.pid != os.getpid():
+            raise forked_error("this mesh was used", self.pid)
         return self._runtime

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import RLock
 from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from meshcore.client.policies import merged
 from meshcore.client.proxy import Bridge, ProxyClass, redirect
 from meshcore.core.call import Call, Handler
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
+from meshcore.core.threads import forked_error
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.handlers import Handlers
 from meshcore.ports.channel import LOCAL
@@ -48,6 +50,8 @@ class Proxies:
         # The others are not kept for ever: a policy may be made for a single call, from the time that is left for it.
         self._alive: WeakValueDictionary[_Key, Any] = WeakValueDictionary()
         self._variant = lru_cache(_RECENT)(self._find)
+        self._pid = os.getpid()
+        _ALL.add(self)
 
     def proxy(self, kind: type, preferred_channel: str = "") -> Any:
         """The proxy of a service.
@@ -102,6 +106,26 @@ class Proxies:
             self._build = build
             for (kind, channel, policy), proxy in list(self._alive.items()):
                 redirect(proxy, build(kind, channel, policy))
+
+    def disown(self) -> None:
+        """Refuse all calls. Called in a forked process: loop and connections are those of its parent."""
+
+        async def forked(call: Call) -> Any:
+            raise forked_error(f"{call.method} was called", self._pid)
+
+        self._lock = RLock()  # a thread of the parent may have held the old one
+        self._redirect_all(lambda _kind, _channel, _policy: forked)
+
+
+def _disown_all() -> None:
+    for proxies in tuple(_ALL):
+        proxies.disown()
+
+
+_ALL: WeakSet[Proxies] = WeakSet()
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork either
+    os.register_at_fork(after_in_child=_disown_all)
 
 
 def _refuse_starting(*_: object) -> Handler:

@@ -13,6 +13,7 @@ from tests.support.reference.failing_calls import (
     blocking_unentered,
     building,
     elsewhere,
+    forked,
     in_the_way,
     late,
     left,
@@ -39,7 +40,7 @@ class Case(NamedTuple):
     """A call that fails.
 
     Attributes:
-        text: of its error; <id> and <folder> stand for what is different each time.
+        text: of its error; <id>, <pid> and <folder> stand for what is different each time.
         kind: the error's class and code.
         act: makes the call.
     """
@@ -135,6 +136,14 @@ CASES: Final = [
     ),
     Case("this mesh has stopped", "LocalError failed_precondition", left),
     Case("clerk.wait was called, but the mesh has stopped", "LocalError failed_precondition", late),
+    Case(
+        (
+            "clerk.wait was called in process <pid>, but its mesh runs in process <pid>, which forked this one: make a "
+            "mesh after the fork, such as at its first use"
+        ),
+        "LocalError failed_precondition",
+        forked,
+    ),
     Case(
         "clerk.wait was called while the mesh is being built; call services from startup() on",
         "LocalError failed_precondition",

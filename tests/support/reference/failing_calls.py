@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pickle
 import re
 import tempfile
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +24,7 @@ from meshcore import (
     Instance,
     Mesh,
     MeshApp,
+    MeshError,
     Policy,
     RemoteError,
     Settings,
@@ -44,6 +48,7 @@ UNVERIFIED: Final = Settings(registry="local:", adaptive_limit=False, verify_adv
 _MASKS: Final = [
     (re.compile(r"call [0-9a-f]{16}"), "call <id>"),
     (re.compile(r"/[\w./-]*/registry"), "<folder>"),
+    (re.compile(r"process \d+"), "process <pid>"),
 ]
 
 
@@ -166,6 +171,31 @@ async def late() -> None:
     async with Mesh(DeskModule, settings=HERMETIC) as mesh:
         clerk = await mesh.get_service(Clerk)
     await clerk.wait(0.0)
+
+
+async def forked() -> None:
+    """Call, in a forked process, with the mesh of the other."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        clerk = await mesh.get_service(Clerk)
+        raise _raised_in_fork(lambda: clerk.wait(0.0).send(None))
+
+
+def _raised_in_fork(act: Callable[[], object]) -> MeshError:
+    reader, writer = os.pipe()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # this process has threads
+        child = os.fork()
+    if not child:
+        try:
+            act()
+        except MeshError as error:
+            os.write(writer, pickle.dumps(error))
+        finally:
+            os._exit(0)  # nothing of what the tests have begun may end here
+    os.close(writer)
+    with os.fdopen(reader, "rb") as raised:
+        error: MeshError = pickle.load(raised)
+    os.waitpid(child, 0)
+    return error
 
 
 async def twice() -> None:
