@@ -7,7 +7,7 @@ from typing import Any
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call
-from meshcore.core.errors import MeshError
+from meshcore.core.errors import CommunicationError, LocalError, MeshError
 from meshcore.traffic.outcome import Outcome, outcome_of
 
 _LONGEST_RETRY_AFTER = 300.0
@@ -43,16 +43,22 @@ class Balancer:
         selector.begin(endpoint)
         probe = traffic.ejection.begin(instance)
         outcome, attempt.outcome = Outcome.SUCCEEDED, "ok"
-        retry_after = 0.0
+        retry_after, answered = 0.0, True
         try:
-            return await channel.invoke(call, endpoint)
+            result = await channel.invoke(call, endpoint)
+            attempt.unanswered = False
+            return result  # noqa: TRY300 - what is no error ends here
         except MeshError as error:
             error.instance = instance
+            answered = not isinstance(error, CommunicationError | LocalError)
+            attempt.unanswered = error.processed and not answered
             outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
             retry_after = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
             raise
         except BaseException as error:
             outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
+            answered = outcome is Outcome.SUCCEEDED  # a declared exception
+            attempt.unanswered = not answered
             if outcome is Outcome.IGNORABLE:
                 # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to
                 # an instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule
@@ -66,5 +72,5 @@ class Balancer:
         finally:
             end = traffic.clock()
             attempt.seconds = end - begin
-            traffic.end(instance, outcome, end, probe=probe)
+            traffic.end(instance, outcome, end, probe=probe, answered=answered)
             selector.end(endpoint, outcome, max(attempt.seconds, retry_after), end)

@@ -6,6 +6,8 @@ Only calls of idempotent methods are hedged. There are two occasions:
   that reason (Finagle's number): 0.01 hedges calls slower than the 99th percentile, for at most 1 % more load.
 - The call hangs: it takes a share of the time that it has, or ten times the usual latency. Then another instance is
   asked out of the retry budget. The first attempt continues, so a call that is slow for a good reason still succeeds.
+
+While two of the instances that were asked answer nothing at all, no further one is asked: the call may be the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import msgspec
 from meshcore.core.call import Call, Handler, ambient_attempt
 from meshcore.core.description import Method
 from meshcore.traffic.outcome import Outcome, outcome_of
-from meshcore.traffic.traffic import Traffic
+from meshcore.traffic.traffic import MAX_SUSPECTS, Traffic
 
 _SHORTEST_DELAY = 0.001
 """Seconds. An earlier hedge costs more than it saves (Finagle)."""
@@ -136,6 +138,7 @@ class _Race:
             # A call with little time left reaches this point early. That says nothing about the instance.
             if attempt.seconds is None and now - attempt.began >= _SHORTEST_HANG:
                 attempt.hangs = True
+                self._traffic.ejection.hang(attempt.instance, attempt.began, now)
         if len(self._hedges) + 1 < self._call.rules.attempts:
             self._timer = loop.call_at(loop.time() + self._hang_delay, self._on_hang)
             self._send(self._traffic.retries.withdraw)
@@ -145,7 +148,11 @@ class _Race:
         asked = {attempt.instance for attempt in self._call.trail}
         if self._over or not asked:  # nothing was sent yet: the call waits for an instance
             return
-        if not self._traffic.ejection.has_other(asked) or not withdraw(self._traffic.clock()):
+        if not self._traffic.ejection.has_other(asked):
+            return
+        if len(asked) >= MAX_SUSPECTS and len(self._traffic.suspects(self._call.trail)) >= MAX_SUSPECTS:
+            return  # the call itself may stop whoever gets it
+        if not withdraw(self._traffic.clock()):
             return
         call = msgspec.structs.replace(self._call, attempt=len(self._call.trail) + 1, tried=tuple(asked))
         hedge = self._task.get_loop().create_task(self._run_hedge(call), name=f"hedge of {call.method}")

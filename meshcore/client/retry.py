@@ -9,7 +9,7 @@ import msgspec
 
 from meshcore.core.call import Call, Handler, ambient_attempt
 from meshcore.core.errors import Code, MeshError
-from meshcore.traffic.traffic import Traffic
+from meshcore.traffic.traffic import MAX_SUSPECTS, Traffic
 
 
 class Retry:
@@ -22,6 +22,8 @@ class Retry:
       otherwise three layers with three attempts each would make 27 calls of one.
     - A call that an overloaded instance refused was not processed, but its retries count against the budget: otherwise
       retries would be sent to all instances of an overloaded fleet.
+    - A call that may have been processed and got no answer from two instances is sent again to these two only: it may
+      be what crashed them.
     - A write with an idempotency key that may have been processed is sent again, but only to the same instance. The
       others do not know the key.
 
@@ -72,7 +74,7 @@ class _Failures:
         self._traffic = traffic
         self._attempts = attempts
         self._last: MeshError | None = None
-        self._only: str | None = None  # the instance that may have begun a write with an idempotency key
+        self._only: tuple[str, ...] = ()  # the instances that alone may be asked again, empty if all may be
         self.retry_after = 0.0
 
     def add(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:
@@ -89,20 +91,20 @@ class _Failures:
             if last is None:
                 raise error
             spent = self._attempts >= call.rules.attempts and not _is_overload(last)
-            if self._only is not None or not call.tried or spent:  # not tried: there are no instances any more
+            if self._only or not call.tried or spent:  # not tried: there are no instances any more
                 raise last from last.__cause__
             return last, None
         self._attempts += not _is_overload(error)
         if not self._may_retry(call, error):
-            if self._only is not None and not error.processed and last is not None:
+            if self._only and not error.processed and last is not None:
                 raise last from last.__cause__  # this attempt was refused, but an earlier one may have been processed
             raise error
-        if error.processed and not call.method.idempotent:
-            self._only = error.instance
-        if last is None or self._only is None or error.processed:
+        if error.processed:
+            self._only = self._bound(call, error.instance)
+        if last is None or not self._only or error.processed:
             self._last = last = error
         self.retry_after = max(self.retry_after, error.retry_after or 0.0)
-        if self._only is not None:
+        if self._only:
             return last, None
         tried = (*call.tried, error.instance)
         return last, msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
@@ -110,10 +112,20 @@ class _Failures:
     def call_after_pause(self, call: Call) -> Call:
         """The call to send after a pause: to any instance, or to the only one that may be asked."""
         self.retry_after = 0.0
-        if self._only is None:
+        if not self._only:
             return msgspec.structs.replace(call, tried=())
         tried = self._traffic.ejection.all_except(self._only)
         return msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
+
+    def _bound(self, call: Call, instance: str) -> tuple[str, ...]:
+        """The instances that alone may be asked again after an attempt that may have been processed."""
+        if not call.method.idempotent:
+            return (instance,)  # the others do not know the idempotency key
+        suspects = self._traffic.suspects(call.trail)
+        if len(suspects) < MAX_SUSPECTS:
+            return ()
+        running = {attempt.instance for attempt in call.trail if attempt.seconds is None}  # by a hedge, or its rival
+        return tuple(each for each in suspects if each not in running) or (instance,)
 
     def _may_retry(self, call: Call, error: MeshError) -> bool:
         if not error.retryable:

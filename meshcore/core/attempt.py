@@ -17,6 +17,7 @@ class Attempt(msgspec.Struct):
             waiting, or "hung" if it took too long and another attempt was faster. Empty while the attempt runs.
         hangs: whether it takes so long that another instance was asked. It then counts as a failure unless it
             succeeds.
+        unanswered: whether the instance may have begun with the call and has not answered it.
     """
 
     instance: str
@@ -25,6 +26,7 @@ class Attempt(msgspec.Struct):
     seconds: float | None = None
     outcome: str = ""
     hangs: bool = False
+    unanswered: bool = True
 
     def __str__(self) -> str:
         took = "under way" if self.seconds is None else f"{self.outcome} after {self.seconds:.3g} s"

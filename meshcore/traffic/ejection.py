@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable
 from enum import Enum
+from math import inf
 
 from meshcore.core.policy import Rules
 from meshcore.traffic.outcome import Outcome
@@ -27,8 +28,14 @@ _PROBE_GRACE = 1.0
 """Times the policy's `ejection`. For so long after its ejection, an instance is probed only by calls that can be
 repeated elsewhere; then by any call."""
 
+_LATE_ANSWER = 0.1
+"""Seconds. An answer that arrives so soon after a call was sent may have left the instance before the call came."""
+
 _NEUTRAL = frozenset({Outcome.IGNORABLE, Outcome.REFUSED})
 """Outcomes that are neither a success nor a failure of the instance."""
+
+
+_ANSWERS = frozenset({Outcome.SUCCEEDED, Outcome.REFUSED})
 
 
 class State(Enum):
@@ -47,15 +54,31 @@ class InstanceMonitor:
         pending: calls in flight.
         until: the end of its ejection: from then on it may be probed.
         ejections: the number of ejections in a row.
+        answered: when it answered a call last.
+        hung: since when it is known to hang, inf if it does not.
     """
 
-    __slots__ = ("_at", "_bad", "_failures_in_row", "_good", "_healthy_since", "ejections", "pending", "state", "until")
+    __slots__ = (
+        "_at",
+        "_bad",
+        "_failures_in_row",
+        "_good",
+        "_healthy_since",
+        "answered",
+        "ejections",
+        "hung",
+        "pending",
+        "state",
+        "until",
+    )
 
     def __init__(self) -> None:
         self.state = State.ADMITTED
         self.pending = 0
         self.until = 0.0
         self.ejections = 0
+        self.answered = -inf
+        self.hung = inf
         self._failures_in_row = 0
         self._healthy_since = 0.0
         self.reset_counts()
@@ -163,9 +186,9 @@ class Ejection:
         """Whether another instance than these can be asked."""
         return any(instance not in asked and instance not in self._avoided for instance in self._monitors)
 
-    def all_except(self, instance: str) -> tuple[str, ...]:
+    def all_except(self, instances: Collection[str]) -> tuple[str, ...]:
         """The ids of all other instances."""
-        return tuple(each for each in self._monitors if each != instance)
+        return tuple(each for each in self._monitors if each not in instances)
 
     def due(self, now: float, candidates: Iterable[str], *, repeatable: bool) -> str | None:
         """The instance that this call should probe, None if there is none.
@@ -203,7 +226,29 @@ class Ejection:
         monitor.state = State.PROBED
         return True
 
-    def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool = False) -> bool:
+    def hang(self, instance: str, began: float, now: float) -> None:
+        """Record that a call, sent at `began`, hangs."""
+        monitor = self._monitors.get(instance)
+        if monitor is not None and monitor.answered < began + _LATE_ANSWER:
+            monitor.hung = min(monitor.hung, now)
+
+    def stopped_since(self, instance: str, began: float, now: float) -> bool:
+        """Whether an instance may have stopped answering because of a call that was sent to it at `began`.
+
+        It has not if it has answered other calls since and goes on, or if it was known to hang before.
+        """
+        monitor = self._monitors.get(instance)
+        if monitor is None:
+            return True  # it has left
+        if monitor.hung < inf:
+            return monitor.hung >= began
+        if monitor.answered < began + _LATE_ANSWER:
+            return True
+        return monitor.pending > 1 and monitor.answered < now - _LATE_ANSWER
+
+    def end(
+        self, instance: str, outcome: Outcome, now: float, *, probe: bool = False, answered: bool | None = None
+    ) -> bool:
         """Record that a call has ended.
 
         Args:
@@ -211,6 +256,7 @@ class Ejection:
             outcome: the outcome of the call.
             now: the time.
             probe: whether the call was the probe. Others that were sent before the ejection do not count any more.
+            answered: whether the instance answered. Default: if it succeeded or refused.
 
         Returns:
             Whether this ejected the instance.
@@ -218,6 +264,8 @@ class Ejection:
         monitor = self._monitors.get(instance)
         if monitor is None:
             return False  # the instance is gone
+        if outcome in _ANSWERS if answered is None else answered:
+            monitor.answered, monitor.hung = now, inf
         if monitor.pending:  # 0 if the instance left and came back since the call began
             monitor.pending -= 1
             if instance in self._full:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 
+from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
 from meshcore.traffic.budget import Budget
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 _HEDGE_RESERVE = 1.0
 """Hedges per second beyond `max_extra_load`: otherwise a caller of few calls could never hedge."""
+
+MAX_SUSPECTS = 2
+"""Instances that one call may stop. The second is needed: the first may have stopped for another reason."""
 
 _MAX_BUDGETS = 64
 """Hedge budgets that are kept, one for each value of `max_extra_load`. There are few unless every call sets its own."""
@@ -59,10 +63,21 @@ class Traffic:
         """Take over a new set of instances."""
         self.ejection.update(instances)
 
-    def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool) -> None:
+    def suspects(self, trail: Sequence[Attempt]) -> tuple[str, ...]:
+        """The instances that may have stopped because of a call: its connection was lost, or they answer nothing.
+
+        A call that crashes or blocks each instance that gets it must not be sent to all of them. So a call with
+        `MAX_SUSPECTS` of these is not sent to further instances.
+        """
+        now, stopped = self.clock(), self.ejection.stopped_since
+        unanswered = (each for each in trail if each.unanswered)
+        found = (each for each in unanswered if each.seconds is not None or stopped(each.instance, each.began, now))
+        return tuple(dict.fromkeys(each.instance for each in found))
+
+    def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool, answered: bool) -> None:
         """Record that an attempt has ended, and log an ejection that follows from it."""
         panicking = self.ejection.panicking
-        if self.ejection.end(instance, outcome, now, probe=probe):
+        if self.ejection.end(instance, outcome, now, probe=probe, answered=answered):
             seconds = self.ejection[instance].until - now
             log.warning("%s: instance %s fails and is ejected for %.1f s", self._component, instance, seconds)
         if self.ejection.panicking and not panicking:

@@ -234,18 +234,18 @@ async def test_what_may_have_begun_is_not_sent_again(client: Client) -> None:
 
 async def test_what_may_have_begun_is_sent_again_if_it_is_idempotent(client: Client) -> None:
     """An idempotent call is tried elsewhere."""
-    client.failures |= {"a": Lost, "b": Lost}
+    client.failures |= {"a": Lost, "b": Refused}
     assert await client.handler()(Call(LOOK)) == "c"
 
 
 async def test_an_idempotent_call_has_a_bound(client: Client) -> None:
-    """What may have begun is sent three times in all, however many instances are left."""
+    """What may have begun is sent three times in all, and to two instances, however many are left."""
     for name in "de":
         await client.announce(name)
     client.failures |= dict.fromkeys("abcde", Lost)
     with pytest.raises(Lost):
         await client.handler()(Call(LOOK))
-    assert client.channels["one"].asked == ["a", "b", "c"]
+    assert client.channels["one"].asked == ["a", "b", "a"]
     assert DEFAULTS.attempts == 3
 
 
@@ -696,7 +696,7 @@ async def test_an_error_tells_what_was_tried(client: Client) -> None:
         await handler(Call(LOOK))
     attempts = lost.value.attempts
     assert [(each.instance, each.channel, each.outcome) for each in attempts] == [
-        (name, "one", "unavailable") for name in "abc"
+        (name, "one", "unavailable") for name in "aba"
     ]
     assert all(each.seconds is not None for each in attempts)
     assert "".join(lost.value.__notes__).startswith("tried: a over one: unavailable after ")
