@@ -36,6 +36,7 @@ from meshcore.codec.depth import check_json, check_msgpack
 from meshcore.codec.duplicate_keys import check_duplicate_keys
 from meshcore.codec.encode_error_path import find_non_finite, find_unencodable
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
+from meshcore.codec.offsets import inexact_offset_finder, may_have_offset, with_exact_offsets
 from meshcore.codec.pydantic_models import decode_hook, encode_hook, is_model
 from meshcore.codec.pydantic_models import dump as dump_model
 from meshcore.codec.pydantic_models import load as load_model
@@ -90,11 +91,15 @@ class Codec:
         dump = partial(dump_model, type_) if self is JSON and is_model(type_) else self._dump
         # JSON has no NaN and no infinity: msgspec and pydantic write null without an error.
         may_lose_floats = self is JSON and shape.floats
+        datetimes = self is JSON and shape.datetimes
+        may_round = inexact_offset_finder(type_, datetimes=datetimes) if datetimes or shape.times else None
         load = self.decoder(type_) if validate else None
 
         def encode(value: Any) -> bytes:
             try:
                 data = dump(value)
+                if may_round is not None and may_round(value) and may_have_offset(data):
+                    data = dump(with_exact_offsets(value))
                 if may_lose_floats and data.rfind(b"null") >= 0:  # 0.2 us; `b"null" in data` takes 0.6
                     find_non_finite(value)
             except Exception as error:

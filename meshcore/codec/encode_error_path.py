@@ -91,15 +91,18 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         for index, part in enumerate(cast("Iterable[Any]", value)):
             yield f"[{index}]", part
     else:
-        for name, written in _fields(value):
+        for name, written in fields_of(value):
             yield f".{written}", getattr(value, name, None)
 
 
-def _fields(value: Any) -> Iterator[tuple[str, str]]:
+def fields_of(value: Any) -> Iterator[tuple[str, str]]:
     """The fields of an object: the attribute's name, and the name on the wire."""
     if isinstance(value, msgspec.Struct):
         yield from zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from ((field.name, field.name) for field in fields(value))
     elif is_model(model := cast("object", type(value))):
-        yield from ((name, name) for name in model.model_fields)
+        yield from ((name, name) for name, field in model.model_fields.items() if field.exclude is not True)
+        yield from ((name, name) for name in getattr(value, "__pydantic_extra__", None) or ())
+    else:
+        yield from ((field.name, field.name) for field in getattr(model, "__attrs_attrs__", ()))

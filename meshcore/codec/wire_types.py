@@ -51,11 +51,15 @@ class Shape:
             envelopes use, is bounded: its content is checked when that is decoded.)
         floats: A value may contain floats.
         keyed: A value may contain objects, which have keys.
+        datetimes: A value may contain datetimes.
+        times: A value may contain times, or the text of a pydantic model.
     """
 
     bounded: bool = True
     floats: bool = False
     keyed: bool = False
+    datetimes: bool = False
+    times: bool = False
 
 
 def why_not_type(type_: Any) -> str | None:
@@ -86,7 +90,7 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
-    return Shape(walk.bounded, walk.floats, walk.keyed)
+    return Shape(walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times)
 
 
 class _Walk:
@@ -97,6 +101,8 @@ class _Walk:
         self.bounded = True
         self.floats = False
         self.keyed = False
+        self.datetimes = False
+        self.times = False
         self._active = set[int]()
         self._done = set[int]()
 
@@ -110,9 +116,11 @@ class _Walk:
         reason = _refusal(info)
         if reason is not None:
             raise TravelError(reason if path == "$" else f"{path}: {reason}")
-        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model is decoded as Any first
-            self.bounded = False
-        self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
+        anything = isinstance(info, inspect.AnyType | inspect.CustomType)  # a model is decoded as Any first
+        self.bounded &= not anything
+        self.floats |= anything or isinstance(info, inspect.FloatType)
+        self.datetimes |= anything or isinstance(info, inspect.DateTimeType)
+        self.times |= anything or isinstance(info, inspect.TimeType)
         self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
         self._active.add(id(info))
         for step, inner in _parts(info):
