@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
 from meshcore.codec.pydantic_models import is_model, why_not_model
 
@@ -90,6 +91,8 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
+    if reason := why_not_enforced(type_):
+        raise TravelError(reason)
     return Shape(walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times)
 
 
