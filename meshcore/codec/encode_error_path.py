@@ -3,7 +3,6 @@
 Runs only after encoding has failed, or may have written a NaN as null.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -13,12 +12,11 @@ from typing import Any, cast
 import msgspec
 
 from meshcore.codec.errors import EncodeError
+from meshcore.codec.packed_models import NON_FINITE, pack_hook
 from meshcore.codec.pydantic_models import encode_hook, is_model
 
 _MAX_STEPS = 1000  # for a value that contains itself
-# A float64 whose exponent bits are all ones. Other data may look the same; then the search finds nothing.
-_NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-_pack = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=pack_hook).encode
 
 
 def find_non_finite(value: Any) -> None:
@@ -31,7 +29,7 @@ def find_non_finite(value: Any) -> None:
         EncodeError: There is a NaN or an infinity, with its path.
     """
     try:
-        if not _NON_FINITE.search(_pack(value)):
+        if not NON_FINITE.search(_pack(value)):  # other data may look the same; then nothing is found below
             return
     except OverflowError:  # an integer of more than 64 bits, which JSON can write
         pass

@@ -25,6 +25,7 @@ from msgspec import inspect
 
 from meshcore.codec.encode_error_path import fields_of
 from meshcore.codec.errors import EncodeError
+from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model
 
 _MINUTE = dt.timedelta(minutes=1)
@@ -79,6 +80,8 @@ class _Finders:
                 return _is_inexact
             case inspect.DateTimeType():
                 return _is_inexact if self._datetimes else None
+            case inspect.CustomType() if classes_of_plain(info.cls) is not None:
+                return None
             case inspect.AnyType() | inspect.CustomType() | inspect.TypedDictType():
                 return _may_be
             case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():

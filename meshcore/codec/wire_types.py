@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
+from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model, why_not_model
 
 _Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
@@ -122,8 +123,9 @@ class _Walk:
         anything = isinstance(info, inspect.AnyType | inspect.CustomType)  # a model is decoded as Any first
         self.bounded &= not anything
         self.floats |= anything or isinstance(info, inspect.FloatType)
-        self.datetimes |= anything or isinstance(info, inspect.DateTimeType)
-        self.times |= anything or isinstance(info, inspect.TimeType)
+        untimed = isinstance(info, inspect.CustomType) and classes_of_plain(info.cls) is not None
+        self.datetimes |= isinstance(info, inspect.DateTimeType) or (anything and not untimed)
+        self.times |= isinstance(info, inspect.TimeType) or (anything and not untimed)
         self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
         self._active.add(id(info))
         for step, inner in _parts(info):
