@@ -3,7 +3,6 @@
 Runs only after encoding has failed, or may have written a NaN as null.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -13,12 +12,11 @@ from typing import Any, cast
 import msgspec
 
 from meshcore.codec.errors import EncodeError
+from meshcore.codec.packed_models import NON_FINITE, pack_hook
 from meshcore.codec.pydantic_models import encode_hook, is_model
 
 _MAX_STEPS = 1000  # for a value that contains itself
-# A float64 whose exponent bits are all ones. Other data may look the same; then the search finds nothing.
-_NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-_pack = msgspec.msgpack.Encoder(enc_hook=encode_hook).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=pack_hook).encode
 
 
 def find_non_finite(value: Any) -> None:
@@ -31,7 +29,7 @@ def find_non_finite(value: Any) -> None:
         EncodeError: There is a NaN or an infinity, with its path.
     """
     try:
-        if not _NON_FINITE.search(_pack(value)):
+        if not NON_FINITE.search(_pack(value)):  # other data may look the same; then nothing is found below
             return
     except OverflowError:  # an integer of more than 64 bits, which JSON can write
         pass
@@ -91,15 +89,18 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         for index, part in enumerate(cast("Iterable[Any]", value)):
             yield f"[{index}]", part
     else:
-        for name, written in _fields(value):
+        for name, written in fields_of(value):
             yield f".{written}", getattr(value, name, None)
 
 
-def _fields(value: Any) -> Iterator[tuple[str, str]]:
+def fields_of(value: Any) -> Iterator[tuple[str, str]]:
     """The fields of an object: the attribute's name, and the name on the wire."""
     if isinstance(value, msgspec.Struct):
         yield from zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from ((field.name, field.name) for field in fields(value))
     elif is_model(model := cast("object", type(value))):
-        yield from ((name, name) for name in model.model_fields)
+        yield from ((name, name) for name, field in model.model_fields.items() if field.exclude is not True)
+        yield from ((name, name) for name in getattr(value, "__pydantic_extra__", None) or ())
+    else:
+        yield from ((field.name, field.name) for field in getattr(model, "__attrs_attrs__", ()))

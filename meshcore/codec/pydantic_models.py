@@ -3,13 +3,9 @@
 msgspec passes values that it does not know to two hooks. Both use pydantic's JSON mode, for msgpack too: only in JSON
 mode does a strict model accept a datetime as text, and the user's own types are written by their serializers. So
 `bytes` of a model are text on the wire. For bytes that are no text, set `ser_json_bytes` and `val_json_bytes` to
-"base64": that is pydantic's rule.
+"base64": that is pydantic's rule. For msgpack, see `packed_models`.
 
 Fields are written under their aliases, as in a published schema. Aliases and field names are both accepted.
-
-`ormsgpack.OPT_SERIALIZE_PYDANTIC` packs a model four times as fast, but it reads only the attributes. It ignores
-aliases, serializers, computed and excluded fields. The receiver would refuse the data, or get fields that must not be
-sent. (Figures: `python -m benchmarks.codec`.)
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
@@ -64,15 +61,55 @@ def dump(model: type[BaseModel], value: Any) -> bytes:
     return value.__pydantic_serializer__.to_json(value, by_alias=True, warnings="error")
 
 
-def encode_hook(value: Any) -> Any:
-    """Msgspec's hook for values that it does not know: a model becomes a dict of plain values.
+def dump_plain(value: Any) -> Any:
+    """A model as plain values. NaN and infinity stay what they are.
 
     Raises:
         TypeError: The value is no model.
     """
-    if is_model(cast("object", type(value))):
-        return value.model_dump(mode="json", by_alias=True, warnings="error")
-    raise TypeError(f"{type(value).__qualname__} cannot travel")
+    model = cast("object", type(value))
+    if not is_model(model):
+        raise TypeError(f"{type(value).__qualname__} cannot travel")
+    return _plain_serializer(model).to_python(value, mode="json", by_alias=True, warnings="error")
+
+
+@lru_cache(1024)
+def _plain_serializer(model: type[BaseModel]) -> Any:
+    """The serializer of a model. A model's own one writes None for a NaN in an `Any`, so such a model needs another."""
+    schema = cast("Any", model).__pydantic_core_schema__
+    if not has_any(schema) or model.model_config.get("ser_json_inf_nan") not in {None, "null"}:
+        return model.__pydantic_serializer__
+    core: Any = importlib.import_module("pydantic_core")
+    return core.SchemaSerializer(schema, {**schema_config(schema), "ser_json_inf_nan": "constants"})
+
+
+def has_any(schema: Mapping[str, Any]) -> bool:
+    """Whether a part of a model may be anything."""
+    untyped = schema.get("type") in _CONTAINERS and "items_schema" not in schema and "values_schema" not in schema
+    extra = schema.get("config", {}).get("extra_fields_behavior") == "allow"
+    return schema.get("type") == "any" or untyped or extra or any(has_any(part) for _, part in _parts(schema))
+
+
+@lru_cache(1024)
+def writes_constants(model: type[BaseModel]) -> bool:
+    """Whether a model, or one inside it, writes NaN as `NaN`, which is not JSON."""
+    return _has_constants(cast("Any", model).__pydantic_core_schema__)
+
+
+def _has_constants(schema: Mapping[str, Any]) -> bool:
+    here = schema.get("config", {}).get("ser_json_inf_nan") == "constants"
+    return here or any(_has_constants(part) for _, part in _parts(schema))
+
+
+def schema_config(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the model that a core schema is of."""
+    while "config" not in schema and _is_dict(inner := schema.get("schema")):
+        schema = inner
+    return cast("Mapping[str, Any]", schema.get("config", {}))
+
+
+encode_hook = dump_plain
+"""Msgspec's hook for values that it does not know, in JSON."""
 
 
 def decode_hook(type_: type, value: Any) -> Any:
@@ -165,6 +202,7 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
+_CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
 # Keys of a core schema whose values are no schemas, or are written but never read.
 _NO_SCHEMAS = frozenset({"computed_fields", "config", "custom_error_context", "default", "metadata"})
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
+from meshcore.codec.offsets import with_exact_offsets
 from meshcore.codec.wire_types import shape_of
 
 _Lists = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
@@ -96,7 +97,7 @@ def to_text(value: Any) -> str | list[str] | None:
         EncodeError: It has no form as text.
     """
     try:
-        plain = msgspec.to_builtins(value)
+        plain = msgspec.to_builtins(value if type(value) in {str, int, float} else with_exact_offsets(value))
     except Exception as error:
         raise encode_error(error, "$") from error
     if plain is None:

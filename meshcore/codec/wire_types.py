@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
+from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model, why_not_model
 
 _Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
@@ -51,11 +53,15 @@ class Shape:
             envelopes use, is bounded: its content is checked when that is decoded.)
         floats: A value may contain floats.
         keyed: A value may contain objects, which have keys.
+        datetimes: A value may contain datetimes.
+        times: A value may contain times, or the text of a pydantic model.
     """
 
     bounded: bool = True
     floats: bool = False
     keyed: bool = False
+    datetimes: bool = False
+    times: bool = False
 
 
 def why_not_type(type_: Any) -> str | None:
@@ -86,7 +92,9 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
-    return Shape(walk.bounded, walk.floats, walk.keyed)
+    if reason := why_not_enforced(type_):
+        raise TravelError(reason)
+    return Shape(walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times)
 
 
 class _Walk:
@@ -97,6 +105,8 @@ class _Walk:
         self.bounded = True
         self.floats = False
         self.keyed = False
+        self.datetimes = False
+        self.times = False
         self._active = set[int]()
         self._done = set[int]()
 
@@ -110,9 +120,12 @@ class _Walk:
         reason = _refusal(info)
         if reason is not None:
             raise TravelError(reason if path == "$" else f"{path}: {reason}")
-        if isinstance(info, inspect.AnyType | inspect.CustomType):  # a model is decoded as Any first
-            self.bounded = False
-        self.floats |= isinstance(info, inspect.FloatType | inspect.AnyType | inspect.CustomType)
+        anything = isinstance(info, inspect.AnyType | inspect.CustomType)  # a model is decoded as Any first
+        self.bounded &= not anything
+        self.floats |= anything or isinstance(info, inspect.FloatType)
+        untimed = isinstance(info, inspect.CustomType) and classes_of_plain(info.cls) is not None
+        self.datetimes |= isinstance(info, inspect.DateTimeType) or (anything and not untimed)
+        self.times |= isinstance(info, inspect.TimeType) or (anything and not untimed)
         self.keyed |= isinstance(info, _Keyed) and not getattr(info, "array_like", False)
         self._active.add(id(info))
         for step, inner in _parts(info):

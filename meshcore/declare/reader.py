@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any, Protocol, get_origin
 
 from meshcore.codec.codec import MSGPACK
+from meshcore.codec.constraints import is_foreign_constraint, why_no_constraint
 from meshcore.codec.declared_exceptions import why_not_exception
 from meshcore.codec.errors import DecodeError, EncodeError
 from meshcore.codec.wire_types import why_not_type
@@ -246,6 +247,8 @@ def _read_parameters(
 
 def _why_no_default(default: Any, hint: Any) -> str | None:
     """Why a default is no value of its type, None if it is one. A default that cannot be encoded is accepted."""
+    if is_foreign_constraint(default):  # `limit: int = pydantic.Field(gt=0)`
+        return why_no_constraint(default)
     try:
         data = MSGPACK.encoder(hint)(default)
     except EncodeError:

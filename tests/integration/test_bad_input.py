@@ -6,6 +6,7 @@ time and memory, the process goes on, and the next call works.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from collections.abc import AsyncIterator
@@ -356,6 +357,14 @@ TABLE = [
         "NaN as JSON by a proxy",
         client(lambda bazaar: bazaar.order(Order("a", [Line("b", float("nan"))]))),
         ("LocalError invalid_argument: bazaar.order: $.args[0].lines[0].price: nan does not exist in JSON"),
+    ),
+    Row(
+        "a time whose offset has seconds",
+        client(lambda bazaar: bazaar.anything(dt.time(12, tzinfo=dt.timezone(dt.timedelta(minutes=53, seconds=28))))),
+        (
+            "LocalError invalid_argument: bazaar.anything: $.args[0]: the offset of 12:00:00+00:53:28 has seconds, "
+            "which the text of a time does not have: use whole minutes"
+        ),
     ),
     Row(
         "wrong arguments on the command line",

@@ -116,6 +116,17 @@ STARTS: Final = [
         ),
     ),
     Start(
+        stock("import pydantic\n", signature="count: pydantic.PositiveInt"),
+        "Stock.reserve(count): annotated_types.Gt would not be enforced here; write msgspec.Meta(gt=0)",
+    ),
+    Start(
+        stock(
+            "import msgspec, pydantic\nclass User(pydantic.BaseModel):\n    age: Annotated[int, msgspec.Meta(ge=0)]\n",
+            signature="user: User",
+        ),
+        "Stock.reserve(user): $.age: msgspec.Meta has no effect in a pydantic model; write pydantic.Field(ge=0)",
+    ),
+    Start(
         stock(
             "from dataclasses import dataclass\n@dataclass\nclass Cat:\n    lives: int\n"
             "@dataclass\nclass Dog:\n    age: int\n",

@@ -124,7 +124,8 @@ UserId = NewType("UserId", int)
 # --- generated types and values ---------------------------------------------------------------------------------------
 
 Typed = tuple[Any, st.SearchStrategy[Any]]
-ZONES = st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), None])
+AMSTERDAM = dt.timezone(dt.timedelta(minutes=19, seconds=32))  # until 1937
+ZONES = st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), AMSTERDAM, None])
 WHEN = {"min_value": dt.datetime(1900, 1, 1), "max_value": dt.datetime(2200, 1, 1)}  # noqa: DTZ001 - bounds are naive
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(max_size=12)
