@@ -91,7 +91,10 @@ def kebab_case(name: str) -> str:
 
 
 def service(name: str = "", description: str = "") -> Callable[[C], C]:
-    """Declare a service interface. Its abstract methods can be called, in this process and from others.
+    """Declare a service interface, whose methods can be called, in this process and from others.
+
+    Its methods are the abstract ones, those with a decorator of the mesh, and the public ones with an empty body; in a
+    protocol all public ones. A method with a body of its own is a helper, which runs at the caller.
 
     Args:
         name: of the service on the wire and on the command line. Default: the class's name in kebab case,

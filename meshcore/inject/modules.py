@@ -10,7 +10,7 @@ import msgspec
 
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.declare.injection import CreateMark, InjectableMark, ModuleMark
-from meshcore.declare.services import ImplementationMark
+from meshcore.declare.services import ImplementationMark, ServiceMark
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_method
 
 _INJECTABLE_MARKS = (InjectableMark, ImplementationMark)
@@ -71,10 +71,16 @@ def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ..
     for each in modules:
         for cls in each.classes:
             if cls in each.provides or any(isinstance(mark, _INJECTABLE_MARKS) for mark in marks_of(cls)):
-                recipes.setdefault(cls, recipe_of_class(cls))
+                recipes.setdefault(cls, recipe_of_class(cls, services=_implemented(cls)))
         recipe = recipe_of_class(each.cls)
         problems = () if each.mark else ("is used as a module, but is not decorated with @module",)
         recipes[each.cls] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
         for name, create_mark in marked_methods(each.cls, CreateMark).items():
             recipes[each.cls, name] = recipe_of_method(each.cls, name, create_mark.scope)
     return tuple(recipes.values())
+
+
+def _implemented(cls: type) -> list[type]:
+    """The services that an implementation implements."""
+    implements = find_mark(cls, ImplementationMark) is not None
+    return [base for base in cls.__mro__[1:] if implements and find_mark(base, ServiceMark) is not None]
