@@ -22,6 +22,7 @@ from meshcore.declare.hints import buried_mark, resolve_hints, split_marks
 from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.http_mapping import assign_sources, read_mapping, why_not_status
 from meshcore.declare.interface_methods import interface_functions
+from meshcore.declare.placement import class_problems
 from meshcore.declare.services import (
     AffinityMark,
     ComponentMark,
@@ -66,6 +67,7 @@ def describe_component(
     if mark is None:
         problems.append(f"{interface.__qualname__} is not decorated with @component")
         return ComponentDescription(interface, interface.__name__, "", ())
+    problems += class_problems(interface)
     if not mark.services:
         problems.append(
             f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])"
@@ -91,6 +93,7 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
         name = getattr(interface, "__qualname__", repr(interface))
         problems.append(f"{name} is not decorated with @service")
         return ServiceDescription(object, name, "", ())
+    problems += class_problems(interface)
     methods = [
         method
         for name, (owner, function) in interface_functions(interface, problems).items()
@@ -118,6 +121,8 @@ def _read_method(
     returns = _read_returns(function, hints, place, problems)
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
+    if not raises and find_mark(function, RaisesMark) is not None:
+        problems.append(f"{place}: @raises names no exceptions: @raises(OutOfStock)")
     twice = _repeated(getattr(error, "__name__", "") for error in raises)
     problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
     keyed = find_mark(function, IdempotencyKeyMark)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
+from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.declare.injection import CreateMark, InjectableMark, ModuleMark
 from meshcore.declare.services import ImplementationMark, ServiceMark
@@ -41,7 +43,11 @@ class ModuleDescription(msgspec.Struct, frozen=True, eq=False):
 
 
 def describe_modules(*module_classes: type) -> tuple[ModuleDescription, ...]:
-    """Read modules and all that they import, each once; imported ones come before those that import them."""
+    """Read modules and all that they import, each once; imported ones come before those that import them.
+
+    Raises:
+        ConfigurationError: one of them is no class.
+    """
     found: dict[type, ModuleDescription] = {}
 
     def visit(cls: type, importers: tuple[type, ...]) -> None:
@@ -54,8 +60,27 @@ def describe_modules(*module_classes: type) -> tuple[ModuleDescription, ...]:
         found[cls] = ModuleDescription(cls, mark, _classes(cls, mark))
 
     for module_class in module_classes:
+        if not _is_class(module_class):
+            raise ConfigurationError("no module to start", [_why_no_module(module_class)])
         visit(module_class, ())
     return tuple(found.values())
+
+
+def _is_class(given: object) -> bool:
+    return isinstance(given, type)
+
+
+def _why_no_module(given: object) -> str:
+    """Why something that is no class cannot be run."""
+    if isinstance(given, ModuleType):
+        classes = [name for name, value in vars(given).items() if find_mark(value, ModuleMark) is not None]
+        found = " or ".join(f"{given.__name__}.{name}" for name in classes)
+        mend = f"; name its class with @module: {found}" if found else ", and it has no class with @module"
+        return f"{given.__name__} is a Python module{mend}"
+    name = type(given).__name__
+    if find_mark(type(given), ModuleMark) is not None:
+        return f"an object of {name} was passed; pass the class itself, {name}"
+    return f"a class decorated with @module was expected, got {given!r}"
 
 
 def _classes(module_class: type, mark: ModuleMark | None) -> tuple[type, ...]:
