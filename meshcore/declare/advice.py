@@ -10,7 +10,8 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from meshcore.core.marks import add_mark, find_mark
+from meshcore.core.marks import find_mark
+from meshcore.declare.decorators import mark_class, mark_function, refuse_bare
 from meshcore.declare.injection import InjectableMark
 
 C = TypeVar("C", bound=type)
@@ -115,9 +116,8 @@ def advice() -> Callable[[C], C]: ...
 
 def advice(cls: C | None = None) -> C | Callable[[C], C]:
     """Declare a class whose `@around` methods wrap methods of injected objects. The class is injectable itself."""
-    if cls is not None:
-        return add_mark(cls, AdviceMark())
-    return lambda cls: add_mark(cls, AdviceMark())
+    decorate = mark_class("advice", lambda _: AdviceMark())
+    return decorate if cls is None else decorate(cls)
 
 
 def around(target: Methods) -> Callable[[F], F]:
@@ -126,7 +126,8 @@ def around(target: Methods) -> Callable[[F], F]:
     Args:
         target: begins with `methods()`.
     """
-    return lambda function: add_mark(function, AroundMark(target))
+    refuse_bare("around", target, '@around(methods().named("method"))')
+    return mark_function("around", AroundMark(target))
 
 
 def methods() -> Methods:

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from meshcore.core.description import Method, Parameter, ServiceDescription
 from meshcore.declare.hints import split_marks
+from meshcore.declare.interface_methods import interface_functions
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -15,23 +16,19 @@ _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 def conformity_problems(service: ServiceDescription, implementation: type) -> list[str]:
     """All contradictions between an implementation and its interface."""
     problems: list[str] = []
-    for method in service.methods:
-        place = f"{implementation.__qualname__}.{method.name}"
-        function = inspect.getattr_static(implementation, method.name, None)
-        absent = function is None or getattr(function, "__isabstractmethod__", False)
-        if absent or _is_interface_stub(service, method, function):
+    methods = {method.name: method for method in service.methods}
+    # Mistakes in the methods themselves are reported by the description of the service.
+    for name, (_, declared) in interface_functions(service.interface, []).items():
+        place = f"{implementation.__qualname__}.{name}"
+        function = inspect.getattr_static(implementation, name, None)
+        # The inherited method of the interface need not be abstract at run time.
+        if function is None or function is declared or getattr(function, "__isabstractmethod__", False):
             problems.append(f"{place} is missing: {service.interface.__qualname__} declares it")
         elif not inspect.isfunction(function):
             problems.append(f"{place} must be a plain method, it is a {type(function).__name__}")
-        else:
-            problems += [f"{place}: {reason}" for reason in _contradictions(method, function)]
+        elif name in methods:
+            problems += [f"{place}: {reason}" for reason in _contradictions(methods[name], function)]
     return problems
-
-
-def _is_interface_stub(service: ServiceDescription, method: Method, function: Any) -> bool:
-    """Whether the method is not overridden. Needed for protocols, whose methods are not abstract at run time."""
-    owner = next((cls for cls in service.interface.__mro__ if method.name in vars(cls)), None)
-    return owner is not None and vars(owner)[method.name] is function
 
 
 def _contradictions(method: Method, function: Any) -> list[str]:

@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import total_ordering
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from meshcore.core.call_scope import failure_of
-from meshcore.core.marks import add_mark, find_mark, marked_methods, takes_one
+from meshcore.core.marks import marked_methods, takes_one
+from meshcore.declare.decorators import is_target, mark_class, mark_function
 from meshcore.declare.injection import InjectableMark
 
 C = TypeVar("C", bound=type)
@@ -65,12 +66,21 @@ class HealthCheckMark(msgspec.Struct, frozen=True):
     fail_if_slower_than: float
 
 
-def health_checks() -> Callable[[C], C]:
+@overload
+def health_checks(cls: C, /) -> C: ...
+@overload
+def health_checks() -> Callable[[C], C]: ...
+def health_checks(cls: C | None = None) -> C | Callable[[C], C]:
     """Declare a class with health checks, which makes it an injectable singleton."""
-    return lambda cls: add_mark(cls, HealthChecksMark())
+    decorate = mark_class("health_checks", lambda _: HealthChecksMark())
+    return decorate if cls is None else decorate(cls)
 
 
-def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float = 0.0) -> Callable[[F], F]:
+@overload
+def health_check(name: F, /) -> F: ...
+@overload
+def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float = 0.0) -> Callable[[F], F]: ...
+def health_check(name: str | Callable[..., Any] = "", cache: float = 0.0, fail_if_slower_than: float = 0.0) -> Any:
     """Declare a method (`def` or `async def`) as a health check. It takes a `HealthCheckManager.Result`.
 
     Args:
@@ -78,21 +88,20 @@ def health_check(name: str = "", cache: float = 0.0, fail_if_slower_than: float 
         cache: seconds for which the last result is answered without running the check again.
         fail_if_slower_than: seconds after which the check is an ERROR. 0: the setting `request_timeout`.
     """
-    return lambda function: add_mark(function, HealthCheckMark(name, cache, fail_if_slower_than))
+    if is_target(name):
+        return health_check()(name)
+    return mark_function("health_check", HealthCheckMark(str(name), cache, fail_if_slower_than))
 
 
 def health_problems(cls: type) -> list[str]:
     """The mistakes in the health checks that a class declares."""
     problems: list[str] = []
-    found = marked_methods(cls, HealthCheckMark)
-    for name, mark in found.items():
+    for name, mark in marked_methods(cls, HealthCheckMark).items():
         place = f"{cls.__name__}.{name}"
         if not takes_one(inspect.getattr_static(cls, name)):
             problems.append(f"{place}: a health check takes exactly one parameter, a HealthCheckManager.Result")
         if mark.cache < 0 or mark.fail_if_slower_than < 0:
             problems.append(f"{place}: cache and fail_if_slower_than are seconds, they cannot be negative")
-    if found and not any(find_mark(base, HealthChecksMark) for base in cls.__mro__):
-        problems.append(f"{cls.__name__}: has health checks, but is not decorated with @health_checks()")
     return problems
 
 

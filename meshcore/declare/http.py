@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from meshcore.core.description import Source
-from meshcore.core.marks import add_mark
+from meshcore.declare.decorators import is_target, mark_class, mark_function, refuse_bare
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,17 +41,25 @@ class ParameterMark(msgspec.Struct, frozen=True):
     alias: str = ""
 
 
-def rest(prefix: str = "") -> Callable[[C], C]:
+@overload
+def rest(prefix: C, /) -> C: ...
+@overload
+def rest(prefix: str = "") -> Callable[[C], C]: ...
+def rest(prefix: str | type = "") -> Any:
     """Put a prefix before the REST paths of all methods of an interface.
 
     Args:
         prefix: such as `/orders`.
     """
-    return lambda cls: add_mark(cls, RestMark(prefix))
+    if is_target(prefix):
+        return rest()(prefix)
+    return mark_class("rest", lambda _: RestMark(str(prefix)))
 
 
 def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[str], status: int) -> Callable[[F], F]:
-    return lambda function: add_mark(function, HttpMark(verb, path, summary, description, tuple(tags), status))
+    decorator = verb.lower()
+    refuse_bare(decorator, path, f'@{decorator}("/path")')
+    return mark_function(decorator, HttpMark(verb, path, summary, description, tuple(tags), status))
 
 
 def get(

@@ -14,7 +14,8 @@ from typing import (
 
 import msgspec
 
-from meshcore.core.marks import MISSING, add_mark
+from meshcore.core.marks import MISSING, find_mark
+from meshcore.declare.decorators import classes_of, is_target, mark_class, mark_function, misused, refuse_bare
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,7 +61,7 @@ class InjectValue(msgspec.Struct, frozen=True, eq=False):
 
     def __call__(self, function: F) -> F:
         """Mark a method: it is called with the value after construction."""
-        return add_mark(function, self)
+        return mark_function("inject_value", self)(function)
 
 
 class InjectService(msgspec.Struct, frozen=True, eq=False):
@@ -70,20 +71,30 @@ class InjectService(msgspec.Struct, frozen=True, eq=False):
 
     def __call__(self, function: F) -> F:
         """Mark a method: it is called with the service after construction."""
-        return add_mark(function, self)
+        return mark_function("inject_service", self)(function)
 
 
-def injectable(scope: ScopeName = "singleton") -> Callable[[C], C]:
+@overload
+def injectable(scope: C, /) -> C: ...
+@overload
+def injectable(scope: ScopeName = "singleton") -> Callable[[C], C]: ...
+def injectable(scope: str | type = "singleton") -> Any:
     """Let the injector make instances of a class, with the arguments that its constructor asks for.
 
     Args:
         scope: "singleton" for one instance, made at start; "request" for one per request, made when first asked for;
             "transient" for a new one each time. A transient is cleaned up together with the object that uses it.
     """
-    return lambda cls: add_mark(cls, InjectableMark(scope))
+    if is_target(scope):
+        return injectable()(scope)
+    return mark_class("injectable", lambda _: InjectableMark(str(scope)))
 
 
-def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
+@overload
+def create(scope: F, /) -> F: ...
+@overload
+def create(scope: ScopeName = "singleton") -> Callable[[F], F]: ...
+def create(scope: str | Callable[..., Any] = "singleton") -> Any:
     """Let a module's method make an object. Its return annotation is what it provides, its parameters are injected.
 
     The method may be a coroutine function, a generator or an async generator. A generator yields the object once
@@ -94,12 +105,18 @@ def create(scope: ScopeName = "singleton") -> Callable[[F], F]:
     Args:
         scope: as for `injectable`.
     """
-    return lambda function: add_mark(function, CreateMark(scope))
+    if is_target(scope):
+        return create()(scope)
+    return mark_function("create", CreateMark(str(scope)))
 
 
+@overload
+def module(imports: C, /) -> C: ...
+@overload
 def module(
     imports: Iterable[type] = (), provides: Iterable[type] = (), components: Iterable[type] = ()
-) -> Callable[[C], C]:
+) -> Callable[[C], C]: ...
+def module(imports: Iterable[type] | type = (), provides: Iterable[type] = (), components: Iterable[type] = ()) -> Any:
     """Declare a module. A mesh is made from a module and its imports.
 
     A module consists of the `@create` methods of the class, and of all decorated classes of the Python module in which
@@ -110,7 +127,17 @@ def module(
         provides: classes that are written in another Python module, or not at its top level.
         components: components whose services are called in other processes.
     """
-    return lambda cls: add_mark(cls, ModuleMark(tuple(imports), tuple(provides), tuple(components)))
+    if find_mark(imports, ModuleMark) is not None:
+        name = getattr(imports, "__name__", "")
+        raise misused("module", imports, "it is a module already", f"to import it, write @module(imports=[{name}])")
+    if is_target(imports):
+        return module()(imports)
+
+    def mark(cls: type) -> ModuleMark:
+        given = {"imports": imports, "provides": provides, "components": components}
+        return ModuleMark(**{name: classes_of("module", cls, name, listed) for name, listed in given.items()})
+
+    return mark_class("module", mark)
 
 
 def inject_value(key: str, *, default: object = MISSING) -> InjectValue:
@@ -123,16 +150,23 @@ def inject_value(key: str, *, default: object = MISSING) -> InjectValue:
         key: its parts are separated by dots.
         default: used unchanged if there is no value. Without a default, a missing value is an error at the start.
     """
+    refuse_bare("inject_value", key, '@inject_value("key")')
     return InjectValue(key, default)
 
 
-def inject_service(preferred_channel: str = "") -> InjectService:
+@overload
+def inject_service(preferred_channel: F, /) -> F: ...
+@overload
+def inject_service(preferred_channel: str = "") -> InjectService: ...
+def inject_service(preferred_channel: str | Callable[..., Any] = "") -> Any:
     """Inject a service over a certain channel. Without a preference the plain type of the parameter is enough.
 
     Args:
         preferred_channel: such as `rest`.
     """
-    return InjectService(preferred_channel)
+    if is_target(preferred_channel):
+        return InjectService()(preferred_channel)
+    return InjectService(str(preferred_channel))
 
 
 @overload
@@ -141,7 +175,7 @@ def on_init(function: F) -> F: ...
 def on_init() -> Callable[[F], F]: ...
 def on_init(function: F | None = None) -> F | Callable[[F], F]:
     """Call a method (`def` or `async def`) when everything is injected. Methods of base classes come first."""
-    return _marked(OnInitMark(), function)
+    return _marked("on_init", OnInitMark(), function)
 
 
 @overload
@@ -150,10 +184,9 @@ def on_destroy(function: F) -> F: ...
 def on_destroy() -> Callable[[F], F]: ...
 def on_destroy(function: F | None = None) -> F | Callable[[F], F]:
     """Call a method (`def` or `async def`) at clean-up. Methods of base classes come last."""
-    return _marked(OnDestroyMark(), function)
+    return _marked("on_destroy", OnDestroyMark(), function)
 
 
-def _marked(mark: object, function: F | None) -> F | Callable[[F], F]:
-    if function is not None:
-        return add_mark(function, mark)
-    return lambda function: add_mark(function, mark)
+def _marked(decorator: str, mark: object, function: F | None) -> F | Callable[[F], F]:
+    decorate = mark_function(decorator, mark)
+    return decorate if function is None else decorate(function)

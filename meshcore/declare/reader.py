@@ -6,8 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from math import inf
-from types import FunctionType
-from typing import Any, Protocol, get_origin
+from typing import Any, get_origin
 
 from meshcore.codec.codec import MSGPACK
 from meshcore.codec.constraints import is_foreign_constraint, why_no_constraint
@@ -23,6 +22,8 @@ from meshcore.declare.docstring import Docstring, read_docstring
 from meshcore.declare.hints import buried_mark, resolve_hints, split_marks
 from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.http_mapping import assign_sources, read_mapping, why_not_status
+from meshcore.declare.interface_methods import interface_functions
+from meshcore.declare.placement import class_problems
 from meshcore.declare.services import (
     AffinityMark,
     ComponentMark,
@@ -34,7 +35,6 @@ from meshcore.declare.services import (
 )
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
-_MEMBERS: tuple[type, ...] = (FunctionType, property, staticmethod, classmethod)
 _MARKS = {Source.PATH: "PathParam", Source.QUERY: "QueryParam", Source.HEADER: "HeaderParam", Source.BODY: "Body"}
 _IDEMPOTENT_VERBS = frozenset({"GET", "PUT", "DELETE"})
 
@@ -68,6 +68,7 @@ def describe_component(
     if mark is None:
         problems.append(f"{interface.__qualname__} is not decorated with @component")
         return ComponentDescription(interface, interface.__name__, "", ())
+    problems += class_problems(interface)
     if not mark.services:
         problems.append(
             f"component {mark.name!r} ({interface.__qualname__}) names no services: @component(services=[...])"
@@ -93,43 +94,19 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
         name = getattr(interface, "__qualname__", repr(interface))
         problems.append(f"{name} is not decorated with @service")
         return ServiceDescription(object, name, "", ())
+    problems += class_problems(interface)
     methods = [
         method
         for name, (owner, function) in interface_functions(interface, problems).items()
         if (method := _read_method(interface, mark.name, owner, name, function, problems)) is not None
     ]
     if not methods and not problems:
-        problems.append(f"{interface.__qualname__} has no abstract methods, so there is nothing to call")
+        text = "has no methods to call: none is abstract, decorated, or public with an empty body"
+        problems.append(f"{interface.__qualname__} {text}")
     text = mark.description or read_docstring(interface).summary
     return ServiceDescription(
         interface, mark.name, text, tuple(methods), _read_policy(interface, interface.__qualname__, problems)
     )
-
-
-def interface_functions(interface: type, problems: list[str]) -> dict[str, tuple[Any, Any]]:
-    """The methods of the interface, each with the class that defines it; those of base classes first.
-
-    These are the abstract methods, and in a protocol all public methods.
-    """
-    found: dict[str, tuple[Any, Any]] = {}
-    for owner in reversed(interface.__mro__):
-        is_protocol = bool(getattr(owner, "_is_protocol", False))
-        for name, member in vars(owner).items():
-            abstract = getattr(member, "__isabstractmethod__", False)
-            public_protocol = is_protocol and owner is not Protocol and not name.startswith("_")
-            if not (abstract or (public_protocol and isinstance(member, _MEMBERS))):
-                if name in found and inspect.isfunction(member):
-                    del found[name]  # implemented in the interface itself, so it is not called remotely
-                continue
-            place = f"{interface.__qualname__}.{name}"
-            if not inspect.isfunction(member):
-                kind = type(member).__name__
-                problems.append(f"{place}: an interface has plain methods only, this is a {kind}")
-            elif name.startswith("_"):
-                problems.append(f"{place}: an abstract method of an interface must be public")
-            else:
-                found[name] = (owner, member)
-    return found
 
 
 def _read_method(
@@ -145,6 +122,8 @@ def _read_method(
     returns = _read_returns(function, hints, place, problems)
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
+    if not raises and find_mark(function, RaisesMark) is not None:
+        problems.append(f"{place}: @raises names no exceptions: @raises(OutOfStock)")
     twice = _repeated(getattr(error, "__name__", "") for error in raises)
     problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
     keyed = find_mark(function, IdempotencyKeyMark)
@@ -167,7 +146,8 @@ def _read_method(
         name=name,
         parameters=parameters,
         returns=returns,
-        is_async=inspect.iscoroutinefunction(function),
+        # A decorator may hide that the method is async.
+        is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function)))),
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
         # A call with a key runs on when its caller has left: a retry may ask for the outcome.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
 import msgspec
 
-from meshcore.core.marks import add_mark
+from meshcore.core.marks import find_mark
+from meshcore.declare.decorators import classes_of, is_target, mark_class, mark_function, misused, refuse_bare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,18 +91,31 @@ def kebab_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", "-", name).lower()
 
 
-def service(name: str = "", description: str = "") -> Callable[[C], C]:
-    """Declare a service interface. Its abstract methods can be called, in this process and from others.
+@overload
+def service(name: C, /) -> C: ...
+@overload
+def service(name: str = "", description: str = "") -> Callable[[C], C]: ...
+def service(name: str | type = "", description: str = "") -> Any:
+    """Declare a service interface, whose methods can be called, in this process and from others.
+
+    Its methods are the abstract ones, those with a decorator of the mesh, and the public ones with an empty body; in a
+    protocol all public ones. A method with a body of its own is a helper, which runs at the caller.
 
     Args:
         name: of the service on the wire and on the command line. Default: the class's name in kebab case,
             `HTTPOrderService` is `http-order-service`.
         description: for the OpenAPI document.
     """
-    return lambda cls: add_mark(cls, ServiceMark(name or kebab_case(cls.__name__), description))
+    if is_target(name):
+        return service()(name)
+    return mark_class("service", lambda cls: ServiceMark(str(name) or kebab_case(cls.__name__), description))
 
 
-def component(name: str = "", description: str = "", services: Sequence[type] = ()) -> Callable[[C], C]:
+@overload
+def component(name: C, /) -> C: ...
+@overload
+def component(name: str = "", description: str = "", services: Sequence[type] = ()) -> Callable[[C], C]: ...
+def component(name: str | type = "", description: str = "", services: Sequence[type] = ()) -> Any:
     """Declare a component: services that are deployed together and reached over the same channels.
 
     Args:
@@ -109,16 +123,34 @@ def component(name: str = "", description: str = "", services: Sequence[type] = 
         description: for the OpenAPI document and `/report`.
         services: the interfaces that the component offers, each decorated with `@service`.
     """
-    return lambda cls: add_mark(cls, ComponentMark(name or kebab_case(cls.__name__), description, tuple(services)))
+    if find_mark(name, ServiceMark) is not None:
+        raise misused("component", name, "a service is no component", f"write @component(services=[{_name(name)}])")
+    if is_target(name):
+        return component()(name)
+    return mark_class(
+        "component",
+        lambda cls: ComponentMark(
+            str(name) or kebab_case(cls.__name__), description, classes_of("component", cls, "services", services)
+        ),
+    )
 
 
-def implementation(scope: str = "singleton") -> Callable[[C], C]:
+@overload
+def implementation(scope: C, /) -> C: ...
+@overload
+def implementation(scope: str = "singleton") -> Callable[[C], C]: ...
+def implementation(scope: str | type = "singleton") -> Any:
     """Declare the implementation of a service or component. The injector makes its instances.
 
     Args:
         scope: "singleton" for one instance per mesh, "request" for one per served call.
     """
-    return lambda cls: add_mark(cls, ImplementationMark(scope))
+    if find_mark(scope, ServiceMark) is not None or find_mark(scope, ComponentMark) is not None:
+        text = f"write @implementation() and derive from {_name(scope)}"
+        raise misused("implementation", scope, "an interface is not its own implementation", text)
+    if is_target(scope):
+        return implementation()(scope)
+    return mark_class("implementation", lambda _: ImplementationMark(str(scope)))
 
 
 def health(path: str) -> Callable[[C], C]:
@@ -129,7 +161,8 @@ def health(path: str) -> Callable[[C], C]:
     Args:
         path: begins with a slash, such as `/orders/health`.
     """
-    return lambda cls: add_mark(cls, HealthMark(path))
+    refuse_bare("health", path, '@health("/health")')
+    return mark_class("health", lambda _: HealthMark(path))
 
 
 def channel(name: str) -> Callable[[C], C]:
@@ -138,7 +171,8 @@ def channel(name: str) -> Callable[[C], C]:
     Args:
         name: in addresses, in the setting `preferred_channel` and in `get_service`.
     """
-    return lambda cls: add_mark(cls, ChannelMark(name))
+    refuse_bare("channel", name, '@channel("name")')
+    return mark_class("channel", lambda _: ChannelMark(name))
 
 
 def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
@@ -151,12 +185,20 @@ def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
     Args:
         exceptions: classes that derive from `Exception`, not from `MeshError`.
     """
-    return lambda function: add_mark(function, RaisesMark(exceptions))
+    for each in exceptions:
+        if not _is_class(each) or find_mark(each, ServiceMark) is not None:
+            refuse_bare("raises", each, "@raises(OutOfStock)")
+    return mark_function("raises", RaisesMark(exceptions))
 
 
-def idempotent(function: F) -> F:
+@overload
+def idempotent(function: F, /) -> F: ...
+@overload
+def idempotent() -> Callable[[F], F]: ...
+def idempotent(function: F | None = None) -> F | Callable[[F], F]:
     """Declare that a method may be executed again for the same call. It is retried even if it may have begun."""
-    return add_mark(function, IdempotentMark())
+    decorate = mark_function("idempotent", IdempotentMark())
+    return decorate if function is None else decorate(function)
 
 
 def affinity(parameter: str) -> Callable[[F], F]:
@@ -167,19 +209,29 @@ def affinity(parameter: str) -> Callable[[F], F]:
     Args:
         parameter: the name of the parameter.
     """
-    return lambda function: add_mark(function, AffinityMark(parameter))
+    refuse_bare("affinity", parameter, '@affinity("parameter")')
+    return mark_function("affinity", AffinityMark(parameter))
 
 
-def shielded(function: F) -> F:
+@overload
+def shielded(function: F, /) -> F: ...
+@overload
+def shielded() -> Callable[[F], F]: ...
+def shielded(function: F | None = None) -> F | Callable[[F], F]:
     """Declare that a method is not cancelled when its caller gives up or disconnects, once it runs on a server.
 
     The server's own limits still apply: the setting `request_timeout`, which is also the deadline of the calls that the
     method makes, and the setting `drain`. A local call runs in its caller's task and is cancelled with it.
     """
-    return add_mark(function, ShieldedMark())
+    decorate = mark_function("shielded", ShieldedMark())
+    return decorate if function is None else decorate(function)
 
 
-def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
+@overload
+def idempotency_key(seconds: F, /) -> F: ...
+@overload
+def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]: ...
+def idempotency_key(seconds: float | Callable[..., Any] = 600.0) -> Any:
     """Declare that a server executes each call once, even if it receives it several times: for writes.
 
     Every call gets a key, the same for all its attempts. The server keeps the outcome and responds to repetitions with
@@ -188,4 +240,14 @@ def idempotency_key(seconds: float = 600.0) -> Callable[[F], F]:
     Args:
         seconds: how long the outcome is kept. The setting `idempotency_memory` limits the memory for all outcomes.
     """
-    return lambda function: add_mark(function, IdempotencyKeyMark(seconds))
+    if is_target(seconds):
+        return idempotency_key()(seconds)
+    return mark_function("idempotency_key", IdempotencyKeyMark(cast("float", seconds)))
+
+
+def _is_class(given: object) -> bool:
+    return isinstance(given, type)
+
+
+def _name(cls: object) -> str:
+    return getattr(cls, "__name__", "")

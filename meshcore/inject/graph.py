@@ -16,6 +16,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.core.value import Value
 from meshcore.declare.advice import AdviceMark
 from meshcore.declare.injection import SCOPES, InjectService, InjectValue
+from meshcore.declare.services import ServiceMark
 from meshcore.inject.arguments import NO_SERVICES, Argument, Constant, Proxied, ServiceTypes
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.recipes import (
@@ -267,7 +268,7 @@ def _named(key: Any, name: str) -> bool:
 
 def _override(key: Any, value: object) -> Recipe:
     if isinstance(value, type):
-        recipe = recipe_of_class(value, "singleton")
+        recipe = recipe_of_class(value, "singleton", [key] if find_mark(key, ServiceMark) is not None else [])
         return msgspec.structs.replace(recipe, keys=recipe.keys | {key})
     if inspect.isroutine(value):
         return recipe_of_function(cast("Callable[..., Any]", value), key)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
+from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.declare.injection import CreateMark, InjectableMark, ModuleMark
-from meshcore.declare.services import ImplementationMark
+from meshcore.declare.services import ImplementationMark, ServiceMark
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_method
 
 _INJECTABLE_MARKS = (InjectableMark, ImplementationMark)
@@ -41,7 +43,11 @@ class ModuleDescription(msgspec.Struct, frozen=True, eq=False):
 
 
 def describe_modules(*module_classes: type) -> tuple[ModuleDescription, ...]:
-    """Read modules and all that they import, each once; imported ones come before those that import them."""
+    """Read modules and all that they import, each once; imported ones come before those that import them.
+
+    Raises:
+        ConfigurationError: one of them is no class.
+    """
     found: dict[type, ModuleDescription] = {}
 
     def visit(cls: type, importers: tuple[type, ...]) -> None:
@@ -54,8 +60,27 @@ def describe_modules(*module_classes: type) -> tuple[ModuleDescription, ...]:
         found[cls] = ModuleDescription(cls, mark, _classes(cls, mark))
 
     for module_class in module_classes:
+        if not _is_class(module_class):
+            raise ConfigurationError("no module to start", [_why_no_module(module_class)])
         visit(module_class, ())
     return tuple(found.values())
+
+
+def _is_class(given: object) -> bool:
+    return isinstance(given, type)
+
+
+def _why_no_module(given: object) -> str:
+    """Why something that is no class cannot be run."""
+    if isinstance(given, ModuleType):
+        classes = [name for name, value in vars(given).items() if find_mark(value, ModuleMark) is not None]
+        found = " or ".join(f"{given.__name__}.{name}" for name in classes)
+        mend = f"; name its class with @module: {found}" if found else ", and it has no class with @module"
+        return f"{given.__name__} is a Python module{mend}"
+    name = type(given).__name__
+    if find_mark(type(given), ModuleMark) is not None:
+        return f"an object of {name} was passed; pass the class itself, {name}"
+    return f"a class decorated with @module was expected, got {given!r}"
 
 
 def _classes(module_class: type, mark: ModuleMark | None) -> tuple[type, ...]:
@@ -71,10 +96,16 @@ def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ..
     for each in modules:
         for cls in each.classes:
             if cls in each.provides or any(isinstance(mark, _INJECTABLE_MARKS) for mark in marks_of(cls)):
-                recipes.setdefault(cls, recipe_of_class(cls))
+                recipes.setdefault(cls, recipe_of_class(cls, services=_implemented(cls)))
         recipe = recipe_of_class(each.cls)
         problems = () if each.mark else ("is used as a module, but is not decorated with @module",)
         recipes[each.cls] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
         for name, create_mark in marked_methods(each.cls, CreateMark).items():
             recipes[each.cls, name] = recipe_of_method(each.cls, name, create_mark.scope)
     return tuple(recipes.values())
+
+
+def _implemented(cls: type) -> list[type]:
+    """The services that an implementation implements."""
+    implements = find_mark(cls, ImplementationMark) is not None
+    return [base for base in cls.__mro__[1:] if implements and find_mark(base, ServiceMark) is not None]

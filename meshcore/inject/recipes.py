@@ -7,7 +7,7 @@ together with all others.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import partial
 from types import NoneType
@@ -83,15 +83,22 @@ class Lifecycle(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-def recipe_of_class(cls: type, scope: str = "") -> Recipe:
-    """The recipe of a class. Its scope is by default that of its marks, or else "singleton"."""
+def recipe_of_class(cls: type, scope: str = "", services: Iterable[type] = ()) -> Recipe:
+    """The recipe of a class. Its scope is by default that of its marks, or else "singleton".
+
+    Args:
+        cls: the class.
+        scope: replaces that of its marks.
+        services: interfaces that the class implements. What it lacks of them is reported with other differences.
+    """
     scopes = {mark.scope for mark in marks_of(cls) if isinstance(mark, InjectableMark | ImplementationMark)}
     problems = [f"its decorators name several scopes: {', '.join(sorted(scopes))}"] if len(scopes) > 1 else []
     if getattr(cls, "_is_protocol", False):
         problems.append("is a protocol, which has no instances; inject a class that implements it")
     elif inspect.isabstract(cls):
-        missing: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
-        problems.append(f"is abstract, it has no instances; implement {', '.join(sorted(missing))}")
+        reported = {name for each in services for name in _abstract_methods(each)}
+        if missing := sorted(_abstract_methods(cls) - reported):
+            problems.append(f"is abstract, it has no instances; implement {', '.join(missing)}")
     return Recipe(
         origin=cls.__name__,
         place=f"{cls.__module__}.{cls.__qualname__}",
@@ -102,6 +109,10 @@ def recipe_of_class(cls: type, scope: str = "") -> Recipe:
         dependencies=constructor_dependencies(cls, problems),
         problems=tuple(problems),
     )
+
+
+def _abstract_methods(cls: type) -> frozenset[str]:
+    return getattr(cls, "__abstractmethods__", frozenset())
 
 
 def recipe_of_object(value: object, *keys: Any) -> Recipe:

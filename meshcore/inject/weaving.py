@@ -52,15 +52,11 @@ def aspects_of(cls: type) -> tuple[Aspect, ...]:
 
 def advice_problems(cls: type) -> list[str]:
     """What is wrong with the `@around` methods of a class."""
-    found = aspects_of(cls)
-    problems = [
+    return [
         f".{each.name}: has to take exactly one parameter, the Invocation"
-        for each in found
+        for each in aspects_of(cls)
         if not takes_one(inspect.getattr_static(cls, each.name))
     ]
-    if found and find_mark(cls, AdviceMark) is None:
-        problems.append("has methods with @around, but is not decorated with @advice")
-    return problems
 
 
 def weave(cls: type, aspects: Iterable[Aspect]) -> Woven:

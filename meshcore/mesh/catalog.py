@@ -13,6 +13,7 @@ from meshcore.core.description import ComponentDescription, HostedComponent, Ser
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark
 from meshcore.declare.conformity import conformity_problems
+from meshcore.declare.placement import class_problems, member_problems
 from meshcore.declare.reader import describe_component, describe_service
 from meshcore.declare.services import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
 from meshcore.inject.modules import ModuleDescription
@@ -141,9 +142,8 @@ class Catalog:
     def _read_implementations(self, classes: Iterable[type]) -> None:
         hosted: dict[type, HostedComponent] = {}
         for cls in classes:
+            self.problems += [*class_problems(cls), *member_problems(cls)]
             if find_mark(cls, ImplementationMark) is None:
-                if find_mark(cls, HealthMark) is not None:
-                    self.problems.append(f"{cls.__qualname__}: @health belongs on a component's @implementation")
                 continue
             services = [base for base in cls.__mro__[1:] if find_mark(base, ServiceMark)]
             components = [base for base in cls.__mro__[1:] if find_mark(base, ComponentMark)]

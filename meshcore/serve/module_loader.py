@@ -33,6 +33,8 @@ def load_module(settings: Settings) -> type:
                 title, [f"no Python module {error.name!r} in {folder} or on sys.path{_hint(error.name, folder)}"]
             ) from None
         raise ConfigurationError(title, [f"importing {name} failed: {error}"]) from error
+    except ConfigurationError as error:  # a decorator that cannot be applied like this
+        raise ConfigurationError(title, [f"importing {name} failed: {error.message}"]) from error
     except Exception as error:
         raise ConfigurationError(title, [f"importing {name} failed: {type(error).__name__}: {error}"]) from error
     for part in path.split("."):

@@ -10,7 +10,15 @@ from typing import Any, Final, get_args
 
 import meshcore
 from meshcore.declare.advice import Methods
-from tests.support.reference.docs import docstring, first_sentence, meaning, parameters, prose, signature
+from tests.support.reference.docs import (
+    docstring,
+    first_sentence,
+    meaning,
+    parameters,
+    prose,
+    signature,
+    with_parentheses,
+)
 from tests.support.reference.markdown import code, paragraphs, sentence, table
 
 VERBS: Final = ("get", "post", "put", "patch", "delete")
@@ -65,7 +73,7 @@ def _parameters(function: Any) -> str:
 
 def _place(function: Any) -> str:
     """What it decorates, as its return annotation says."""
-    returns = str(inspect.signature(function).return_annotation)
+    returns = str(with_parentheses(function).return_annotation)
     if returns in {"InjectValue", "InjectService"}:
         return "a method with one parameter, or stands in `Annotated`"
     places = (place for kind, place in _PLACES.items() if re.match(rf"{kind}\b|Callable\[\[{kind}\]", returns))
@@ -73,9 +81,10 @@ def _place(function: Any) -> str:
 
 
 def _is_bare(function: Any) -> bool:
-    """Whether it is written without parentheses: it takes what it decorates."""
+    """Whether it is written without parentheses: it takes what it decorates, and no arguments."""
     first = next(iter(inspect.signature(function).parameters.values()), None)
-    return first is not None and str(first.annotation).partition(" ")[0] in _PLACES
+    takes_target = first is not None and str(first.annotation).partition(" ")[0] in _PLACES
+    return takes_target and not with_parentheses(function).parameters
 
 
 def _default(name: str, default: str) -> str:

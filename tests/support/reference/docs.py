@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from itertools import pairwise
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_overloads
 
 from meshcore.declare.docstring import Docstring, parse_docstring
 from tests.support.reference.markdown import sentence
@@ -77,7 +77,7 @@ class Parameter(NamedTuple):
 
 def parameters(function: Any) -> list[Parameter]:
     """The parameters of a function as its source has them, without `self`."""
-    signature = inspect.signature(function)
+    signature = with_parentheses(function)
     names: Mapping[str, object] = getattr(inspect.unwrap(function), "__globals__", {})
     return [
         Parameter(_starred(each), _type(each.annotation, names), _default(each.default))
@@ -86,11 +86,16 @@ def parameters(function: Any) -> list[Parameter]:
     ]
 
 
+def with_parentheses(function: Any) -> inspect.Signature:
+    """The form of a decorator that takes arguments. It is the last of those that have one without parentheses, too."""
+    return inspect.signature(next(reversed(get_overloads(function)), function))
+
+
 def signature(function: Any) -> str:
     """The parameters with their defaults, in parentheses, without types."""
     shown: list[str] = []
     for each, (name, _, default) in zip(
-        (each for each in inspect.signature(function).parameters.values() if each.name != "self"),
+        (each for each in with_parentheses(function).parameters.values() if each.name != "self"),
         parameters(function),
         strict=True,
     ):

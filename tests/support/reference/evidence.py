@@ -11,7 +11,7 @@ from tests.integration import test_bad_input
 from tests.support.reference.error_cases import CASES
 from tests.support.reference.starts import OF_SETTINGS, STARTS
 from tests.unit.core import test_policy, test_settings
-from tests.unit.declare import test_problems
+from tests.unit.declare import test_decorators, test_problems
 
 _ANSWER = re.compile(r"(?P<status>\d{3}) (?P<code>\w+): (?P<text>.*)", re.DOTALL)
 _RAISED = re.compile(r"(?P<family>\w+Error) ((?P<code>[a-z_]+): )?(?P<text>.*)", re.DOTALL)
@@ -41,6 +41,12 @@ def of_the_start() -> tuple[Said, ...]:
         *(texts for _, texts in test_problems.MESHES.values()),
         *(texts for _, _, texts in test_problems.PATHS.values()),
         [start.text for start in STARTS],
+        [text for _, text in test_decorators.WRONG],
+        [f"@{decorator.__name__} on Plain.method: {text}" for decorator, text in test_decorators.NEEDED],
+        test_decorators.TOLD_OF_THE_IMPLEMENTATION,
+        test_decorators.TOLD_OF_CLASSES,
+        test_decorators.TOLD_OF_CHECKS,
+        test_decorators.NO_MODULES,
     ]
     return tuple(Said(text) for texts in tables for text in texts)
 

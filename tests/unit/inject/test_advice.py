@@ -349,7 +349,6 @@ def test_what_cannot_be_advised_is_a_problem():
         "Slotted.work: the advice Advice.wait is async, but the method is not; make the advice a plain method",
         "Slotted: cannot be advised (work): it has __slots__; add '__dict__' to them or remove them",
         "Fine.work: the advice Advice.wait is async, but the method is not; make the advice a plain method",
-        "Forgotten: has methods with @around, but is not decorated with @advice",
     ]
 
 
