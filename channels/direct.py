@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from meshcore.client.no_answer import NeverAnsweredError, NotHTTPError
 from meshcore.wire.answer import Answer
 
 _INFORMATIONAL = range(100, 200)
@@ -89,10 +90,13 @@ class DirectExchange:
             raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
         try:
             answer = await _exchange(connection.protocol, head, body, limit)
-        except BaseException:
+        except BaseException as error:
             connection.close()  # the rest of this answer must not be read as the next one
+            if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not target.answered:
+                raise NeverAnsweredError(over_tls=url.scheme == "https") from error
             raise
         connection.release()
+        target.answered = True
         return answer
 
     def _target(self, url: URL) -> _Target:
@@ -105,7 +109,10 @@ class _Target:
 
     Attributes:
         request: the key of its connections in aiohttp's pool.
+        answered: whether it has ever answered.
     """
+
+    answered = False
 
     def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
         self.request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=session)
@@ -119,10 +126,6 @@ class _Target:
         if body is not None:
             text = f"{text}content-length: {len(body)}\r\n"
         return f"{verb} {url.raw_path_qs}{self._host}{text}\r\n".encode()
-
-
-class NotHTTPError(aiohttp.ClientPayloadError):
-    """The answer is not HTTP."""
 
 
 async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from io import BytesIO
@@ -11,13 +10,14 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from meshcore.client.no_answer import LostConnectionError, why_no_answer
 from meshcore.core.call import Call
 from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.ports.channel import Channel
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, write_timeout
 
-from .direct import DirectExchange, NotHTTPError, TooLargeError, read_body
+from .direct import DirectExchange, TooLargeError, read_body
 
 KEEP_ALIVE = 3.0
 """Seconds after which an idle connection is not used again.
@@ -180,10 +180,6 @@ async def _exchange(
             raise
 
 
-class LostConnectionError(aiohttp.ClientConnectionError):
-    """The connection broke after the request was sent. It may have been processed."""
-
-
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Keep aiohttp from resending a GET, PUT or DELETE when its connection breaks.
 
@@ -223,20 +219,5 @@ def _communication_error(call: Call, url: URL, error: Exception) -> Communicatio
         | aiohttp.InvalidURL,
     )
     server = url.origin() if url.absolute else url  # the subclass of a user may pass any URL
-    text = f"{call.method}: no answer from {server}: {_reason(error)}"
+    text = f"{call.method}: no answer from {server}: {why_no_answer(error)}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason of an error on one line. The texts of aiohttp contain statuses that no server sent."""
-    match error:
-        case NotHTTPError() | aiohttp.ClientResponseError():
-            return "the answer is not HTTP"
-        case aiohttp.ClientPayloadError():
-            return "the connection broke in the middle of the answer"
-        case aiohttp.ServerDisconnectedError() | LostConnectionError():
-            return "the connection was closed before the answer"
-        case OSError(errno=int(number)):
-            return os.strerror(number).lower()
-        case _:
-            return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
-from meshcore.client.contract_fetch import contract_url, fetch_contract, reason_of
+from meshcore.client.contract_fetch import contract_url, fetch_contract
+from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.changes import Change, compare
 from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
@@ -84,6 +85,6 @@ async def _fetch(source: str, max_body: int) -> Contract:
         text = f"{url} answered {error.status}; is it a meshcore server?"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommunicationError(Code.UNAVAILABLE, f"{url}: {reason_of(error)}") from error
+        raise CommunicationError(Code.UNAVAILABLE, f"{url}: {why_no_answer(error)}") from error
     except ValueError as error:
         raise ConfigurationError(url, [str(error)]) from None

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, table
+from meshcore.client.no_answer import why_no_answer
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
@@ -158,7 +159,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", str(error) or f"no answer within {_TIMEOUT:g} s")
+        return Listed(instance, "unreachable", why_no_answer(error))
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):

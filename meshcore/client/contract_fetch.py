@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import aiohttp
 
+from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.contract import ComponentContract, Contract, decode_contract
 from meshcore.core.instances import Instance
 from meshcore.wire.endpoints import CONTRACT
@@ -57,7 +56,7 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
         except aiohttp.ClientResponseError as error:
             reason = f"{url}: it answers {error.status}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = f"{url}: {reason_of(error)}"
+            reason = f"{url}: {why_no_answer(error)}"
         else:
             for component in contract.components:
                 # Another server may have the address by now. Not every registry stores the digest.
@@ -65,10 +64,3 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
                     return component
             reason = f"{url} is not that of this instance"
     raise ValueError(reason)
-
-
-def reason_of(error: Exception) -> str:
-    """Why a server did not answer. Shorter than the text of aiohttp, which repeats the address."""
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ from typing import Self
 
 import aiohttp
 
+from meshcore.client.no_answer import why_no_answer
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.ports.registry import ComponentRegistry
@@ -166,7 +167,7 @@ async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: s
         async with session.get(url.rstrip("/") + LIVEZ) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        return f"cannot be reached ({str(error) or type(error).__name__})"
+        return f"cannot be reached ({why_no_answer(error)})"
     except (aiohttp.ClientError, ValueError):
         return "leads to another program, which is no mesh"
     if not isinstance(answer, dict) or "server" not in answer:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -18,9 +17,12 @@ from meshcore.core.instances import Instance
 
 from ..snapshot import Snapshot, snapshot_of
 from .lockfile import PLACED, UNPLACED, LockFile, is_generated, read_locked
+from .trust import folder_objection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Generator, Iterator
+
+    from .continuity import FolderId
 
 _logger = logging.getLogger(__name__)
 
@@ -31,62 +33,76 @@ _FOREIGN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO})
 _LEFTOVER_AGE = 60.0  # seconds; a file has its temporary name for less than a millisecond
 
 
+class Listing(NamedTuple):
+    """What a folder contains, and which folder it is."""
+
+    folder: FolderId
+    instances: Snapshot
+
+
 class InstanceFolder:
     """Reads a folder, and removes files of dead processes from it. Every process that uses the folder does that.
 
+    A folder that other users own or can write is not used, since they could announce instances there. Only in a folder
+    that was named may others have files, if its sticky bit is set, as that of /tmp is. Their files do not count.
+
     Args:
-        path: the folder. None: the default folder, which must belong to the user.
+        path: the folder. None: the default folder, which is for one user only.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.path = (_own_folder() if path is None else Path(path)).absolute()
-        self._private = path is None
+        self._named = path is not None
         self._warned: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folder if there is none.
+        """Make the folder if there is none. Only processes that announce do that.
 
         Raises:
-            OSError: it cannot be made, or belongs to another user.
+            OSError: it cannot be made, or other users own it or can write to it.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check()
+        with self._opened():
+            pass
 
     def file_for(self, instance: Instance) -> LockFile:
         """Return the file that announces an instance. It does not exist before `LockFile.place`."""
         return LockFile(self.path, f"{instance.component}.{instance.id}", msgspec.json.encode(instance))
 
-    def scan(self) -> Snapshot:
+    def scan(self) -> Listing:
         """Return all instances whose processes live.
 
         Raises:
-            OSError: the folder cannot be read.
+            OSError: the folder cannot be read, or other users own it or can write to it.
         """
-        self._check()
-        names = sorted(os.listdir(self.path))  # noqa: PTH208 - only names are needed
-        self._warned.intersection_update(names)
-        self._remove_leftovers(names)
-        return snapshot_of(self._living(names))
+        with self._opened() as folder:
+            status = os.fstat(folder)
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - only names are needed
+            self._warned.intersection_update(names)
+            _remove_leftovers(folder, names)
+            return Listing((status.st_dev, status.st_ino), snapshot_of(self._living(folder, names)))
 
-    def _check(self) -> None:
-        """Refuse a default folder of another user: anybody can make one in a shared temporary folder."""
-        if self._private:
-            status = self.path.lstat()
-            if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if status.st_uid != os.geteuid():
-                reason = f"it belongs to user {status.st_uid}, and this process runs as user {os.geteuid()}"
+    @contextmanager
+    def _opened(self) -> Generator[int]:
+        """Open the folder, so that what is checked is what is read: its name may lead elsewhere a moment later."""
+        # Anybody can make a folder or a link with the default name in a shared temporary folder.
+        unlinked = 0 if self._named else os.O_NOFOLLOW
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | unlinked)
+        try:
+            if reason := folder_objection(os.fstat(folder), str(self.path), shared=self._named):
                 raise PermissionError(errno.EPERM, reason)
+            yield folder
+        finally:
+            os.close(folder)
 
-    def _living(self, names: Collection[str]) -> Iterator[Instance]:
+    def _living(self, folder: int, names: Collection[str]) -> Iterator[Instance]:
         for name in names:
-            if name.endswith(PLACED) and (instance := self._read(name)):
+            if name.endswith(PLACED) and (instance := self._read(folder, name)):
                 yield instance
 
-    def _read(self, name: str) -> Instance | None:
-        path = self.path / name
+    def _read(self, folder: int, name: str) -> Instance | None:
         try:
-            found = read_locked(path)
+            found = read_locked(folder, name)
             instance = msgspec.json.decode(found.content, type=Instance)
         except FileNotFoundError:
             return None  # withdrawn since the folder was listed
@@ -102,24 +118,24 @@ class InstanceFolder:
             return instance
         if is_generated(name):  # otherwise it is a copy that somebody keeps
             with suppress(OSError):
-                path.unlink()
+                os.unlink(name, dir_fd=folder)
         return None
-
-    def _remove_leftovers(self, names: Collection[str]) -> None:
-        """Remove the temporary files of processes that died while they announced. Other files stay."""
-        for name in names:
-            if name.endswith(UNPLACED) and is_generated(name):
-                path = self.path / name
-                with suppress(OSError):
-                    # By age, not by lock: a young file may not be locked yet. By the wall clock, as its time is.
-                    if time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
-                        path.unlink()
 
     def _warn(self, name: str, error: Exception) -> None:
         """Log once that a file is ignored."""
         if name not in self._warned:
             self._warned.add(name)
             _logger.warning("%s is ignored, since it announces no instance: %s", self.path / name, error)
+
+
+def _remove_leftovers(folder: int, names: Collection[str]) -> None:
+    """Remove the temporary files of processes that died while they announced. Other files stay."""
+    for name in names:
+        if name.endswith(UNPLACED) and is_generated(name):
+            with suppress(OSError):
+                # By age, not by lock: a young file may not be locked yet. By the wall clock, as its time is.
+                if time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _LEFTOVER_AGE:
+                    os.unlink(name, dir_fd=folder)
 
 
 def _own_folder() -> Path:

@@ -6,11 +6,12 @@ import fcntl
 import os
 import re
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
+
+from .trust import file_objection
 
 PLACED = ".json"
 UNPLACED = ".tmp"
@@ -79,7 +80,7 @@ class LockFile:
         name = f"{self._stem}.{secrets.token_hex(8)}"
         temporary = self._directory / (name + UNPLACED)
         with _FORKING:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _mode())
             self._file = file
             _HELD.add(self)
         self._path = self._directory / (name + PLACED)
@@ -110,6 +111,15 @@ class LockFile:
         self._withdrawn = True
 
 
+def _mode() -> int:
+    """Return the mode of a new file.
+
+    Who can open a file can lock it, and so let a dead process look alive. The files of root count for all users, so all
+    have to read them. Those of another user count for that user only.
+    """
+    return 0o600 if os.geteuid() else 0o644
+
+
 def is_generated(name: str) -> bool:
     """Return whether a name is one that `LockFile` makes. Files with other names must not be removed."""
     return _MADE.search(name) is not None
@@ -122,21 +132,21 @@ class Found(NamedTuple):
     locked: bool
 
 
-def read_locked(path: Path) -> Found:
-    """Read a file and its lock.
+def read_locked(folder: int, name: str) -> Found:
+    """Read a file of an open folder, and its lock.
 
     The lock is tried as a shared one: two processes that try at the same time do not take each other for the holder.
 
     Raises:
-        ValueError: the file was not made by `LockFile`.
+        ValueError: the file was not made by `LockFile`, or by another user.
         OSError: it cannot be opened.
     """
     # Others may write to the folder: a pipe must not block, and a link must not lead elsewhere.
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
+        if reason := file_objection(status):
+            raise ValueError(reason)
         if status.st_size > _MAX_SIZE:
             raise ValueError(f"it has {status.st_size} bytes")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -18,6 +19,7 @@ from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
 
 from ..sightings import Sightings
+from .continuity import Continuity
 from .folder import InstanceFolder
 from .scanner import Scanner
 
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Seconds for which a missing folder is an error and not an empty one: the processes that announce make it again.
-_GRACE = 1.0
-
 
 class DirectoryComponentRegistry(ComponentRegistry):
     """Keeps one JSON file per instance. Its process holds the lock of the file, which the kernel releases at its death.
@@ -47,8 +46,10 @@ class DirectoryComponentRegistry(ComponentRegistry):
     forked process that runs no new program announces nothing, and must make its own registry.
 
     Args:
-        path: the folder. It is made, for this user only, if there is none. None: `$XDG_RUNTIME_DIR/meshcore`, or
-            `meshcore-<uid>` in the temporary folder without a login session. Users who may write there may announce.
+        path: the folder. The first process that announces makes it, for its user only. None:
+            `$XDG_RUNTIME_DIR/meshcore`, or `meshcore-<uid>` in the temporary folder without a login session. The folder
+            must belong to this user or to root, and nobody else may be able to write to it. Files of others do not
+            count.
     """
 
     scheme: ClassVar[str] = "directory"
@@ -62,8 +63,7 @@ class DirectoryComponentRegistry(ComponentRegistry):
         self._announced: set[LockFile] = set()
         self._sightings = Sightings()
         self._scanner: Scanner | None = None
-        # Only the scanner's thread uses these, and `instances`, which may write `_last_read` as well.
-        self._last_read = float("-inf")
+        self._continuity = Continuity()  # used under `_reading`
         self._warned = False
 
     @classmethod
@@ -133,7 +133,7 @@ class DirectoryComponentRegistry(ComponentRegistry):
     async def instances(self) -> Snapshot:
         """Return all instances that are announced now, by component. Works outside of `async with`, too."""
         try:
-            return await run_sync(self._scan)
+            return await run_sync(self._list)
         except OSError as error:
             raise self._unusable(error, "no instance can be found") from error
 
@@ -158,15 +158,19 @@ class DirectoryComponentRegistry(ComponentRegistry):
         # Watches of this object see the instance before `announce` goes on. Others get a file event.
         self._read()
 
+    def _list(self) -> Snapshot:
+        with self._reading:
+            return self._scan()
+
     def _scan(self) -> Snapshot:
         try:
-            found = self._folder.scan()
+            folder, found = self._folder.scan()
         except FileNotFoundError:
-            if time.monotonic() < self._last_read + _GRACE:
+            if self._continuity.removed():
                 raise
-            self._folder.prepare()
-            found = self._folder.scan()
-        self._last_read = time.monotonic()
+            return {}
+        if reason := self._continuity.doubt(folder, found, time.monotonic()):
+            raise FileNotFoundError(errno.ENOENT, reason)
         return found
 
     def _read(self) -> None:

@@ -692,7 +692,7 @@ TABLE = [
         client_of([], "dispatch-msgpack"),
         (
             "CommunicationError unavailable: bazaar.raises: no answer from <url>: the connection was "
-            "closed before the answer"
+            "closed before the answer; a server that expects https:// does that"
         ),
     ),
     Row(

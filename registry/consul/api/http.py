@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from meshcore.client.no_answer import tls_failure
 from meshcore.core.errors import AuthorizationError, Code, CommunicationError, MeshError
 
 from .connection_limit import ConnectionLimit
@@ -147,7 +148,8 @@ class ConsulHTTP:
             # Only for watches, whose connections are new. A pooled one may have been closed while it was idle.
             elif watch and isinstance(error, _BrokenError) and self._limit.closed(now, now - begun):
                 _log_limit(self._config.url)
-            text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+            text = tls_failure(error, "CONSUL_CACERT, or as ca=... in the URL of the registry") or str(error)
+            text = text or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
             raise CommunicationError(Code.UNAVAILABLE, f"Consul at {self._config.url}: {text}") from error
 
 

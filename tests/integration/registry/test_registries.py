@@ -378,25 +378,40 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     assert files_in(tmp_path) == []  # a withdrawn file stays away
 
 
-async def test_a_removed_folder_is_a_failure_before_it_is_absence(tmp_path):
-    """A watcher whose folder is removed reports a failure; when nobody puts it back, it does and reports absence."""
+async def test_a_removed_folder_is_a_failure_and_is_not_made_by_who_only_reads(tmp_path):
+    """A watcher whose folder is removed fails for as long as it is gone. It never makes an empty one to believe."""
     folder = tmp_path / "folder"
+    folder.mkdir()
     async with DirectoryComponentRegistry(folder) as registry, watching(registry, "orders", seconds=5) as watcher:
+        async with DirectoryComponentRegistry(folder) as other, other.announce(instance_of("one")):
+            await watcher.until(Bound((instance_of("one"),)))
         await watcher.until(Absent())
         folder.rmdir()
-        while len(watcher.seen) < 2:
+        while len(watcher.seen) < 4:
             await asyncio.sleep(0.01)
-        assert isinstance(failed := watcher.seen[1], Failed)
+        assert isinstance(failed := watcher.seen[3], Failed)
         assert str(failed.cause) == (
             f"unavailable: no instance can be found: the registry's folder {folder} cannot be used: "
             "No such file or directory"
         )
-        with pytest.raises(CommunicationError, match="No such file or directory"):
-            await registry.instances()
-        await watcher.until(Absent())
+        for _ in range(20):  # it is read each time
+            with pytest.raises(CommunicationError, match="No such file or directory"):
+                await registry.instances()
+        assert not folder.exists()
         async with DirectoryComponentRegistry(folder) as other, other.announce(instance_of("one")):
             await watcher.until(Bound((instance_of("one"),)))
-        assert [type(sighting) for sighting in watcher.seen[:4]] == [Absent, Failed, Absent, Bound]
+        assert [type(sighting) for sighting in watcher.seen[:5]] == [Absent, Bound, Absent, Failed, Bound]
+
+
+async def test_a_folder_that_was_never_there_is_empty(tmp_path):
+    """Before the first server has announced, there is nobody, and no folder is made to say so."""
+    folder = tmp_path / "folder"
+    async with DirectoryComponentRegistry(folder) as registry, watching(registry, "orders", seconds=5) as watcher:
+        await watcher.until(Absent())
+        assert await registry.instances() == {}
+        assert not folder.exists()
+        async with DirectoryComponentRegistry(folder) as other, other.announce(instance_of("one")):
+            await watcher.until(Bound((instance_of("one"),)))
 
 
 async def test_a_folder_that_cannot_be_used_is_named(tmp_path):
@@ -513,8 +528,8 @@ async def test_who_watches_beyond_the_end_is_told(tmp_path):
 async def test_the_default_folder_is_the_users_own(tmp_path, monkeypatch):
     """Without a path the folder is in XDG_RUNTIME_DIR, or in the temporary one; only the user may enter it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    async with DirectoryComponentRegistry.from_url("directory:") as registry:
-        assert await seen_of(registry) == Absent()
+    async with DirectoryComponentRegistry.from_url("directory:") as registry, registry.announce(instance_of("one")):
+        assert await seen_of(registry) == Bound((instance_of("one"),))
     assert stat.S_IMODE((tmp_path / "meshcore").stat().st_mode) == 0o700
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -534,7 +549,7 @@ async def test_a_default_folder_of_somebody_else_is_refused(tmp_path, monkeypatc
         if os.geteuid():
             pytest.skip("only root can give a folder away")
         os.chown(tmp_path / "meshcore", 65534, -1)
-        reason = "it belongs to user 65534, and this process runs as user 0"
+        reason = "it belongs to user 65534, and this process runs as user 0; run as that user, or name a folder .*"
     async with DirectoryComponentRegistry() as registry:
         with pytest.raises(CommunicationError, match=f"{tmp_path}/meshcore cannot be used: {reason}$"):
             async with registry.announce(instance_of("one")):

@@ -24,6 +24,7 @@ from tests.support.reference.failing_calls import (
     no_such_object,
     of_a_request,
     one_too_many,
+    open_to_others,
     outside,
     overloaded,
     policy_of_nothing,
@@ -72,6 +73,16 @@ CASES: Final = [
         ),
         "CommunicationError unavailable",
         in_the_way,
+    ),
+    Case(
+        (
+            "component 'desk' cannot be looked up: DirectoryComponentRegistry('<folder>'): unavailable: no instance "
+            "can be found: the registry's folder <folder> cannot be used: users other than its owner can write to it "
+            "(mode 0777), and so announce instances; remove that right (chmod go-w <folder>), or name a folder that is "
+            "not there yet, which is made for this user only (setting registry, as directory:<folder>/meshcore)"
+        ),
+        "CommunicationError unavailable",
+        open_to_others,
     ),
     Case(
         "the URL 'h1:8000' cannot be used: it must begin with http://host or https://host",

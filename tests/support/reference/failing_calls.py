@@ -133,6 +133,14 @@ async def in_the_way() -> None:
         await elsewhere(f"directory://{folder}/file/registry")
 
 
+async def open_to_others() -> None:
+    """Call where others can write to the registry's folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "registry").mkdir()
+        (Path(folder) / "registry").chmod(0o777)
+        await elsewhere(f"directory://{folder}/registry")
+
+
 async def at_no_url() -> None:
     """Call an instance that was announced with a URL that is none."""
     registry = LocalComponentRegistry()
