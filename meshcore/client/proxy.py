@@ -2,24 +2,37 @@
 
 The generated methods have the signatures of the interface, so Python itself binds the arguments, fills in defaults and
 rejects wrong names. They are compiled from source text: that is 2.5 us per call faster than binding at run time.
+
+Connections, locks and tasks of the mesh belong to its event loop. So a call that is made on another loop is handed over
+to the loop of the mesh.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from meshcore.client.bridge import Bridge
 from meshcore.core.call import Call, Handler
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
 
-Bridge = Callable[[Handler, Call], Any]
 Variant = Callable[[Policy], Any]
 
 T = TypeVar("T")
+
+# Whether a call is made on another loop than the mesh's. Each call asks for it, so that it has to be fast: it takes
+# 0.02 us. Before Python 3.12, to ask for the running loop is a system call (getpid), and threads take 0.1 us.
+if sys.version_info >= (3, 12):
+    _ELSEWHERE = "__mesh_running_loop() is not __mesh_self._mesh_loop"
+else:
+    _ELSEWHERE = "__mesh_thread() != __mesh_self._mesh_thread or not __mesh_self._mesh_runs()"
 
 
 class ProxyClass:
@@ -38,7 +51,7 @@ class ProxyClass:
 
         Args:
             handler: gets the calls.
-            bridge: runs the calls of `def` methods.
+            bridge: runs the calls of `def` methods, and those that are made on another loop.
             target: for the `repr`: where the calls go.
             variant: gives the same proxy with another policy; None if policies do not apply.
         """
@@ -69,6 +82,9 @@ def redirect(proxy: Any, handler: Handler) -> None:
 
 def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
+    self._mesh_loop = bridge.loop
+    self._mesh_runs = bridge.loop.is_running
+    self._mesh_thread = bridge.thread
     self._mesh_bridge = bridge
     self._mesh_target = target
     self._mesh_variant = variant
@@ -81,7 +97,12 @@ def _repr(self: Any) -> str:
 def _function(interface: type, method: Method) -> Any:
     """Generate the proxy's method, with the signature of the interface."""
     # Reserved names, which no parameter has.
-    names = {"__mesh_call": Call, "__mesh_method": method}
+    names: dict[str, Any] = {
+        "__mesh_call": Call,
+        "__mesh_method": method,
+        "__mesh_running_loop": asyncio._get_running_loop,  # noqa: SLF001 - get_running_loop() raises if there is none
+        "__mesh_thread": threading.get_ident,
+    }
     parameters = ["__mesh_self"]
     for at, parameter in enumerate(method.parameters):
         if parameter.keyword_only and "*" not in parameters:
@@ -97,12 +118,16 @@ def _function(interface: type, method: Method) -> Any:
     arguments = "".join(f"{parameter.name}, " for parameter in method.parameters)
     call = f"__mesh_call(__mesh_method, ({arguments}))"
     handler = "__mesh_self._mesh_handler"
-    source = f"def {method.name}({', '.join(parameters)}):\n    return "
-    source = (
-        f"async {source}await {handler}({call})"
-        if method.is_async
-        else f"{source}__mesh_self._mesh_bridge({handler}, {call})"
-    )
+    head = f"def {method.name}({', '.join(parameters)}):"
+    if method.is_async:
+        source = (
+            f"async {head}\n"
+            f"    if {_ELSEWHERE}:\n"
+            f"        return await __mesh_self._mesh_bridge.hand_over({handler}, {call})\n"
+            f"    return await {handler}({call})"
+        )
+    else:
+        source = f"{head}\n    return __mesh_self._mesh_bridge({handler}, {call})"
     exec(compile(source, f"<proxy of {method}>", "exec"), names)  # noqa: S102 - identifiers of a checked signature only
     function: Any = names[method.name]
     # Not its __dict__, in which it is marked as abstract.

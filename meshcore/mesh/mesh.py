@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+from meshcore.client.bridge import LOOP_ENDED, Bridge
 from meshcore.client.why import Explanation
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.errors import Code, LocalError
@@ -29,7 +31,8 @@ class Mesh:
             greeting = await mesh.get_service(Greeting)
 
     A mesh runs implementations for its own calls. `MeshApp` serves them to other processes. Another task than the one
-    that entered the context may leave it.
+    that entered the context may leave it. The mesh lives on the event loop on which it was entered. What is awaited on
+    another loop, in another thread, is handed over to that one: calls of proxies, and the methods of the mesh.
 
     Args:
         module: a class decorated with `@module`.
@@ -47,6 +50,7 @@ class Mesh:
         self._settings = settings
         self._overrides = dict(overrides or {})
         self._main: asyncio.Task[None] | None = None
+        self._bridge: Bridge | None = None  # the runtime's is closed while the mesh stops
         self._stop = asyncio.Event()
         self._runtime: Runtime | None = None
         self.pid = 0
@@ -60,7 +64,9 @@ class Mesh:
         if self._main is not None:
             raise LocalError(Code.FAILED_PRECONDITION, "a Mesh can be entered once; make another one")
         self.pid = os.getpid()
-        ready: asyncio.Future[Runtime] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[Runtime] = loop.create_future()
+        self._bridge = Bridge(loop)
         # A task of its own enters and leaves all contexts. So another task may leave the mesh than the one that entered
         # it, as with fixtures of test frameworks and in notebooks.
         self._main = asyncio.create_task(self._run(ready), name="meshcore.mesh")
@@ -77,12 +83,20 @@ class Mesh:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the components, and clean up everything in reverse order. Does nothing in a forked process."""
-        if self.pid not in {0, os.getpid()}:
+        """Stop the components, and clean up everything in reverse order. Does nothing in a forked process.
+
+        Raises:
+            LocalError: the event loop of the mesh does not run any more, so that nothing on it can be stopped.
+        """
+        if self._main is None or self._bridge is None or self.pid != os.getpid():
             return
+        if self._main.done() and not self._bridge.is_here:
+            return  # the mesh has ended with its loop
+        await self._bridge.relay("stop()", partial(self._end, self._main))
+
+    async def _end(self, main: asyncio.Task[None]) -> None:
         self._stop.set()
-        if self._main is not None:
-            await self._main
+        await main
 
     async def start(self) -> Self:
         """Enter the context without `async with`, as in a notebook: `mesh = await Mesh(Client).start()`.
@@ -102,7 +116,11 @@ class Mesh:
             settings = self._settings or load_settings()
             async with start_runtime(self._module, settings, self._overrides) as runtime:
                 ready.set_result(runtime)
-                await self._stop.wait()
+                try:
+                    await self._stop.wait()
+                except asyncio.CancelledError:  # asyncio.run() ends, and cancels all tasks of its loop
+                    runtime.bridge.ended = True
+                    raise
         except BaseException as error:
             if ready.done():
                 raise
@@ -123,7 +141,12 @@ class Mesh:
             LocalError: there is no channel of that name.
         """
         # Callable, not type[T]: type checkers reject abstract classes and protocols as type[T].
-        return cast("T", self.runtime.proxies.proxy(cast("type", interface), preferred_channel))
+        runtime = self.runtime
+
+        async def proxy() -> T:
+            return cast("T", runtime.proxies.proxy(cast("type", interface), preferred_channel))
+
+        return await runtime.bridge.relay("get_service()", proxy)
 
     async def wait_for(self, interface: Callable[..., object], timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Wait until an instance offers the service.
@@ -136,19 +159,7 @@ class Mesh:
             CommunicationError: DEADLINE_EXCEEDED, none did in time; the text says what the registry reported.
         """
         runtime = self.runtime
-        cls = cast("type", interface)
-        if runtime.blueprint.is_local(cls):
-            return
-        destination = runtime.destinations.to(runtime.catalog.component_of(cls))
-        seconds = runtime.settings.timeout if timeout is None else timeout
-        try:
-            with CallScope(asyncio.get_running_loop().time() + seconds):
-                while not isinstance(destination.sighting, Bound):
-                    await destination.wait()
-        except Stopped:
-            error = deadline_exceeded(f"wait_for({cls.__qualname__})", seconds)
-            error.message += f": {destination.unavailable_error('').message}"
-            raise error from None
+        await runtime.bridge.relay("wait_for()", partial(_wait_for, runtime, cast("type", interface), timeout))
 
     def why(self, interface: Callable[..., object], method: str, preferred_channel: str = "") -> Explanation:
         """Explain a call made now: the rules that govern it, who set them, and the state of the instances.
@@ -157,7 +168,8 @@ class Mesh:
             LocalError: the interface has no such method, or there is no channel of that name.
             ConfigurationError: the interface cannot be called.
         """
-        return self.runtime.why(cast("type", interface), method, preferred_channel)
+        runtime = self.runtime
+        return runtime.bridge.at_once("why()", partial(runtime.why, cast("type", interface), method, preferred_channel))
 
     def set_preferred_channel(self, name: str) -> None:
         """Use a channel wherever it is offered and no other is asked for. Empty: the first that is offered."""
@@ -179,7 +191,8 @@ class Mesh:
 
     async def get(self, kind: type[T]) -> T:
         """The object of a type, from the injector."""
-        return await self.runtime.injector.get(kind)
+        runtime = self.runtime
+        return await runtime.bridge.relay("get()", partial(runtime.injector.get, kind))
 
     @property
     def runtime(self) -> Runtime:
@@ -189,8 +202,25 @@ class Mesh:
             LocalError: the mesh is not running, or only in the process that this one was forked from.
         """
         if self._runtime is None:
-            state = "has stopped" if self._stop.is_set() else "is not running; use it inside `async with Mesh(...)`"
+            state = "is not running; use it inside `async with Mesh(...)`"
+            if self._main is not None and self._main.done():
+                state = "has stopped" if self._stop.is_set() else f"has stopped: {LOOP_ENDED}"
             raise LocalError(Code.FAILED_PRECONDITION, f"this mesh {state}")
         if self.pid != os.getpid():
             raise forked_error("this mesh was used", self.pid)
         return self._runtime
+
+
+async def _wait_for(runtime: Runtime, cls: type, timeout: float | None) -> None:  # noqa: ASYNC109
+    if runtime.blueprint.is_local(cls):
+        return
+    destination = runtime.destinations.to(runtime.catalog.component_of(cls))
+    seconds = runtime.settings.timeout if timeout is None else timeout
+    try:
+        with CallScope(asyncio.get_running_loop().time() + seconds):
+            while not isinstance(destination.sighting, Bound):
+                await destination.wait()
+    except Stopped:
+        error = deadline_exceeded(f"wait_for({cls.__qualname__})", seconds)
+        error.message += f": {destination.unavailable_error('').message}"
+        raise error from None

@@ -10,8 +10,9 @@ from threading import RLock
 from typing import Any, TypeAlias
 from weakref import WeakSet, WeakValueDictionary
 
+from meshcore.client.bridge import Bridge
 from meshcore.client.policies import merged
-from meshcore.client.proxy import Bridge, ProxyClass, redirect
+from meshcore.client.proxy import ProxyClass, redirect
 from meshcore.core.call import Call, Handler
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
@@ -37,7 +38,7 @@ class Proxies:
 
     Args:
         blueprint: of the mesh.
-        bridge: runs the calls of `def` methods.
+        bridge: runs the calls of `def` methods, and those that are made on another loop.
     """
 
     def __init__(self, blueprint: Blueprint, bridge: Bridge) -> None:
@@ -99,13 +100,19 @@ class Proxies:
             self._redirect_all(handlers.build)
             yield
         finally:
-            self._redirect_all(_refuse_stopped)
+            self._redirect_all(self._refuse_stopped)
 
     def _redirect_all(self, build: _Build) -> None:
         with self._lock:
             self._build = build
             for (kind, channel, policy), proxy in list(self._alive.items()):
                 redirect(proxy, build(kind, channel, policy))
+
+    def _refuse_stopped(self, *_: object) -> Handler:
+        return self._stopped
+
+    async def _stopped(self, call: Call) -> Any:
+        raise self._bridge.stopped(call.method)
 
     def disown(self) -> None:
         """Refuse all calls. Called in a forked process: loop and connections are those of its parent."""
@@ -132,14 +139,6 @@ def _refuse_starting(*_: object) -> Handler:
     return _starting
 
 
-def _refuse_stopped(*_: object) -> Handler:
-    return _stopped
-
-
 async def _starting(call: Call) -> Any:
     text = f"{call.method} was called while the mesh is being built; call services from startup() on"
     raise LocalError(Code.FAILED_PRECONDITION, text)
-
-
-async def _stopped(call: Call) -> Any:
-    raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
+from meshcore.client.bridge import Bridge
 from meshcore.client.destinations import Destinations
 from meshcore.client.why import Explanation, explain, explain_local
 from meshcore.core.call import Handler, Interceptors, compose
@@ -20,7 +21,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
-from meshcore.core.threads import Bridge, Workers
+from meshcore.core.threads import Workers
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
@@ -47,6 +48,7 @@ class Runtime:
 
     Attributes:
         identity: of this process, in the ids of its instances.
+        bridge: brings what is called elsewhere to the loop of the mesh.
         blueprint: what the mesh was built from.
         injector: has made all objects.
         registry: where components are announced and found.
@@ -57,6 +59,7 @@ class Runtime:
     """
 
     identity: str
+    bridge: Bridge
     blueprint: Blueprint
     injector: Injector
     registry: ComponentRegistry
@@ -150,6 +153,7 @@ async def start_runtime(
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry))
         yield Runtime(
             identity=identity,
+            bridge=bridge,
             blueprint=blueprint,
             injector=injector,
             registry=registry,

@@ -69,6 +69,7 @@ class MeshApp:
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.mesh: Mesh = self._make_mesh()
 
     @asynccontextmanager
@@ -102,6 +103,7 @@ class MeshApp:
         self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
             mesh = await stack.enter_async_context(self.mesh)
@@ -195,6 +197,12 @@ class MeshApp:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an ASGI server runs an application in a task")
+        if task.get_loop() is not self._loop:
+            raise LocalError(
+                Code.FAILED_PRECONDITION,
+                "a request arrived on another event loop than the one that its lifespan runs on: let one server run "
+                "both, as in `with TestClient(app) as client`",
+            )
         self._requests.add(task)
         try:
             await self._asgi.endpoint(scope)(scope, receive, send)

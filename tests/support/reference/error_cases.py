@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from tests.support.reference.failing_calls import (
+    after_its_loop,
     answered,
     at_no_url,
     blocking_the_loop,
@@ -23,16 +24,20 @@ from tests.support.reference.failing_calls import (
     no_such_method,
     no_such_object,
     of_a_request,
+    on_a_blocked_loop,
+    on_another_loop,
     one_too_many,
     open_to_others,
     outside,
     overloaded,
     policy_of_nothing,
+    request_elsewhere,
     served,
     shared_policy,
     twice,
     unentered,
     without_lifespan,
+    without_loop,
     without_mesh,
 )
 
@@ -154,6 +159,43 @@ CASES: Final = [
         ),
         "LocalError failed_precondition",
         forked,
+    ),
+    Case(
+        (
+            "this mesh has stopped: the event loop on which it was started has ended; start, call and stop it within "
+            "one asyncio.run(), or use BlockingMesh, whose loop runs in a thread of its own"
+        ),
+        "LocalError failed_precondition",
+        after_its_loop,
+    ),
+    Case(
+        (
+            "clerk.wait was called, but the event loop on which the mesh was started does not run: call it while that "
+            "loop runs, or use BlockingMesh, whose loop runs in a thread of its own"
+        ),
+        "LocalError failed_precondition",
+        on_another_loop,
+    ),
+    Case(
+        (
+            "clerk.nest was called from another thread, and the mesh's event loop has not begun with it within 0.01 s: "
+            "something blocks that loop; it must not wait for the thread that calls"
+        ),
+        "LocalError deadline_exceeded",
+        on_a_blocked_loop,
+    ),
+    Case(
+        "clerk.wait is awaited without a running event loop of asyncio: await it in code that asyncio runs",
+        "LocalError failed_precondition",
+        without_loop,
+    ),
+    Case(
+        (
+            "a request arrived on another event loop than the one that its lifespan runs on: let one server run both, "
+            "as in `with TestClient(app) as client`"
+        ),
+        "LocalError failed_precondition",
+        request_elsewhere,
     ),
     Case(
         "clerk.wait was called while the mesh is being built; call services from startup() on",

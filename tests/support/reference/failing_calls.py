@@ -10,6 +10,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ from meshcore import (
     module,
     with_policy,
 )
+from meshcore.client.bridge import Bridge
 from meshcore.registry import LocalComponentRegistry
 from meshcore.serve.module_loader import load_module
 from meshcore.testing import memory_mesh
@@ -204,6 +206,59 @@ def _raised_in_fork(act: Callable[[], object]) -> MeshError:
         error: MeshError = pickle.load(raised)
     os.waitpid(child, 0)
     return error
+
+
+async def on_another_loop() -> None:
+    """Call on another loop than that of the mesh, which does not run."""
+    home = asyncio.new_event_loop()
+
+    def call() -> None:
+        mesh = home.run_until_complete(Mesh(DeskModule, settings=HERMETIC).start())
+        try:
+            asyncio.run(home.run_until_complete(mesh.get_service(Clerk)).wait(0.0))  # type: ignore[arg-type]
+        finally:
+            home.run_until_complete(mesh.stop())
+
+    try:
+        await asyncio.to_thread(call)
+    finally:
+        home.close()
+
+
+async def after_its_loop() -> None:
+    """Ask a mesh whose loop has ended."""
+
+    def call() -> None:
+        mesh = asyncio.run(Mesh(DeskModule, settings=HERMETIC).start())
+        asyncio.run(mesh.get_service(Clerk))
+
+    await asyncio.to_thread(call)
+
+
+async def without_loop() -> None:
+    """Await a call where no loop runs."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        waiting: Any = (await mesh.get_service(Clerk)).wait(0.0)
+        await asyncio.to_thread(waiting.send, None)
+
+
+async def on_a_blocked_loop() -> None:
+    """Call in a thread for which the loop of the mesh waits."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        bridge = Bridge(loop, patience=0.01)
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(bridge.block, "clerk.nest", main).result()
+
+    await asyncio.to_thread(asyncio.run, main())
+
+
+async def request_elsewhere() -> None:
+    """Send a request on another loop than that of the lifespan."""
+    app = MeshApp(DeskModule, settings=UNVERIFIED)
+    async with app.running():
+        await asyncio.to_thread(lambda: asyncio.run(ask(app, "GET", "/livez", {})))
 
 
 async def twice() -> None:

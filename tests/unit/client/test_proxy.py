@@ -1,5 +1,6 @@
 """Proxies as their callers see them: Python's own signatures, types and errors."""
 
+import asyncio
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from meshcore import Call, Service, describe, service
+from meshcore.client.bridge import Bridge
 from meshcore.client.proxy import ProxyClass
 from meshcore.core.call import Handler
 
@@ -55,17 +57,25 @@ async def echo(call: Call) -> Any:
     return call.arguments
 
 
-def block(handler: Handler, call: Call) -> Any:
-    """A bridge that needs no loop."""
-    with pytest.raises(StopIteration) as stopped:
-        handler(call).send(None)  # type: ignore[attr-defined]
-    return stopped.value.value
+class Blocked(Bridge):
+    """A bridge that calls at once, on any loop."""
+
+    def __call__(self, handler: Handler, call: Call) -> Any:
+        """Run the call of a `def` proxy."""
+        with pytest.raises(StopIteration) as stopped:
+            handler(call).send(None)  # type: ignore[attr-defined]
+        return stopped.value.value
+
+
+def bridge() -> Bridge:
+    """One to the running loop."""
+    return Blocked(asyncio.get_running_loop())
 
 
 def make(interface: Callable[..., Any]) -> Any:
     """A proxy that answers with the arguments it was called with."""
     description = describe(interface)  # type: ignore[arg-type]
-    return ProxyClass(description).make(echo, block, "over nothing")
+    return ProxyClass(description).make(echo, bridge(), "over nothing")
 
 
 async def test_arguments_are_bound_and_defaults_filled_in() -> None:
@@ -80,7 +90,7 @@ async def test_arguments_are_bound_and_defaults_filled_in() -> None:
     assert await make(Plain).ask("x") == ("x", None)
 
 
-def test_names_that_the_generated_source_uses_itself() -> None:
+async def test_names_that_the_generated_source_uses_itself() -> None:
     """Parameters may have any name."""
     assert make(Shop).count("a", 1, 2, 3) == ("a", 1, 2, 3)
     assert make(Shop).odd(1, method=2) == (1, 2)
@@ -102,14 +112,14 @@ def test_names_that_the_generated_source_uses_itself() -> None:
         (lambda shop: shop.count(), "Shop.count() missing 1 required positional argument: 'sku'"),
     ],
 )
-def test_wrong_arguments_are_a_type_error_with_the_method_s_name(call: Callable[[Any], Any], text: str) -> None:
+async def test_wrong_arguments_are_a_type_error_with_the_method_s_name(call: Callable[[Any], Any], text: str) -> None:
     """Python refuses what does not fit the signature, when the method is called and not when it is awaited."""
     with pytest.raises(TypeError) as refused:
         call(make(Shop))
     assert str(refused.value) == text
 
 
-def test_a_proxy_is_an_instance_of_its_interface() -> None:
+async def test_a_proxy_is_an_instance_of_its_interface() -> None:
     """`isinstance` holds, for abstract classes and for protocols; the class is concrete."""
     shop, plain = make(Shop), make(Plain)
     assert isinstance(shop, Shop)
@@ -119,14 +129,14 @@ def test_a_proxy_is_an_instance_of_its_interface() -> None:
     assert type(shop).__module__ == __name__
 
 
-def test_repr_says_where_it_leads() -> None:
+async def test_repr_says_where_it_leads() -> None:
     """A proxy shows its service and its target."""
     assert repr(make(Shop)) == "<proxy of shop over nothing>"
 
 
 async def test_concrete_members_of_the_interface_work() -> None:
     """Helper methods, properties and constants that the interface implements itself run here, over the proxy."""
-    shop = ProxyClass(describe(Shop)).make(lambda call: shown(call), block, "")  # noqa: PLW0108
+    shop = ProxyClass(describe(Shop)).make(lambda call: shown(call), bridge(), "")  # noqa: PLW0108
 
     async def shown(call: Call) -> str:
         return f"{call.method.name}{call.arguments[:2]}"
@@ -136,7 +146,7 @@ async def test_concrete_members_of_the_interface_work() -> None:
     assert not hasattr(shop, "sell")
 
 
-def test_the_kind_of_each_method_is_the_interface_s() -> None:
+async def test_the_kind_of_each_method_is_the_interface_s() -> None:
     """`async def` methods are coroutine functions, `def` methods are not; signature and texts are the original's."""
     shop = make(Shop)
     assert inspect.iscoroutinefunction(shop.buy)
@@ -154,7 +164,7 @@ async def test_methods_of_two_proxies_do_not_mix() -> None:
     async def other(call: Call) -> Any:
         return call.method.name
 
-    first, second = cls.make(echo, block, "first"), cls.make(other, block, "second")
+    first, second = cls.make(echo, bridge(), "first"), cls.make(other, bridge(), "second")
     assert type(first) is type(second)
     assert await first.none() == ()
     assert await second.none() == "none"

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore import Call, Code, LocalError, Service, service
-from meshcore.core.threads import Bridge, Workers, detached
+from meshcore.client.bridge import Bridge
+from meshcore.core.threads import Workers, detached
 from meshcore.declare.reader import describe_service
 
 
