@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from tests.support.reference.failing_calls import (
     answered,
+    as_another_path,
     at_no_url,
     blocking_the_loop,
     blocking_unentered,
@@ -63,6 +64,14 @@ CASES: Final = [
         ),
         "LocalError unimplemented",
         partial(elsewhere, "static:desk=rest(http://127.0.0.1:9)"),
+    ),
+    Case(
+        (
+            "archive.year cannot be called with /archive/latest over REST: GET /archive/latest is the path of "
+            "archive.latest; use another channel"
+        ),
+        "LocalError invalid_argument",
+        as_another_path,
     ),
     Case(
         (
