@@ -17,11 +17,12 @@ from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
 from meshcore.wire.errors import ErrorCodec, unfit_answer
-from meshcore.wire.headers import RETRY_AFTER, read_retry_after
+from meshcore.wire.headers import METHOD, RETRY_AFTER, read_retry_after
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
 from meshcore.wire.problem_details import ProblemReader
 from meshcore.wire.rest_parameters import TextParameter
-from meshcore.wire.rest_paths import PathTemplate, quote_text
+from meshcore.wire.rest_paths import quote_text
+from meshcore.wire.rest_routing import PathWriter, Routes, meant_method, routes_of
 
 from .http import HTTPChannel, parse_url
 
@@ -40,8 +41,9 @@ class RestChannel(HTTPChannel):
         """
         super().bind(component, options)
         limits = Limits(max_depth=options.max_depth)
+        routes = routes_of(component)
         self._operations: dict[Method, _Operation] = {
-            method: _Operation(method, method.http, limits)
+            method: _Operation(component, method, method.http, routes, limits)
             for service in component.services
             for method in service.methods
             if method.http is not None
@@ -67,9 +69,7 @@ class RestChannel(HTTPChannel):
         return operation.result(answer, endpoint)
 
 
-_ACCEPTED = f"{JSON.content_type}, {PROBLEM_TYPE}"
-_NO_BODY = {"accept": _ACCEPTED}
-_JSON_BODY = {"accept": _ACCEPTED, "content-type": JSON.content_type}
+_ACCEPT = {"accept": f"{JSON.content_type}, {PROBLEM_TYPE}"}
 
 
 class _Operation:
@@ -79,13 +79,20 @@ class _Operation:
         verb: the HTTP method.
     """
 
-    def __init__(self, method: Method, http: HttpMapping, limits: Limits) -> None:
+    def __init__(
+        self,
+        component: ComponentDescription,
+        method: Method,
+        http: HttpMapping,
+        routes: Routes[Method],
+        limits: Limits,
+    ) -> None:
         self.verb = http.verb
         self._method = method
-        self._template = PathTemplate(http.path)
+        self._writer = PathWriter(method, http, routes)
         at = {parameter.name: index for index, parameter in enumerate(method.parameters)}
         texts = {each.name: TextParameter(method, each) for each in method.parameters if each.source is not Source.BODY}
-        self._path = [(at[name], texts.pop(name)) for name in self._template.names]
+        self._path = [(at[name], texts.pop(name)) for name in self._writer.names]
         by_source = {each.name: each.source for each in method.parameters}
         self._headers = [
             (at[name], text.name, text) for name, text in texts.items() if by_source[name] is Source.HEADER
@@ -96,6 +103,11 @@ class _Operation:
             if by_source[name] is not Source.HEADER
         ]
         bodies = [each for each in method.parameters if each.source is Source.BODY]
+        names = {name for _, name, _ in self._headers}
+        accept = {} if "accept" in names else _ACCEPT  # else the server would read ours as the argument
+        meant = {METHOD: meant_method(component.name, method)} if self._path else {}
+        self._without_body = {**accept, **meant}
+        self._with_body = {**self._without_body, "content-type": JSON.content_type}
         self._body = (at[bodies[0].name], JSON.encoder(bodies[0].type)) if bodies else None
         self._read = JSON.decoder(method.returns, limits)
         self._read_any = JSON.decoder(Any, limits)
@@ -107,7 +119,7 @@ class _Operation:
         Raises:
             LocalError: an argument cannot be written there.
         """
-        path = self._template.fill([self._segment(text, arguments[at]) for at, text in self._path])
+        path = self._writer.write([self._segment(text, arguments[at]) for at, text in self._path])
         query = "&".join(
             f"{name}={quote_text(value)}"
             for at, name, text in self._query
@@ -121,7 +133,7 @@ class _Operation:
         Raises:
             LocalError: an argument cannot be written there.
         """
-        fixed = _JSON_BODY if has_body else _NO_BODY
+        fixed = self._with_body if has_body else self._without_body
         if not self._headers:
             return fixed
         found: dict[str, str] = dict(fixed)

@@ -9,7 +9,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from meshcore.asgi.documents import document_routes
 from meshcore.asgi.invoke import Invoke
@@ -51,15 +51,15 @@ class MeshAsgi:
         components = [each.component for each in hosted]
         max_body, max_depth = settings.max_body, settings.max_depth
         self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
-        routes: list[BaseRoute] = [
+        others = [
             Route(LIVEZ, _livez(probes)),
             Route(READYZ, _readyz(probes)),
             Route(REPORT, _report(probes)),
             Route(CONTRACT, _contract(probes)),
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
-            *rest_routes(server, components, max_body=max_body, max_depth=max_depth),
         ]
+        routes = rest_routes(server, components, others, max_body=max_body, max_depth=max_depth)
         self._router = Starlette(debug=settings.debug, routes=routes)
 
     def endpoint(self, scope: Scope) -> Application:

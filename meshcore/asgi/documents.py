@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from meshcore.asgi.openapi import document_of
 from meshcore.core.description import ComponentDescription
@@ -67,7 +67,7 @@ What it would show is in {OPENAPI.removeprefix("/")}, next to this page.
 """
 
 
-def document_routes(components: Sequence[ComponentDescription], version: str) -> list[BaseRoute]:
+def document_routes(components: Sequence[ComponentDescription], version: str) -> list[Route]:
     """The routes of the document and the page. A method of the user with the same verb and path replaces a route."""
     taken = {
         method.http.path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.routing import BaseRoute, Match, Route
@@ -17,40 +17,58 @@ from meshcore.core.suggest import closest, shown
 from meshcore.declare.http_mapping import BODY_VERBS
 from meshcore.server.request import BodyError
 from meshcore.server.server import Server
+from meshcore.wire import rest_routing as routing
 from meshcore.wire.endpoints import INVOKE
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.wire.headers import RequestHeaders, write_retry_after
+from meshcore.wire.headers import METHOD, RequestHeaders, write_retry_after
 from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
 from meshcore.wire.rest_paths import PathTemplate, request_path
+from meshcore.wire.rest_routing import Routes, meant_method, shortened
 
 _UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _WRONG_MEDIA_TYPE = 401, 404, 405, 415
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
-_LONGEST_PATH = 200  # characters of it in a message
+_METHOD = METHOD.encode()
+_LONGEST_PATH = 200  # characters of one that may be misspelt
 
 # Keys in the ASGI scope.
 _PATH = "meshcore.asgi.rest_routes.path"
 _VALUES = "meshcore.asgi.rest_routes.values"
+_MEANT = "meshcore.asgi.rest_routes.meant"
 
 
 def rest_routes(
-    server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
+    server: Server,
+    components: Iterable[ComponentDescription],
+    others: Sequence[Route],
+    *,
+    max_body: int,
+    max_depth: int,
 ) -> list[BaseRoute]:
-    """One route for each mapped method, the more exact paths first, and a last one for all other requests.
+    """All routes of an application: the other ones, one for each mapped method, and one for what leads nowhere.
+
+    Args:
+        server: runs the calls.
+        components: whose methods are served.
+        others: lead to what is no method, and come first.
+        max_body: bytes that a body may have.
+        max_depth: levels that a body may have.
 
     Raises:
         ConfigurationError: a parameter in path, query or headers has no form as text.
     """
     limits = Limits(max_depth=max_depth)
-    routes = [
-        RestRoute(method, method.http, _Endpoint(server, method, method.http, max_body, limits))
+    named = {
+        meant_method(component.name, method): RestRoute(
+            method, method.http, _Endpoint(server, method, method.http, max_body, limits)
+        )
         for component in components
         for service in component.services
         for method in service.methods
         if method.http is not None
-    ]
-    routes.sort(key=lambda route: route.template.rank)
-    return [*routes, _Nowhere(server, routes)]
+    }
+    routes = sorted(named.values(), key=lambda route: route.template.rank)
+    return [_Misled(server, named, others), *others, *routes, _Nowhere(server, routes)]
 
 
 class RestRoute(Route):
@@ -74,6 +92,50 @@ class RestRoute(Route):
         return Match.NONE, {}
 
 
+class _Misled(BaseRoute):
+    """Refuses a request that names a method, and whose path leads to something else.
+
+    That a value in a path makes it another path (`/users/me`) is seen by clients, as far as they know the paths: not
+    those of other components, nor those that something on the way makes of it.
+
+    Args:
+        server: whose routes they are.
+        named: the routes of methods, by what requests call them.
+        others: all other routes.
+    """
+
+    def __init__(self, server: Server, named: Mapping[str, RestRoute], others: Iterable[Route]) -> None:
+        self._server = server
+        self._named = {name.encode(): route for name, route in named.items()}
+        self._routes = Routes(
+            routing.Route(verb, route.template, route) for route in named.values() for verb in route.verbs
+        )
+        self._others = frozenset((verb, route.path) for route in others for verb in route.methods or ())
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match such requests."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        meant = next((self._named.get(value) for name, value in scope["headers"] if name == _METHOD), None)
+        if meant is None:  # nothing is named, or what this server does not know
+            return Match.NONE, {}
+        path = _path_of(scope)
+        if (scope["method"], path) in self._others:
+            return Match.FULL, {_MEANT: (meant, "the server itself")}
+        found = self._routes.find(scope["method"], path)
+        if found is None or found[0] is meant:
+            return Match.NONE, {}
+        return Match.FULL, {_MEANT: (meant, found[0].name)}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Answer with 400."""
+        meant, found = scope[_MEANT]
+        text = f"{meant.name} was called, but {scope['method']} {shortened(_path_of(scope))} is the path of {found}"
+        error = LocalError(Code.INVALID_ARGUMENT, f"{text}; nothing was executed")
+        status, data = encode_problem(mesh_error_body(error))
+        await Reply(status, data, _PROBLEM_TYPE).send(send, close=self._server.draining)
+
+
 class _Nowhere(BaseRoute):
     """Answers requests with an unknown path, or with a verb that the path does not support.
 
@@ -94,7 +156,7 @@ class _Nowhere(BaseRoute):
         verbs = {verb for route in self._routes if route.template.match(path) is not None for verb in route.verbs}
         if path == INVOKE:  # as POST it never comes here
             verbs.add("POST")
-        place = path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
+        place = shortened(path)
         if verbs:
             allowed = ", ".join(sorted(verbs))
             status, text = _WRONG_VERB, f"{place} takes {allowed}, not {scope['method']}"

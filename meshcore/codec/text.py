@@ -26,8 +26,12 @@ _NoText = (
     | inspect.CustomType
     | inspect.RawType
 )
+_Bytes = inspect.BytesType | inspect.ByteArrayType | inspect.MemoryViewType
+_READERS = {inspect.IntType: int, inspect.FloatType: float, inspect.BoolType: bool}
 _ITEM = re.compile(r"^\$\[(\d+)\]$")
 _SHOWN = 40
+_LARGEST = 10**1000
+"""Python writes and reads no integers of more than some thousand digits, as that takes quadratic time."""
 
 
 def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
@@ -76,18 +80,61 @@ def why_ambiguous(type_: Any) -> str | None:
     `5` and `"5"` are the same text, and so are `true` and `"true"`.
     """
     members = list(_members(inspect.type_info(type_)))
-    for choices in (members, *(list(_members(item)) for member in members for item in _items(member))):
-        scalars = [each for each in choices if not isinstance(each, _Arrays | inspect.NoneType)]
-        if len(scalars) > 1 and any(isinstance(each, inspect.StrType) for each in scalars):
-            return "is a union with str, and 1 and '1' are the same text"
-        if any(isinstance(each, inspect.LiteralType) and bool in map(type, each.values) for each in scalars):
-            return "is a Literal of bool, which is not read from text"
-    return None
+    items = [_scalars(_members(item)) for member in members for item in _items(member)]
+    return next((reason for each in (_scalars(members), *items) if (reason := _why_alike(each))), None)
+
+
+def _why_alike(scalars: list[inspect.Type]) -> str | None:
+    """Why values of different alternatives may be the same text, None if they cannot."""
+
+    def has(kind: Any) -> bool:
+        return any(isinstance(each, kind) for each in scalars)
+
+    several = len(scalars) > 1
+    named = [value for each in scalars for value in _named_values(each)]
+    texts = [str(value) for value in named]
+    others = [read for kind, read in _READERS.items() if has(kind)]
+    reason = None
+    if has(inspect.AnyType):
+        reason = "is of any type, and 1 and '1' are the same text"
+    elif several and has(inspect.StrType):
+        reason = "is a union with str, and 1 and '1' are the same text"
+    elif several and has(_Bytes):
+        reason = "is a union with bytes, whose text (base64) may be that of another value"
+    elif has(inspect.DecimalType) and has(inspect.IntType | inspect.FloatType):
+        reason = "is a union of Decimal and another number, and 1 and Decimal('1') are the same text"
+    elif any(isinstance(value, bool) for value in named):
+        reason = "is a Literal of bool, which is not read from text"
+    elif len(set(texts)) < len(texts) or any(
+        _reads(read, value) for value in named if isinstance(value, str) for read in others
+    ):
+        reason = "has a value whose text may be that of another value"
+    return reason
+
+
+def _named_values(info: inspect.Type) -> Iterable[Any]:
+    """The values of a type that has only certain ones."""
+    if isinstance(info, inspect.LiteralType):
+        return info.values
+    return [member.value for member in info.cls] if isinstance(info, inspect.EnumType) else ()
+
+
+def _reads(type_: type, text: str) -> bool:
+    try:
+        msgspec.convert(text, type_, strict=False)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def takes_lists(type_: Any) -> bool:
     """Whether a value may consist of several texts."""
     return any(isinstance(member, _Arrays) for member in _members(inspect.type_info(type_)))
+
+
+def takes_single(type_: Any) -> bool:
+    """Whether a value may be a single text."""
+    return bool(_scalars(_members(inspect.type_info(type_))))
 
 
 def to_text(value: Any) -> str | list[str] | None:
@@ -113,10 +160,13 @@ def _scalar(plain: Any, path: str) -> str:
             return "true" if plain else "false"
         case float() if not isfinite(plain):
             raise EncodeError(path, f"{plain} has no form as text")
-        case str() | int() | float():
+        case str() | float():
+            return str(plain)
+        case int() if abs(plain) < _LARGEST:
             return str(plain)
         case _:
-            raise EncodeError(path, f"{type(plain).__name__} has no form as text")
+            kind = "so large an int" if isinstance(plain, int) else type(plain).__name__
+            raise EncodeError(path, f"{kind} has no form as text")
 
 
 def _members(info: inspect.Type) -> Iterator[inspect.Type]:
@@ -125,6 +175,10 @@ def _members(info: inspect.Type) -> Iterator[inspect.Type]:
         yield from info.types
     else:
         yield info
+
+
+def _scalars(infos: Iterable[inspect.Type]) -> list[inspect.Type]:
+    return [each for each in infos if not isinstance(each, _Arrays | inspect.NoneType)]
 
 
 def _items(info: inspect.Type) -> tuple[inspect.Type, ...]:

@@ -59,8 +59,8 @@ def assign_sources(
     ]
     if len(set(in_path)) < len(in_path):
         problems.append(f"{place}: path {http.path!r} has the same name twice")
-    if set("{}") & set(_PATH_NAME.sub("", http.path)):
-        problems.append(f"{place}: path {http.path!r}: a parameter is a name in braces, such as {{order_id}}")
+    if reason := _why_no_path(http.path):
+        problems.append(f"{place}: path {http.path!r}: {reason}")
     body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
     assigned: list[Parameter] = []
     for parameter in parameters:
@@ -77,6 +77,20 @@ def assign_sources(
         if count > 1 and source in {Source.QUERY, Source.HEADER}:
             problems.append(f"{place}: two of its parameters are the {source.value} parameter {name!r}")
     return tuple(assigned)
+
+
+def _why_no_path(path: str) -> str | None:
+    """Why requests with a path cannot arrive with the same path and the same values, None if they can."""
+    fixed = _PATH_NAME.sub("", path)
+    if set("{}") & set(fixed):
+        return "a parameter is a name in braces, such as {order_id}"
+    if "}{" in path:
+        return "nothing divides two of its parameters; put a slash between them"
+    if set("?#") & set(fixed):
+        return "'?' and '#' end a path; parameters that are not in the path are in the query anyway"
+    if {".", ".."} & set(path.split("/")):
+        return "'.' and '..' are steps to another path"
+    return None
 
 
 def _contradiction(

@@ -14,6 +14,10 @@ ATTEMPT = "mesh-attempt"
 IDEMPOTENCY_KEY = "mesh-idempotency-key"
 """The same text for all attempts of one call, for methods with `@idempotency_key`: it is executed once."""
 
+METHOD = "mesh-method"
+"""The method that a REST request means: component, service and method, quoted and divided by colons. It never changes
+what is executed: a server refuses a request whose path leads to something else. Sent where a path contains values."""
+
 RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError
-from meshcore.codec.text import from_text, takes_lists, to_text
+from meshcore.codec.text import from_text, takes_lists, takes_single, to_text
 from meshcore.core.description import REQUIRED, Method, Parameter, Source
 from meshcore.core.errors import ConfigurationError
 
@@ -42,6 +42,7 @@ class TextParameter:
             text = f"{method}({parameter.name}): {error}"
             raise ConfigurationError(f"{method} cannot be called over REST", [text]) from error
         self._lists = takes_lists(parameter.type)
+        self._single = takes_single(parameter.type)
         self._nullable = _accepts_none(parameter.type)
         self._empty_is_null = self._nullable and not self._takes("")
         self._absent = self._value_of_absence(parameter)
@@ -79,7 +80,11 @@ class TextParameter:
             raise EncodeError(
                 "$", f"{value!r} has no form in {self._home}, since leaving it out means {self._meaning()}"
             )
-        return (text,) if isinstance(text, str) else tuple(text)
+        if isinstance(text, str):
+            return (text,)
+        if len(text) == 1 and self._single:
+            raise EncodeError("$", f"{value!r} has no form in {self._home}: a list of one is read as a single value")
+        return tuple(text)
 
     def read_header(self, values: Sequence[str]) -> Any:
         """The value that the headers of that name give. A list is divided by commas (RFC 9110, 5.6.1).

@@ -23,6 +23,9 @@ _IN_PATHS = "/:@!$&'()*+,;="  # what a path may contain without being quoted (RF
 class PathTemplate:
     """One path with placeholders, prepared for both directions.
 
+    Where a part of the path has several placeholders (`/{name}.{ending}`), the last text between them that fits divides
+    them: `a.b.txt` is `a.b` and `txt`.
+
     Attributes:
         rank: sorts templates so that of two that match the same path the more exact comes first: for each part of the
             path 0 if it is fixed, 1 if only some of it is, 2 if it is all placeholder.
@@ -35,16 +38,17 @@ class PathTemplate:
         pieces = _PLACEHOLDER.split(path)
         self._names = pieces[1::2]
         self._fixed = [quote(text, safe=_IN_PATHS) for text in pieces[::2]]
-        pattern = re.escape(self._fixed[0])
-        for text in self._fixed[1:]:
-            # Possessive at the end of a part: giving characters back could not help, and would take quadratic time.
-            pattern += ("([^/]+)" if text and text[0] != "/" else "([^/]++)") + re.escape(text)
-        self._pattern = re.compile(pattern)
         self.quoted = self._fixed[0] + "".join(
             f"{{{name}}}{text}" for name, text in zip(self._names, self._fixed[1:], strict=True)
         )
         self.shape = tuple(self._fixed)
         self.rank = tuple(2 if _PLACEHOLDER.fullmatch(part) else int("{" in part) for part in path.split("/"))
+        # One group for each part, however many placeholders it has: with several, an expression would try all ways to
+        # divide a part, which takes seconds for some kilobytes of delimiters.
+        parts = [_PLACEHOLDER.split(part)[::2] for part in self.quoted.split("/")]
+        self._pattern = re.compile("/".join(map(_expression, parts)))
+        self._between = [texts[1:-1] for texts in parts if len(texts) > 1]
+        self._fixed_parts = tuple(texts[0] if len(texts) == 1 else None for texts in parts)
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """The values in a path, still quoted, or None if it is another path.
@@ -53,7 +57,22 @@ class PathTemplate:
             path: from `request_path`.
         """
         found = self._pattern.fullmatch(path)
-        return None if found is None else dict(zip(self._names, found.groups(), strict=True))
+        if found is None:
+            return None
+        values: list[str] = []
+        for text, between in zip(found.groups(), self._between, strict=True):
+            divided = _divided(text, between)
+            if divided is None:
+                return None
+            values += divided
+        return dict(zip(self._names, values, strict=True))
+
+    def may_overlap(self, other: PathTemplate) -> bool:
+        """Whether a path may match both templates. Differences within a part that has a placeholder do not count."""
+        mine, others = self._fixed_parts, other._fixed_parts
+        return len(mine) == len(others) and all(
+            one is None or two is None or one == two for one, two in zip(mine, others, strict=True)
+        )
 
     def fill(self, values: Sequence[str]) -> str:
         """The path with these values, quoted; one for each placeholder, in their order."""
@@ -108,6 +127,30 @@ def quote_text(text: str) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError as error:
         raise LocalError(Code.INVALID_ARGUMENT, f"{text[:40]!r} has no form in a URL: {error.reason}") from error
+
+
+def _expression(texts: Sequence[str]) -> str:
+    """The regular expression of one part of a path, from its fixed texts, between which are its placeholders."""
+    first, *others = texts
+    if not others:
+        return re.escape(first)
+    # Possessive where nothing follows: giving characters back could not help.
+    return re.escape(first) + (f"([^/]+){re.escape(others[-1])}" if others[-1] else "([^/]++)")
+
+
+def _divided(text: str, between: Sequence[str]) -> list[str] | None:
+    """The values in a text that are divided by these texts, none of them empty; None if it cannot be divided so."""
+    values: list[str] = []
+    end = len(text)
+    for divider in reversed(between):
+        at = text.rfind(divider, 1, end - 1)
+        if at < 0:
+            return None
+        values.append(text[at + len(divider) : end])
+        end = at
+    values.append(text[:end])
+    values.reverse()
+    return values
 
 
 def _quote_value(value: str) -> str:

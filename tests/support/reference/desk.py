@@ -11,6 +11,7 @@ from meshcore import (
     Policy,
     Service,
     component,
+    get,
     idempotency_key,
     implementation,
     injectable,
@@ -40,6 +41,14 @@ class Clerk(Service):
 class Archive(Service):
     @abstractmethod
     async def find(self) -> str: ...
+
+    @abstractmethod
+    @get("/archive/{year}")
+    async def year(self, year: str) -> str: ...
+
+    @abstractmethod
+    @get("/archive/latest")
+    async def latest(self) -> str: ...
 
 
 @component(name="desk", services=[Clerk])

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from tests.support.reference.failing_calls import (
     after_its_loop,
     answered,
+    as_another_path,
     at_no_url,
     blocking_the_loop,
     blocking_unentered,
@@ -70,6 +71,14 @@ CASES: Final = [
         ),
         "LocalError unimplemented",
         partial(elsewhere, "static:desk=rest(http://127.0.0.1:9)"),
+    ),
+    Case(
+        (
+            "archive.year cannot be called with /archive/latest over REST: GET /archive/latest is the path of "
+            "archive.latest; use another channel"
+        ),
+        "LocalError invalid_argument",
+        as_another_path,
     ),
     Case(
         (

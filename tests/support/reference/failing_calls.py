@@ -42,7 +42,7 @@ from meshcore.registry import LocalComponentRegistry
 from meshcore.serve.module_loader import load_module
 from meshcore.testing import memory_mesh
 from meshcore.testing.servers import answering
-from tests.support.reference.desk import Clerk, Desk, DeskModule, Early, Session
+from tests.support.reference.desk import Archive, ArchiveComponent, Clerk, Desk, DeskModule, Early, Session
 from tests.support.reference.sample import Answer, ask
 
 HERMETIC: Final = Settings(registry="local:", adaptive_limit=False)
@@ -126,6 +126,13 @@ async def elsewhere(registry: str, channel: str = "") -> None:
     settings = Settings(registry=registry)
     async with Mesh(client_module(Desk), settings=settings) as mesh:
         await (await mesh.get_service(Clerk, channel)).wait(0.0)
+
+
+async def as_another_path() -> None:
+    """Call over REST with a value that makes the path that of another method."""
+    settings = Settings(registry="static:archive=rest(http://127.0.0.1:9)")
+    async with Mesh(client_module(ArchiveComponent), settings=settings) as mesh:
+        await (await mesh.get_service(Archive)).year("latest")
 
 
 async def in_the_way() -> None:

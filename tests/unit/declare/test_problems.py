@@ -9,7 +9,7 @@ from decimal import Decimal
 from math import inf
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import msgspec
 import pytest
@@ -262,6 +262,41 @@ class MistakenForText:
     ) -> None: ...
 
 
+class AlikeInText:
+    @get("/a")
+    @abstractmethod
+    async def run(
+        self,
+        one: Any,
+        two: bytes | int,
+        three: list[Decimal | float],
+        four: Literal[1, "1"],
+        *,
+        five: Literal["true", "false"] | bool,
+        six: Literal["7"] | int | None,
+        fine: Decimal | bool | None = None,
+        also: Literal["seven"] | int = 7,
+    ) -> None: ...
+
+
+class Adjacent:
+    @get("/{first}{second}")
+    @abstractmethod
+    async def run(self, first: str, second: str) -> None: ...
+
+
+class QueryInPath:
+    @get("/orders?id={order_id}")
+    @abstractmethod
+    async def run(self, order_id: str) -> None: ...
+
+
+class StepInPath:
+    @get("/orders/../{order_id}")
+    @abstractmethod
+    async def run(self, order_id: str) -> None: ...
+
+
 class ListInPath:
     @get("/orders/{ids}")
     @abstractmethod
@@ -364,6 +399,34 @@ INTERFACES: list[tuple[type, list[str]]] = [
             )
         ],
     ),
+    (
+        AlikeInText,
+        [
+            f".run({name}): {reason}, so it cannot be a query parameter; make it the Body[...] of a POST or PUT"
+            for name, reason in (
+                ("one", "is of any type, and 1 and '1' are the same text"),
+                ("two", "is a union with bytes, whose text (base64) may be that of another value"),
+                ("three", "is a union of Decimal and another number, and 1 and Decimal('1') are the same text"),
+                ("four", "has a value whose text may be that of another value"),
+                ("five", "has a value whose text may be that of another value"),
+                ("six", "has a value whose text may be that of another value"),
+            )
+        ],
+    ),
+    (
+        Adjacent,
+        [".run: path '/{first}{second}': nothing divides two of its parameters; put a slash between them"],
+    ),
+    (
+        QueryInPath,
+        [
+            (
+                ".run: path '/orders?id={order_id}': '?' and '#' end a path; parameters that are not in the path are "
+                "in the query anyway"
+            )
+        ],
+    ),
+    (StepInPath, [".run: path '/orders/../{order_id}': '.' and '..' are steps to another path"]),
     (
         ObjectsInQuery,
         [

@@ -75,7 +75,9 @@ def test_a_proxy_may_have_taken_the_prefix_off() -> None:
 
 def test_matching_takes_linear_time() -> None:
     """A long path that nearly matches is refused at once."""
-    assert PathTemplate("/{a}-{b}/x").match("/" + "-" * 16_000 + "/y") is None
+    for path in ("/{a}-{b}/x", "/{a}-{b}-{c}-{d}/x", "/{a}-{b}-{c}-{d}.x"):
+        assert PathTemplate(path).match("/" + "-" * 60_000 + "/y") is None
+        assert PathTemplate(path).match("/" + "-" * 60_000) is None
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,9 @@ def test_parameters_survive(type_: Any, default: Any, values: list[Any]) -> None
         (float, REQUIRED, float("inf")),
         (int, REQUIRED, None),
         (int, REQUIRED, object()),
+        (int, REQUIRED, 10**1000),
+        (int | list[str], REQUIRED, ["5"]),
+        (str | list[str] | None, None, ["a"]),
     ],
 )
 def test_what_the_other_side_would_read_otherwise_is_refused(type_: Any, default: Any, value: Any) -> None:
@@ -134,6 +139,11 @@ CASES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (list[str], st.lists(TEXT | st.just(""), max_size=3)),
     (float, st.floats()),
     (bool | None, st.none() | st.booleans()),
+    (int | float | bool, st.integers() | st.floats() | st.booleans()),
+    (int | list[int], st.integers() | st.lists(st.integers(), max_size=3)),
+    (Decimal | bool, st.decimals(allow_nan=False) | st.booleans()),
+    (int | dt.datetime, st.integers() | st.datetimes()),
+    (float | dt.timedelta, st.floats() | st.timedeltas()),
     (set[bytes], st.sets(st.binary(max_size=3), max_size=3)),
 ]
 
@@ -147,7 +157,9 @@ def test_what_is_written_is_read_or_refused(type_: Any, values: st.SearchStrateg
     with contextlib.suppress(EncodeError):
         texts = entry.write(value)
         query = "&".join(f"n={quote_text(text)}" for text in texts)
-        assert entry.read(parse_qs(query, keep_blank_values=True).get("n")) == value
+        found = entry.read(parse_qs(query, keep_blank_values=True).get("n"))
+        assert found == value
+        assert isinstance(found, bool) is isinstance(value, bool)
 
 
 def test_a_missing_value_is_named() -> None:
