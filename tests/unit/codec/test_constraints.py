@@ -27,10 +27,16 @@ class AtMost:
     def __init__(self, bound: int) -> None:
         self.le = bound
 
+    def __repr__(self) -> str:  # names the test, the same in every process
+        return f"AtMost({self.le})"
+
 
 class Checked:
     def validate(self, value: object) -> bool:
         return bool(value)
+
+    def __repr__(self) -> str:
+        return "Checked()"
 
 
 @dataclass
