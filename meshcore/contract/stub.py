@@ -13,6 +13,7 @@ import keyword
 import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from types import new_class
 from typing import Annotated, Any, ForwardRef, Literal, Union
 
@@ -97,10 +98,11 @@ def _with_default(parameter: ParameterContract, hint: Any) -> tuple[Any, Any]:
     """Return the type and the default. A parameter whose default the contract does not have becomes required."""
     if parameter.required or isinstance(parameter.default, UnsetType):
         return hint, inspect.Parameter.empty
-    try:
+    with suppress(msgspec.ValidationError, TypeError):
         return hint, msgspec.convert(parameter.default, hint, str_keys=True)
-    except (msgspec.ValidationError, TypeError):
-        return Any, parameter.default  # without a check here: the server accepts its own default
+    if parameter.source:  # a text of a URL or a header: its type has to be known
+        return hint | None, None
+    return Any, parameter.default  # without a check here: the server accepts its own default
 
 
 def _default_item(field: Field, hint: Any) -> Any:

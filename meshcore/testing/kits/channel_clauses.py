@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, cast
 
-from meshcore.core.errors import AuthorizationError, Code, CommunicationError, MeshError, RemoteError
+from meshcore.core.errors import AuthorizationError, Code, CommunicationError, LocalError, MeshError, RemoteError
 from meshcore.testing.kits.channel_setup import Setup, deadline_in, equal, failing, together, within
 from meshcore.testing.kits.conformance import Chosen, Circle, OutOfStock, Overdrawn, Scalars, Square, Tree
 from meshcore.testing.kits.conformance_server import ACCOUNT, SECRET, out_of_stock
-from meshcore.testing.kits.samples import EMPTY, EVERYTHING, SCALARS, TEXTS
+from meshcore.testing.kits.samples import EMPTY, EVERYTHING, SCALARS, STEPS, TEXTS
 from meshcore.testing.servers import answering, refusing
 
 Clause: TypeAlias = Callable[[Setup], Awaitable[None]]
@@ -42,6 +42,18 @@ async def scalars(setup: Setup) -> None:
         equal(await setup.service.places(text, number, text), [text, str(number), text], "texts")
         equal(await setup.service.text(text), text, "a text")
     equal(await setup.service.places("a", 0, ""), ["a", "0", ""], "an empty text")
+
+
+async def steps(setup: Setup) -> None:
+    """Texts that are steps in the path of a URL arrive as they were sent, or the call is refused before it is sent."""
+    for text in STEPS:
+        equal(await setup.service.text(text), text, "a text")
+        try:
+            found = await setup.service.places(text, 7, text)
+        except LocalError as error:
+            equal(error.code, Code.INVALID_ARGUMENT, "the code of a call that the channel cannot carry")
+        else:
+            equal(found, [text, "7", text], "steps")
 
 
 async def lists(setup: Setup) -> None:
@@ -218,6 +230,7 @@ async def endless_answers(setup: Setup) -> None:
 CLAUSES: tuple[Clause, ...] = (
     types,
     scalars,
+    steps,
     lists,
     defaults,
     nothing,
