@@ -39,6 +39,8 @@ from meshcore.codec.depth import check_json, check_msgpack
 from meshcore.codec.duplicate_keys import check_duplicate_keys
 from meshcore.codec.encode_error_path import find_non_finite, find_unencodable
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
+from meshcore.codec.flooding.key_hashes import LARGE
+from meshcore.codec.flooding.keyed_parts import key_guard
 from meshcore.codec.offsets import inexact_offset_finder, may_have_offset, with_exact_offsets
 from meshcore.codec.packed_models import pack_hook, unpack_hook
 from meshcore.codec.pydantic_models import decode_hook, encode_hook, is_model, writes_constants
@@ -135,6 +137,7 @@ class Codec:
         shape = shape_of(type_)
         load = partial(load_model, type_) if self is JSON and is_model(type_) else self._loader(type_)
         name, check, max_depth = self.name, self._check, limits.max_depth
+        guard = key_guard(type_, decode_hook if self is JSON else unpack_hook, json=self is JSON)
 
         def decode(data: bytes) -> Any:
             try:
@@ -142,25 +145,21 @@ class Codec:
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
 
-        def decode_unbounded(data: bytes) -> Any:
+        def decode_checked(data: bytes) -> Any:
             try:
-                check(data, max_depth)
-                return load(data)
-            except Exception as error:
-                raise decode_error(error, name, max_depth) from error
-
-        def decode_unique(data: bytes) -> Any:
-            try:
-                check(data, max_depth)  # also where the type is bounded: the next check reads parts that `load` skips
+                if unbounded or unique_keys:  # for the latter, since the last check reads parts that `load` skips
+                    check(data, max_depth)
+                if guard is not None and len(data) > LARGE:
+                    guard(data)
                 value = load(data)
-                check_duplicate_keys(data)
+                if unique_keys:
+                    check_duplicate_keys(data)
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
             return value
 
-        if unique and self is JSON and shape.keyed:
-            return decode_unique
-        return decode if shape.bounded else decode_unbounded
+        unbounded, unique_keys = not shape.bounded, unique and self is JSON and shape.keyed
+        return decode_checked if unbounded or unique_keys or guard is not None else decode
 
 
 def _json_loader(type_: Any) -> Callable[[bytes], Any]:

@@ -19,7 +19,11 @@ import re
 from itertools import accumulate
 
 
-class NestingError(ValueError):
+class LimitError(ValueError):
+    """A body exceeds a limit. The text says which."""
+
+
+class NestingError(LimitError):
     """A body nests deeper than allowed.
 
     Attributes:
@@ -87,7 +91,6 @@ _NOT_CONTAINER = bytes(byte for byte in range(256) if not (0x80 <= byte <= 0x9F 
 
 
 def _fixed_steps() -> bytes:
-    """The length of an item in bytes, by its first byte, the head. 0: the head alone does not tell."""
     steps = bytearray(256)
     steps[0x00:0x80] = b"\x01" * 0x80  # positive fixint
     steps[0xA0:0xC0] = bytes(range(1, 0x21))  # fixstr
@@ -101,9 +104,9 @@ def _fixed_steps() -> bytes:
     return bytes(steps)
 
 
-_FIXED = _fixed_steps()
-# Head -> (bytes of the size field, bytes between that and the payload). An ext has its type code there.
-_SIZED = {
+FIXED = _fixed_steps()
+"""The length of an item in bytes, by its first byte, the head. 0: the head alone does not tell."""
+SIZED = {
     0xC4: (1, 0),
     0xC5: (2, 0),
     0xC6: (4, 0),  # bin
@@ -114,8 +117,9 @@ _SIZED = {
     0xDA: (2, 0),
     0xDB: (4, 0),  # str
 }
-# Head -> (bytes of the size field, items per unit of size).
-_CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+"""Head: bytes of the size field, bytes between that and the payload. An ext has its type code there."""
+CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+"""Head: bytes of the size field, items per unit of size."""
 
 
 def check_msgpack(data: bytes, max_depth: int) -> None:
@@ -134,7 +138,7 @@ def check_msgpack(data: bytes, max_depth: int) -> None:
 
 def _measure_msgpack(data: bytes, max_depth: int) -> None:
     """Walk through the items without decoding them. Ends where the decoder would find an error."""
-    fixed = _FIXED
+    fixed = FIXED
     position, end = 0, len(data)
     left, outer = 1, list[int]()  # items left in this container, and in each of those around it
     while position < end:
@@ -148,15 +152,15 @@ def _measure_msgpack(data: bytes, max_depth: int) -> None:
             left = (head & 0x0F) << (head < 0x90)  # noqa: PLR2004 - an entry of a map is two items
             if len(outer) > max_depth:
                 raise NestingError(max_depth)
-        elif head in _CONTAINERS:
-            width, factor = _CONTAINERS[head]
+        elif head in CONTAINERS:
+            width, factor = CONTAINERS[head]
             outer.append(left - 1)
             left = int.from_bytes(data[position + 1 : position + 1 + width]) * factor
             position += 1 + width
             if len(outer) > max_depth:
                 raise NestingError(max_depth)
-        elif head in _SIZED:
-            width, gap = _SIZED[head]
+        elif head in SIZED:
+            width, gap = SIZED[head]
             position += 1 + width + gap + int.from_bytes(data[position + 1 : position + 1 + width])
             left -= 1
         else:  # 0xc1 is never used

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from meshcore.codec.depth import NestingError
+from meshcore.codec.depth import LimitError, NestingError
 from meshcore.codec.duplicate_keys import DuplicateKeyError
 
 log = logging.getLogger(__name__)
@@ -84,13 +84,15 @@ def decode_error(error: Exception, codec: str, max_depth: int = 128) -> DecodeEr
     match error:
         case ModelError() | DuplicateKeyError():
             return DecodeError(f"${error.path}", sentence(error.reason))
-        case msgspec.ValidationError():
+        case msgspec.ValidationError() if not isinstance(error.__cause__, LimitError):
             path, reason = split(str(error))
             if isinstance(error.__cause__, ModelError):
                 path += error.__cause__.path
             return DecodeError(path, reason)
-        case NestingError() | RecursionError():
-            return DecodeError("", str(NestingError(max_depth)))  # the decoder's own limit is higher than ours
+        case LimitError() | RecursionError() | msgspec.ValidationError():
+            limit = next((each for each in (error, error.__cause__) if isinstance(each, LimitError)), None)
+            # The decoder's own limit of the depth is higher than ours.
+            return DecodeError("", str(limit or NestingError(max_depth)))
         case UnicodeDecodeError():  # of msgspec before 0.23; its position counts within one string
             return DecodeError("", f"malformed {_FORMATS[codec]}: {NOT_UTF8}")
         case msgspec.DecodeError():

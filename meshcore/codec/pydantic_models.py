@@ -14,15 +14,19 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
 
 from meshcore.codec.errors import ModelError, sentence, steps
+from meshcore.codec.flooding.key_hashes import LARGE
+from meshcore.codec.flooding.model_keys import ModelReader
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+_MOST_ERRORS = 1000
 
 
 def is_model(type_: object) -> TypeGuard[type[BaseModel]]:
@@ -36,16 +40,27 @@ def load(model: type[BaseModel], data: bytes) -> Any:
 
     Raises:
         ModelError: The model refuses it.
+        FloodingError: The keys of a set or a dict in it collide.
         msgspec.DecodeError: It is not JSON.
     """
     try:
+        if len(data) > LARGE:
+            return _reader_of_large(model).validate_json(data)
         return model.__pydantic_validator__.validate_json(data, by_alias=True, by_name=True)
     except sys.modules["pydantic"].ValidationError as error:
+        if (count := error.error_count()) > _MOST_ERRORS:  # to list them takes 2 us each
+            raise ModelError("", f"{count} values do not fit") from error
         first, *others = error.errors(include_url=False, include_context=False, include_input=False)
         if first["type"] == "json_invalid":
             raise msgspec.DecodeError(first["msg"].removeprefix("Invalid JSON: ")) from error
         more = f" (and {len(others)} more)" if others else ""
         raise ModelError(steps(first["loc"]), sentence(first["msg"]) + more) from error
+
+
+@cache
+def _reader_of_large(model: type[BaseModel]) -> ModelReader:
+    """Made for the first large body."""
+    return ModelReader(model)
 
 
 def dump(model: type[BaseModel], value: Any) -> bytes:

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import inspect
 
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
+from meshcore.codec.flooding.key_hashes import MAX_EQUAL, KeyChecker
+from meshcore.codec.flooding.type_parts import Sets, plain_type
 from meshcore.codec.offsets import with_exact_offsets
 from meshcore.codec.wire_types import shape_of
 
@@ -51,6 +53,7 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
     for member in members:
         _require_text(member)
     repeated = any(isinstance(member, _Arrays) for member in members)
+    sets = [_list_of(plain_type(each.item_type)) for each in members if isinstance(each, Sets)]
     single = any(not isinstance(member, _Arrays | inspect.NoneType) for member in members)
 
     def read(text: str | list[str]) -> Any:
@@ -62,6 +65,8 @@ def from_text(type_: Any) -> Callable[[str | list[str]], Any]:
                 raise DecodeError("$", f"expected one value, got {len(text)}")
             source = text[0]
         try:
+            for items in sets if isinstance(source, list) and len(source) > MAX_EQUAL else ():
+                KeyChecker().check(msgspec.convert(source, items, strict=False), in_set=True)
             value = msgspec.convert(source, type_, strict=False)
         except Exception as error:
             raise _with_text(decode_error(error, "json"), source) from error
@@ -179,6 +184,10 @@ def _members(info: inspect.Type) -> Iterator[inspect.Type]:
 
 def _scalars(infos: Iterable[inspect.Type]) -> list[inspect.Type]:
     return [each for each in infos if not isinstance(each, _Arrays | inspect.NoneType)]
+
+
+def _list_of(item: Any) -> Any:
+    return list[item]
 
 
 def _items(info: inspect.Type) -> tuple[inspect.Type, ...]:

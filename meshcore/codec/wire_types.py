@@ -164,7 +164,9 @@ def _bad_key(info: inspect.Type) -> str | None:
 
 def _parts(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
     """The types inside a type, each with its step in the path."""
-    if isinstance(info, _Arrays):
+    if isinstance(info, inspect.Metadata):  # a description or an example, around the type that has it
+        yield "", info.type
+    elif isinstance(info, _Arrays):
         yield "[]", info.item_type
     elif isinstance(info, inspect.TupleType):
         yield from ((f"[{index}]", item) for index, item in enumerate(info.item_types))

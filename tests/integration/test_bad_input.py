@@ -575,6 +575,14 @@ TABLE = [
         ),
     ),
     Row(
+        "numbers of equal hash as keys",
+        asked(dispatch_msgpack(packed("anything", {2.0**power: "x" * 200 for power in range(-1037, 1023, 61)}))),
+        (
+            "400 invalid_argument: bazaar.anything: $.args: the hashes of 34 keys collide, so they would take too long "
+            "to read"
+        ),
+    ),
+    Row(
         "brackets that never close, a million",
         asked(dispatch_json(raw_json("anything", b"[" * 900_000))),
         (
