@@ -38,7 +38,7 @@ class DispatchChannel(HTTPChannel):
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Make the codecs of all methods, so that types without a codec fail now."""
         super().bind(component, options)
-        limits = Limits(max_depth=options.max_depth)
+        limits = Limits(max_depth=options.max_depth, max_items=options.max_items)
         self._methods: dict[Method, MethodCodec] = {
             method: MethodCodec(self.codec, component.name, method, limits)
             for service in component.services

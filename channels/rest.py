@@ -40,7 +40,7 @@ class RestChannel(HTTPChannel):
             ConfigurationError: a parameter in path, query or headers has no text form.
         """
         super().bind(component, options)
-        limits = Limits(max_depth=options.max_depth)
+        limits = Limits(max_depth=options.max_depth, max_items=options.max_items)
         routes = routes_of(component)
         self._operations: dict[Method, _Operation] = {
             method: _Operation(component, method, method.http, routes, limits)

@@ -15,6 +15,7 @@ from meshcore.asgi.documents import document_routes
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Scope
 from meshcore.asgi.rest_routes import rest_routes
+from meshcore.codec.codec import Limits
 from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
@@ -49,8 +50,8 @@ class MeshAsgi:
     def __init__(self, server: Server, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings) -> None:
         hosted = tuple(hosted)
         components = [each.component for each in hosted]
-        max_body, max_depth = settings.max_body, settings.max_depth
-        self._invoke = Invoke(server, components, max_body=max_body, max_depth=max_depth)
+        limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
+        self._invoke = Invoke(server, components, settings.max_body, limits)
         others = [
             Route(LIVEZ, _livez(probes)),
             Route(READYZ, _readyz(probes)),
@@ -59,7 +60,7 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
         ]
-        routes = rest_routes(server, components, others, max_body=max_body, max_depth=max_depth)
+        routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
 
     def endpoint(self, scope: Scope) -> Application:

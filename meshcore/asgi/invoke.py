@@ -6,6 +6,7 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
@@ -35,8 +36,7 @@ class _Format:
         head_end_size: the length of that in bytes.
     """
 
-    def __init__(self, codec: Codec, components: Iterable[ComponentDescription], max_depth: int) -> None:
-        limits = Limits(max_depth=max_depth)
+    def __init__(self, codec: Codec, components: Iterable[ComponentDescription], limits: Limits) -> None:
         self.codec = codec
         self.content_type = codec.content_type.encode()
         self.methods = {
@@ -51,7 +51,7 @@ class _Format:
         # The arguments stay undecoded until the method is known.
         self._read = codec.decoder(Request, limits)
         # The call itself is one level around the arguments.
-        self._read_unique = codec.decoder(Request, Limits(max_depth=max_depth + 1), unique=True)
+        self._read_unique = codec.decoder(Request, replace(limits, max_depth=limits.max_depth + 1), unique=True)
 
     def find(self, body: bytes) -> tuple[MethodCodec, bytes]:
         """The method that a call names, and its arguments, not decoded.
@@ -98,16 +98,16 @@ class Invoke:
     """The ASGI endpoint."""
 
     def __init__(
-        self, server: Server, components: Iterable[ComponentDescription], *, max_body: int, max_depth: int
+        self, server: Server, components: Iterable[ComponentDescription], max_body: int, limits: Limits
     ) -> None:
         components = tuple(components)
         self._server = server
         self._max_body = max_body
-        self._json = _Format(JSON, components, max_depth)
+        self._json = _Format(JSON, components, limits)
         # The seed's servers and clients compare content types for equality; so these are sent exactly like this.
         self._formats = {
             JSON.content_type: self._json,
-            MSGPACK.content_type: _Format(MSGPACK, components, max_depth),
+            MSGPACK.content_type: _Format(MSGPACK, components, limits),
         }
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

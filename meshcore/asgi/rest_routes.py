@@ -41,9 +41,8 @@ def rest_routes(
     server: Server,
     components: Iterable[ComponentDescription],
     others: Sequence[Route],
-    *,
     max_body: int,
-    max_depth: int,
+    limits: Limits,
 ) -> list[BaseRoute]:
     """All routes of an application: the other ones, one for each mapped method, and one for what leads nowhere.
 
@@ -52,12 +51,11 @@ def rest_routes(
         components: whose methods are served.
         others: lead to what is no method, and come first.
         max_body: bytes that a body may have.
-        max_depth: levels that a body may have.
+        limits: for decoding.
 
     Raises:
         ConfigurationError: a parameter in path, query or headers has no form as text.
     """
-    limits = Limits(max_depth=max_depth)
     named = {
         meant_method(component.name, method): RestRoute(
             method, method.http, _Endpoint(server, method, method.http, max_body, limits)

@@ -28,10 +28,11 @@ does not look inside an instance of the right class. Converting its plain form c
 costs 3.2 us and finds everything that the receiver would refuse. So that is what `validate=True` does.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -41,12 +42,13 @@ from meshcore.codec.encode_error_path import find_non_finite, find_unencodable
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError, decode_error, encode_error
 from meshcore.codec.flooding.key_hashes import LARGE
 from meshcore.codec.flooding.keyed_parts import key_guard
+from meshcore.codec.items import check_json_items, check_msgpack_items
 from meshcore.codec.offsets import inexact_offset_finder, may_have_offset, with_exact_offsets
 from meshcore.codec.packed_models import pack_hook, unpack_hook
 from meshcore.codec.pydantic_models import decode_hook, encode_hook, is_model, writes_constants
 from meshcore.codec.pydantic_models import dump as dump_model
 from meshcore.codec.pydantic_models import load as load_model
-from meshcore.codec.wire_types import shape_of
+from meshcore.codec.wire_types import Items, Shape, shape_of
 
 __all__ = ["JSON", "MSGPACK", "Codec", "DecodeError", "EncodeError", "Limits", "TravelError"]
 
@@ -57,12 +59,18 @@ class Limits:
 
     Attributes:
         max_depth: How deep a body may nest. Checked only if the type itself does not bound that.
+        max_items: How many items a body may have, likewise (see `items`).
     """
 
     max_depth: int = 128
+    max_items: int = 2**19
 
 
 _LIMITS: Final = Limits()
+
+
+class _CheckItems(Protocol):
+    def __call__(self, data: bytes, max_items: int, *, containers: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +86,8 @@ class Codec:
     content_type: str
     _dump: Callable[[Any], bytes]
     _loader: Callable[[Any], Callable[[bytes], Any]]
-    _check: Callable[[bytes, int], None]
+    _check_depth: Callable[[bytes, int], None]
+    _check_items: _CheckItems
 
     def encoder(self, type_: Any, *, validate: bool = False) -> Callable[[Any], bytes]:
         """A function that encodes values of a type.
@@ -136,30 +145,63 @@ class Codec:
         """
         shape = shape_of(type_)
         load = partial(load_model, type_) if self is JSON and is_model(type_) else self._loader(type_)
-        name, check, max_depth = self.name, self._check, limits.max_depth
-        guard = key_guard(type_, decode_hook if self is JSON else unpack_hook, json=self is JSON)
+        unique = unique and self is JSON and shape.keyed
+        check, large = self._checks(type_, shape, limits, unique=unique)
+        name, max_depth, check_depth = self.name, limits.max_depth, self._check_depth
 
-        def decode(data: bytes) -> Any:
+        def decode_bounded(data: bytes) -> Any:
             try:
+                if len(data) > large:
+                    check(data)
                 return load(data)
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
 
-        def decode_checked(data: bytes) -> Any:
+        def decode_unbounded(data: bytes) -> Any:
             try:
-                if unbounded or unique_keys:  # for the latter, since the last check reads parts that `load` skips
-                    check(data, max_depth)
-                if guard is not None and len(data) > LARGE:
-                    guard(data)
+                if len(data) > large:
+                    check(data)
+                else:
+                    check_depth(data, max_depth)
+                return load(data)
+            except Exception as error:
+                raise decode_error(error, name, max_depth) from error
+
+        def decode_unique(data: bytes) -> Any:
+            try:
+                if len(data) > large:
+                    check(data)
+                else:
+                    check_depth(data, max_depth)
                 value = load(data)
-                if unique_keys:
-                    check_duplicate_keys(data)
+                check_duplicate_keys(data)
             except Exception as error:
                 raise decode_error(error, name, max_depth) from error
             return value
 
-        unbounded, unique_keys = not shape.bounded, unique and self is JSON and shape.keyed
-        return decode_checked if unbounded or unique_keys or guard is not None else decode
+        return decode_unique if unique else decode_bounded if shape.bounded else decode_unbounded
+
+    def _checks(self, type_: Any, shape: Shape, limits: Limits, *, unique: bool) -> tuple[Callable[[bytes], None], int]:
+        """The checks of large bodies that a type needs, and the size in bytes above which a body is large.
+
+        The items come first: the depth is found in a time that grows with them.
+        """
+        guard = key_guard(type_, decode_hook if self is JSON else unpack_hook, json=self is JSON)
+        # The search for duplicate keys reads parts that the decoder skips.
+        items = Items.CONTAINERS if unique and shape.items is Items.NONE else shape.items
+        max_items, counts, containers = limits.max_items, items is not Items.NONE, items is Items.CONTAINERS
+        deep = unique or not shape.bounded
+        check_items, check_depth = self._check_items, self._check_depth
+
+        def check(data: bytes) -> None:
+            if counts:
+                check_items(data, max_items, containers=containers)
+            if deep:
+                check_depth(data, limits.max_depth)
+            if guard is not None:
+                guard(data)
+
+        return check, min(LARGE if guard is not None else sys.maxsize, max_items if counts else sys.maxsize)
 
 
 def _json_loader(type_: Any) -> Callable[[bytes], Any]:
@@ -176,7 +218,12 @@ def _refuse_extension(code: int, _: memoryview) -> Any:
 
 
 JSON: Final = Codec(
-    "json", "application/json", msgspec.json.Encoder(enc_hook=encode_hook).encode, _json_loader, check_json
+    "json",
+    "application/json",
+    msgspec.json.Encoder(enc_hook=encode_hook).encode,
+    _json_loader,
+    check_json,
+    check_json_items,
 )
 MSGPACK: Final = Codec(
     "msgpack",
@@ -184,4 +231,5 @@ MSGPACK: Final = Codec(
     msgspec.msgpack.Encoder(enc_hook=pack_hook).encode,
     _msgpack_loader,
     check_msgpack,
+    check_msgpack_items,
 )

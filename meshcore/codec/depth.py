@@ -58,19 +58,23 @@ def check_json(data: bytes, max_depth: int) -> None:
         _measure_json(data, max_depth)
 
 
+def without_texts(data: bytes, ignored: bytes) -> bytes:
+    """JSON without its texts, and without the bytes that are ignored."""
+    if b"\\" in data:
+        # Pairs are taken from the left end of a run of backslashes, as the decoder does.
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two adjacent quotes are an empty string, or the end of one string and the start of the next. Without them, every
+    # other byte stays inside or outside of a string as before.
+    structure = data.translate(None, ignored).replace(b'""', b"")
+    return _STRING.sub(b"", structure) if b'"' in structure else structure
+
+
 def _measure_json(data: bytes, max_depth: int) -> None:
     """Compute the exact depth: brackets inside strings do not count.
 
     The decoder stops at the first malformed byte, so the depth after that does not matter.
     """
-    if b"\\" in data:
-        # Pairs are taken from the left end of a run of backslashes, as the decoder does.
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two adjacent quotes are an empty string, or the end of one string and the start of the next. Without them, every
-    # bracket stays inside or outside of a string as before.
-    structure = data.translate(_ONE_KIND, _NOT_STRUCTURE).replace(b'""', b"")
-    if b'"' in structure:
-        structure = _STRING.sub(b"", structure)
+    structure = without_texts(data, _NOT_STRUCTURE).translate(_ONE_KIND)
 
     # Removing the innermost pairs lowers the depth by one. That is fast for broad documents. It is repeated only while
     # it at least halves the rest, so the total time is linear for any document.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import inspect
 
 from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
+from meshcore.codec.flooding.type_parts import reachable
 from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model, why_not_model
 
@@ -43,6 +45,18 @@ _Keys = (
     | inspect.TimeDeltaType
 )
 
+_Containers = _Objects | _Arrays | inspect.DictType | inspect.TupleType
+# Values that take much more memory than bytes, though they are no containers.
+_Heavy = inspect.RawType | inspect.DecimalType
+
+
+class Items(Enum):
+    """What counts against the limit of items in a body of some type."""
+
+    NONE = "nothing: its lists and objects are no more than the type has"
+    CONTAINERS = "lists and objects, since there may be a list of them"
+    ALL = "everything"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -55,6 +69,7 @@ class Shape:
         keyed: A value may contain objects, which have keys.
         datetimes: A value may contain datetimes.
         times: A value may contain times, or the text of a pydantic model.
+        items: What counts against the limit of items (see `items`).
     """
 
     bounded: bool = True
@@ -62,6 +77,7 @@ class Shape:
     keyed: bool = False
     datetimes: bool = False
     times: bool = False
+    items: Items = Items.NONE
 
 
 def why_not_type(type_: Any) -> str | None:
@@ -94,7 +110,24 @@ def shape_of(type_: Any) -> Shape:
     walk.visit(info, "$")
     if reason := why_not_enforced(type_):
         raise TravelError(reason)
-    return Shape(walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times)
+    return Shape(
+        walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times, _items_of(info, bounded=walk.bounded)
+    )
+
+
+def _items_of(info: inspect.Type, *, bounded: bool) -> Items:
+    if not bounded:
+        return Items.ALL
+    repeated = [
+        part
+        for each in reachable(info)
+        if isinstance(each, _Arrays | inspect.DictType)
+        for item in ([each.value_type] if isinstance(each, inspect.DictType) else [each.item_type])
+        for part in reachable(item)
+    ]
+    if any(isinstance(part, _Heavy) for part in repeated):
+        return Items.ALL
+    return Items.CONTAINERS if any(isinstance(part, _Containers) for part in repeated) else Items.NONE
 
 
 class _Walk:

@@ -14,6 +14,7 @@ from meshcore.core.policy import Policy
 
 FROM_ARGUMENT: Final = "argument"
 _SHOWN = 80
+_BYTES_OF_ITEM = 8  # a list of numbers of full length has 9 in msgpack
 
 # The descriptions stand in the error message for a value that does not fit.
 _Text = Annotated[str, Meta(description="text")]
@@ -45,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             bound.
         max_body: bytes of the largest request or answer that is read.
         max_depth: levels of the deepest request or answer that is decoded.
+        max_items: items in the lists and objects of the largest request or answer that is decoded, where its type does
+            not bound their number; 0 for one item for each 8 bytes of `max_body`. See `item_limit`.
         max_concurrency: calls that a server process executes at once. More are refused as not processed.
         adaptive_limit: whether a server also refuses calls when their latency or the delay of the event loop shows that
             it is overloaded.
@@ -84,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: _Bytes = 4 * 1024 * 1024
     # The codecs' own limit is CPython's: 1,000 frames on 3.11, less what the caller uses.
     max_depth: Annotated[int, Meta(ge=1, le=500, description="a whole number from 1 to 500")] = 128
+    max_items: Annotated[int, Meta(ge=0, description="a whole number from 0")] = 0
     max_concurrency: _Count = 1000
     adaptive_limit: _Flag = True
     idempotency_memory: _Bytes = 16 * 1024 * 1024
@@ -115,6 +119,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if problems:
             raise ConfigurationError("These settings cannot be used", problems)
+
+    @property
+    def item_limit(self) -> int:
+        """The setting `max_items`, or its default."""
+        return self.max_items or max(self.max_body // _BYTES_OF_ITEM, 1)
 
     def __repr__(self) -> str:
         """The fields without passwords and tokens. Values and environment are left out: they may hold secrets."""

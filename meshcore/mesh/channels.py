@@ -30,7 +30,11 @@ class Channels:
         settings = self._blueprint.settings
         slow_start = self._blueprint.policies.of_component(component).rules.slow_start
         options = ChannelOptions(
-            max_body=settings.max_body, max_depth=settings.max_depth, zone=settings.zone, slow_start=slow_start
+            max_body=settings.max_body,
+            max_depth=settings.max_depth,
+            max_items=settings.item_limit,
+            zone=settings.zone,
+            slow_start=slow_start,
         )
         channel.bind(component, options)
         channel.customize()

@@ -16,6 +16,7 @@ import msgspec
 from meshcore.client.bridge import Bridge
 from meshcore.client.destinations import Destinations
 from meshcore.client.why import Explanation, explain, explain_local
+from meshcore.codec.codec import Limits
 from meshcore.core.call import Handler, Interceptors, compose
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.marks import find_mark
@@ -195,7 +196,8 @@ async def _served(blueprint: Blueprint, injector: Injector, workers: Workers, in
             implementations.add(service, await injector.instance(recipe), component)
     services = [service for hosted in catalog.hosted for service in hosted.component.services]
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
-    idempotency = [Idempotency(settings.idempotency_memory, settings.max_depth)] if keyed else []
+    limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
+    idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
     return compose(implementations, *interceptors.server, *idempotency)
 
 

@@ -35,12 +35,15 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         max_body: the largest answer that is read, in bytes.
         max_depth: the deepest answer that is decoded, in levels.
+        max_items: items in the lists and objects of the largest answer that is decoded, where its type does not bound
+            their number.
         zone: the zone of this process; empty if it is not set.
         slow_start: seconds in which a new instance gets its full share of the calls.
     """
 
     max_body: int = 4 * 1024 * 1024
     max_depth: int = 128
+    max_items: int = 2**19
     zone: str = ""
     slow_start: float = 10.0
 

@@ -83,12 +83,12 @@ class Idempotency:
 
     Args:
         memory: the setting `idempotency_memory`: bytes for all outcomes.
-        max_depth: the setting `max_depth`.
+        limits: for arguments and outcomes that are read back.
     """
 
-    def __init__(self, memory: int, max_depth: int) -> None:
+    def __init__(self, memory: int, limits: Limits) -> None:
         self._store = OutcomeStore(memory)
-        self._limits = Limits(max_depth=max_depth)
+        self._limits = limits
         self._codecs: dict[Method, _OutcomeCodec] = {}
         self._running: dict[tuple[Method, str], asyncio.Event] = {}
 

@@ -575,6 +575,16 @@ TABLE = [
         ),
     ),
     Row(
+        "a list of empty lists",
+        asked(dispatch_msgpack(raw_packed("anything", b"\xdd\x00\x04\x00\x00" + b"\x90" * 0x40000))),
+        "400 invalid_argument: bazaar.anything: $.args: more than 125000 items (setting max_items)",
+    ),
+    Row(
+        "a list of empty lists, REST",
+        asked(rest("POST", "/anything", b"[" + b"[]," * 0x40000 + b"[]]")),
+        "400 invalid_argument: bazaar.anything: body: more than 125000 items (setting max_items)",
+    ),
+    Row(
         "numbers of equal hash as keys",
         asked(dispatch_msgpack(packed("anything", {2.0**power: "x" * 200 for power in range(-1037, 1023, 61)}))),
         (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshcore import Call, Code, MeshError, RemoteError
+from meshcore.codec.codec import Limits
 from meshcore.core.description import Method
 from meshcore.core.errors import ImplementationError
 from meshcore.server.idempotency import Idempotency
@@ -29,7 +30,7 @@ class Shop:
     """Counts what is executed; what happens then can be chosen."""
 
     def __init__(self, *outcomes: Any, memory: int = 100_000) -> None:
-        self.idempotency = Idempotency(memory, max_depth=100)
+        self.idempotency = Idempotency(memory, Limits(max_depth=100))
         self.executed = 0
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
