@@ -1,18 +1,17 @@
 """Moves calls between the event loop and threads. Each move costs 0.1 to 0.15 ms.
 
-`Workers` runs `def` implementations in worker threads. `Bridge` runs a call of a `def` proxy on the mesh's loop and
-blocks the calling thread. Context variables, deadlines and cancellation work across both.
+`Bridge` runs a call of a `def` proxy on the mesh's loop and blocks the calling thread. `server/worker_threads.py` runs
+`def` implementations in threads. Context variables, deadlines and cancellation work across both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 import os
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -22,11 +21,8 @@ from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.current_call import unbounded
 from meshcore.core.errors import Code, LocalError
 
-_MAX_DEPTH = 32
-"""How many worker threads may wait for each other. Deeper nesting is almost certainly endless recursion."""
 
-
-class _ThreadCall:
+class ThreadCall:
     """A call that is served in a worker thread, with the calls that its implementation makes.
 
     Args:
@@ -38,7 +34,7 @@ class _ThreadCall:
         ended: whether its thread has ended.
     """
 
-    def __init__(self, parent: _ThreadCall | None) -> None:
+    def __init__(self, parent: ThreadCall | None) -> None:
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.ended = False
@@ -65,85 +61,24 @@ class _ThreadCall:
 
 
 # The call in a worker thread that the current code belongs to. Cancelling it cancels the calls that this code makes.
-_owner: ContextVar[_ThreadCall | None] = ContextVar("_owner", default=None)
+owning_call: ContextVar[ThreadCall | None] = ContextVar("owning_call", default=None)
 
 # The call in a worker thread that may wait for the current code. Detached code has no owner, but a thread may still
 # wait for it.
-_waiting: ContextVar[_ThreadCall | None] = ContextVar("_waiting", default=None)
+waiting_call: ContextVar[ThreadCall | None] = ContextVar("waiting_call", default=None)
 
 
 @contextmanager
 def detached() -> Generator[None]:
     """Within the context, calls do not belong to the call that the current code serves: see `Mesh.detached`."""
-    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _owner.set(None)
+    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), owning_call.set(None)
     try:
         with unbounded():
             yield
     finally:
         ambient_deadline.reset(tokens[0])
         ambient_attempt.reset(tokens[1])
-        _owner.reset(tokens[2])
-
-
-class Workers:
-    """The worker threads of `def` implementations.
-
-    An implementation that calls another `def` implementation of this process waits for that one's thread. With a single
-    bounded pool all threads could wait for each other. So each depth of nesting has a pool of its own, made on demand:
-    a thread waits only for threads of deeper pools.
-
-    Args:
-        threads: the size of each pool.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._executors: list[ThreadPoolExecutor] = []
-        self._closed = False
-
-    async def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call the function in a worker thread, in a copy of this context.
-
-        A cancellation takes effect at once. The thread runs on, but the calls that it makes through the mesh fail.
-
-        Raises:
-            LocalError: RESOURCE_EXHAUSTED, too many threads wait for this call.
-        """
-        parent = _waiting.get()
-        while parent is not None and parent.ended:  # code that it started runs on, but its thread does not wait for it
-            parent = parent.parent
-        thread_call = _ThreadCall(parent)
-        executor = self._executor(thread_call.depth)
-        tokens = _owner.set(thread_call), _waiting.set(thread_call)
-        try:
-            context = contextvars.copy_context()
-        finally:
-            _owner.reset(tokens[0])
-            _waiting.reset(tokens[1])
-        loop = asyncio.get_running_loop()
-        try:
-            run = functools.partial(context.run, thread_call.run, function, *arguments, **keywords)
-            return await loop.run_in_executor(executor, run)
-        except asyncio.CancelledError:
-            thread_call.cancel()
-            raise
-
-    def _executor(self, depth: int) -> ThreadPoolExecutor:
-        if depth > _MAX_DEPTH:
-            text = f"{depth} calls of def implementations wait for each other in this process, each in a thread"
-            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
-        if self._closed:
-            raise LocalError(Code.FAILED_PRECONDITION, "the mesh has stopped")
-        while len(self._executors) <= depth:
-            name = f"meshcore-worker-{len(self._executors)}"
-            self._executors.append(ThreadPoolExecutor(self._threads, thread_name_prefix=name))
-        return self._executors[depth]
-
-    def close(self) -> None:
-        """Cancel calls that have not begun. A running one keeps its thread until it returns."""
-        self._closed = True
-        for executor in self._executors:
-            executor.shutdown(wait=False, cancel_futures=True)
+        owning_call.reset(tokens[2])
 
 
 class Bridge:
@@ -178,7 +113,7 @@ class Bridge:
             raise forked_error(f"{call.method} was called", self._pid)
         if self._closed:  # the loop may have stopped without being closed; then the future would never be done
             raise _stopped(call)
-        owner = _owner.get()
+        owner = owning_call.get()
         future: Future[Any] = Future()
         context = contextvars.copy_context()
         try:
@@ -193,7 +128,7 @@ class Bridge:
             raise
 
     def _start(
-        self, handler: Handler, call: Call, future: Future[Any], owner: _ThreadCall | None, context: contextvars.Context
+        self, handler: Handler, call: Call, future: Future[Any], owner: ThreadCall | None, context: contextvars.Context
     ) -> None:
         if self._closed:
             _fail(future, _stopped(call))
