@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from meshcore.core.call import Call, Handler
 from meshcore.core.errors import Code, LocalError
-from meshcore.core.threads import ThreadCall, caught, forked_error, thread_call
+from meshcore.core.threads import ThreadCall, caught, forked_error, owning_call
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class _Errand:
         self.what = what
         self.run = run
         self.future: Future[Any] = Future()
-        self.owner: ThreadCall | None = thread_call()
+        self.owner: ThreadCall | None = owning_call.get()
         self.context = contextvars.copy_context()
         self._claimed = threading.Lock()
 
