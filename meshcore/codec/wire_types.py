@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from meshcore.codec.aliases import is_recursive
 from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
 from meshcore.codec.flooding.type_parts import reachable
@@ -100,6 +101,8 @@ def shape_of(type_: Any) -> Shape:
     Raises:
         TravelError: The type cannot be sent.
     """
+    if reason := why_not_enforced(type_):
+        raise TravelError(reason)
     try:
         info = inspect.type_info(type_)
         msgspec.json.Decoder(type_)
@@ -108,8 +111,6 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
-    if reason := why_not_enforced(type_):
-        raise TravelError(reason)
     return Shape(
         walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times, _items_of(info, bounded=walk.bounded)
     )
@@ -170,16 +171,28 @@ class _Walk:
 def _refusal(info: inspect.Type) -> str | None:
     """Why this type cannot be sent, without regard to the types inside it."""
     match info:
+        case inspect.CustomType() if is_recursive(info.cls):
+            return None
         case inspect.CustomType():
             return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
-        case inspect.DataclassType() if hasattr(info.cls, "__pydantic_validator__"):
-            return f"{_name(info.cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
+        case inspect.DataclassType():
+            return _why_not_dataclass(info.cls)
         case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
             return f"{name} cannot be the key of a dict: JSON has text there"
         case _:
             return None
+
+
+def _why_not_dataclass(cls: Any) -> str | None:
+    """Why a dataclass, or a class of attrs, cannot be sent."""
+    if hasattr(cls, "__pydantic_validator__"):
+        return f"{_name(cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
+    for field in getattr(cls, "__attrs_attrs__", ()):
+        if field.name.startswith("_"):
+            return f"{_name(cls)}.{field.name} is private: msgspec does not write private fields of attrs, so rename it"
+    return None
 
 
 def _bad_key(info: inspect.Type) -> str | None:
