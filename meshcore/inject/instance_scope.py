@@ -51,13 +51,14 @@ class InstanceScope(ABC):
         self._locks: dict[Recipe, anyio.Lock] = {}
         self._clean_ups: list[tuple[str, Callable[[BaseException | None], object]]] = []
 
-    async def get(self, kind: type[T]) -> T:
+    async def get(self, kind: Callable[..., T]) -> T:
         """The object of a type; for a service its proxy.
 
         Raises:
             ConfigurationError: no recipe provides the type, or several do.
             LocalError: this scope is not open, or the object belongs to a request.
         """
+        # Callable, not type[T]: type checkers reject abstract classes and protocols as type[T].
         self._require_open()
         try:
             argument = self._graph.argument(Dependency(where="", hint=kind, key=kind))
