@@ -15,6 +15,7 @@ from meshcore.core.marks import MISSING, find_mark
 from meshcore.core.suggest import did_you_mean
 from meshcore.core.value import Value
 from meshcore.declare.advice import AdviceMark
+from meshcore.declare.conformity import is_mock
 from meshcore.declare.injection import SCOPES, InjectService, InjectValue
 from meshcore.declare.services import ServiceMark
 from meshcore.inject.arguments import NO_SERVICES, Argument, Constant, Omitted, Proxied, ServiceTypes
@@ -276,6 +277,8 @@ def _named(key: Any, name: str) -> bool:
 
 
 def _override(key: Any, value: object) -> Recipe:
+    if is_mock(value):  # before all others: it is whatever its `spec` is
+        return recipe_of_object(value, key)
     if isinstance(value, type):
         recipe = recipe_of_class(value, "singleton", [key] if find_mark(key, ServiceMark) is not None else [])
         return msgspec.structs.replace(recipe, keys=recipe.keys | {key})

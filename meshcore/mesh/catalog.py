@@ -12,7 +12,7 @@ from typing import Any
 from meshcore.core.description import ComponentDescription, HostedComponent, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark
-from meshcore.declare.conformity import conformity_problems
+from meshcore.declare.conformity import conformity_problems, is_mock, mock_problems
 from meshcore.declare.placement import class_problems, member_problems
 from meshcore.declare.reader import describe_component, describe_service
 from meshcore.declare.services import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
@@ -207,7 +207,9 @@ class Catalog:
         for interface, value in overrides.items():
             if find_mark(interface, ServiceMark) is not None:
                 description = self.service(interface)
-                if not inspect.isroutine(value):  # the class of what a function makes is not known yet
+                if is_mock(value):
+                    self.problems += mock_problems(description, value)
+                elif not inspect.isroutine(value):  # the class of what a function makes is not known yet
                     cls = value if isinstance(value, type) else type(value)
                     self.problems += conformity_problems(description, cls)
 
