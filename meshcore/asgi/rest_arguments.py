@@ -105,6 +105,6 @@ def _body_reader(parameter: Parameter, limits: Limits) -> _Read:
             return decode(parts.body)
         if parameter.required:
             raise DecodeError("", "is missing")
-        return parameter.default
+        return parameter.fresh_default()
 
     return read

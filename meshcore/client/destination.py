@@ -48,6 +48,7 @@ class Destination:
         instances: those that are used. While the registry fails, the last that it reported.
         channels: those that are open, by name.
         selector_errors: by the name of a channel, why its URL selector did not accept the current instances.
+        hint: what else an error says if nobody offers the component.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Destination:
         self._make = make
         self._client = client
         self._preferred = preferred
+        self.hint = ""
         self._offered: tuple[str, ...] = ()
         self._endpoints: dict[str, dict[str, Endpoint]] = {}  # by channel and instance
         self._making = asyncio.Lock()
@@ -248,7 +250,7 @@ class Destination:
             case Failed(cause):
                 text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
             case _:
-                text = f"component {name!r} is offered by nobody{over}, says {registry}"
+                text = f"component {name!r} is offered by nobody{over}, says {registry}{self.hint}"
         return CommunicationError(Code.UNAVAILABLE, text, processed=False)
 
     async def aclose(self) -> None:

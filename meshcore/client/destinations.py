@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ class Destinations:
         policies: the numbers that govern calls.
         settings: of the mesh.
         identity: of this process.
+        hint: what to say of a component that nobody offers, besides that.
 
     Attributes:
         by_component: those that were made so far, by the component's name.
@@ -42,6 +43,8 @@ class Destinations:
         policies: Policies,
         settings: Settings,
         identity: str,
+        *,
+        hint: Callable[[ComponentDescription], str] = lambda _: "",
     ) -> None:
         self._registry = registry
         self._known = known
@@ -49,6 +52,7 @@ class Destinations:
         self._policies = policies
         self._settings = settings
         self._identity = identity
+        self._hint = hint
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._mismatches: dict[str, Mismatches] = {}
@@ -89,6 +93,7 @@ class Destinations:
                 self._identity,
                 preferred=lambda: self.preferred,
             )
+            destination.hint = self._hint(component)
             self.by_component[component.name] = destination
             mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
             self._start(destination.follow(), f"meshcore.client.destination {component.name}")

@@ -104,6 +104,7 @@ def _function(interface: type, method: Method) -> Any:
         "__mesh_thread": threading.get_ident,
     }
     parameters = ["__mesh_self"]
+    arguments: list[str] = []
     for at, parameter in enumerate(method.parameters):
         if parameter.keyword_only and "*" not in parameters:
             parameters.append("*")
@@ -111,12 +112,16 @@ def _function(interface: type, method: Method) -> Any:
         if not parameter.required:
             names[f"__mesh_default_{at}"] = parameter.default
             text += f"=__mesh_default_{at}"
+        if parameter.is_default_mutable:  # a call within this process passes the object itself
+            names[f"__mesh_fresh_{at}"] = parameter.fresh_default
+            arguments.append(f"__mesh_fresh_{at}() if {parameter.name} is __mesh_default_{at} else {parameter.name}")
+        else:
+            arguments.append(parameter.name)
         parameters.append(text)
         following = method.parameters[at + 1 :]
         if parameter.positional_only and not (following and following[0].positional_only):
             parameters.append("/")
-    arguments = "".join(f"{parameter.name}, " for parameter in method.parameters)
-    call = f"__mesh_call(__mesh_method, ({arguments}))"
+    call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}))"
     handler = "__mesh_self._mesh_handler"
     head = f"def {method.name}({', '.join(parameters)}):"
     if method.is_async:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from enum import Enum
 from typing import Any
 
@@ -59,6 +60,19 @@ class Parameter(msgspec.Struct, frozen=True):
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is REQUIRED
+
+    @property
+    def is_default_mutable(self) -> bool:
+        """Whether each call needs a copy of the default, as of a list. What can be hashed is taken for immutable."""
+        try:
+            hash(self.default)
+        except TypeError:
+            return True
+        return False
+
+    def fresh_default(self) -> Any:
+        """The default for one call, which may change it."""
+        return copy.deepcopy(self.default) if self.is_default_mutable else self.default
 
     @property
     def wire_name(self) -> str:

@@ -13,6 +13,22 @@ _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
+def is_mock(value: object) -> bool:
+    """Whether this is a mock, of `unittest.mock` or the package `mock`: it makes methods when they are asked for."""
+    return any(cls.__name__ == "NonCallableMock" for cls in type(value).__mro__)
+
+
+def mock_problems(service: ServiceDescription, mock: object) -> list[str]:
+    """What a mock lacks of an interface; nothing if it has the interface as its `spec`."""
+    names = interface_functions(service.interface, [])
+    name, interface = type(mock).__name__, service.interface.__qualname__
+    return [
+        f"{name}.{each} is missing: {interface} declares it; write {name}(spec={interface})"
+        for each in names
+        if not hasattr(mock, each)
+    ]
+
+
 def conformity_problems(service: ServiceDescription, implementation: type) -> list[str]:
     """All contradictions between an implementation and its interface."""
     problems: list[str] = []

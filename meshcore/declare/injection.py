@@ -98,9 +98,10 @@ def create(scope: str | Callable[..., Any] = "singleton") -> Any:
     """Let a module's method make an object. Its return annotation is what it provides, its parameters are injected.
 
     The method may be a coroutine function, a generator or an async generator. A generator yields the object once
-    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up. In the scope "request" the `yield` raises
-    the exception that ends the call, so there the clean-up belongs into a `finally` or a `with`. In the other scopes
-    the clean-up always runs, and the generator is not told of failures elsewhere.
+    (`Iterator[T]`, `AsyncIterator[T]`); what follows `yield` is the clean-up. With `@contextmanager` or
+    `@asynccontextmanager` it is the same. In the scope "request" the `yield` raises the exception that ends the call,
+    so there the clean-up belongs into a `finally` or a `with`. In the other scopes the clean-up always runs, and the
+    generator is not told of failures elsewhere.
 
     Args:
         scope: as for `injectable`.

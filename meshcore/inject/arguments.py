@@ -22,7 +22,17 @@ class Proxied(msgspec.Struct, frozen=True, eq=False):
     preferred_channel: str
 
 
-Argument: TypeAlias = Recipe | Constant | Proxied
+class Omitted(msgspec.Struct, frozen=True, eq=False):
+    """An argument that is not passed: the parameter has a default, or a derived class may give it a value.
+
+    Attributes:
+        reason: why nothing provides it; empty if it has a default.
+    """
+
+    reason: str = ""
+
+
+Argument: TypeAlias = Recipe | Constant | Proxied | Omitted
 """What fills a parameter."""
 
 

@@ -33,7 +33,9 @@ class Dependency(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         source: the mark in the annotation or on the method.
         optional: whether the annotation allows None.
         default: the default of the parameter.
-        keyword: the name of the parameter if it is keyword-only.
+        keyword: the name of the parameter if it is passed by name.
+        handed_on: whether it belongs to the constructor of a base class, to which `*args` or `**kwargs` may be handed
+            on. It is left out if nothing provides it, as the derived class may give it a value.
         problem: why it is unclear what to inject; empty if it is clear.
     """
 
@@ -44,6 +46,7 @@ class Dependency(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     optional: bool = False
     default: object = MISSING
     keyword: str = ""
+    handed_on: bool = False
     problem: str = ""
 
 
@@ -78,20 +81,6 @@ def unwrap(hint: Any) -> tuple[Any, InjectValue | InjectService | None, bool]:
             return hint, mark, optional
 
 
-def constructor_dependencies(cls: type, problems: list[str]) -> tuple[Dependency, ...]:
-    """The dependencies of a constructor. Adds to the problems."""
-    for base in cls.__mro__:
-        init = vars(base).get("__init__")
-        if isinstance(init, FunctionType):
-            # Protocols give their subclasses a constructor that calls the next one. That one is read.
-            if init.__module__ != "typing":
-                return function_dependencies(init, problems, skip=1)[0]
-        elif init is not None or hasattr(base, "__struct_fields__"):
-            break
-    # A constructor in C: only that of a Struct has a signature.
-    return function_dependencies(cls, problems)[0] if hasattr(cls, "__struct_fields__") else ()
-
-
 def method_dependencies(cls: type, name: str, problems: list[str]) -> tuple[tuple[Dependency, ...], Any]:
     """The dependencies of a method, and its return annotation. Adds to the problems."""
     function = inspect.getattr_static(cls, name)
@@ -109,18 +98,34 @@ def function_dependencies(
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         hints = get_type_hints(function, include_extras=True)
     except Exception as error:  # noqa: BLE001 - evaluating an annotation runs the user's code
-        reason = f"{error}; import it outside of TYPE_CHECKING" if isinstance(error, NameError) else repr(error)
-        place = getattr(function, "__qualname__", function)
-        problems.append(f"the annotations of {place} cannot be evaluated: {reason}")
+        problems.append(hints_problem(getattr(function, "__qualname__", repr(function)), error))
         return (), None
     several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    found = (_dependency(each, hints.get(each.name)) for each in parameters if each.kind not in several)
+    found = (dependency_of(each, hints.get(each.name)) for each in parameters if each.kind not in several)
     return tuple(found), hints.get("return")
 
 
-def _dependency(parameter: inspect.Parameter, hint: Any) -> Dependency:
+def hints_problem(place: str, error: Exception) -> str:
+    """The problem of annotations that cannot be evaluated."""
+    reason = f"{error}; import it outside of TYPE_CHECKING" if isinstance(error, NameError) else repr(error)
+    return f"the annotations of {place} cannot be evaluated: {reason}"
+
+
+def dependency_of(
+    parameter: inspect.Parameter, hint: Any, *, by_name: bool = False, handed_on: bool = False
+) -> Dependency:
+    """The dependency of a parameter.
+
+    Args:
+        parameter: of a function.
+        hint: its annotation, evaluated; None if it has none.
+        by_name: whether it is passed by name if that is possible.
+        handed_on: see `Dependency`.
+    """
     key, source, optional = unwrap(hint)
     default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+    named = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    named = named or (by_name and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return Dependency(
         where=f"({parameter.name})",
         hint=hint,
@@ -128,6 +133,7 @@ def _dependency(parameter: inspect.Parameter, hint: Any) -> Dependency:
         source=source,
         optional=optional,
         default=default,
-        keyword=parameter.name if parameter.kind is inspect.Parameter.KEYWORD_ONLY else "",
+        keyword=parameter.name if named else "",
+        handed_on=handed_on,
         problem="has neither an annotation nor a default" if hint is None and default is MISSING else "",
     )

@@ -15,9 +15,10 @@ from meshcore.core.marks import MISSING, find_mark
 from meshcore.core.suggest import did_you_mean
 from meshcore.core.value import Value
 from meshcore.declare.advice import AdviceMark
+from meshcore.declare.conformity import is_mock
 from meshcore.declare.injection import SCOPES, InjectService, InjectValue
 from meshcore.declare.services import ServiceMark
-from meshcore.inject.arguments import NO_SERVICES, Argument, Constant, Proxied, ServiceTypes
+from meshcore.inject.arguments import NO_SERVICES, Argument, Constant, Omitted, Proxied, ServiceTypes
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.recipes import (
     Kind,
@@ -165,23 +166,32 @@ class Graph:
             case (recipe,):
                 return recipe
             case ():
-                if dependency.default is not MISSING or dependency.optional:
-                    return Constant(None if dependency.default is MISSING else dependency.default)
-                raise UnresolvedError(self._why_missing(key))
+                return self._without_provider(dependency)
             case several:
                 places = ", ".join(sorted(each.place for each in several))
                 raise UnresolvedError(f"several provide {name_of(key)}, and none is exactly that: {places}")
+
+    def _without_provider(self, dependency: Dependency) -> Argument:
+        if dependency.default is not MISSING:
+            # Left out where that is possible: the default may stand for what a factory makes.
+            return Omitted() if dependency.keyword else Constant(dependency.default)
+        if dependency.optional:
+            return Constant(None)
+        raise UnresolvedError(self._why_missing(dependency.key))
 
     def _resolve(self, dependency: Dependency) -> tuple[Argument | None, str]:
         try:
             return self.argument(dependency), ""
         except UnresolvedError as error:
-            return None, str(error)
+            return (Omitted(str(error)), "") if dependency.handed_on else (None, str(error))
 
     def _value(self, dependency: Dependency, mark: InjectValue) -> Argument:
         read = partial(read_value, dependency, mark)
-        initial = read(self._values.lookup(mark.key))
+        raw = self._values.lookup(mark.key)
+        initial = read(raw)
         if not is_live(dependency.key):
+            if raw is MISSING and mark.default is MISSING and dependency.default is not MISSING and dependency.keyword:
+                return Omitted()
             return Constant(initial)
         live = LiveValue(mark.key, Value(initial), read)
         self.live.append(live)
@@ -267,6 +277,8 @@ def _named(key: Any, name: str) -> bool:
 
 
 def _override(key: Any, value: object) -> Recipe:
+    if is_mock(value):  # before all others: it is whatever its `spec` is
+        return recipe_of_object(value, key)
     if isinstance(value, type):
         recipe = recipe_of_class(value, "singleton", [key] if find_mark(key, ServiceMark) is not None else [])
         return msgspec.structs.replace(recipe, keys=recipe.keys | {key})

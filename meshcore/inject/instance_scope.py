@@ -17,7 +17,7 @@ import anyio
 from meshcore.core.call_scope import failure_of
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.threads import awaited
-from meshcore.inject.arguments import Argument, Constant, Proxied
+from meshcore.inject.arguments import Argument, Constant, Omitted, Proxied
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.graph import Graph, problem_text
 from meshcore.inject.recipes import Kind, Recipe
@@ -51,13 +51,14 @@ class InstanceScope(ABC):
         self._locks: dict[Recipe, anyio.Lock] = {}
         self._clean_ups: list[tuple[str, Callable[[BaseException | None], object]]] = []
 
-    async def get(self, kind: type[T]) -> T:
+    async def get(self, kind: Callable[..., T]) -> T:
         """The object of a type; for a service its proxy.
 
         Raises:
             ConfigurationError: no recipe provides the type, or several do.
             LocalError: this scope is not open, or the object belongs to a request.
         """
+        # Callable, not type[T]: type checkers reject abstract classes and protocols as type[T].
         self._require_open()
         try:
             argument = self._graph.argument(Dependency(where="", hint=kind, key=kind))
@@ -103,20 +104,13 @@ class InstanceScope(ABC):
                 return value
             case Proxied(kind=kind, preferred_channel=channel):
                 return self._make_proxy(kind, channel)
-            case None:
+            case Omitted() | None:
                 raise AssertionError("a graph with problems was used")  # they are checked at the start
 
     async def _make(self, recipe: Recipe) -> Any:
         """Make the product of a recipe, and finish it."""
-        positional: list[Any] = []
-        named: dict[str, Any] = {}
         try:
-            for dependency, (argument, _) in zip(recipe.dependencies, self._graph.arguments(recipe), strict=True):
-                value = await self._resolve(argument)
-                if dependency.keyword:
-                    named[dependency.keyword] = value
-                else:
-                    positional.append(value)
+            positional, named = await self._arguments(recipe)
             product = await self._construct(recipe, positional, named)
             # A method that returns one of its arguments, under another type, has not made it.
             if recipe.kind is not Kind.EXISTING and not any(product is each for each in (*positional, *named.values())):
@@ -126,22 +120,52 @@ class InstanceScope(ABC):
             raise
         return product
 
+    async def _arguments(self, recipe: Recipe) -> tuple[list[Any], dict[str, Any]]:
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        complete = True
+        for dependency, (argument, _) in zip(recipe.dependencies, self._graph.arguments(recipe), strict=True):
+            if isinstance(argument, Omitted):
+                complete = complete and bool(dependency.keyword)
+            elif dependency.keyword:
+                named[dependency.keyword] = await self._resolve(argument)
+            elif complete:  # behind one that is left out, it would be taken for that one
+                positional.append(await self._resolve(argument))
+        return positional, named
+
     async def _construct(self, recipe: Recipe, positional: list[Any], named: dict[str, Any]) -> Any:
         match recipe.kind:
             case Kind.OBJECT | Kind.EXISTING:
-                return recipe.call(*positional, **named)
+                try:
+                    return recipe.call(*positional, **named)
+                except TypeError as error:
+                    if any(dependency.handed_on for dependency in recipe.dependencies):
+                        raise self._not_handed_on(recipe, error) from error
+                    raise
             case Kind.AWAITABLE:
                 return await recipe.call(*positional, **named)
-            case Kind.GENERATOR:
-                manager = contextmanager(recipe.call)(*positional, **named)
+            case Kind.GENERATOR | Kind.CONTEXT:
+                make = recipe.call if recipe.kind is Kind.CONTEXT else contextmanager(recipe.call)
+                manager = make(*positional, **named)
                 product = manager.__enter__()
                 self._clean_ups.append((recipe.origin, partial(_exit_context, manager.__exit__)))
                 return product
-            case Kind.ASYNC_GENERATOR:
-                async_manager = asynccontextmanager(recipe.call)(*positional, **named)
+            case Kind.ASYNC_GENERATOR | Kind.ASYNC_CONTEXT:
+                make = recipe.call if recipe.kind is Kind.ASYNC_CONTEXT else asynccontextmanager(recipe.call)
+                async_manager = make(*positional, **named)
                 product = await async_manager.__aenter__()
                 self._clean_ups.append((recipe.origin, partial(_exit_context, async_manager.__aexit__)))
                 return product
+
+    def _not_handed_on(self, recipe: Recipe, error: TypeError) -> ConfigurationError:
+        """The error for a constructor with `*args` or `**kwargs` that could not be called."""
+        missing = [
+            f"{recipe.origin}{dependency.where}: {argument.reason}"
+            for dependency, (argument, _) in zip(recipe.dependencies, self._graph.arguments(recipe), strict=True)
+            if isinstance(argument, Omitted) and argument.reason and dependency.where[1:-1] in str(error)
+        ]
+        text = f"{recipe.origin}: {error}; name the parameters of its constructor instead of *args and **kwargs"
+        return ConfigurationError(f"cannot make {recipe.origin}", missing or [text])
 
     async def _finish(self, product: object) -> None:
         """Apply advice to an object, then call its setters and its `on_init` methods."""

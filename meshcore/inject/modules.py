@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -88,6 +88,41 @@ def _classes(module_class: type, mark: ModuleMark | None) -> tuple[type, ...]:
     members = vars(sys.modules[name]).values() if name in sys.modules else ()
     defined = [cls for cls in members if isinstance(cls, type) and cls.__module__ == name]
     return tuple(dict.fromkeys([*defined, *(mark.provides if mark else ())]))
+
+
+def not_provided(modules: Iterable[ModuleDescription]) -> dict[type, str]:
+    """Implementations that a module's Python module imports, but that no module provides, each with what mends that.
+
+    A module provides the classes that its Python module defines, not those that it imports.
+    """
+    modules = tuple(modules)
+    provided = {cls for each in modules for cls in each.classes}
+    found: dict[type, str] = {}
+    for each in modules:
+        for cls in _imported(each.cls.__module__):
+            if cls not in provided and find_mark(cls, ImplementationMark) is not None:
+                name, home = cls.__qualname__, cls.__module__
+                others = [other for other, value in _members(home) if find_mark(value, ModuleMark) is not None]
+                mend = "".join(f" or imports=[{other}]" for other in others)
+                text = f"{name} is imported in {each.cls.__module__}, but belongs to the Python module {home}"
+                found.setdefault(cls, f"{text}: add provides=[{name}]{mend} to the @module of {each.cls.__qualname__}")
+    return found
+
+
+def _members(name: str) -> list[tuple[str, object]]:
+    """The names in a Python module, of what it defines and imports."""
+    return list(vars(sys.modules[name]).items()) if name in sys.modules else []
+
+
+def _imported(name: str) -> Iterator[type]:
+    """The classes that a Python module imports, by themselves or with their Python module."""
+    for _, member in _members(name):
+        if isinstance(member, type) and member.__module__ != name:
+            yield member
+        elif isinstance(member, ModuleType):
+            for _, each in _members(member.__name__):
+                if isinstance(each, type) and each.__module__ == member.__name__:
+                    yield each
 
 
 def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 from functools import partial
 from types import NoneType
@@ -21,9 +22,9 @@ import msgspec
 from meshcore.core.marks import MISSING, marked_methods, marks_of
 from meshcore.declare.injection import InjectableMark, InjectService, InjectValue, OnDestroyMark, OnInitMark
 from meshcore.declare.services import ImplementationMark
+from meshcore.inject.constructors import constructor_dependencies
 from meshcore.inject.dependencies import (
     Dependency,
-    constructor_dependencies,
     function_dependencies,
     keys_of,
     method_dependencies,
@@ -38,7 +39,28 @@ class Kind(Enum):
     AWAITABLE = auto()
     GENERATOR = auto()
     ASYNC_GENERATOR = auto()
+    CONTEXT = auto()  # a context manager, which is entered
+    ASYNC_CONTEXT = auto()
     EXISTING = auto()  # an object that was made elsewhere; the injector does not finish it
+
+
+_FORMS = {
+    Kind.GENERATOR: "Iterator[T]",
+    Kind.ASYNC_GENERATOR: "AsyncIterator[T]",
+    Kind.CONTEXT: "Iterator[T]",
+    Kind.ASYNC_CONTEXT: "AsyncIterator[T]",
+}
+"""The annotations of methods that yield what they provide."""
+
+
+def _nothing() -> Any: ...
+
+
+# Whatever these decorators of the standard library make has the same code.
+_CONTEXTS: dict[Any, Kind] = {
+    contextmanager(_nothing).__code__: Kind.CONTEXT,
+    asynccontextmanager(_nothing).__code__: Kind.ASYNC_CONTEXT,
+}
 
 
 class Recipe(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -177,11 +199,11 @@ def recipe_of_method(module_class: type, name: str, scope: str) -> Recipe:
     dependencies, hint = method_dependencies(module_class, name, problems)
     function = inspect.getattr_static(module_class, name)
     kind = _kind(function)
-    if kind in {Kind.GENERATOR, Kind.ASYNC_GENERATOR}:
+    if kind in _FORMS:
         hint = next(iter(get_args(hint)), None)
     product, _, optional = unwrap(hint)
     if not problems and (product in (None, NoneType, Any) or optional):
-        form = {Kind.GENERATOR: "Iterator[T]", Kind.ASYNC_GENERATOR: "AsyncIterator[T]"}.get(kind, "a type")
+        form = _FORMS.get(kind, "a type")
         problems.append(f"needs {form} as its return annotation, which says what it provides; None is not provided")
     owner = Dependency(where="(self)", hint=module_class, key=module_class)
     return Recipe(
@@ -203,6 +225,11 @@ def _call_method(name: str, owner: object, *args: Any, **kwargs: Any) -> Any:
 
 
 def _kind(function: Any) -> Kind:
+    while hasattr(function, "__wrapped__"):
+        code = getattr(function, "__code__", None)
+        if code in _CONTEXTS:
+            return _CONTEXTS[code]
+        function = function.__wrapped__
     if inspect.isasyncgenfunction(function):
         return Kind.ASYNC_GENERATOR
     if inspect.isgeneratorfunction(function):

@@ -120,7 +120,7 @@ class BlockingMesh:
         """Work that outlives its caller; see `Mesh.detached`."""
         return Mesh.detached()
 
-    def get(self, kind: type[T]) -> T:
+    def get(self, kind: Callable[..., T]) -> T:
         """An object of the injector."""
         return cast("T", self._call(self._mesh.get, kind))
 

@@ -12,11 +12,11 @@ from typing import Any
 from meshcore.core.description import ComponentDescription, HostedComponent, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark
-from meshcore.declare.conformity import conformity_problems
+from meshcore.declare.conformity import conformity_problems, is_mock, mock_problems
 from meshcore.declare.placement import class_problems, member_problems
 from meshcore.declare.reader import describe_component, describe_service
 from meshcore.declare.services import ChannelMark, ComponentMark, HealthMark, ImplementationMark, ServiceMark
-from meshcore.inject.modules import ModuleDescription
+from meshcore.inject.modules import ModuleDescription, not_provided
 from meshcore.ports.channel import Channel
 from meshcore.wire.endpoints import RESERVED_PATHS
 
@@ -48,6 +48,7 @@ class Catalog:
         self.channels: dict[str, type[Channel]] = {}
         self.hosted: tuple[HostedComponent, ...] = ()
         self._named: dict[type, ComponentDescription] = {}
+        self._not_provided = not_provided(modules)
         classes = tuple(dict.fromkeys(cls for each in modules for cls in each.classes))
         self._read_channels(classes)
         self._read_named(modules)
@@ -107,6 +108,43 @@ class Catalog:
         """The name of the component that offers a service; empty if none does, or several do."""
         found = self._components_offering(interface)
         return found[0].name if len(found) == 1 else ""
+
+    def _imported_only(self, *interfaces: type) -> str:
+        """What to do about implementations that were imported but are not provided."""
+        return "".join(
+            f"; {text}" for cls, text in self._not_provided.items() if any(each in cls.__mro__ for each in interfaces)
+        )
+
+    @property
+    def partly_here(self) -> tuple[ComponentDescription, ...]:
+        """The components that the modules implement or name, and those of the services that they implement."""
+        offering = [each for interface in self.implementations for each in self._components_offering(interface)]
+        return tuple(dict.fromkeys([*self._named.values(), *offering]))
+
+    def why_not_hosted(self, component: ComponentDescription) -> str:
+        """Why this process does not serve a component although it has parts of it; empty if there are none."""
+        if any(hosted.component is component for hosted in self.hosted):
+            return ""
+        services = [service.interface for service in component.services]
+        text = self._imported_only(component.interface, *services)
+        names = [cls.__qualname__ for interface, cls in self.implementations.items() if interface in services]
+        if names and not text:
+            name = component.interface.__qualname__
+            text = (
+                f"; {', '.join(names)} is here, but {name} has no implementation: add @implementation() "
+                f"class {name}Impl(AbstractComponent, {name})"
+            )
+        return text
+
+    def why_nothing_is_served(self) -> str:
+        """Why this process serves no component; empty if it serves one."""
+        if self.hosted:
+            return ""
+        found = [text for component in self.partly_here if (text := self.why_not_hosted(component))]
+        texts = dict.fromkeys(found or [f"; {text}" for text in self._not_provided.values()])
+        return "it implements no component" + (
+            "".join(texts) or "; add the @implementation of one, or import its module"
+        )
 
     def _components_offering(self, interface: type) -> list[ComponentDescription]:
         """The components of the modules that offer a service; else those in the Python module of the service."""
@@ -169,21 +207,23 @@ class Catalog:
         for interface, value in overrides.items():
             if find_mark(interface, ServiceMark) is not None:
                 description = self.service(interface)
-                if not inspect.isroutine(value):  # the class of what a function makes is not known yet
+                if is_mock(value):
+                    self.problems += mock_problems(description, value)
+                elif not inspect.isroutine(value):  # the class of what a function makes is not known yet
                     cls = value if isinstance(value, type) else type(value)
                     self.problems += conformity_problems(description, cls)
 
     def _check_hosted(self, overrides: Mapping[Any, object]) -> None:
         for hosted in self.hosted:
             missing = [
-                service.interface.__qualname__
+                service.interface
                 for service in hosted.component.services
                 if service.interface not in {*self.implementations, *overrides} and service.methods
             ]
             self.problems += [
                 f"component {hosted.component.name!r} is implemented by {hosted.implementation.__qualname__}, "
-                f"but nothing here implements its service {name}"
-                for name in missing
+                f"but nothing here implements its service {service.__qualname__}{self._imported_only(service)}"
+                for service in missing
             ]
         for interface, implementation in self.implementations.items():
             if not self._components_offering(interface):

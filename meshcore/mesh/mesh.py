@@ -189,8 +189,12 @@ class Mesh:
         """
         return detached()
 
-    async def get(self, kind: type[T]) -> T:
-        """The object of a type, from the injector."""
+    async def get(self, kind: Callable[..., T]) -> T:
+        """The object of a type, which may be abstract, from the injector.
+
+        Args:
+            kind: a class, or an alias such as `Repository[Order]`.
+        """
         runtime = self.runtime
         return await runtime.bridge.relay("get()", partial(runtime.injector.get, kind))
 

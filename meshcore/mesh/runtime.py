@@ -144,7 +144,15 @@ async def start_runtime(
         await stack.enter_async_context(registry)
         channels = Channels(blueprint, injector)
         destinations = await stack.enter_async_context(
-            Destinations(registry, frozenset(blueprint.channels), channels.make, blueprint.policies, settings, identity)
+            Destinations(
+                registry,
+                frozenset(blueprint.channels),
+                channels.make,
+                blueprint.policies,
+                settings,
+                identity,
+                hint=blueprint.catalog.why_not_hosted,
+            )
         )
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)

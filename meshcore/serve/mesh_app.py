@@ -108,6 +108,8 @@ class MeshApp:
             stack.enter_context(tasks_guarded())
             mesh = await stack.enter_async_context(self.mesh)
             runtime, settings = mesh.runtime, mesh.runtime.settings
+            if reason := runtime.catalog.why_nothing_is_served():
+                log.warning("%s serves nothing: %s", runtime.blueprint.module.__qualname__, reason)
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}

@@ -10,6 +10,8 @@ from typing import Any, cast
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import closest, did_you_mean
+from meshcore.inject.modules import describe_modules
+from meshcore.mesh.catalog import Catalog
 
 
 def load_module(settings: Settings) -> type:
@@ -46,6 +48,20 @@ def load_module(settings: Settings) -> type:
     if not isinstance(found, type):
         raise ConfigurationError(title, [f"{path} is a {type(found).__name__}, not a class decorated with @module"])
     return found
+
+
+def load_served_module(settings: Settings) -> type:
+    """The module class that the setting `module` names, which implements a component.
+
+    Raises:
+        ConfigurationError: there is none, or there is nothing that it would serve.
+    """
+    module = load_module(settings)
+    catalog = Catalog(describe_modules(module))
+    # Mistakes in the declarations may be the reason. The start reports them, together with all others.
+    if not catalog.problems and (reason := catalog.why_nothing_is_served()):
+        raise ConfigurationError(f"{module.__qualname__} serves nothing", [reason])
+    return module
 
 
 def _hint(missing: str, folder: str) -> str:

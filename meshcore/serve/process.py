@@ -19,7 +19,7 @@ from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.settings import Settings
 from meshcore.serve.address import BACKLOG
 from meshcore.serve.mesh_app import MeshApp
-from meshcore.serve.module_loader import load_module
+from meshcore.serve.module_loader import load_served_module
 from meshcore.serve.report import startup_report
 
 _CLOSING = 3.0
@@ -59,7 +59,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
     """
     stop = asyncio.Event()
     main = asyncio.current_task()
-    app = MeshApp(load_module(settings), settings=settings)
+    app = MeshApp(load_served_module(settings), settings=settings)
     signals = 0
     started = False
 

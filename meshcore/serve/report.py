@@ -98,7 +98,10 @@ def print_report(report: dict[str, Any], workers: int, form: str, say: Callable[
 
 
 def _warnings(runtime: Runtime, settings: Settings) -> Iterator[str]:
-    """Warnings about settings that may be wrong."""
+    """Warnings about what may be wrong."""
+    for component in runtime.catalog.partly_here:
+        if reason := runtime.catalog.why_not_hosted(component):
+            yield f"component {component.name!r} is not served{reason}"
     named = settings.sources.get("advertise_url") == MACHINE_NAME
     if named and runtime.catalog.hosted and runtime.registry.reaches_other_machines:
         yield (
@@ -156,8 +159,6 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"    channels {', '.join(channels)} at {url}"
         health = component["health"] or f"has no path; {REPORT} has it"
         yield f"    health {health}"
-    if not report["components"]:
-        yield "  no components: the module implements none"
     if report["documents"]:
         yield f"  documents {', '.join(report['documents'])}"
     registry = report["registry"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.serve.address import DEFAULT_BIND, at_address, open_socket
-from meshcore.serve.module_loader import load_module
+from meshcore.serve.module_loader import load_served_module
 from meshcore.serve.process import run_to_the_end, serve_socket
 from meshcore.serve.report import print_report
 from meshcore.serve.workers import supervise
@@ -37,7 +37,7 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         ConfigurationError: the module cannot be served.
         LocalError: the address cannot be bound.
     """
-    load_module(settings)  # here, so that an error is reported once and not by every worker
+    load_served_module(settings)  # here, so that an error is reported once and not by every worker
     if workers < 1:
         raise ConfigurationError("cannot serve", [f"workers must be a whole number above 0, got {workers}"])
     with open_socket(bind) as sock:

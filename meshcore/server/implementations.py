@@ -13,6 +13,7 @@ from meshcore.core.call import LOCAL_PEER, Call
 from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
+from meshcore.core.threads import awaited
 from meshcore.server.worker_threads import WorkerThreads
 
 Run = Callable[..., Awaitable[Any]]
@@ -33,7 +34,10 @@ class Implementations:
         for method in service.methods:
             function = getattr(implementation, method.name)
             # Read from the class: advice may have replaced the object's own attribute by a plain function.
-            in_loop = inspect.iscoroutinefunction(getattr(type(implementation), method.name))
+            declared = getattr(type(implementation), method.name, None)
+            in_loop = inspect.iscoroutinefunction(declared)
+            if declared is None and method.is_async:  # a mock, which may be of another form than the method
+                in_loop, function = True, functools.partial(_call_and_await, function)
             run = _keywords_by_name(method, function if in_loop else self._in_thread(function))
             self._table[method] = run, component
 
@@ -95,6 +99,10 @@ class Implementations:
     async def _run_scoped_in_thread(self, scoped: ScopedObject, name: str, *arguments: Any, **keywords: Any) -> Any:
         async with scoped() as implementation:
             return await self._run_in_thread(getattr(implementation, name), *arguments, **keywords)
+
+
+async def _call_and_await(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    return await awaited(function(*arguments, **keywords))
 
 
 def _keywords_by_name(method: Method, run: Run) -> Run:

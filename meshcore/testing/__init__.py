@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from meshcore.testing.kits.channel_kit import check_channel
     from meshcore.testing.kits.registry_kit import check_fixed_registry, check_registry
     from meshcore.testing.kits.selector_kit import check_selector
-    from meshcore.testing.memory import MemoryMesh, memory_mesh
+    from meshcore.testing.memory import MemoryMesh, MeshFactory, memory_mesh
     from meshcore.testing.values import MemoryValueSource
     from meshcore.testing.virtual_time import VirtualLoop, run_virtually
     from meshcore.testing.watcher import Watcher, watching
@@ -26,6 +26,7 @@ __all__ = [
     "Faults",
     "MemoryMesh",
     "MemoryValueSource",
+    "MeshFactory",
     "VirtualLoop",
     "Watcher",
     "check_channel",
@@ -51,7 +52,7 @@ if not TYPE_CHECKING:
             "kits.channel_kit": "check_channel",
             "kits.registry_kit": "check_fixed_registry check_registry",
             "kits.selector_kit": "check_selector",
-            "memory": "MemoryMesh memory_mesh",
+            "memory": "MemoryMesh MeshFactory memory_mesh",
             "values": "MemoryValueSource",
             "virtual_time": "VirtualLoop run_virtually",
             "watcher": "Watcher watching",

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -55,7 +55,7 @@ class MemoryMesh:
         """Return a proxy of a service, as `Mesh.get_service` does in another process."""
         return await self.client.get_service(interface, preferred_channel)
 
-    async def get(self, kind: type[T], instance: int = 0) -> T:
+    async def get(self, kind: Callable[..., T], instance: int = 0) -> T:
         """Return an object from the injector of a server, such as an implementation whose state a test checks.
 
         Raises:
@@ -84,6 +84,24 @@ class MemoryMesh:
         if not 0 <= instance < len(self.servers):
             raise IndexError(f"there is no instance {instance}: there are {len(self.servers)}, and the first is 0")
         return self.servers[instance]
+
+
+class MeshFactory(Protocol):
+    """The type of the fixture `mesh_factory`: `memory_mesh`, with the faults of `mesh_faults`."""
+
+    def __call__(
+        self,
+        module: type,
+        *,
+        overrides: Mapping[type, object] | None = None,
+        client: type | None = None,
+        instances: int = 1,
+        channel: str = "",
+        faults: Faults | Mapping[str, Faults] | None = ...,
+        settings: Settings = ...,
+    ) -> AbstractAsyncContextManager[MemoryMesh]:
+        """See `memory_mesh`."""
+        ...
 
 
 @asynccontextmanager

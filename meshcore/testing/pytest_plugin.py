@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from meshcore.testing import ConsulAgent, Faults, MemoryMesh
+    from meshcore.testing import ConsulAgent, Faults, MeshFactory
 
 _SEED = "mesh_seed"
 
@@ -56,7 +56,7 @@ def mesh_faults(request: pytest.FixtureRequest) -> Faults:
 
 
 @pytest.fixture
-def mesh_factory(mesh_faults: Faults) -> Callable[..., AbstractAsyncContextManager[MemoryMesh]]:
+def mesh_factory(mesh_faults: Faults) -> MeshFactory:
     """Meshes in memory: `meshcore.testing.memory_mesh`, with `mesh_faults` in their calls."""
     return partial(testing.memory_mesh, faults=mesh_faults)
 

@@ -7,7 +7,6 @@ exception is an object with a code; for callers that do not send our headers (as
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -58,14 +57,8 @@ def arguments_type(method: Method) -> type[msgspec.Struct]:
         if at <= last_required:
             fields.append((parameter.name, parameter.type))
         else:
-            # A factory, because msgspec refuses a mutable default; Python shares it between calls, and so does this.
-            factory = partial(_same, parameter.default)
-            fields.append((parameter.name, parameter.type, msgspec.field(default_factory=factory)))
+            fields.append((parameter.name, parameter.type, msgspec.field(default_factory=parameter.fresh_default)))
     return msgspec.defstruct(method.name, fields, array_like=True, forbid_unknown_fields=True)
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 HEAD_ENDS = {JSON: b'"args":', MSGPACK: b"\xa4args"}

@@ -46,6 +46,7 @@ class TextParameter:
         self._nullable = _accepts_none(parameter.type)
         self._empty_is_null = self._nullable and not self._takes("")
         self._absent = self._value_of_absence(parameter)
+        self._parameter = parameter
         self._is_empty = parameter.required and self._absent is not REQUIRED and self._absent is not None
         self._absent_text = _text_or_nothing(self._absent)
         self.required = self._absent is REQUIRED
@@ -60,7 +61,9 @@ class TextParameter:
             if self._absent is REQUIRED:
                 raise DecodeError("$", "is missing")
             # Anew each time: who gets a list may change it.
-            return self._read([]) if self._is_empty else self._absent
+            if not self._parameter.required:
+                return self._parameter.fresh_default()
+            return self._read([]) if self._is_empty else None
         if self._empty_is_null and len(texts) == 1 and not texts[0]:
             return None
         return self._read(list(texts))

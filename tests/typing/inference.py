@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Generic, Protocol, TypeVar, assert_type
 
@@ -13,6 +13,7 @@ from meshcore import (
     Call,
     Channel,
     Component,
+    ComponentRegistry,
     Content,
     Endpoint,
     Handler,
@@ -36,6 +37,7 @@ from meshcore import (
     health,
     health_check,
     health_checks,
+    idempotency_key,
     idempotent,
     implementation,
     inject_service,
@@ -50,12 +52,27 @@ from meshcore import (
     rest,
     service,
 )
+from meshcore.testing import Faults, MemoryMesh, MeshFactory
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Order:
     """Data."""
+
+
+class Clock(ABC):
+    """What a module makes."""
+
+    @abstractmethod
+    def now(self) -> float: ...
+
+
+class Reader(Protocol[T_co]):
+    """The same as a protocol."""
+
+    def read(self) -> T_co: ...
 
 
 @service(name="greeting", description="says hello")
@@ -179,6 +196,9 @@ async def asynchronous() -> None:
         repo = await mesh.get_service(OrderRepo)
         assert_type(await repo.load("a"), Order)
         assert_type(await mesh.get(Store), Store)
+        assert_type(await mesh.get(Clock), Clock)
+        assert_type(await mesh.get(ComponentRegistry), ComponentRegistry)
+        assert_type(await mesh.get(Reader[int]), Reader[int])
         await mesh.wait_for(Greeting, 3)
         await mesh.wait_for(Plain)
 
@@ -192,7 +212,78 @@ def blocking() -> None:
         assert_type(mesh.get_service(Asking), Asking)
         assert_type(mesh.get_service(Plain).ask("a"), int)
         assert_type(mesh.get(Store), Store)
+        assert_type(mesh.get(ComponentRegistry), ComponentRegistry)
         mesh.wait_for(Plain, 1)
+
+
+async def in_a_test(mesh_factory: MeshFactory, mesh_faults: Faults) -> None:
+    """The fixtures of the pytest plugin, annotated."""
+    async with mesh_factory(GreetingModule, overrides={Clock: object()}, instances=2, faults=mesh_faults) as mesh:
+        assert_type(mesh, MemoryMesh)
+        assert_type(await mesh.get(Clock), Clock)
+        assert_type(await mesh.get(ComponentRegistry, instance=1), ComponentRegistry)
+        assert_type(await mesh.get_service(Greeting), Greeting)
+
+
+@service
+@rest
+class Bare(Service):
+    """Decorators without parentheses."""
+
+    @idempotent()
+    @abstractmethod
+    async def ask(self) -> int: ...
+
+    @idempotency_key
+    @abstractmethod
+    async def pay(self) -> int: ...
+
+
+@component(services=[Bare])
+class BareComponent(Component): ...
+
+
+@implementation
+class BareImpl(Bare):
+    async def ask(self) -> int:
+        return 1
+
+    async def pay(self) -> int:
+        return 2
+
+
+@implementation
+class BareComponentImpl(AbstractComponent, BareComponent): ...
+
+
+@injectable
+class Counter:
+    @inject_service
+    def set_bare(self, bare: Bare) -> None: ...
+
+
+@health_checks
+class BareChecks:
+    @health_check
+    def disk(self, result: HealthCheckManager.Result) -> None: ...
+
+
+@module
+class BareModule:
+    @create
+    def clock(self) -> Order:
+        return Order()
+
+
+async def bare() -> None:
+    """They give back the very class or function, too."""
+    assert_type(await BareImpl().ask(), int)
+    assert_type(await BareImpl().pay(), int)
+    assert_type(BareModule().clock(), Order)
+    assert_type(Counter(), Counter)
+    made: type[BareComponentImpl] = BareComponentImpl
+    disk: Callable[[BareChecks, HealthCheckManager.Result], None] = BareChecks.disk
+    del made, disk
 
 
 def decorated() -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import meshcore
 from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service, testing
+from meshcore.testing import MeshFactory
 
 
 class Order:
@@ -57,6 +58,8 @@ async def asynchronous(mesh: Mesh) -> None:
     await mesh.get_service("greeting")  # wrong
     await mesh.get_service(Greeting, 3)  # wrong
     await mesh.get_servce(Greeting)  # wrong
+    number = await mesh.get(Order)  # wrong
+    await mesh.get("Order")  # wrong
     del number, text, other
 
 
@@ -76,6 +79,13 @@ class Impl(Greeting):
 
     def order(self, order: Order) -> str:  # wrong
         return str(order)
+
+
+async def in_a_test(mesh_factory: MeshFactory) -> None:
+    """What the fixture does not take."""
+    mesh_factory(Client, instances="two")  # wrong
+    async with mesh_factory(Client, overides={}):  # wrong
+        pass
 
 
 @service(nam="x")  # wrong

@@ -83,6 +83,19 @@ async def test_the_report_tells_what_is_served(meshcore: Shell) -> None:
         ]
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_a_module_that_serves_nothing_is_an_error(meshcore: Shell, options: tuple[str, ...]) -> None:
+    """A module whose implementation is only imported does not become a server; the text says what to add."""
+    meshcore.folder.joinpath("answers.py").write_text(SERVICE)
+    meshcore.folder.joinpath("empty.py").write_text(
+        "from answers import *\nfrom meshcore import module\n@module()\nclass Empty: ...\n"
+    )
+    status, out, err = await meshcore("run", "empty:Empty", "--bind", "127.0.0.1:0", *options)
+    assert (status, out) == (2, "")
+    assert "Empty serves nothing: it implements no component; AnswerImpl is imported in empty" in err
+    assert "add provides=[AnswerImpl] or imports=[AnswerModule] to the @module of Empty" in err
+
+
 AWAY = "consul://127.0.0.1:9"  # a registry of many machines; the start does not wait for it
 
 OWN_REGISTRY = """
