@@ -28,6 +28,8 @@ from meshcore import (
     Service,
     advice,
     around,
+    awaitable,
+    blocking,
     channel,
     component,
     compose,
@@ -179,11 +181,15 @@ async def asynchronous() -> None:
         repo = await mesh.get_service(OrderRepo)
         assert_type(await repo.load("a"), Order)
         assert_type(await mesh.get(Store), Store)
+        assert_type(await awaitable(greeting.order)(Order(), sort="id"), Order)
+        assert_type(await awaitable(greeting.hello)("a", limit=3), str)
+        ask: Callable[[str], Coroutine[Any, Any, int]] = awaitable((await mesh.get_service(Plain)).ask)
+        del ask
         await mesh.wait_for(Greeting, 3)
         await mesh.wait_for(Plain)
 
 
-def blocking() -> None:
+def synchronous() -> None:
     """The same behind the other door."""
     with BlockingMesh(GreetingModule) as mesh:
         assert_type(mesh, BlockingMesh)
@@ -193,6 +199,12 @@ def blocking() -> None:
         assert_type(mesh.get_service(Plain).ask("a"), int)
         assert_type(mesh.get(Store), Store)
         mesh.wait_for(Plain, 1)
+        greeting = mesh.get_service(Greeting)
+        assert_type(mesh.run(greeting.hello("a")), str)
+        assert_type(blocking(greeting.hello)("a", limit=3), str)
+        assert_type(blocking(greeting.order)(Order()), Order)
+        ask: Callable[[str], int] = blocking(mesh.get_service(Asking).ask)
+        del ask
 
 
 def decorated() -> None:
