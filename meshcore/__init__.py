@@ -9,7 +9,7 @@ from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
-    from meshcore.client.proxy import with_policy
+    from meshcore.client.proxy import awaitable, blocking, with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
     from meshcore.core.current_call import CurrentCall, current_call
@@ -138,6 +138,8 @@ __all__ = [
     "advice",
     "affinity",
     "around",
+    "awaitable",
+    "blocking",
     "channel",
     "client_module",
     "component",
@@ -182,7 +184,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "asgi.openapi": "openapi",
-            "client.proxy": "with_policy",
+            "client.proxy": "awaitable blocking with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors compose",
             "core.current_call": "CurrentCall current_call",

@@ -20,6 +20,7 @@ from meshcore.contract.contract import (
     Type,
     encode_contract,
 )
+from meshcore.core.errors import Code
 from meshcore.core.settings import Settings
 
 
@@ -73,7 +74,16 @@ def _show_method(method: MethodContract, branch: Tree) -> None:
         leaf.add(Text.assemble(_slot(parameter), (text, "dim")))
     for fault in method.raises:
         fields = ", ".join(f"{field.name}: {field.type}" for field in fault.fields)
-        leaf.add(Text.assemble("raises ", f"{fault.name}({fields})", (f"  {fault.code}", "dim")))
+        code = f"{fault.code}, HTTP status {_status(fault.code)}" if method.http else fault.code
+        leaf.add(Text.assemble("raises ", f"{fault.name}({fields})", (f"  {code}", "dim")))
+
+
+def _status(code: str) -> int:
+    """The HTTP status of a code that a contract names; a newer server may have codes that are not known here."""
+    try:
+        return Code(code).http_status
+    except ValueError:
+        return Code.UNKNOWN.http_status
 
 
 def _slot(slot: ParameterContract | Field) -> str:

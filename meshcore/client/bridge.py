@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -115,23 +116,37 @@ class Bridge:
                 does not run.
         """
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises if there is none
-            raise LocalError(
-                Code.FAILED_PRECONDITION,
-                f"{call.method} is declared with def and would block this thread's running event loop: "
-                "declare it with async def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)",
+            method = call.method
+            raise (
+                _would_block(f"blocking({method})", f"await {method}(...) itself")
+                if method.is_async
+                else _would_block(
+                    f"{method} is declared with def and",
+                    f"await awaitable({method})(...), declare it with async def, or call it in a thread, "
+                    "e.g. await anyio.to_thread.run_sync(...)",
+                )
             )
-        return self.block(call.method, partial(handler, call))
+        return self._block(call.method, partial(handler, call))
 
-    def block(self, what: object, run: Callable[[], Awaitable[T]]) -> T:
-        """Run something on the mesh's loop, and block this thread until it ends.
+    def run(self, what: object, given: Awaitable[T]) -> T:
+        """Await something on the mesh's loop, and block this thread until it ends.
 
         Args:
             what: for error texts: what was called.
-            run: makes what is awaited.
+            given: is awaited.
 
         Raises:
-            LocalError: the mesh has stopped, or its loop does not run.
+            LocalError: this thread runs an event loop, which must not be blocked, the mesh has stopped, or its loop
+                does not run.
         """
+        try:
+            if asyncio._get_running_loop() is not None:  # noqa: SLF001
+                raise _would_block(what, "await it there")
+            return self._block(what, lambda: given)
+        finally:
+            discard(given)
+
+    def _block(self, what: object, run: Callable[[], Awaitable[T]]) -> T:
         errand = self._send(what, run)
         future: Future[T] = errand.future
         try:
@@ -198,7 +213,7 @@ class Bridge:
         async def run() -> T:
             return function()
 
-        return self.block(what, run)
+        return self._block(what, run)
 
     def _check_process(self, what: object) -> None:
         if self._pid != os.getpid():  # the thread of the loop is in the parent, so nothing would ever be done
@@ -254,3 +269,14 @@ class Bridge:
             f"{what} was called from another thread, and the mesh's event loop has not begun with it within "
             f"{self._patience:.3g} s: something blocks that loop; it must not wait for the thread that calls",
         )
+
+
+def discard(given: object) -> None:
+    """Close a coroutine if it was refused and never begun: Python would warn that it was never awaited."""
+    if inspect.iscoroutine(given) and inspect.getcoroutinestate(given) == inspect.CORO_CREATED:
+        given.close()
+
+
+def _would_block(what: object, mend: str) -> LocalError:
+    text = f"{what} would block this thread's running event loop: {mend}"
+    return LocalError(Code.FAILED_PRECONDITION, text)

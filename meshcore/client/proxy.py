@@ -14,10 +14,11 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+import types
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
-from meshcore.client.bridge import Bridge
+from meshcore.client.bridge import Bridge, discard
 from meshcore.core.call import Call, Handler
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, LocalError
@@ -25,6 +26,7 @@ from meshcore.core.policy import Policy
 
 Variant = Callable[[Policy], Any]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Whether a call is made on another loop than the mesh's. Each call asks for it, so that it has to be fast: it takes
@@ -39,7 +41,10 @@ class ProxyClass:
     """Makes proxies of one interface."""
 
     def __init__(self, service: ServiceDescription) -> None:
-        members: dict[str, Any] = {method.name: _function(service.interface, method) for method in service.methods}
+        members: dict[str, Any] = {
+            method.name: _function(service.interface, method, is_async=method.is_async) for method in service.methods
+        }
+        members["_mesh_other_colour"] = _OtherColour(service)
         members["__init__"] = _init
         members["__repr__"] = _repr
         members["__module__"] = service.interface.__module__
@@ -75,6 +80,110 @@ def with_policy(service: T, policy: Policy) -> T:
     return cast("T", variant(policy))
 
 
+@overload
+def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]: ...
+
+
+@overload
+def blocking(method: Callable[P, T]) -> Callable[P, T]: ...
+
+
+def blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that blocks its thread out of a method of a service, for code without an event loop.
+
+        hello = blocking(greeting.hello)
+        print(hello("world"))
+
+    The call is the same: instances, retries, deadline. A method that is declared with `def` stays as it is.
+
+    Args:
+        method: of a proxy. A method of another object, such as a fake in a test, is run by `asyncio.run`.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, this is no method.
+    """
+    _check_method("blocking", method)
+    if not inspect.iscoroutinefunction(method):
+        return method
+    if other := _in_other_colour(method):
+        return other
+    bridge: Bridge | None = getattr(_owner(method), "_mesh_bridge", None)
+
+    @functools.wraps(method)
+    def run(*arguments: Any, **keywords: Any) -> Any:
+        given = method(*arguments, **keywords)
+        # A helper that the interface of a proxy implements itself runs on the mesh's loop.
+        return asyncio.run(given) if bridge is None else bridge.run(f"blocking({method.__name__})", given)
+
+    return run
+
+
+@overload
+def awaitable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+
+@overload
+def awaitable(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+
+def awaitable(method: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Make a coroutine function out of a method of a service, for code on an event loop, which `def` would block.
+
+        tick = awaitable(clock.tick)
+        print(await tick(3))
+
+    The call is the same: instances, retries, deadline. It takes no thread, unless the implementation is `def` and in
+    this process. A method that is declared with `async def` stays as it is.
+
+    Args:
+        method: of a proxy. A method of another object, such as a fake in a test, is run in a thread.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, this is no method.
+    """
+    _check_method("awaitable", method)
+    if inspect.iscoroutinefunction(method):
+        return method
+    return _in_other_colour(method) or functools.wraps(method)(functools.partial(asyncio.to_thread, method))
+
+
+def _check_method(name: str, method: object) -> None:
+    if not callable(method):
+        discard(method)
+        text = f"{name}() takes a method of a service, such as greeting.hello, and got {type(method).__name__}"
+        raise LocalError(Code.INVALID_ARGUMENT, f"{text}: do not call the method, call what {name}() returns")
+
+
+def _owner(method: Any) -> Any:
+    return getattr(method, "__self__", None)
+
+
+def _in_other_colour(method: Any) -> Callable[..., Any] | None:
+    """A proxy's method as `async def` if it is `def`, and as `def` if it is `async def`; None if it has no such method.
+
+    Both make the same call. Only the proxy's own methods count, not the helpers that its interface implements.
+    """
+    functions: _OtherColour | None = getattr(_owner(method), "_mesh_other_colour", None)
+    function = functions.get(method.__name__) if functions is not None else None
+    return types.MethodType(function, _owner(method)) if function is not None else None
+
+
+class _OtherColour:
+    """The methods of a proxy class in the other colour, each generated when it is first asked for."""
+
+    def __init__(self, service: ServiceDescription) -> None:
+        self._service = service
+        self._made: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """The function for a method, None if the service has none of that name."""
+        if name not in self._made:
+            method = self._service.method(name)
+            function = method and _function(self._service.interface, method, is_async=not method.is_async)
+            self._made[name] = function
+        return self._made[name]
+
+
 def redirect(proxy: Any, handler: Handler) -> None:
     """Let a proxy pass its calls to another handler."""
     proxy._mesh_handler = handler  # noqa: SLF001 - the classes of proxies are made here
@@ -94,8 +203,8 @@ def _repr(self: Any) -> str:
     return f"<proxy of {self._mesh_target}>"
 
 
-def _function(interface: type, method: Method) -> Any:
-    """Generate the proxy's method, with the signature of the interface."""
+def _function(interface: type, method: Method, *, is_async: bool) -> Any:
+    """Generate the proxy's method, with the signature of the interface, as `async def` or `def`."""
     # Reserved names, which no parameter has.
     names: dict[str, Any] = {
         "__mesh_call": Call,
@@ -124,7 +233,7 @@ def _function(interface: type, method: Method) -> Any:
     call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}))"
     handler = "__mesh_self._mesh_handler"
     head = f"def {method.name}({', '.join(parameters)}):"
-    if method.is_async:
+    if is_async:
         source = (
             f"async {head}\n"
             f"    if {_ELSEWHERE}:\n"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from typing import Any, cast, get_type_hints
+from typing import Any, NoReturn, cast, get_type_hints
 
 import msgspec
 
 from meshcore.codec.aliases import without_aliases
 from meshcore.codec.wire_types import why_not_type
 from meshcore.core.errors import Code, MeshError
+from meshcore.core.suggest import closest
 
 
 class DeclaredException(msgspec.Struct, frozen=True, eq=False):
@@ -24,7 +25,7 @@ class DeclaredException(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         cls: the class.
         name: its name on the wire.
-        code: the attribute `code` of the class if that is a `Code`, else FAILED_PRECONDITION.
+        code: the attribute `code` of the class, FAILED_PRECONDITION if it has none.
         carrier: a struct type with the exception's fields, in the order of its constructor.
         keyword_only: the fields that the constructor takes by name only.
     """
@@ -66,9 +67,8 @@ def declared_exception(cls: type[Exception]) -> DeclaredException:
     Raises:
         TypeError: it cannot be sent; the text says why.
     """
-    code = getattr(cls, "code", None)
-    code = code if isinstance(code, Code) else Code.FAILED_PRECONDITION
     fields, keyword_only = _fields(cls)
+    code = _code(cls, fields or {})
     if fields is None:
         return DeclaredException(cls, cls.__name__, code, ExceptionArguments)
     for name, hint in fields.items():
@@ -93,6 +93,61 @@ def why_not_exception(cls: Any) -> str | None:
     except TypeError as error:
         return str(error)
     return None
+
+
+def _code(cls: type[Exception], fields: dict[str, Any]) -> Code:
+    """The code of the class.
+
+    Raises:
+        TypeError: the class looks as if it were to have another code than it has.
+    """
+    own = {name: value for each in reversed(cls.__mro__) if each not in _BUILT_IN for name, value in vars(each).items()}
+    found = own.get("code")
+    if "code" in fields:
+        if isinstance(found, Code) or fields["code"] is Code:
+            _refuse(f"{cls.__qualname__}.code", "is a field, so that each error may have another code", Code.NOT_FOUND)
+        return Code.FAILED_PRECONDITION  # data of the application, such as "E42"
+    if isinstance(found, Code):
+        return found
+    if found is not None:
+        got = repr(found) if isinstance(found, str | int) else f"a {type(found).__name__}"
+        _refuse(f"{cls.__qualname__}.code", f"must be a Code, got {got}", *_meant(found))
+    if any("code" in inspect.get_annotations(each) for each in cls.__mro__):
+        _refuse(f"{cls.__qualname__}.code", "is declared, and has no value", Code.NOT_FOUND)
+    for name, value in own.items():
+        if name in fields or name.startswith("__"):
+            continue
+        if isinstance(value, Code):
+            _refuse(f"{cls.__qualname__}.{name}", "is a Code, but the attribute must be called `code`", value)
+        if name in _STATUS_NAMES and (codes := _meant(value)):
+            _refuse(f"{cls.__qualname__}.{name}", "does not set the HTTP status, its code does", *codes)
+    return Code.FAILED_PRECONDITION
+
+
+_BUILT_IN = frozenset(Exception.__mro__)
+_STATUS_NAMES = frozenset({"status", "status_code", "http_status", "http_code", "http_status_code"})
+
+
+def _meant(value: object) -> list[Code]:
+    """The codes that somebody may have meant by a status or a text."""
+    if isinstance(value, int):
+        return [code for code in Code if code.http_status == value]
+    if not isinstance(value, str):
+        return []
+    name = value.rpartition(".")[2].strip().lower().replace("-", "_").replace(" ", "_")
+    close = closest(name, [code.value for code in Code])
+    return [Code(close)] if close else []
+
+
+def _refuse(place: str, reason: str, *codes: Code) -> NoReturn:
+    """Raise what is wrong with a code, and how it is written.
+
+    Raises:
+        TypeError: always.
+    """
+    meant = " or ".join(str(code) for code in codes) or "Code.NOT_FOUND or another, or give the attribute another name"
+    msg = f"{place} {reason}: write code: ClassVar[Code] = {meant}"
+    raise TypeError(msg)
 
 
 def _fields(cls: Any) -> tuple[dict[str, Any] | None, frozenset[str]]:

@@ -180,7 +180,7 @@ def raises(*exceptions: type[Exception]) -> Callable[[F], F]:
 
     The fields are those of a dataclass, else the parameters of `__init__`, else `args`. A class attribute
     `code: ClassVar[Code]` gives the exception a code, and by that its HTTP status; without one it has
-    FAILED_PRECONDITION.
+    FAILED_PRECONDITION, which is 400.
 
     Args:
         exceptions: classes that derive from `Exception`, not from `MeshError`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from threading import Thread
@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from meshcore.client.bridge import discard
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.core.threads import caught, forked_error
@@ -27,9 +28,9 @@ class BlockingMesh:
         with BlockingMesh(GreetingModule) as mesh:
             greeting = mesh.get_service(Greeting)
 
-    Any thread may call. Declare the methods of an interface for synchronous callers with `def`: proxies of `async def`
-    interfaces return coroutines, which synchronous code cannot await. Each call goes to the thread of the loop and
-    back, which costs 0.1 to 0.15 ms.
+    Any thread may call. Proxies of `async def` interfaces return coroutines: `mesh.run(greeting.hello("world"))` gives
+    the result, and `blocking(greeting.hello)` is the same method for synchronous callers. Each call goes to the thread
+    of the loop and back, which costs 0.1 to 0.15 ms.
 
     A forked process has no such thread. So make a mesh after the fork; calls of one that was entered before it fail.
 
@@ -111,6 +112,23 @@ class BlockingMesh:
         """Wait until an instance offers the service; see `Mesh.wait_for`."""
         self._call(self._mesh.wait_for, interface, timeout)
 
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """Await something on the loop of the mesh, and block this thread until it ends: `mesh.run(greeting.hello())`.
+
+        Ctrl-C in this thread cancels it, as does the end of the mesh.
+
+        Args:
+            awaitable: such as a call of an `async def` interface, or a coroutine of yours that makes several.
+
+        Raises:
+            LocalError: this thread runs an event loop, which must not be blocked, or the mesh does not run.
+        """
+        try:
+            self._entered()
+            return self._mesh.runtime.bridge.run("run()", awaitable)
+        finally:
+            discard(awaitable)
+
     def set_preferred_channel(self, name: str) -> None:
         """Prefer a channel; see `Mesh.set_preferred_channel`."""
         self._call(self._mesh.set_preferred_channel, name)
@@ -125,13 +143,16 @@ class BlockingMesh:
         return cast("T", self._call(self._mesh.get, kind))
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        result, error = self._entered().call(caught, function, *arguments)
+        if error is not None:
+            raise error
+        return result
+
+    def _entered(self) -> BlockingPortal:
         if self._portal is None:
             raise LocalError(
                 Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`"
             )
         if self._mesh.pid not in {0, os.getpid()}:
             raise forked_error("this mesh was used", self._mesh.pid)
-        result, error = self._portal.call(caught, function, *arguments)
-        if error is not None:
-            raise error
-        return result
+        return self._portal

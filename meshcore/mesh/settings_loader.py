@@ -27,7 +27,7 @@ _PREFIX = "MESHCORE_"
 def load_settings(
     arguments: Mapping[str, object] | None = None,
     *,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> Settings:
     """Read the settings: defaults, then `[tool.meshcore]` of pyproject.toml, meshcore.toml, environment, arguments.
@@ -37,13 +37,15 @@ def load_settings(
 
     Args:
         arguments: values by field name, already typed.
-        environ: variables are named `MESHCORE_` and the field in upper case. Also kept for `Settings.lookup`.
+        environ: by default the environment of the process. Variables are named `MESHCORE_` and the field in upper case.
+            Also kept for `Settings.lookup`.
         directory: the folder of the files, by default the working directory. Its parents are not searched.
 
     Raises:
         ConfigurationError: with every unknown key, every value that does not fit and every file that cannot be read,
             each with its source.
     """
+    environ = os.environ if environ is None else environ  # no default of the signature: `help` would print all secrets
     loading = _Loading()
     directory = directory or Path.cwd()
     loading.take_file(directory / "pyproject.toml", "tool.meshcore")

@@ -29,6 +29,8 @@ from meshcore import (
     Service,
     advice,
     around,
+    awaitable,
+    blocking,
     channel,
     component,
     compose,
@@ -199,11 +201,15 @@ async def asynchronous() -> None:
         assert_type(await mesh.get(Clock), Clock)
         assert_type(await mesh.get(ComponentRegistry), ComponentRegistry)
         assert_type(await mesh.get(Reader[int]), Reader[int])
+        assert_type(await awaitable(greeting.order)(Order(), sort="id"), Order)
+        assert_type(await awaitable(greeting.hello)("a", limit=3), str)
+        ask: Callable[[str], Coroutine[Any, Any, int]] = awaitable((await mesh.get_service(Plain)).ask)
+        del ask
         await mesh.wait_for(Greeting, 3)
         await mesh.wait_for(Plain)
 
 
-def blocking() -> None:
+def synchronous() -> None:
     """The same behind the other door."""
     with BlockingMesh(GreetingModule) as mesh:
         assert_type(mesh, BlockingMesh)
@@ -214,6 +220,12 @@ def blocking() -> None:
         assert_type(mesh.get(Store), Store)
         assert_type(mesh.get(ComponentRegistry), ComponentRegistry)
         mesh.wait_for(Plain, 1)
+        greeting = mesh.get_service(Greeting)
+        assert_type(mesh.run(greeting.hello("a")), str)
+        assert_type(blocking(greeting.hello)("a", limit=3), str)
+        assert_type(blocking(greeting.order)(Order()), Order)
+        ask: Callable[[str], int] = blocking(mesh.get_service(Asking).ask)
+        del ask
 
 
 async def in_a_test(mesh_factory: MeshFactory, mesh_faults: Faults) -> None:

@@ -8,6 +8,20 @@ from typing import Protocol
 import meshcore
 from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service, testing
 from meshcore.testing import MeshFactory
+from meshcore import (
+    BlockingMesh,
+    Body,
+    Mesh,
+    QueryParam,
+    Service,
+    awaitable,
+    blocking,
+    get,
+    module,
+    post,
+    service,
+    testing,
+)
 
 
 class Order:
@@ -60,14 +74,23 @@ async def asynchronous(mesh: Mesh) -> None:
     await mesh.get_servce(Greeting)  # wrong
     number = await mesh.get(Order)  # wrong
     await mesh.get("Order")  # wrong
+    await awaitable(greeting.order)("a")  # wrong
+    number = await awaitable(greeting.order)(Order())  # wrong
     del number, text, other
 
 
-def blocking(mesh: BlockingMesh) -> None:
+def synchronous(mesh: BlockingMesh) -> None:
     """The same behind the other door."""
     mesh.get_service(Greeting).order(3)  # wrong
     text: str = mesh.get_service(Asking)  # wrong
     mesh.wait_for(3)  # wrong
+    greeting = mesh.get_service(Greeting)
+    blocking(greeting.hello)(3)  # wrong
+    blocking(greeting.hello)("a", colour=1)  # wrong
+    number: int = blocking(greeting.hello)("a")  # wrong
+    number = mesh.run(greeting.hello("a"))  # wrong
+    mesh.run(greeting.order(Order()))  # wrong
+    del number
     del text
     Mesh()  # wrong
     Mesh(Client, overrides=[Greeting])  # wrong

@@ -91,6 +91,62 @@ def test_the_interface_tree() -> None:
     ]
 
 
+RAISING = """
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+from meshcore import AbstractComponent, Code, Component, Service, component, get, implementation, module, raises
+from meshcore import service
+
+@dataclass(eq=False)
+class Gone(Exception):
+    sku: str
+    code: ClassVar[Code] = Code.NOT_FOUND
+
+class Closed(Exception):
+    pass
+
+@service()
+class Desk(Service):
+    @get("/items/{sku}")
+    @raises(Gone, Closed)
+    @abstractmethod
+    async def find(self, sku: str) -> str: ...
+
+    @raises(Gone)
+    @abstractmethod
+    async def drop(self, sku: str) -> None: ...
+
+@component(services=[Desk])
+class Shop(Component): ...
+
+@implementation()
+class DeskImpl(Desk):
+    async def find(self, sku: str) -> str:
+        return sku
+
+    async def drop(self, sku: str) -> None: ...
+
+@implementation()
+class ShopImpl(AbstractComponent, Shop): ...
+
+@module()
+class Raising: ...
+"""
+
+
+async def test_the_codes_of_declared_exceptions(tmp_path: Path) -> None:
+    """Each exception stands with its code, and with its HTTP status where the method has a path."""
+    (tmp_path / "raising.py").write_text(RAISING)
+    status, out, _ = await run(tmp_path, "describe", "raising:Raising")
+    assert status == 0
+    assert [line.strip(" │├└─") for line in out.splitlines() if "raises" in line] == [
+        "raises Gone(sku: str)  not_found, HTTP status 404",
+        "raises Closed(args: list[any])  failed_precondition, HTTP status 400",
+        "raises Gone(sku: str)  not_found",
+    ]
+
+
 async def test_every_start_up_error_at_once(tmp_path: Path) -> None:
     """What keeps a module from starting is listed, all of it, and nothing is printed that could be saved."""
     (tmp_path / "broken.py").write_text(BROKEN)

@@ -25,6 +25,10 @@ class SyncBySync(Service):
     @abstractmethod
     def ask(self, text: str) -> str: ...
 
+    def ask_twice(self, text: str) -> str:
+        """A helper, which runs at the caller."""
+        return f"{self.ask(text)}, {self.ask(text)}"
+
 
 @service()
 class SyncByAsync(Service):
@@ -42,6 +46,10 @@ class AsyncBySync(Service):
 class AsyncByAsync(Service):
     @abstractmethod
     async def ask(self, text: str) -> str: ...
+
+    async def ask_twice(self, text: str) -> str:
+        """A helper, which runs at the caller."""
+        return f"{await self.ask(text)}, {await self.ask(text)}"
 
 
 @service()

@@ -99,8 +99,9 @@ async def test_a_def_proxy_on_a_running_loop_raises_at_once() -> None:
             inner.wait()
         assert refused.value.code is Code.FAILED_PRECONDITION
         assert refused.value.message == (
-            "inner.wait is declared with def and would block this thread's running event loop: declare it with "
-            "async def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)"
+            "inner.wait is declared with def and would block this thread's running event loop: await "
+            "awaitable(inner.wait)(...), declare it with async def, or call it in a thread, e.g. await "
+            "anyio.to_thread.run_sync(...)"
         )
         assert await asyncio.to_thread(inner.history) == []
 

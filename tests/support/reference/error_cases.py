@@ -11,6 +11,7 @@ from tests.support.reference.failing_calls import (
     answered,
     as_another_path,
     at_no_url,
+    blocking_a_loop,
     blocking_the_loop,
     blocking_unentered,
     building,
@@ -21,6 +22,7 @@ from tests.support.reference.failing_calls import (
     left,
     nested,
     no_class,
+    no_method,
     no_module,
     no_such_method,
     no_such_object,
@@ -33,6 +35,7 @@ from tests.support.reference.failing_calls import (
     overloaded,
     policy_of_nothing,
     request_elsewhere,
+    running_on_a_loop,
     served,
     shared_policy,
     stuck,
@@ -223,11 +226,30 @@ CASES: Final = [
     Case("a Mesh can be entered once; make another one", "LocalError failed_precondition", twice),
     Case(
         (
-            "clerk.nest is declared with def and would block this thread's running event loop: declare it with async "
-            "def, or call it in a thread, e.g. await anyio.to_thread.run_sync(...)"
+            "clerk.nest is declared with def and would block this thread's running event loop: await "
+            "awaitable(clerk.nest)(...), declare it with async def, or call it in a thread, e.g. await "
+            "anyio.to_thread.run_sync(...)"
         ),
         "LocalError failed_precondition",
         blocking_the_loop,
+    ),
+    Case(
+        "blocking(clerk.wait) would block this thread's running event loop: await clerk.wait(...) itself",
+        "LocalError failed_precondition",
+        blocking_a_loop,
+    ),
+    Case(
+        "run() would block this thread's running event loop: await it there",
+        "LocalError failed_precondition",
+        running_on_a_loop,
+    ),
+    Case(
+        (
+            "blocking() takes a method of a service, such as greeting.hello, and got coroutine: do not call the "
+            "method, call what blocking() returns"
+        ),
+        "LocalError invalid_argument",
+        no_method,
     ),
     Case(
         "current_call() was called outside of a call: it works only in an implementation and in what that calls",

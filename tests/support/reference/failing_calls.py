@@ -30,6 +30,7 @@ from meshcore import (
     Policy,
     RemoteError,
     Settings,
+    blocking,
     client_module,
     current_call,
     injectable,
@@ -257,7 +258,7 @@ async def on_a_blocked_loop() -> None:
         loop = asyncio.get_running_loop()
         bridge = Bridge(loop, patience=0.01)
         with ThreadPoolExecutor(1) as threads:
-            threads.submit(bridge.block, "clerk.nest", main).result()
+            threads.submit(bridge.at_once, "clerk.nest", list).result()
 
     await asyncio.to_thread(asyncio.run, main())
 
@@ -311,6 +312,25 @@ async def stuck() -> None:
             await asyncio.to_thread(with_policy(clerk, Policy(timeout=2.0)).nest, 1)
     finally:
         release.set()
+
+
+async def blocking_a_loop() -> None:
+    """Call an `async def` method, blocking, on an event loop."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        blocking((await mesh.get_service(Clerk)).wait)(0.0)
+
+
+async def running_on_a_loop() -> None:
+    """Let a blocking mesh run something on an event loop."""
+    with BlockingMesh(DeskModule, settings=HERMETIC) as mesh:
+        mesh.run(mesh.get_service(Clerk).wait(0.0))
+
+
+async def no_method() -> None:
+    """Call the method in the parentheses."""
+    async with Mesh(DeskModule, settings=HERMETIC) as mesh:
+        waiting: Any = (await mesh.get_service(Clerk)).wait(0.0)
+        blocking(waiting)
 
 
 async def nested() -> None:

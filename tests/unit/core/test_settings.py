@@ -1,11 +1,15 @@
 """Settings: the order of their sources, and what is said of everything that does not fit."""
 
+import importlib
+import inspect
 import math
+import pkgutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
+import meshcore
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
 from meshcore.core.settings import Settings
@@ -313,3 +317,27 @@ def test_settings_tell_no_secret(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         Settings(registry=SECRETS)
     assert "HUNTER2" not in str(caught.value)
+
+
+def test_no_signature_shows_the_environment(monkeypatch):
+    """`help`, editors and tracebacks with defaults print signatures, in which passwords must not stand."""
+    monkeypatch.setenv("ORDERS_PASSWORD", "hush-hush")
+    names = [each.name for each in pkgutil.walk_packages(meshcore.__path__, "meshcore.") if "__main__" not in each.name]
+    telling, seen = [], 0
+    for name in names:
+        for found in list(vars(importlib.import_module(name)).values()):
+            members = [vars(found)[key] for key in vars(found)] if isinstance(found, type) else []
+            for function in (found, *members):
+                if inspect.isfunction(function) and function.__module__.startswith("meshcore."):
+                    seen += 1
+                    if "hush-hush" in str(inspect.signature(function)):
+                        telling.append(f"{function.__module__}.{function.__qualname__}")
+    assert seen > 500
+    assert telling == []
+
+
+def test_the_environment_is_read_when_it_is_called(monkeypatch, tmp_path):
+    """By default it is that of the process, as it is then."""
+    monkeypatch.setenv("MESHCORE_ZONE", "eu-1")
+    assert load_settings(directory=tmp_path).zone == "eu-1"
+    assert load_settings(environ={}, directory=tmp_path).zone == ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from math import inf
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import msgspec
 import pytest
@@ -56,6 +58,42 @@ class Variadic(Exception):
 class CarriesCoin(Exception):
     def __init__(self, coin: Coin) -> None:
         self.coin = coin
+
+
+class SaidAsText(Exception):
+    code = "not-found"
+
+
+class SaidAsStatus(Exception):
+    code: ClassVar[HTTPStatus] = HTTPStatus.CONFLICT
+
+
+class OfTheApplication(Exception):
+    code = "E42"
+
+
+class WithoutValue(Exception):
+    code: ClassVar[Code]
+
+
+class Misspelt(Exception):
+    cod: ClassVar[Code] = Code.NOT_FOUND
+
+
+class OtherName(Exception):
+    status_code = 404
+
+
+@dataclass(eq=False)
+class CodeAsField(Exception):
+    sku: str
+    code: Code = Code.NOT_FOUND
+
+
+class CodeAsProperty(Exception):
+    @property
+    def code(self) -> Code:
+        return Code.NOT_FOUND
 
 
 class ValueError_(Exception):  # noqa: N801
@@ -143,6 +181,12 @@ class Sold(MeshError): ...
 
 class RaisesNoException:
     @raises(int, KeyboardInterrupt, Sold)  # type: ignore[arg-type]
+    @abstractmethod
+    async def run(self) -> None: ...
+
+
+class RaisesWithoutCode:
+    @raises(SaidAsText, SaidAsStatus, OfTheApplication, WithoutValue, Misspelt, OtherName, CodeAsField, CodeAsProperty)
     @abstractmethod
     async def run(self) -> None: ...
 
@@ -348,6 +392,40 @@ INTERFACES: list[tuple[type, list[str]]] = [
                 ".run: @raises: Sold derives from MeshError, which says what the mesh found and arrives as such: "
                 "derive it from Exception, with a class attribute `code` if it is to have one of the codes"
             ),
+        ],
+    ),
+    (
+        RaisesWithoutCode,
+        [
+            f".run: @raises: {text}"
+            for text in (
+                ("SaidAsText.code must be a Code, got 'not-found': write code: ClassVar[Code] = Code.NOT_FOUND"),
+                (
+                    "SaidAsStatus.code must be a Code, got <HTTPStatus.CONFLICT: 409>: write code: ClassVar[Code] = "
+                    "Code.ALREADY_EXISTS or Code.ABORTED"
+                ),
+                (
+                    "OfTheApplication.code must be a Code, got 'E42': write code: ClassVar[Code] = Code.NOT_FOUND or "
+                    "another, or give the attribute another name"
+                ),
+                "WithoutValue.code is declared, and has no value: write code: ClassVar[Code] = Code.NOT_FOUND",
+                (
+                    "Misspelt.cod is a Code, but the attribute must be called `code`: write code: ClassVar[Code] = "
+                    "Code.NOT_FOUND"
+                ),
+                (
+                    "OtherName.status_code does not set the HTTP status, its code does: write code: ClassVar[Code] = "
+                    "Code.NOT_FOUND"
+                ),
+                (
+                    "CodeAsField.code is a field, so that each error may have another code: write code: "
+                    "ClassVar[Code] = Code.NOT_FOUND"
+                ),
+                (
+                    "CodeAsProperty.code must be a Code, got a property: write code: ClassVar[Code] = Code.NOT_FOUND "
+                    "or another, or give the attribute another name"
+                ),
+            )
         ],
     ),
     (RaisesTwins, [".run: @raises: two exceptions are called ValueError"]),
