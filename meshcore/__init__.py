@@ -9,7 +9,7 @@ from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
-    from meshcore.client.proxy import with_policy
+    from meshcore.client.proxy import with_key, with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
     from meshcore.core.current_call import CurrentCall, current_call
@@ -172,6 +172,7 @@ __all__ = [
     "rest",
     "service",
     "shielded",
+    "with_key",
     "with_policy",
 ]
 
@@ -182,7 +183,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "asgi.openapi": "openapi",
-            "client.proxy": "with_policy",
+            "client.proxy": "with_key with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors compose",
             "core.current_call": "CurrentCall current_call",

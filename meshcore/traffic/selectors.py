@@ -10,6 +10,7 @@ from itertools import accumulate
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
+from meshcore.core.call import CALLER_KEY
 from meshcore.traffic.peak_ewma import Load
 from meshcore.traffic.rendezvous import key_of, ranked
 
@@ -154,7 +155,7 @@ class LeastLoadedURLSelector(URLSelector):
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
         """The less loaded of two endpoints that were not tried."""
-        if call.method.affinity is not None:
+        if _has_affinity(call):
             return self._by_affinity(call, tried)
         if not self._away:
             return self._better_of_two(_without(self._endpoints, tried), now)
@@ -189,10 +190,10 @@ class LeastLoadedURLSelector(URLSelector):
         if not left:
             return None
         affinity = call.method.affinity
-        assert affinity is not None  # noqa: S101 - checked by the caller
+        value = call.headers[CALLER_KEY] if affinity is None else call.arguments[affinity]
         weights = sum(each.weight for each in left)
         bound = _AFFINITY_BOUND * (sum(self._loads[each.instance].pending for each in left) + 1) / weights
-        order = ranked(left, key_of(call.arguments[affinity]))
+        order = ranked(left, key_of(value))
         within = (each for each in order if self._loads[each.instance].pending < ceil(bound * each.weight))
         return next(within, order[0])
 
@@ -207,6 +208,12 @@ class LeastLoadedURLSelector(URLSelector):
         load = self._loads.get(endpoint.instance)
         if load is not None:
             load.end(outcome, seconds, now)
+
+
+def _has_affinity(call: Call) -> bool:
+    """Whether a value of the call decides who is asked. A key of the caller's own is known to one instance only."""
+    method = call.method
+    return method.affinity is not None or (method.idempotency_key is not None and CALLER_KEY in call.headers)
 
 
 def _without(endpoints: tuple[Endpoint, ...], tried: Collection[str]) -> Sequence[Endpoint]:
@@ -231,8 +238,8 @@ class PolicyURLSelector(URLSelector):
             selector.update(endpoints, now)
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
-        """The choice of the policy's selector. `@affinity` takes precedence over the policy."""
-        selector = self._others.get(call.rules.balance) if call.method.affinity is None else None
+        """The choice of the policy's selector. `@affinity` and `with_key` take precedence over the policy."""
+        selector = self._others.get(call.rules.balance) if not _has_affinity(call) else None
         return (selector or self.least_loaded).select(call, tried, now)
 
     def begin(self, endpoint: Endpoint) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
+from meshcore.core.call import CALLER_KEY
+
 TIMEOUT = "mesh-timeout-ms"
 """Whole milliseconds that the caller still waits. Whoever does not send it gets errors as texts, as aspyx-service."""
 
@@ -13,6 +15,9 @@ ATTEMPT = "mesh-attempt"
 
 IDEMPOTENCY_KEY = "mesh-idempotency-key"
 """The same text for all attempts of one call, for methods with `@idempotency_key`: it is executed once."""
+
+OWN_KEY = CALLER_KEY
+"""The same for a key that the caller has chosen, which may be the same in several calls: it counts instead."""
 
 METHOD = "mesh-method"
 """The method that a REST request means: component, service and method, quoted and divided by colons. It never changes
