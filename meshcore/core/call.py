@@ -59,6 +59,10 @@ class Call(msgspec.Struct, frozen=True):
     trail: list[Attempt] = []
     peer: str = LOCAL_PEER
 
+    def __repr__(self) -> str:
+        """Without arguments and values of headers, which may be secrets."""
+        return f"Call({self.method}, headers={sorted(self.headers)}, attempt={self.attempt}, peer={self.peer!r})"
+
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
 """Takes a call and returns its result: `async def handler(call) -> result`."""
