@@ -21,6 +21,7 @@ from yarl import URL
 
 from meshcore.client.no_answer import NeverAnsweredError, NotHTTPError
 from meshcore.wire.answer import Answer
+from meshcore.wire.headers import check_headers
 
 _INFORMATIONAL = range(100, 200)
 _CONTROL = re.compile(r"[\r\n\0]")
@@ -89,7 +90,7 @@ class DirectExchange:
         try:
             connection = await self._connector.connect(target.request, traces=[], timeout=connecting)
         except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
+            raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url.origin()}") from error
         connected = time.monotonic() - began
         try:
             answer = await _exchange(connection.protocol, head, body, limit, connected)
@@ -124,8 +125,8 @@ class _Target:
     def head(self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
         """Return the request line and the headers."""
         text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if len(_CONTROL.findall(text)) != 2 * len(headers):
-            raise ValueError(f"control characters in the headers {dict(headers)}")
+        if len(_CONTROL.findall(text)) != 2 * len(headers):  # faster than to look at each
+            check_headers(headers)
         if body is not None:
             text = f"{text}content-length: {len(body)}\r\n"
         return f"{verb} {url.raw_path_qs}{self._host}{text}\r\n".encode()

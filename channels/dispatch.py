@@ -13,6 +13,7 @@ from meshcore.core.call import Call
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.core.instances import Endpoint
+from meshcore.core.masking import without_secrets
 from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
@@ -57,7 +58,7 @@ class DispatchChannel(HTTPChannel):
             failure = _failure(codec, answer)
             raise failure if failure is not None else _status_error(call, endpoint, answer)
         except CommunicationError as error:
-            error.message += f" (from {endpoint.url})"
+            error.message += f" (from {without_secrets(endpoint.url)})"
             raise
 
 
@@ -97,7 +98,9 @@ def _failure(codec: MethodCodec, answer: Answer) -> Exception | None:
 def _status_error(call: Call, endpoint: Endpoint, answer: Answer) -> MeshError:
     """Make the error for an answer that is not that of a meshcore server."""
     status = answer.status
-    text = f"{call.method}: {endpoint.url} answered with HTTP status {status}, not as a meshcore server"
+    text = (
+        f"{call.method}: {without_secrets(endpoint.url)} answered with HTTP status {status}, not as a meshcore server"
+    )
     of_request = status in _CLIENT_ERRORS and status not in _OF_INSTANCE
     code = Code.from_http_status(status) if of_request else Code.UNAVAILABLE
     pause = read_retry_after(answer.headers.get(RETRY_AFTER))

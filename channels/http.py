@@ -13,9 +13,10 @@ from yarl import URL
 from meshcore.client.no_answer import LostConnectionError, why_no_answer
 from meshcore.core.call import Call
 from meshcore.core.errors import Code, CommunicationError, LocalError
+from meshcore.core.masking import without_secrets
 from meshcore.ports.channel import Channel
 from meshcore.wire.answer import Answer
-from meshcore.wire.headers import ATTEMPT, TIMEOUT, write_timeout
+from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 
 from .direct import DirectExchange, TooLargeError, read_body
 
@@ -56,7 +57,9 @@ def parse_url(text: str) -> URL:
 
 
 def _unusable(url: str, reason: str) -> CommunicationError:
-    return CommunicationError(Code.UNAVAILABLE, f"the URL {url!r} cannot be used: {reason}", processed=False)
+    return CommunicationError(
+        Code.UNAVAILABLE, f"the URL {without_secrets(url)!r} cannot be used: {reason}", processed=False
+    )
 
 
 class HTTPChannel(Channel):
@@ -115,6 +118,9 @@ class HTTPChannel(Channel):
             raise _too_large(call, limit) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _communication_error(call, url, error) from error
+        except UnicodeEncodeError as error:  # which holds all headers
+            text = f"{call.method}: a header or the URL contains what is no text: {error.reason}"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from None
         except ValueError as error:
             raise LocalError(Code.INVALID_ARGUMENT, f"{call.method}: {error}") from error
         if attempt is not None:
@@ -171,6 +177,7 @@ async def _exchange(
     limit: int,
 ) -> Answer:
     """Send a request through all of aiohttp, for sessions with options."""
+    check_headers(headers)
     # A large body is sent as a stream: aiohttp writes bytes in one piece, which blocks the event loop.
     data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
     async with session.request(

@@ -13,6 +13,7 @@ from meshcore.core.call import Call
 from meshcore.core.description import ComponentDescription, HttpMapping, Method, Source
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Endpoint
+from meshcore.core.masking import without_secrets
 from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
@@ -169,12 +170,14 @@ class _Operation:
         """
         if answer.status not in _SUCCESS:
             pause = read_retry_after(answer.headers.get(RETRY_AFTER))
-            raise self._problems.read(answer.status, answer.body, f"{self._method}: {endpoint.url}", pause)
+            raise self._problems.read(
+                answer.status, answer.body, f"{self._method}: {without_secrets(endpoint.url)}", pause
+            )
         try:
             return self._read(answer.body or b"null")
         except DecodeError as error:
             unfit = unfit_answer(self._method, error, readable=self._readable(answer.body))
-            unfit.message += f" (from {endpoint.url})"
+            unfit.message += f" (from {without_secrets(endpoint.url)})"
             raise unfit from error
 
     def _readable(self, data: bytes) -> bool:

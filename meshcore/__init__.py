@@ -9,7 +9,7 @@ from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
-    from meshcore.client.proxy import awaitable, blocking, with_policy
+    from meshcore.client.proxy import awaitable, blocking, with_key, with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
     from meshcore.core.current_call import CurrentCall, current_call
@@ -174,6 +174,7 @@ __all__ = [
     "rest",
     "service",
     "shielded",
+    "with_key",
     "with_policy",
 ]
 
@@ -184,7 +185,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "asgi.openapi": "openapi",
-            "client.proxy": "awaitable blocking with_policy",
+            "client.proxy": "awaitable blocking with_key with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors compose",
             "core.current_call": "CurrentCall current_call",

@@ -12,6 +12,7 @@ from meshcore.asgi.schemas import REFERENCE, Schema, schemas_of, without_null
 from meshcore.codec.codec import JSON
 from meshcore.codec.declared_exceptions import DeclaredException, declared_exception
 from meshcore.codec.pydantic_models import encode_hook
+from meshcore.core.call import LONGEST_KEY
 from meshcore.core.description import ComponentDescription, HttpMapping, Method, Parameter, ServiceDescription, Source
 from meshcore.core.errors import Code, ConfigurationError
 from meshcore.declare.http_mapping import NO_CONTENT
@@ -46,8 +47,8 @@ _PROBLEM: Schema = {
 _KEY_PARAMETER = {
     "name": IDEMPOTENCY_KEY,
     "in": "header",
-    "description": "The same for all repetitions of one call: it is executed once.",
-    "schema": {"type": "string"},
+    "description": "The same for all repetitions of one call: it is executed once. Also understood: Idempotency-Key.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
 
 

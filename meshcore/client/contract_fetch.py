@@ -7,6 +7,7 @@ import aiohttp
 from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.contract import ComponentContract, Contract, decode_contract
 from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
 from meshcore.wire.endpoints import CONTRACT
 
 _TIMEOUT = 5.0
@@ -51,16 +52,17 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
     servers = dict.fromkeys(address.url for address in instance.addresses if address.url.startswith("http"))
     reason = "it has no address that could be asked for its contract"
     for url in map(contract_url, servers):
+        shown = without_secrets(url)
         try:
             contract = await fetch_contract(session, url, max_body)
         except aiohttp.ClientResponseError as error:
-            reason = f"{url}: it answers {error.status}"
+            reason = f"{shown}: it answers {error.status}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = f"{url}: {why_no_answer(error)}"
+            reason = f"{shown}: {why_no_answer(error)}"
         else:
             for component in contract.components:
                 # Another server may have the address by now. Not every registry stores the digest.
                 if component.name == instance.component and instance.digest in {"", component.digest}:
                     return component
-            reason = f"{url} is not that of this instance"
+            reason = f"{shown} is not that of this instance"
     raise ValueError(reason)

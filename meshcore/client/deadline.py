@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from meshcore.core.attempt import Attempt
-from meshcore.core.call import Call, Handler, ambient_deadline
+from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, MeshError
@@ -51,7 +51,7 @@ class Deadline(_Timed):
             raise _expired(call)
         trail: list[Attempt] = []
         headers = call.headers
-        if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers:
+        if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
             headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
         call = Call(call.method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
         try:

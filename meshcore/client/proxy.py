@@ -18,8 +18,10 @@ import types
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+import msgspec
+
 from meshcore.client.bridge import Bridge, discard
-from meshcore.core.call import Call, Handler
+from meshcore.core.call import CALLER_KEY, Call, Handler, why_no_key
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
@@ -182,6 +184,44 @@ class _OtherColour:
             function = method and _function(self._service.interface, method, is_async=not method.is_async)
             self._made[name] = function
         return self._made[name]
+
+
+def with_key(service: T, key: str) -> T:
+    """The same service, called with an idempotency key of the caller's own: `with_key(payments, "order-7")`.
+
+    A call that is made again with the same key, by whatever process, gets the outcome of the first one, as long as its
+    server keeps that: see `idempotency_key`. Calls with the same key go to the same instance while that is available
+    and not overloaded. The same key with other arguments is an error, ALREADY_EXISTS.
+
+    Args:
+        service: a proxy, from `get_service` or injected. Only methods with `@idempotency_key` can be called.
+        key: 1 to 255 characters of printable ASCII, such as the number of what is paid.
+
+    Raises:
+        LocalError: INVALID_ARGUMENT, this is no proxy or no key. A call raises it if its method takes no key.
+    """
+    variant: Variant | None = getattr(service, "_mesh_variant", None)
+    if variant is None:
+        text = f"{type(service).__name__} is no proxy of a service, so no key goes with calls to it"
+        raise LocalError(Code.INVALID_ARGUMENT, text)
+    if reason := why_no_key(key):
+        raise LocalError(Code.INVALID_ARGUMENT, f"with_key: {reason}")
+    proxy: Any = service
+    cls: Any = type(service)
+
+    async def keyed(call: Call) -> Any:
+        if call.method.idempotency_key is None:
+            text = f"{call.method} takes no idempotency key, so it would be executed each time: @idempotency_key()"
+            raise LocalError(Code.INVALID_ARGUMENT, text)
+        keyed_call = msgspec.structs.replace(call, headers={CALLER_KEY: key, **call.headers})
+        # Asked for at each call: the mesh redirects its own proxies, when it starts and stops.
+        return await proxy._mesh_handler(keyed_call)  # noqa: SLF001 - the classes of proxies are made here
+
+    def other(policy: Policy) -> Any:
+        return with_key(variant(policy), key)
+
+    target = f"{proxy._mesh_target} with an idempotency key"  # noqa: SLF001 - as above
+    return cast("T", cls(keyed, proxy._mesh_bridge, target, other))  # noqa: SLF001 - as above
 
 
 def redirect(proxy: Any, handler: Handler) -> None:

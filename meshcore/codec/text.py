@@ -100,9 +100,7 @@ def _why_alike(scalars: list[inspect.Type]) -> str | None:
     texts = [str(value) for value in named]
     others = [read for kind, read in _READERS.items() if has(kind)]
     reason = None
-    if has(inspect.AnyType):
-        reason = "is of any type, and 1 and '1' are the same text"
-    elif several and has(inspect.StrType):
+    if several and has(inspect.StrType):
         reason = "is a union with str, and 1 and '1' are the same text"
     elif several and has(_Bytes):
         reason = "is a union with bytes, whose text (base64) may be that of another value"
@@ -140,6 +138,13 @@ def takes_lists(type_: Any) -> bool:
 def takes_single(type_: Any) -> bool:
     """Whether a value may be a single text."""
     return bool(_scalars(_members(inspect.type_info(type_))))
+
+
+def reads_only_text(type_: Any) -> bool:
+    """Whether a value, or an item of a list, may be of any type: what is read then is a text."""
+    members = list(_members(inspect.type_info(type_)))
+    items = [part for member in members for item in _items(member) for part in _members(item)]
+    return any(isinstance(each, inspect.AnyType) for each in (*members, *items))
 
 
 def to_text(value: Any) -> str | list[str] | None:

@@ -18,6 +18,22 @@ LOCAL_PEER = "local"
 """The peer of a call that was made in this process."""
 
 
+CALLER_KEY = "idempotency-key"
+"""The header of an idempotency key that the caller has chosen; see `with_key`."""
+
+LONGEST_KEY = 255
+"""Characters of an idempotency key. A server keeps each for a while."""
+
+
+def why_no_key(key: str) -> str:
+    """Why a text is no idempotency key, empty if it is one. The text itself may be a secret."""
+    if not 0 < len(key) <= LONGEST_KEY:
+        return f"a key has 1 to {LONGEST_KEY} characters, this one has {len(key)}"
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        return "a key consists of printable ASCII, without space around it"
+    return ""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One call of one method.
 
@@ -42,6 +58,10 @@ class Call(msgspec.Struct, frozen=True):
     rules: Rules = DEFAULTS
     trail: list[Attempt] = []
     peer: str = LOCAL_PEER
+
+    def __repr__(self) -> str:
+        """Without arguments and values of headers, which may be secrets."""
+        return f"Call({self.method}, headers={sorted(self.headers)}, attempt={self.attempt}, peer={self.peer!r})"
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -232,8 +233,11 @@ class _Check:
         except BaseException as error:  # a check may raise anything; the others still count
             if failure_of(error) is None:
                 raise
-            _log.exception("health check %s failed", self._name)
-            draft = HealthCheckManager.Result(status=HealthStatus.ERROR, details=f"{type(error).__name__}: {error}")
+            # What it says may be a secret, such as the URL of a database, and anybody can ask for the health.
+            id_ = secrets.token_hex(8)
+            _log.exception("health check %s failed; it is told as check %s", self._name, id_, extra={"check": id_})
+            details = f"the check failed; the server's log has it as check {id_}"
+            draft = HealthCheckManager.Result(status=HealthStatus.ERROR, details=details)
         duration = self._clock() - start
         status, details = draft.status, draft.details
         if late:

@@ -236,6 +236,7 @@ def idempotency_key(seconds: float | Callable[..., Any] = 600.0) -> Any:
 
     Every call gets a key, the same for all its attempts. The server keeps the outcome and responds to repetitions with
     it. So a call whose connection broke is sent again, to the same instance. The method is shielded, see `shielded`.
+    A key of the caller's own (`with_key`, or the header `Idempotency-Key`) makes several calls one.
 
     Args:
         seconds: how long the outcome is kept. The setting `idempotency_memory` limits the memory for all outcomes.

@@ -1,19 +1,26 @@
-"""Idempotency keys: executes a call once, even if it is sent several times. Repetitions get the kept outcome."""
+"""Idempotency keys: executes a call once, even if it is sent several times. Repetitions get the kept outcome.
+
+A key counts for one caller, one method and one list of arguments. Sent with another caller or other arguments, it is
+refused: nobody gets the outcome of somebody else's call, and a call with a key is executed or answered, never mistaken.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import pickle
+import re
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from meshcore.codec.codec import MSGPACK, Limits
 from meshcore.codec.errors import EncodeError
-from meshcore.core.call import Call, Handler
+from meshcore.core.call import CALLER_KEY, Call, Handler, why_no_key
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
+from meshcore.server.fingerprint import SIZE, digest_of, fingerprint
 from meshcore.server.outcome_store import OutcomeStore
 from meshcore.server.refusals import NotBegunError
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
@@ -71,9 +78,19 @@ class _OutcomeCodec:
         return self._read(bytes(outcome.result))
 
 
+_Place: TypeAlias = tuple[Method, str]
+"""Method and key."""
+
+_LARGE = 4096
+"""Bytes of arguments."""
+_USER, _AUTHORIZATION = "x-user", "authorization"
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPE = re.compile(r"\\(.)")
+
 _NOTHING = msgspec.Raw(msgspec.msgpack.encode(None))
 _write = msgspec.msgpack.Encoder().encode
 _read = msgspec.msgpack.Decoder(_Outcome).decode
+_write_any = MSGPACK.encoder(Any)
 
 
 class Idempotency:
@@ -81,6 +98,10 @@ class Idempotency:
 
     It runs inside the user's interceptors: a caller that they refuse must not get a kept outcome. It knows only the
     calls of this process. A repetition that goes to another instance is executed there.
+
+    The caller is what the server knows of it: the header `x-user` if there is one, which interceptors such as
+    `VerifyToken` set; else the header `authorization`. So callers without either are one caller, and the address
+    that a call comes from does not count: a job that runs again may do so on another host.
 
     Args:
         memory: the setting `idempotency_memory`: bytes for all outcomes.
@@ -91,48 +112,57 @@ class Idempotency:
         self._store = OutcomeStore(memory)
         self._limits = limits
         self._codecs: dict[Method, _OutcomeCodec] = {}
-        self._running: dict[tuple[Method, str], asyncio.Event] = {}
+        self._running: dict[_Place, tuple[asyncio.Event, bytes]] = {}
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Execute the call, or return the outcome of an earlier call with the same key.
 
         If that still runs, wait for it. If it is cancelled, execute this call.
+
+        Raises:
+            MeshError: INVALID_ARGUMENT, this is no key; ALREADY_EXISTS, it was used for another call.
         """
         seconds = call.method.idempotency_key
-        key = call.headers.get(IDEMPOTENCY_KEY) if seconds is not None else None
-        if seconds is None or not key:
+        key = None if seconds is None else _key_of(call)
+        if seconds is None or key is None:
             return await handler(call)
         codec = self._codecs.get(call.method)
         if codec is None:
             codec = self._codecs[call.method] = _OutcomeCodec(call.method, self._limits)
-        place = (call.method, key)
+        place, print_ = (call.method, key), _fingerprint_of(call)
         while True:
             data = self._store.get(place, time.monotonic())
             if data is not None:
-                return codec.replay(data)
+                _check_same(call, data[:SIZE], print_)
+                return codec.replay(data[SIZE:])
             running = self._running.get(place)
             if running is None:
                 break
-            await running.wait()
-        ended = self._running[place] = asyncio.Event()
+            _check_same(call, running[1], print_)
+            await running[0].wait()
+        if call.headers.get(IDEMPOTENCY_KEY) != key:  # where the implementation finds it
+            call = msgspec.structs.replace(call, headers={**call.headers, IDEMPOTENCY_KEY: key})
+        ended = asyncio.Event()
+        self._running[place] = ended, print_
         try:
             result = await handler(call)
         except BaseException as error:
             failure = _failure_to_keep(error)
             if failure is not None:
-                self._keep(place, codec, codec.of_error(failure), seconds)
+                self._keep(place, codec, print_, codec.of_error(failure), seconds)
             raise
         else:
-            self._keep(place, codec, codec.of_result(result), seconds)
+            self._keep(place, codec, print_, codec.of_result(result), seconds)
             return result
         finally:
             del self._running[place]
             ended.set()
 
-    def _keep(self, place: tuple[Method, str], codec: _OutcomeCodec, data: bytes, seconds: float) -> None:
-        now = time.monotonic()
-        if not self._store.keep(place, data, seconds, now):
-            self._store.keep(place, codec.lost("its outcome was too large to be kept"), seconds, now)
+    def _keep(self, place: _Place, codec: _OutcomeCodec, print_: bytes, data: bytes, seconds: float) -> None:
+        now, size = time.monotonic(), len(place[1])
+        if not self._store.keep(place, print_ + data, seconds, now, size):
+            lost = codec.lost("its outcome was too large to be kept")
+            self._store.keep(place, print_ + lost, seconds, now, size)
 
 
 def _failure_to_keep(error: BaseException) -> Exception | None:
@@ -142,3 +172,47 @@ def _failure_to_keep(error: BaseException) -> Exception | None:
     if isinstance(error, MeshError):
         error.processed = True  # the implementation has begun, even if the error says otherwise
     return failure_of(error)
+
+
+def _key_of(call: Call) -> str | None:
+    """The idempotency key of a call, None if it has none. A key that its caller has chosen counts before the mesh's.
+
+    Raises:
+        MeshError: INVALID_ARGUMENT.
+    """
+    own = call.headers.get(CALLER_KEY)
+    key = call.headers.get(IDEMPOTENCY_KEY) if own is None else _unquoted(own)
+    if key is not None and (reason := why_no_key(key)):
+        text = f"{call.method}: header {CALLER_KEY if own is not None else IDEMPOTENCY_KEY!r}: {reason}"
+        raise MeshError(Code.INVALID_ARGUMENT, text, retryable=False, processed=False)
+    return key
+
+
+def _unquoted(key: str) -> str:
+    """A key without the quotes of RFC 9651, 3.3.3: many clients send it without them."""
+    quoted = _QUOTED.fullmatch(key)
+    return key if quoted is None else _ESCAPE.sub(r"\1", quoted[1])
+
+
+def _fingerprint_of(call: Call) -> bytes:
+    """The fingerprint of a call's caller and arguments.
+
+    Raises:
+        MeshError: INVALID_ARGUMENT, the arguments are no values.
+    """
+    headers = call.headers
+    caller = ("user", headers[_USER]) if _USER in headers else ("token", headers.get(_AUTHORIZATION))
+    try:
+        written = _write_any(call.arguments)
+        # Of many values only the bytes are compared: looking at each of them would take too long.
+        equal = digest_of(written) if len(written) > _LARGE else fingerprint(call.arguments)
+        return fingerprint((caller, equal))
+    except (EncodeError, TypeError, RecursionError, AttributeError, pickle.PicklingError) as error:
+        text = f"{call.method} has an idempotency key, but its arguments cannot be compared: {error}"
+        raise MeshError(Code.INVALID_ARGUMENT, text, retryable=False, processed=False) from error
+
+
+def _check_same(call: Call, kept: bytes, print_: bytes) -> None:
+    if kept != print_:
+        text = f"{call.method}: this idempotency key was used for a call with other arguments, or by another caller"
+        raise MeshError(Code.ALREADY_EXISTS, text, retryable=False, processed=False)

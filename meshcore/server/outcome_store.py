@@ -7,12 +7,13 @@ from collections.abc import Hashable
 import msgspec
 
 OVERHEAD = 500
-"""Bytes that each outcome counts in addition to its data: for the key, the entry and its place in the table."""
+"""Bytes that each outcome counts in addition to its data and its key: for the entry and its place in the table."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
     data: bytes
     until: float
+    size: int
 
 
 class OutcomeStore:
@@ -43,14 +44,14 @@ class OutcomeStore:
         self._drop(key)
         return None
 
-    def keep(self, key: Hashable, data: bytes, seconds: float, now: float) -> bool:
+    def keep(self, key: Hashable, data: bytes, seconds: float, now: float, key_size: int = 0) -> bool:
         """Keep an outcome for some seconds. Returns False if it is larger than the limit."""
-        size = len(data) + OVERHEAD
+        size = len(data) + OVERHEAD + key_size
         if size > self._memory:
             return False
         if key in self._kept:
             self._drop(key)
-        self._kept[key] = _Kept(data, now + seconds)
+        self._kept[key] = _Kept(data, now + seconds, size)
         self.size += size
         while self._kept and (self.size > self._memory or self._oldest().until <= now):
             self._drop(next(iter(self._kept)))
@@ -60,4 +61,4 @@ class OutcomeStore:
         return next(iter(self._kept.values()))
 
     def _drop(self, key: Hashable) -> None:
-        self.size -= len(self._kept.pop(key).data) + OVERHEAD
+        self.size -= self._kept.pop(key).size

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 from collections.abc import Mapping, MutableMapping
 from contextvars import Context
 from typing import Any, cast
@@ -21,8 +20,8 @@ from meshcore.asgi.messages import Application
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.ports.channel import Channel
 from meshcore.wire.answer import Answer
+from meshcore.wire.headers import check_headers
 
-_CONTROL = re.compile(r"[\r\n\0]")
 _INTERNAL_ERROR = 500
 
 
@@ -61,8 +60,7 @@ class Loopback:
         application = self._applications[url.raw_authority]
         if application is None:
             raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
-        if _CONTROL.search("".join([*headers, *headers.values()])):
-            raise ValueError(f"control characters in the headers {dict(headers)}")
+        check_headers(headers)
         self.requests += 1
         loop = asyncio.get_running_loop()
         request = _Request(verb, url, headers, body or b"", loop.create_future())

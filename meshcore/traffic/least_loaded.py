@@ -9,6 +9,7 @@ from itertools import accumulate
 from math import ceil, inf
 from typing import TYPE_CHECKING, TypeAlias
 
+from meshcore.core.call import CALLER_KEY
 from meshcore.traffic.peak_ewma import Load
 from meshcore.traffic.rendezvous import key_of, ranked
 from meshcore.traffic.url_selector import URLSelector, weighted
@@ -110,7 +111,7 @@ class LeastLoadedURLSelector(URLSelector):
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
         """The endpoint that is further behind its share, or less loaded, of two that were not tried."""
         self.now = now
-        if call.method.affinity is not None:
+        if has_affinity(call):
             return self._by_affinity(call, tried)
         if not self._away.candidates:
             chosen = self._better_of_two(self._all, tried, now)
@@ -157,10 +158,10 @@ class LeastLoadedURLSelector(URLSelector):
         if not left:
             return None
         affinity = call.method.affinity
-        assert affinity is not None  # noqa: S101 - checked by the caller
+        value = call.headers[CALLER_KEY] if affinity is None else call.arguments[affinity]
         weights = sum(each.weight for each in left)
         bound = _AFFINITY_BOUND * (sum(self._loads[each.instance].pending for each in left) + 1) / weights
-        order = ranked(left, key_of(call.arguments[affinity]))
+        order = ranked(left, key_of(value))
         within = (each for each in order if self._loads[each.instance].pending < ceil(bound * each.weight))
         return next(within, order[0])
 
@@ -208,3 +209,9 @@ def _leaves_zone(home: Load, away: Load, now: float) -> bool:
     if away.unfit(now):
         return False
     return home.unfit(now) or home.value(now) > _OTHER_ZONE_FACTOR * away.value(now)
+
+
+def has_affinity(call: Call) -> bool:
+    """Whether a value of the call decides who is asked. A key of the caller's own is known to one instance only."""
+    method = call.method
+    return method.affinity is not None or (method.idempotency_key is not None and CALLER_KEY in call.headers)

@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from meshcore.traffic.least_loaded import LeastLoadedURLSelector
+from meshcore.traffic.least_loaded import LeastLoadedURLSelector, has_affinity
 from meshcore.traffic.url_selector import URLSelector, weighted
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class PolicyURLSelector(URLSelector):
             selector.update(endpoints, now)
 
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
-        """The choice of the policy's selector. `@affinity` takes precedence over the policy."""
-        selector = self._others.get(call.rules.balance) if call.method.affinity is None else None
+        """The choice of the policy's selector. `@affinity` and `with_key` take precedence over the policy."""
+        selector = self._others.get(call.rules.balance) if not has_affinity(call) else None
         if selector is None:
             return self.least_loaded.select(call, tried, now)
         self.least_loaded.now = now  # it counts the calls of the others, too

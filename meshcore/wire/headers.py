@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
+
+from meshcore.core.call import CALLER_KEY
 
 TIMEOUT = "mesh-timeout-ms"
 """Whole milliseconds that the caller still waits. Whoever does not send it gets errors as texts, as aspyx-service."""
@@ -14,6 +17,9 @@ ATTEMPT = "mesh-attempt"
 IDEMPOTENCY_KEY = "mesh-idempotency-key"
 """The same text for all attempts of one call, for methods with `@idempotency_key`: it is executed once."""
 
+OWN_KEY = CALLER_KEY
+"""The same for a key that the caller has chosen, which may be the same in several calls: it counts instead."""
+
 METHOD = "mesh-method"
 """The method that a REST request means: component, service and method, quoted and divided by colons. It never changes
 what is executed: a server refuses a request whose path leads to something else. Sent where a path contains values."""
@@ -21,6 +27,7 @@ what is executed: a server refuses a request whose path leads to something else.
 RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
 
+_CONTROL = re.compile(r"[\r\n\0]")
 _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
@@ -65,6 +72,17 @@ class RequestHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._first)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Check that headers can be sent as lines.
+
+    Raises:
+        ValueError: one contains a control character. It is named; its value may be a secret.
+    """
+    for name, value in headers.items():
+        if _CONTROL.search(name) or _CONTROL.search(value):
+            raise ValueError(f"control characters in header {name!r}")
 
 
 def write_timeout(seconds: float) -> str:

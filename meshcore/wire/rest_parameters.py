@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError
-from meshcore.codec.text import from_text, takes_lists, takes_single, to_text
+from meshcore.codec.text import from_text, reads_only_text, takes_lists, takes_single, to_text
 from meshcore.core.description import REQUIRED, Method, Parameter, Source
 from meshcore.core.errors import ConfigurationError
 
+_VALUE = re.compile(r"(?:, got |(?<= value) | ['\"]).*$", re.DOTALL)
+"""The part of a reason that may quote the value."""
+
 
 class TextParameter:
-    """One parameter as text.
+    """One parameter as text. The value of a header is in no message: it may be a token.
 
     Attributes:
         name: on the wire.
@@ -35,7 +39,8 @@ class TextParameter:
         source = parameter.source.value if parameter.source else "query"
         self.name = parameter.wire_name
         self.label = f"{source} parameter {self.name!r}"
-        self._home = "a header" if parameter.source is Source.HEADER else "a URL"
+        self._is_header = parameter.source is Source.HEADER
+        self._home = "a header" if self._is_header else "a URL"
         try:
             self._read = from_text(parameter.type)
         except TravelError as error:
@@ -43,6 +48,7 @@ class TextParameter:
             raise ConfigurationError(f"{method} cannot be called over REST", [text]) from error
         self._lists = takes_lists(parameter.type)
         self._single = takes_single(parameter.type)
+        self._only_text = reads_only_text(parameter.type)
         self._nullable = _accepts_none(parameter.type)
         self._empty_is_null = self._nullable and not self._takes("")
         self._absent = self._value_of_absence(parameter)
@@ -83,10 +89,15 @@ class TextParameter:
             raise EncodeError(
                 "$", f"{value!r} has no form in {self._home}, since leaving it out means {self._meaning()}"
             )
+        parts: list[Any] = [value] if isinstance(text, str) else list(value)
+        if self._only_text and not all(isinstance(part, str) for part in parts):
+            shown = "a value" if self._is_header else repr(value)
+            raise EncodeError("$", f"{shown} has no form in {self._home}: its type is Any, so it is read as a text")
         if isinstance(text, str):
             return (text,)
         if len(text) == 1 and self._single:
-            raise EncodeError("$", f"{value!r} has no form in {self._home}: a list of one is read as a single value")
+            shown = "a value" if self._is_header else repr(value)
+            raise EncodeError("$", f"{shown} has no form in {self._home}: a list of one is read as a single value")
         return tuple(text)
 
     def read_header(self, values: Sequence[str]) -> Any:
@@ -95,10 +106,14 @@ class TextParameter:
         Raises:
             DecodeError: it is no value of the type, or is missing.
         """
-        if not self._lists:
-            return self.read(values or None)
-        items = [item for value in values for part in value.split(",") if (item := part.strip())]
-        return self.read(items or None)
+        items: Sequence[str] = values
+        if self._lists:
+            items = [item for value in values for part in value.split(",") if (item := part.strip())]
+        try:
+            return self.read(items or None)
+        except DecodeError as error:
+            counted = len(items) > 1 and not self._lists
+            raise DecodeError(error.path, error.reason if counted else _VALUE.sub("", error.reason)) from None
 
     def write_header(self, value: Any) -> str | None:
         """The value of a header, None for no such header.
@@ -109,9 +124,9 @@ class TextParameter:
         texts = self.write(value)
         for text in texts:
             if not (text.isascii() and text.isprintable()) or text != text.strip():
-                raise EncodeError("$", f"{text!r} has no form in a header: printable ASCII only, no space around it")
+                raise EncodeError("$", "the value has no form in a header: printable ASCII only, no space around it")
             if self._lists and ("," in text or not text):
-                raise EncodeError("$", f"{text!r} cannot be in a list in a header")
+                raise EncodeError("$", "the value cannot be in a list in a header: it is empty, or contains a comma")
         return ", ".join(texts) if texts else None
 
     def _value_of_absence(self, parameter: Parameter) -> Any:

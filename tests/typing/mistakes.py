@@ -6,8 +6,6 @@ from abc import abstractmethod
 from typing import Protocol
 
 import meshcore
-from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service, testing
-from meshcore.testing import MeshFactory
 from meshcore import (
     BlockingMesh,
     Body,
@@ -22,6 +20,7 @@ from meshcore import (
     service,
     testing,
 )
+from meshcore.testing import MeshFactory
 
 
 class Order:

@@ -176,9 +176,20 @@ async def test_a_header_that_would_be_two(*, direct: bool) -> None:
         with pytest.raises(LocalError, match="greeting") as caught:
             await send(server, sender, tenant="a\r\nadmin: yes")
         assert caught.value.code is Code.INVALID_ARGUMENT
+        assert caught.value.message.endswith("control characters in header 'tenant'")  # its value may be a secret
         assert not server.requests
         await send(server, sender, tenant="ä")
         assert "tenant: ä\r\n".encode() in server.requests[0]
+
+
+async def test_a_header_that_is_no_text() -> None:
+    """Nor is that kept in the cause of the error."""
+    async with exchanging(OK, direct=True) as (server, sender):
+        with pytest.raises(
+            LocalError, match="a header or the URL contains what is no text: surrogates not al"
+        ) as caught:
+            await send(server, sender, tenant="a\ud800")
+        assert caught.value.__cause__ is None
 
 
 async def test_a_user_in_the_url() -> None:

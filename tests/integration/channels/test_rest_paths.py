@@ -146,13 +146,25 @@ async def test_the_paths_of_the_server_itself_give_no_results() -> None:
 
 
 async def test_what_the_client_knows_is_not_sent() -> None:
-    """The path of another method, and steps."""
+    """The path of another method."""
     async with sessions() as (_, proxy):
         with pytest.raises(LocalError, match=r"DELETE /sessions/latest is the path of sessions\.end_latest"):
             await proxy.end("latest")
-        with pytest.raises(LocalError, match="are steps to another path"):
-            await proxy.end("..")
+        assert await proxy.end("..") == "ended .."
         assert await proxy.end_latest() == "ended the latest"
+
+
+async def test_what_a_proxy_makes_another_path_of_is_not_executed() -> None:
+    """Who unquotes `/sessions/x%2F..%2Fall` on the way and takes the step leads elsewhere, and that is noticed."""
+    async with sessions() as (url, _), aiohttp.ClientSession() as session:
+        headers = {"mesh-method": "sessions-component:sessions:end"}
+        async with session.delete(f"{url}/sessions/all", headers=headers) as response:
+            assert response.status == 400
+            assert (await response.json())["processed"] is False
+        async with session.delete(f"{url}/sessions/other", headers=headers) as response:
+            assert await response.json() == "ended other"
+        async with session.delete(f"{url}/sessions/all", headers={"mesh-method": "a:b:c"}) as response:
+            assert await response.json() == "ended all"
 
 
 async def test_a_header_that_is_a_parameter_is_sent_only_as_the_argument() -> None:

@@ -5,10 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 
-from meshcore import Call, Handler, Interceptors, Mesh, MeshApp, Settings, create, module
+from meshcore import (
+    Call,
+    Code,
+    Handler,
+    Interceptors,
+    LocalError,
+    Mesh,
+    MeshApp,
+    MeshError,
+    Policy,
+    Settings,
+    client_module,
+    create,
+    module,
+    with_key,
+    with_policy,
+)
 from meshcore.testing.servers import served
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 from tests.integration.serve.ordering import Ordering, OrderingComponent, OrderingModule, SoldOut
@@ -71,3 +88,29 @@ async def test_a_call_may_bring_its_own_key() -> None:
     async with served(make) as url, Mesh(Keyed, settings=Settings(registry=f"static:ordering=rest({url})")) as mesh:
         ordering = await mesh.get_service(Ordering, "rest")
         assert [await ordering.order("hat"), await ordering.order("hat")] == [1, 1]
+
+
+async def test_a_job_that_runs_again_pays_once() -> None:
+    """`with_key` over each channel, and `Idempotency-Key` of any client over REST, is one key for the same call."""
+
+    def make(url: str) -> MeshApp:
+        return MeshApp(OrderingModule, settings=Settings(registry="local:", advertise_url=url, drain=1.0))
+
+    async with served(make) as url:
+        for channel in ("dispatch-json", "dispatch-msgpack", "rest"):
+            for _ in range(2):
+                async with Mesh(
+                    client_module(OrderingComponent), settings=Settings(registry=f"static:ordering={channel}({url})")
+                ) as mesh:
+                    ordering = with_key(await mesh.get_service(Ordering), "order-7")
+                    assert await ordering.order("hat") == 1
+                    with pytest.raises(MeshError) as used:
+                        await ordering.order("coat")
+                    assert used.value.code is Code.ALREADY_EXISTS
+                    assert await with_policy(ordering, Policy(timeout=9.0)).order("hat") == 1
+                    with pytest.raises(LocalError, match=r"ordering\.executed takes no idempotency key"):
+                        await ordering.executed()
+        async with aiohttp.ClientSession(headers={"Idempotency-Key": '"order-7"'}) as session:
+            for sku, status in (("hat", 200), ("coat", 409)):
+                async with session.post(f"{url}/orders?sku={sku}") as response:
+                    assert response.status == status

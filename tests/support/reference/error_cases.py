@@ -18,6 +18,7 @@ from tests.support.reference.failing_calls import (
     elsewhere,
     forked,
     in_the_way,
+    keyed_wait,
     late,
     left,
     nested,
@@ -41,6 +42,7 @@ from tests.support.reference.failing_calls import (
     stuck,
     twice,
     unentered,
+    used_key,
     without_lifespan,
     without_loop,
     without_mesh,
@@ -149,6 +151,21 @@ CASES: Final = [
         "a call that clerk.ask makes itself failed; the server's log has it as call <id>",
         "RemoteError unavailable",
         partial(served, "ask"),
+    ),
+    Case(
+        "clerk.pay: this idempotency key was used for a call with other arguments, or by another caller",
+        "RemoteError already_exists",
+        used_key,
+    ),
+    Case(
+        "clerk.pay: header 'idempotency-key': a key has 1 to 255 characters, this one has 300",
+        "RemoteError invalid_argument",
+        partial(served, "pay", headers={"idempotency-key": "x" * 300}),
+    ),
+    Case(
+        "clerk.wait takes no idempotency key, so it would be executed each time: @idempotency_key()",
+        "LocalError invalid_argument",
+        keyed_wait,
     ),
     Case(
         "clerk.pay was executed by an earlier attempt: it failed with an error that is in the server's log",

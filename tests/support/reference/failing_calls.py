@@ -37,6 +37,7 @@ from meshcore import (
     load_settings,
     mesh_of,
     module,
+    with_key,
     with_policy,
 )
 from meshcore.client.bridge import Bridge
@@ -109,6 +110,24 @@ async def repeated(app: MeshApp, headers: dict[str, str], body: bytes, times: in
     for _ in range(times - 1):
         await ask(app, "POST", "/invoke", headers, body)
     return await ask(app, "POST", "/invoke", headers, body)
+
+
+async def used_key() -> None:
+    """Use the key of another caller."""
+    app = MeshApp(DeskModule, settings=UNVERIFIED)
+    async with app.lifespan():
+        sent = {"content-type": "application/json", "mesh-timeout-ms": "5000", "idempotency-key": "order-7"}
+        body = json.dumps({"method": "desk:clerk:pay", "args": []}).encode()
+        await ask(app, "POST", "/invoke", {**sent, "authorization": "Bearer ada"}, body)
+        answer = await ask(app, "POST", "/invoke", {**sent, "authorization": "Bearer bob"}, body)
+    plain = json.loads(answer.body)["exception"]
+    raise RemoteError(Code(plain["code"]), plain["message"])
+
+
+async def keyed_wait() -> None:
+    """Call a method that takes no key with one."""
+    async with clerk_of() as clerk:
+        await with_key(clerk, "order-7").wait(0.0)
 
 
 async def overloaded() -> None:

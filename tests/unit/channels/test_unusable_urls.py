@@ -70,6 +70,13 @@ async def test_the_error_names_the_url(channel: str) -> None:
     assert "the URL 'h1:8000' cannot be used: it must begin with http://host or https://host" in messages
 
 
+def test_the_password_of_a_url_is_not_shown() -> None:
+    """The error says which URL it is, without it."""
+    with pytest.raises(CommunicationError, match=r"the URL 'ftp://\*\*\*@h1' cannot be used") as unusable:
+        parse_url("ftp://ann:hunter2@h1")
+    assert "hunter2" not in str(unusable.value)
+
+
 def test_urls_that_can_be_asked() -> None:
     """Whatever has a scheme of HTTP and a host that can be looked up."""
     for url in ("http://h1", "https://h1:8000/below/", "http://[::1]:80", "http://[fe80::1%eth0]", "http://my_host.de"):

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from meshcore import Call, Service, describe, service
+from meshcore import Call, LocalError, Policy, Service, describe, idempotency_key, service, with_key, with_policy
 from meshcore.client.bridge import Bridge
-from meshcore.client.proxy import ProxyClass
+from meshcore.client.proxy import ProxyClass, redirect
 from meshcore.core.call import Handler
 
 
@@ -168,3 +168,49 @@ async def test_methods_of_two_proxies_do_not_mix() -> None:
     assert type(first) is type(second)
     assert await first.none() == ()
     assert await second.none() == "none"
+
+
+async def test_a_key_of_the_callers_own_goes_with_calls() -> None:
+    """Of methods that take one; a mesh that redirects its proxy redirects that with the key as well."""
+
+    @service()
+    class Till(Service):
+        @abstractmethod
+        @idempotency_key()
+        def pay(self, cents: int) -> Any: ...
+
+        @abstractmethod
+        def look(self) -> Any: ...
+
+    async def first(call: Call) -> Any:
+        return "first", dict(call.headers)
+
+    async def second(call: Call) -> Any:
+        return "second", dict(call.headers)
+
+    def variant(_: Policy) -> Till:
+        made: Till = ProxyClass(describe(Till)).make(second, bridge(), "elsewhere", variant)
+        return made
+
+    proxy: Till = ProxyClass(describe(Till)).make(first, bridge(), "somewhere", variant)
+    keyed = with_key(proxy, "order-7")
+    assert repr(keyed) == "<proxy of till somewhere with an idempotency key>"
+    assert keyed.pay(1) == ("first", {"idempotency-key": "order-7"})
+    assert proxy.pay(1) == ("first", {})
+    redirect(proxy, second)
+    assert keyed.pay(1) == ("second", {"idempotency-key": "order-7"})
+    assert with_policy(keyed, Policy(timeout=1.0)).pay(1) == ("second", {"idempotency-key": "order-7"})
+    assert with_key(keyed, "order-8").pay(1) == ("second", {"idempotency-key": "order-8"})
+    with pytest.raises(LocalError, match=r"till\.look takes no idempotency key, so it would be executed each time"):
+        keyed.look()
+
+
+async def test_what_takes_no_key() -> None:
+    """An object that is no proxy, and a text that is no key, which is not shown."""
+    proxy = ProxyClass(describe(Plain)).make(echo, bridge(), "somewhere", lambda _: None)
+    with pytest.raises(LocalError, match="object is no proxy of a service, so no key goes with calls to it"):
+        with_key(object(), "k")
+    for key in ("", "x" * 256, " secret", "secret\n", "gr\xfc\xdfe"):
+        with pytest.raises(LocalError, match="with_key: a key ") as refused:
+            with_key(proxy, key)
+        assert "secret" not in str(refused.value)

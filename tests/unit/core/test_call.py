@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshcore import Call, Code, CommunicationError, Handler, Interceptor, compose
+from meshcore import Call, Code, CommunicationError, CurrentCall, Handler, Interceptor, compose
 from meshcore.client.deadline import Deadline
 from meshcore.core.call import ambient_deadline
 from meshcore.core.call_scope import CallScope, Stop, Stopped
@@ -300,3 +300,11 @@ async def test_a_call_that_takes_too_long() -> None:
     assert late.value.code is Code.DEADLINE_EXCEEDED
     assert late.value.message == "shop.buy was not answered within 0.01 s"
     assert (late.value.retryable, late.value.processed) == (False, True)
+
+
+def test_what_a_call_shows_of_itself_are_no_values() -> None:
+    """Headers may be tokens, and texts of calls get into logs."""
+    call = Call(METHOD, ("hunter2",), {"authorization": "Bearer hunter2"}, peer="10.0.0.1")
+    assert repr(call) == "Call(shop.buy, headers=['authorization'], attempt=1, peer='10.0.0.1')"
+    current = CurrentCall(METHOD, call.headers, 1.0, 2, "local", "shop")
+    assert repr(current) == "CurrentCall(shop.buy, headers=['authorization'], attempt=2, peer='local')"

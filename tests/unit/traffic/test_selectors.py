@@ -306,6 +306,25 @@ def test_affinity_keeps_a_key_where_it_is() -> None:
     assert max(in_hand) <= 1.25 * 80 / 8 + 1
 
 
+def test_a_key_of_the_callers_own_stays_where_it_is() -> None:
+    """Only the instance that has executed the call knows its key; the mesh's keys are spread like other calls."""
+    method = Method("shop", "buy", (), None, is_async=True, idempotency_key=60.0)
+    seconds = dict.fromkeys("abcdefgh", 0.01)
+    for rules in (Rules(), Rules(balance="round-robin")):
+        one, other = PolicyURLSelector(random.Random(1)), PolicyURLSelector(random.Random(2))
+        for selector in (one, other):
+            selector.update(tuple(map(endpoint, "abcdefgh")), 0.0)
+        used: set[str] = set()
+        for key in range(20):
+            call = Call(method, headers={"idempotency-key": f"order-{key}"}, rules=rules)
+            counts = answering(one, seconds, 5, call)
+            assert len(counts) == 1
+            assert counts == answering(other, seconds, 5, call)
+            used.update(counts)
+        assert len(used) > 4
+        assert len(answering(one, seconds, 40, Call(method, headers={"mesh-idempotency-key": "a"}, rules=rules))) > 4
+
+
 def test_a_policy_chooses_the_selector() -> None:
     """The rules of a call say how its instance is picked."""
     selector = PolicyURLSelector(random.Random(1))

@@ -6,9 +6,10 @@ import contextlib
 import datetime as dt
 import enum
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,7 @@ def test_matching_takes_linear_time() -> None:
         (list[int] | None, REQUIRED, [None, [1]]),
         (tuple[int, str], REQUIRED, [(1, "a")]),
         (frozenset[int], frozenset({1}), [frozenset({2})]),
+        (Any, REQUIRED, ["1", "null", None]),
     ],
 )
 def test_parameters_survive(type_: Any, default: Any, values: list[Any]) -> None:
@@ -124,6 +126,9 @@ def test_parameters_survive(type_: Any, default: Any, values: list[Any]) -> None
         (int, REQUIRED, 10**1000),
         (int | list[str], REQUIRED, ["5"]),
         (str | list[str] | None, None, ["a"]),
+        (Any, REQUIRED, 1),
+        (Any, REQUIRED, ["a"]),
+        (list[Any], REQUIRED, ["a", True]),
     ],
 )
 def test_what_the_other_side_would_read_otherwise_is_refused(type_: Any, default: Any, value: Any) -> None:
@@ -188,3 +193,37 @@ def test_surrogates_are_refused() -> None:
     """Text that no encoding has cannot be sent in a URL."""
     with pytest.raises(LocalError, match="surrogates"):
         quote_text("\ud800")
+
+
+@pytest.mark.parametrize(
+    ("type_", "sent", "reason"),
+    [
+        (int, ["hunter2"], "expected int"),
+        (int | None, ["null", "null"], "expected one value, got 2"),
+        (Literal["a", "b"], ["hunter2"], "invalid enum value"),
+        (Colour, ["hunter2"], "invalid enum value"),
+        (dt.date, ["hunter2"], "invalid RFC3339 encoded date"),
+        (list[int], ["1, hunter2"], "expected int"),
+        (float, ["nan"], "expected a finite number"),
+        (Annotated[str, msgspec.Meta(pattern="^x$")], ["hunter2"], "expected str matching regex"),
+    ],
+)
+def test_the_value_of_a_header_is_not_shown(type_: Any, sent: list[str], reason: str) -> None:
+    """It may be a token. What is wrong with it is said all the same."""
+    entry = Parameter("n", type_, source=Source.HEADER)
+    header = TextParameter(Method("s", "m", (entry,), None, is_async=True), entry)
+    with pytest.raises(DecodeError) as refused:
+        header.read_header(sent)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [(str, "hunter2\n"), (list[str], ["hunter2,"]), (str | list[str], ["hunter2"]), (str, "hunter2é")],
+)
+def test_the_value_of_a_header_that_cannot_be_sent_is_not_shown(type_: Any, value: Any) -> None:
+    """Nor is that of an argument."""
+    entry = Parameter("n", type_, source=Source.HEADER)
+    with pytest.raises(EncodeError) as refused:
+        TextParameter(Method("s", "m", (entry,), None, is_async=True), entry).write_header(value)
+    assert "hunter2" not in str(refused.value)
