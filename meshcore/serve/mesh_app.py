@@ -18,8 +18,9 @@ from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
 from meshcore.mesh.frameworks import mesh_in_state
 from meshcore.mesh.mesh import Mesh
+from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
-from meshcore.serve.report import live_report
+from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
@@ -71,6 +72,7 @@ class MeshApp:
         self._requests: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.mesh: Mesh = self._make_mesh()
+        self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[dict[str, Mesh]]:
@@ -89,6 +91,8 @@ class MeshApp:
         """
         with delay_shutdown(self.stop, self.hurry):
             async with self.running():
+                for text in warnings_of(self.mesh.runtime, self.settings):
+                    log.warning(text)
                 with mesh_in_state(app, self.mesh) as state:
                     yield state
 
@@ -107,7 +111,8 @@ class MeshApp:
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
             mesh = await stack.enter_async_context(self.mesh)
-            runtime, settings = mesh.runtime, mesh.runtime.settings
+            runtime = mesh.runtime
+            settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
@@ -182,7 +187,7 @@ class MeshApp:
     async def report(self) -> dict[str, Any]:
         """What this process serves, and its state."""
         active = self._server.active if self._server is not None else 0
-        return await live_report(self.mesh.runtime, ready=self._ready(), active=active)
+        return await live_report(self.mesh.runtime, self.settings.advertise_url, ready=self._ready(), active=active)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
