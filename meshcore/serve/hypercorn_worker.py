@@ -1,4 +1,4 @@
-"""What a worker process of hypercorn can know of its server: where it listens, and the event that ends it.
+"""What a worker process of hypercorn knows of its server: its sockets, its keep-alive, and the event that ends it.
 
 hypercorn tells an application none of that. But its workers are processes of `multiprocessing`, which keep their
 arguments. That is not public: if it changes, the mesh goes on without that knowledge.
@@ -30,3 +30,9 @@ def listens_at() -> tuple[str, str, int] | None:
                 host, port = sock.getsockname()[:2]
                 return scheme, host, port
     return None
+
+
+def keep_alive() -> float | None:
+    """The seconds after which hypercorn's worker closes idle connections, None if that is not known."""
+    seconds = getattr(worker_arguments().get("config"), "keep_alive_timeout", None)
+    return float(seconds) if isinstance(seconds, int | float) else None

@@ -20,11 +20,13 @@ from meshcore.mesh.frameworks import mesh_in_state
 from meshcore.mesh.mesh import Mesh
 from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
+from meshcore.serve.hypercorn_worker import keep_alive
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
+from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, write_keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class MeshApp:
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
         self.mesh: Mesh = self._make_mesh()
         self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
@@ -103,6 +106,8 @@ class MeshApp:
         Raises:
             ConfigurationError: with every problem that was found.
         """
+        if (seconds := keep_alive()) is not None and seconds < USUAL_KEEP_ALIVE:
+            self._keep_alive = KEEP_ALIVE.encode(), write_keep_alive(seconds).encode()
         # New ones for each start: an application may be started again.
         self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
@@ -209,6 +214,8 @@ class MeshApp:
                 "both, as in `with TestClient(app) as client`",
             )
         self._requests.add(task)
+        if self._keep_alive and scope.get("http_version") != "2":  # where the header is forbidden
+            send = _with_header(send, self._keep_alive)
         try:
             await self._asgi.endpoint(scope)(scope, receive, send)
         except BaseException as error:
@@ -218,6 +225,17 @@ class MeshApp:
             raise failure from failure.__cause__
         finally:
             self._requests.discard(task)
+
+
+def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
+    """Add a header to the answer."""
+
+    async def send_with_header(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), header]}
+        await send(message)
+
+    return send_with_header
 
 
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:

@@ -266,6 +266,19 @@ async def test_a_worker_warns_of_a_url_that_others_cannot_reach(tmp_path: Path) 
         )
 
 
+@pytest.mark.parametrize(
+    ("options", "told"), [((), None), (("--keep-alive", "2"), "timeout=2"), (("--keep-alive", "60"), None)]
+)
+async def test_a_short_keep_alive_is_told(tmp_path: Path, options: tuple[str, ...], told: str | None) -> None:
+    """Clients hear of it with each answer, so that they give up idle connections before the server closes them."""
+    async with (
+        serve(tmp_path, MODULE, "--workers", "1", *options) as server,
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.url}/livez") as response,
+    ):
+        assert response.headers.get("keep-alive") == told
+
+
 async def test_an_address_of_another_process_is_said(tmp_path: Path) -> None:
     """If the advertised URL leads to another mesh, the log says so."""
     async with serve(tmp_path, MODULE) as first, serve(tmp_path, MODULE, advertise=first.url, wait=False) as second:
