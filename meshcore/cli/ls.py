@@ -159,7 +159,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", why_no_answer(error))
+        return Listed(instance, "unreachable", f"{url}: {why_no_answer(error)}")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):
