@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ class InstanceState(msgspec.Struct, frozen=True):
         latency: the latency in seconds that the URL selector expects; None if that is unknown.
         load: the number by which the URL selector compares instances, lower is better; None if it does not compare.
         remark: what else matters for the choice, empty if nothing does.
+        version: as announced.
     """
 
     instance: str
@@ -40,6 +41,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     latency: float | None = None
     load: float | None = None
     remark: str = ""
+    version: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -66,6 +68,34 @@ class Explanation(msgspec.Struct, frozen=True):
     instances: tuple[InstanceState, ...] = ()
     problem: str = ""
     contract: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """All of it as text: the choice, the rules, then the instances or why there is none."""
+        lines = [self.title, ""]
+        lines += _aligned([("rule", "value", "from"), *((name, *rule) for name, rule in self.rules.items())])
+        if self.instances:
+            heads = ("instance", "url", "version", "zone", "weight", "state", "in hand", "latency", "remark")
+            lines += ["", *_aligned([heads, *map(_row, self.instances)])]
+        lines += ["", self.problem] if self.problem else []
+        return "\n".join([*lines, *self.contract])
+
+    @property
+    def title(self) -> str:
+        """What is called, over which channel, and how an instance is chosen."""
+        return f"{self.method} of {self.component}, over {self.channel or 'no channel'}: {self.choice}"
+
+
+def _row(state: InstanceState) -> tuple[object, ...]:
+    latency = f"{state.latency * 1000:.1f} ms" if state.latency is not None else "-"
+    facts = (state.version or "-", state.zone or "-", state.weight, state.state, state.pending, latency, state.remark)
+    return (state.instance, state.url, *facts)
+
+
+def _aligned(rows: Sequence[tuple[object, ...]]) -> list[str]:
+    """The rows as lines, with two spaces between columns."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
 
 
 _CHOICES = {
@@ -148,5 +178,14 @@ def _state(
         if ramp < 1.0:
             remark = remark or f"is new and gets {ramp:.0%} of its share"
     return InstanceState(
-        instance.id, endpoint.url, instance.zone, instance.weight, state, monitor.pending, latency, load, remark
+        instance.id,
+        endpoint.url,
+        instance.zone,
+        instance.weight,
+        state,
+        monitor.pending,
+        latency,
+        load,
+        remark,
+        instance.version,
     )
