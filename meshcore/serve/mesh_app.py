@@ -21,6 +21,7 @@ from meshcore.mesh.mesh import Mesh
 from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
+from meshcore.serve.logs import identify_lines
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.guarded_tasks import tasks_guarded
@@ -118,6 +119,7 @@ class MeshApp:
             mesh = await stack.enter_async_context(self.mesh)
             runtime = mesh.runtime
             settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
+            identify_lines((hosted.component.name for hosted in runtime.catalog.hosted), runtime.identity)
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
@@ -147,6 +149,8 @@ class MeshApp:
             server, announcement = self._server, self._announcement
             if server is None or announcement is None or server.draining:
                 return
+            begun = time.monotonic()
+            log.info("stopping: it withdraws from the registry, and %d calls are in progress", server.active)
             if await announcement.withdraw(self._hurried):
                 # Calls are still served until all clients know of the withdrawal.
                 await self._pause(_PROPAGATION)
@@ -157,6 +161,11 @@ class MeshApp:
                 log.warning("stopped %d calls that did not end %s", left, when)
             await self._until_quiet(server)
             await self._close()
+            log.info(
+                "drained in %.1f s: %s",
+                time.monotonic() - begun,
+                f"{left} calls stopped" if left else "all calls ended",
+            )
 
     def hurry(self) -> None:
         """Make `stop` end at once: running calls are cancelled."""

@@ -178,6 +178,12 @@ async def test_everything_is_json_if_logging_is(meshcore: Shell, workers: str) -
     assert failed["call"] in told
     assert failed["method"] == "probe.crash"
     assert "the secret of the server" in failed["exception"]
+    assert failed["service"] == "probe"
+    for begin in ("stopping: it withdraws from the registry, and 0 calls are in progress", "drained in "):
+        told_by = [line["instance"] for line in lines if line["message"].startswith(begin)]
+        # Another worker may not have started yet.
+        assert len(set(told_by)) == len(told_by) in range(1, int(workers) + 1)
+        assert failed["instance"] in told_by
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
