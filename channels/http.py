@@ -17,16 +17,12 @@ from meshcore.core.masking import without_secrets
 from meshcore.ports.channel import Channel
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
+from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
 
-from .direct import DirectExchange, TooLargeError, read_body
+from .direct import IDLE_SHARE, DirectExchange, TooLargeError, read_body
 
-KEEP_ALIVE = 3.0
-"""Seconds after which an idle connection is not used again.
-
-Servers close idle connections, hypercorn and uvicorn after 5 s by default. A request that is sent at that moment is
-lost, and the client cannot tell whether it was processed: of 150 connections used again after about 5 s, 82 failed. So
-the client must close idle connections well before the server.
-"""
+KEEP_ALIVE = IDLE_SHARE * USUAL_KEEP_ALIVE
+"""Seconds after which an idle connection is not used again, if its server does not say that it closes it earlier."""
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection, and at most half of the time until the deadline of the call.

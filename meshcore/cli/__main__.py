@@ -1,4 +1,4 @@
-"""`python -m meshcore.cli`: the program `meshcore`, for environments whose scripts are not on the PATH."""
+"""`python -m meshcore.cli`: the same as `python -m meshcore`."""
 
 from meshcore.cli.program import main
 

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from meshcore.cli.arguments import read_arguments
+from meshcore.cli.call_headers import with_headers
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.codec.codec import JSON
@@ -46,7 +47,13 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 async def call_once(
-    settings: Settings, typed: str, words: Sequence[str], channel: str, *, as_json: bool = False
+    settings: Settings,
+    typed: str,
+    words: Sequence[str],
+    channel: str,
+    headers: Mapping[str, str],
+    *,
+    as_json: bool = False,
 ) -> str:
     """Call a method, typed as `service.method`.
 
@@ -55,14 +62,21 @@ async def call_once(
     """
     client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
-    async with Mesh(client, settings=settings) as mesh:
+    async with Mesh(with_headers(client, headers), settings=settings) as mesh:
         result = await _calls(await mesh.get_service(service.interface, channel), method, arguments)()
     data = JSON.encoder(method.returns)(result)
     return (data if as_json else msgspec.json.format(data, indent=2)).decode()
 
 
 async def call_repeatedly(
-    settings: Settings, typed: str, words: Sequence[str], channel: str, times: int, *, as_json: bool = False
+    settings: Settings,
+    typed: str,
+    words: Sequence[str],
+    channel: str,
+    headers: Mapping[str, str],
+    times: int,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Call a method many times, one call after the other, and print a summary. Ctrl-C prints it early.
 
@@ -74,7 +88,7 @@ async def call_repeatedly(
     latencies: list[float] = []
     failed: Counter[str] = Counter()
     first: MeshError | None = None
-    async with Mesh(client, settings=settings) as mesh:
+    async with Mesh(with_headers(client, headers), settings=settings) as mesh:
         once = _calls(await mesh.get_service(service.interface, channel), method, arguments)
         with suppress(CommunicationError):  # the calls report it
             await mesh.wait_for(service.interface)

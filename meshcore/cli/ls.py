@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -132,13 +133,35 @@ def _screen(found: list[Listed], registry: ComponentRegistry, problem: str) -> R
 
 
 def _table(found: list[Listed]) -> Table:
-    made = table("component", "instance", "health", "channel", "url")
+    made = table("component", "instance", "health", "version", "zone", "weight", "age", "channels", "url")
+    now = time.time()
     for each in found:
-        for address in each.instance.addresses:
-            who = (Text(each.instance.component), Text(each.instance.id))
-            health = Text(each.health, _STYLES.get(each.health, ""))
-            made.add_row(*who, health, Text(address.channel), Text(address.url))
+        instance = each.instance
+        by_url: dict[str, list[str]] = {}
+        for address in instance.addresses:
+            by_url.setdefault(address.url, []).append(address.channel)
+        facts = (instance.version or "-", instance.zone or "-", str(instance.weight), _age(instance.started, now))
+        made.add_row(
+            Text(instance.component),
+            Text(instance.id),
+            Text(each.health, _STYLES.get(each.health, "")),
+            *map(Text, facts),
+            # A line for each URL. Mostly there is one.
+            Text("\n".join(", ".join(channels) for channels in by_url.values())),
+            Text("\n".join(by_url)),
+        )
     return made
+
+
+def _age(started: int, now: float) -> str:
+    """How long an instance has run, in its largest unit. Clocks of machines differ, so it may not be negative."""
+    if not started:
+        return "-"
+    seconds = max(0, int(now - started))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> list[Listed]:
@@ -159,7 +182,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", why_no_answer(error))
+        return Listed(instance, "unreachable", f"{url}: {why_no_answer(error)}")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):

@@ -34,7 +34,7 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
         print_json(_plain(found))
         return
     screen = make_console()
-    screen.print(f"{found.method} of {found.component}, over {found.channel or 'no channel'}: {found.choice}")
+    screen.print(found.title)
     rules = table("rule", "value", "from")
     for name, (value, source) in found.rules.items():
         rules.add_row(name, str(value), source)
@@ -42,9 +42,9 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
     if found.problem:
         screen.print(found.problem)
         return
-    instances = table("instance", "url", "zone", "weight", "state")
+    instances = table("instance", "url", "version", "zone", "weight", "state")
     for each in found.instances:
-        instances.add_row(each.instance, each.url, each.zone, str(each.weight), each.state)
+        instances.add_row(each.instance, each.url, each.version, each.zone, str(each.weight), each.state)
     screen.print(instances)
     for remark in found.contract:
         screen.print(remark)

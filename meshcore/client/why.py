@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ class InstanceState(msgspec.Struct, frozen=True):
         remark: what else matters for the choice, empty if nothing does.
         share: the share of the calls that it gets by its weight, unless its load bends that; None if the URL selector
             gives no shares.
+        version: as announced.
     """
 
     instance: str
@@ -44,6 +45,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     load: float | None = None
     remark: str = ""
     share: float | None = None
+    version: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -70,6 +72,34 @@ class Explanation(msgspec.Struct, frozen=True):
     instances: tuple[InstanceState, ...] = ()
     problem: str = ""
     contract: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """All of it as text: the choice, the rules, then the instances or why there is none."""
+        lines = [self.title, ""]
+        lines += _aligned([("rule", "value", "from"), *((name, *rule) for name, rule in self.rules.items())])
+        if self.instances:
+            heads = ("instance", "url", "version", "zone", "weight", "state", "in hand", "latency", "remark")
+            lines += ["", *_aligned([heads, *map(_row, self.instances)])]
+        lines += ["", self.problem] if self.problem else []
+        return "\n".join([*lines, *self.contract])
+
+    @property
+    def title(self) -> str:
+        """What is called, over which channel, and how an instance is chosen."""
+        return f"{self.method} of {self.component}, over {self.channel or 'no channel'}: {self.choice}"
+
+
+def _row(state: InstanceState) -> tuple[object, ...]:
+    latency = f"{state.latency * 1000:.1f} ms" if state.latency is not None else "-"
+    facts = (state.version or "-", state.zone or "-", state.weight, state.state, state.pending, latency, state.remark)
+    return (state.instance, state.url, *facts)
+
+
+def _aligned(rows: Sequence[tuple[object, ...]]) -> list[str]:
+    """The rows as lines, with two spaces between columns."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
 
 
 _CHOICES = {
@@ -136,7 +166,12 @@ def _state(
     facts = (instance.id, endpoint.url, instance.zone, instance.weight)
     if not instance.weight:
         return InstanceState(
-            *facts, State.ADMITTED.value, 0, remark="has the weight 0, so it gets no new calls", share=0.0
+            *facts,
+            State.ADMITTED.value,
+            0,
+            remark="has the weight 0, so it gets no new calls",
+            share=0.0,
+            version=instance.version,
         )
     ejection = destination.traffic.ejection
     monitor = ejection[instance.id]
@@ -150,7 +185,7 @@ def _state(
     if isinstance(selector, PolicyURLSelector):
         selector = selector.least_loaded
     if not isinstance(selector, LeastLoadedURLSelector):
-        return InstanceState(*facts, state, monitor.pending, remark=remark)
+        return InstanceState(*facts, state, monitor.pending, remark=remark, version=instance.version)
     load = selector.load(instance.id)
     return InstanceState(
         *facts,
@@ -160,4 +195,5 @@ def _state(
         load.value(now),
         remark or selector.remark(instance.id, now),
         selector.share(instance.id, now),
+        instance.version,
     )

@@ -29,6 +29,7 @@ class Instance(msgspec.Struct, frozen=True):
         weight: its share of the calls, relative to the weights of the others. With 0 it gets no new calls.
         digest: the digest of each service's contract, see `contract.ComponentContract.digest`.
         health: the URL of the component's health (200 for OK, 429 for WARNING, 500 for ERROR), empty if there is none.
+        started: when the component started, in whole seconds since 1970 by its machine's clock; 0 if unknown.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Instance(msgspec.Struct, frozen=True):
     weight: int = 1
     digest: str = ""
     health: str = ""
+    started: int = 0
 
     def endpoint(self, channel: str) -> Endpoint | None:
         """The endpoint of this instance for a channel, None if it does not offer the channel."""

@@ -31,7 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         module: what `meshcore.app:app` and `meshcore run` serve.
         registry: the URL of the registry; its scheme chooses the adapter.
-        advertise_url: the URL under which clients reach this process. The default is hypercorn's own default bind.
+        advertise_url: the URL under which clients reach this process. If it is not set, `meshcore run` and workers of
+            hypercorn advertise what they have bound; on all interfaces, this machine's address towards the registry.
         verify_advertise: whether a server announces itself only once its advertised URL leads to it. The log says so if
             it leads elsewhere.
         preferred_channel: the default channel of calls, where the instance offers it. Empty: the first that the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
@@ -56,6 +57,7 @@ class Hosting:
         self._workers = workers
         self._stack = AsyncExitStack()
         self._running: dict[HostedComponent, Component] = {}
+        self._started = int(time.time())
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -144,6 +146,7 @@ class Hosting:
                 weight=settings.weight,
                 health=f"{base_url.rstrip('/')}{hosted.health_path}" if hosted.health_path else "",
                 digest=digests[name],
+                started=self._started,
             )
             if objection := self._registry.objection(instance):
                 problems.append(f"component {name!r}: {objection}")

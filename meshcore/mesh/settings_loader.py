@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -21,7 +23,16 @@ from meshcore.core.settings import (
     shown_setting,
 )
 
+log = logging.getLogger(__name__)
+
 _PREFIX = "MESHCORE_"
+
+# Kubernetes describes each service of the namespace to each container in such variables. Those of a service whose name
+# begins with "meshcore" begin with our prefix.
+_SERVICE_LINK = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+_LINKED = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 def load_settings(
@@ -88,9 +99,16 @@ class _Loading:
 
     def take_environment(self, environ: Mapping[str, str]) -> None:
         """Read the variables that begin with MESHCORE_."""
+        links = _service_links(environ)
+        if links:
+            log.warning(
+                "%s: ignored, since they describe a service of Kubernetes; enableServiceLinks: false in the pod's spec "
+                "keeps them out",
+                ", ".join(links),
+            )
         for variable in sorted(environ):
             name = variable.removeprefix(_PREFIX).lower()
-            if not variable.startswith(_PREFIX) or not environ[variable]:
+            if not variable.startswith(_PREFIX) or not environ[variable] or variable in links:
                 continue
             if name == "policies":
                 self.problems.append(f"environment {variable}: policies are tables; write them in meshcore.toml")
@@ -156,3 +174,25 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def _service_links(environ: Mapping[str, str]) -> list[str]:
+    """The variables in which Kubernetes describes services, sorted.
+
+    MESHCORE_PORT=8000, which somebody may take for a setting, is none: Kubernetes writes MESHCORE_PORT=tcp://...
+    """
+    settings = {_PREFIX + name.upper() for name in SETTING_NAMES}
+    services = [
+        name.removesuffix("_PORT")
+        for name, value in environ.items()
+        if name.endswith("_PORT") and _LINKED.fullmatch(value)
+    ]
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(_PREFIX) and name not in settings and any(_describes(name, service) for service in services)
+    )
+
+
+def _describes(variable: str, service: str) -> bool:
+    return variable.startswith(service) and _SERVICE_LINK.fullmatch(variable, len(service)) is not None

@@ -25,6 +25,13 @@ class ComponentRegistry(ABC):
     reaches_other_machines: ClassVar[bool] = True
     """Whether clients on other machines see the instances, and so must be able to resolve their URLs."""
 
+    def server_host(self) -> str:
+        """The host of the server that the registry asks, empty if there is none. Without I/O.
+
+        A server that listens on all interfaces advertises its address on the way there.
+        """
+        return ""
+
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Make a registry from a setting.

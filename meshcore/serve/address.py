@@ -1,21 +1,17 @@
-"""Opens the listening socket, and chooses the URL that is advertised for it."""
+"""Opens the listening socket, whose URL is advertised."""
 
 from __future__ import annotations
 
 import os
 import socket
 
-import msgspec
-
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
+from meshcore.serve.advertised_url import with_url
 
 DEFAULT_BIND = "127.0.0.1:8000"
 
 BACKLOG = 1024
-
-MACHINE_NAME = "the name of this machine"
-"""The source of the advertised URL if it is not set and the server listens on all interfaces."""
 
 
 def open_socket(bind: str) -> socket.socket:
@@ -47,14 +43,9 @@ def open_socket(bind: str) -> socket.socket:
 def at_address(settings: Settings, sock: socket.socket) -> Settings:
     """The settings for a server on this socket. The socket's URL is advertised, unless the settings give another.
 
-    For a socket on all interfaces, the URL has the machine's name.
+    For a socket on all interfaces, `with_reachable_url` chooses the host as soon as the registry is known.
     """
     if settings.sources.get("advertise_url", "default") != "default":
         return settings
     host, port = sock.getsockname()[:2]
-    source = "what is bound"
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - only compared
-        host, source = socket.gethostname(), MACHINE_NAME
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    sources = {**settings.sources, "advertise_url": source}
-    return msgspec.structs.replace(settings, advertise_url=url, sources=sources)
+    return with_url(settings, "http", host, port)

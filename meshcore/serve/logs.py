@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,12 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, logger, message, exception, and all values of `extra`.
 
     The record of a failed call has the call's id as `call`. Its caller gets the same id.
+
+    Attributes:
+        always: fields of all lines. A server that has started sets `service`, its components, and `instance`.
     """
+
+    always: Mapping[str, str] = {}
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line of JSON."""
@@ -26,7 +32,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in entry}
+        given = {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in entry}
+        entry |= {**self.always, **given}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
@@ -35,6 +42,18 @@ class JsonFormatter(logging.Formatter):
             return json.dumps(entry, default=repr, allow_nan=False)
         except (TypeError, ValueError):  # extras may be any objects; the line must be JSON all the same
             return json.dumps({name: value if isinstance(value, str) else repr(value) for name, value in entry.items()})
+
+
+def identify_lines(components: Iterable[str], instance: str) -> None:
+    """Let all lines of JSON that the root logger's handlers write say which service and instance they are of.
+
+    Args:
+        components: the names of what this process serves.
+        instance: identifies the process: the ids of its instances end with it.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.formatter.always = {"service": ", ".join(components), "instance": instance}
 
 
 def json_line(logger: str, message: str, **extra: Any) -> str:

@@ -18,12 +18,16 @@ from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
 from meshcore.mesh.frameworks import mesh_in_state
 from meshcore.mesh.mesh import Mesh
+from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
-from meshcore.serve.report import live_report
+from meshcore.serve.hypercorn_worker import keep_alive
+from meshcore.serve.logs import identify_lines
+from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
+from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, write_keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +74,9 @@ class MeshApp:
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
         self.mesh: Mesh = self._make_mesh()
+        self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncGenerator[dict[str, Mesh]]:
@@ -89,6 +95,8 @@ class MeshApp:
         """
         with delay_shutdown(self.stop, self.hurry):
             async with self.running():
+                for text in warnings_of(self.mesh.runtime, self.settings):
+                    log.warning(text)
                 with mesh_in_state(app, self.mesh) as state:
                     yield state
 
@@ -99,6 +107,8 @@ class MeshApp:
         Raises:
             ConfigurationError: with every problem that was found.
         """
+        if (seconds := keep_alive()) is not None and seconds < USUAL_KEEP_ALIVE:
+            self._keep_alive = KEEP_ALIVE.encode(), write_keep_alive(seconds).encode()
         # New ones for each start: an application may be started again.
         self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
@@ -107,9 +117,11 @@ class MeshApp:
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
             mesh = await stack.enter_async_context(self.mesh)
-            runtime, settings = mesh.runtime, mesh.runtime.settings
+            runtime = mesh.runtime
             if reason := runtime.catalog.why_nothing_is_served():
                 log.warning("%s serves nothing: %s", runtime.blueprint.module.__qualname__, reason)
+            settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
+            identify_lines((hosted.component.name for hosted in runtime.catalog.hosted), runtime.identity)
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
@@ -139,6 +151,8 @@ class MeshApp:
             server, announcement = self._server, self._announcement
             if server is None or announcement is None or server.draining:
                 return
+            begun = time.monotonic()
+            log.info("stopping: it withdraws from the registry, and %d calls are in progress", server.active)
             if await announcement.withdraw(self._hurried):
                 # Calls are still served until all clients know of the withdrawal.
                 await self._pause(_PROPAGATION)
@@ -149,6 +163,11 @@ class MeshApp:
                 log.warning("stopped %d calls that did not end %s", left, when)
             await self._until_quiet(server)
             await self._close()
+            log.info(
+                "drained in %.1f s: %s",
+                time.monotonic() - begun,
+                f"{left} calls stopped" if left else "all calls ended",
+            )
 
     def hurry(self) -> None:
         """Make `stop` end at once: running calls are cancelled."""
@@ -184,7 +203,7 @@ class MeshApp:
     async def report(self) -> dict[str, Any]:
         """What this process serves, and its state."""
         active = self._server.active if self._server is not None else 0
-        return await live_report(self.mesh.runtime, ready=self._ready(), active=active)
+        return await live_report(self.mesh.runtime, self.settings.advertise_url, ready=self._ready(), active=active)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
@@ -206,6 +225,8 @@ class MeshApp:
                 "both, as in `with TestClient(app) as client`",
             )
         self._requests.add(task)
+        if self._keep_alive and scope.get("http_version") != "2":  # where the header is forbidden
+            send = _with_header(send, self._keep_alive)
         try:
             await self._asgi.endpoint(scope)(scope, receive, send)
         except BaseException as error:
@@ -215,6 +236,17 @@ class MeshApp:
             raise failure from failure.__cause__
         finally:
             self._requests.discard(task)
+
+
+def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
+    """Add a header to the answer."""
+
+    async def send_with_header(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), header]}
+        await send(message)
+
+    return send_with_header
 
 
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:

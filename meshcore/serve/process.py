@@ -96,7 +96,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
             config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
             serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
             try:
-                ready(startup_report(app.mesh.runtime, settings))
+                ready(startup_report(app.mesh.runtime, app.settings))
                 await _either(serving, stop.wait())
                 # Withdraw, refuse new calls, wait for running ones. Connections are closed only after that.
                 await _either(serving, app.stop())

@@ -12,7 +12,7 @@ from meshcore.core.description import ComponentDescription
 from meshcore.core.masking import HIDDEN, without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
-from meshcore.serve.address import MACHINE_NAME
+from meshcore.serve.advertised_url import url_warnings
 from meshcore.serve.logs import json_line
 from meshcore.wire.endpoints import DOCS, OPENAPI, REPORT
 
@@ -45,15 +45,16 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         ],
         "documents": [f"{url.rstrip('/')}{path}" for path in (DOCS, OPENAPI)] if settings.documents else [],
         "settings": list(_settings_of(settings)),
-        "warnings": list(_warnings(runtime, settings)),
+        "warnings": list(warnings_of(runtime, settings)),
     }
 
 
-async def live_report(runtime: Runtime, *, ready: bool, active: int) -> dict[str, Any]:
+async def live_report(runtime: Runtime, url: str, *, ready: bool, active: int) -> dict[str, Any]:
     """What a process serves and how it is: the answer at `REPORT`.
 
     Args:
         runtime: of its mesh.
+        url: its advertised URL.
         ready: whether it takes calls.
         active: how many calls run.
     """
@@ -72,7 +73,7 @@ async def live_report(runtime: Runtime, *, ready: bool, active: int) -> dict[str
             }
             for hosted in runtime.catalog.hosted
         ],
-        "instances": msgspec.to_builtins(runtime.hosting.instances(runtime.settings.advertise_url)),
+        "instances": msgspec.to_builtins(runtime.hosting.instances(url)),
     }
 
 
@@ -97,18 +98,13 @@ def print_report(report: dict[str, Any], workers: int, form: str, say: Callable[
         log.warning(text)
 
 
-def _warnings(runtime: Runtime, settings: Settings) -> Iterator[str]:
+def warnings_of(runtime: Runtime, settings: Settings) -> Iterator[str]:
     """Warnings about what may be wrong."""
     for component in runtime.catalog.partly_here:
         if reason := runtime.catalog.why_not_hosted(component):
             yield f"component {component.name!r} is not served{reason}"
-    named = settings.sources.get("advertise_url") == MACHINE_NAME
-    if named and runtime.catalog.hosted and runtime.registry.reaches_other_machines:
-        yield (
-            f"the advertised URL is {settings.advertise_url}, with the name of this machine, as the server listens on "
-            "all interfaces. Clients on other machines may not be able to resolve that name. Set "
-            "MESHCORE_ADVERTISE_URL (setting advertise_url) to the URL under which they reach this server"
-        )
+    if runtime.catalog.hosted and runtime.registry.reaches_other_machines:
+        yield from url_warnings(settings)
 
 
 def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:

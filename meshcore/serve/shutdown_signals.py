@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.synchronize import Event
-from typing import Any
+
+from meshcore.serve.hypercorn_worker import worker_arguments
 
 log = logging.getLogger(__name__)
 
@@ -144,17 +145,15 @@ def _delay_signals(shutdown: Shutdown) -> Generator[None]:
 def _shutdown_event() -> tuple[Event, int] | None:
     """The event by which hypercorn's parent process ends its workers, and the number of workers.
 
-    hypercorn does not pass it to applications. But its workers are processes of `multiprocessing`, which keep their
-    arguments. That is not public: if it changes, the shutdown is not delayed.
+    If it cannot be found, the shutdown is not delayed.
     """
     if multiprocessing.parent_process() is None:
         return None
-    arguments: dict[str, Any] = getattr(multiprocessing.current_process(), "_kwargs", {})
-    event = arguments.get("shutdown_event")
-    if not isinstance(event, Event):
+    arguments = worker_arguments()
+    if not arguments:
         log.warning("the parent of this worker is no known hypercorn: it may end this process before its calls end")
         return None
-    return event, getattr(arguments.get("config"), "workers", 2)
+    return arguments["shutdown_event"], getattr(arguments.get("config"), "workers", 2)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Writes an instance into the Meta of a Consul service, and reads it.
 
 The keys are `mesh` (the version of this form), `id`, `component`, `ch_0`, `ch_1`, ... (channel and URL, in the server's
-order), `ver`, `zone`, `weight`, `digest` and `health`. A value that is too long for Consul continues under `KEY-1`,
-`KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, as many as fit into one value. The
-registrations of aspyx-service have this key only.
+order), `ver`, `zone`, `weight`, `digest`, `health` and `started`. A value that is too long for Consul continues under
+`KEY-1`, `KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, as many as fit into one value.
+The registrations of aspyx-service have this key only.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
         "weight": "" if 0 < instance.weight <= MAX_WEIGHT else str(instance.weight),
         "digest": instance.digest,
         "health": instance.health,
+        "started": str(instance.started) if instance.started else "",
     }
     for key, value in facts.items():
         if value:
@@ -105,6 +106,7 @@ def _ours(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
         weight=int(weight) if weight else max(1, found.service.weights.passing),
         digest=_joined(meta, "digest"),
         health=_joined(meta, "health"),
+        started=int(started) if (started := meta.get("started", "")).isdecimal() else 0,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -112,6 +113,10 @@ class ConsulComponentRegistry(ComponentRegistry):
         registry = cls.__new__(cls)
         registry._use(parse_config(url))  # noqa: SLF001 - our own
         return registry
+
+    def server_host(self) -> str:
+        """The host of the agent."""
+        return urlsplit(self._config.url).hostname or ""
 
     async def __aenter__(self) -> Self:
         """Open the sessions for this event loop, unless another user has."""

@@ -20,7 +20,7 @@ from .lockfile import PLACED, UNPLACED, LockFile, is_generated, read_locked
 from .trust import folder_objection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator
+    from collections.abc import Collection, Generator
 
     from .continuity import FolderId
 
@@ -31,6 +31,15 @@ _logger = logging.getLogger(__name__)
 _FOREIGN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO})
 
 _LEFTOVER_AGE = 60.0  # seconds; a file has its temporary name for less than a millisecond
+
+# Seconds. A folder may hold thousands of files that are not ours. It is listed again only when its time of change is
+# another one, and from time to time, as not every file system keeps that time well. Files that were found to announce
+# nothing are opened again from time to time only: no name is used twice, but somebody may mend the rights of a file.
+_LISTED_FOR = 5.0
+_LOOK_AGAIN = 30.0
+_CLOCK_STEP = 2.0  # of the coarsest clocks of file systems; changes within one step leave the same time
+
+_MOST_WARNINGS = 20
 
 
 class Listing(NamedTuple):
@@ -53,7 +62,12 @@ class InstanceFolder:
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.path = (_own_folder() if path is None else Path(path)).absolute()
         self._named = path is not None
-        self._warned: set[str] = set()
+        self._listed: tuple[FolderId, int] | None = None  # the folder that was listed last, and its time of change
+        self._listed_until = 0.0
+        self._names: list[str] = []  # of the files that may announce an instance
+        self._ignored: set[str] = set()  # those that do not
+        self._look_again_at = 0.0
+        self._warnings = 0
 
     def prepare(self) -> None:
         """Make the folder if there is none. Only processes that announce do that.
@@ -70,17 +84,33 @@ class InstanceFolder:
         return LockFile(self.path, f"{instance.component}.{instance.id}", msgspec.json.encode(instance))
 
     def scan(self) -> Listing:
-        """Return all instances whose processes live.
+        """Return all instances whose processes live. Not thread-safe.
 
         Raises:
             OSError: the folder cannot be read, or other users own it or can write to it.
         """
         with self._opened() as folder:
             status = os.fstat(folder)
-            names = sorted(os.listdir(folder))  # noqa: PTH208 - only names are needed
-            self._warned.intersection_update(names)
-            _remove_leftovers(folder, names)
-            return Listing((status.st_dev, status.st_ino), snapshot_of(self._living(folder, names)))
+            found = (status.st_dev, status.st_ino)
+            now = time.monotonic()
+            if (found, status.st_mtime_ns) != self._listed or now >= self._listed_until:
+                # By the wall clock, as its time is. The time was read before the names: a later change is another time.
+                settled = time.time() - status.st_mtime > _CLOCK_STEP
+                self._list(folder, now)
+                self._listed = (found, status.st_mtime_ns)
+                self._listed_until = now + _LISTED_FOR if settled else now
+            return Listing(found, snapshot_of(self._living(folder)))
+
+    def _list(self, folder: int, now: float) -> None:
+        names = {name for name in os.listdir(folder) if is_generated(name)}
+        _remove_leftovers(folder, names)
+        self._ignored &= names
+        if not self._ignored:
+            self._warnings = 0
+        again = now >= self._look_again_at
+        if again:
+            self._look_again_at = now + _LOOK_AGAIN
+        self._names = sorted(name for name in names if name.endswith(PLACED) and (again or name not in self._ignored))
 
     @contextmanager
     def _opened(self) -> Generator[int]:
@@ -95,12 +125,18 @@ class InstanceFolder:
         finally:
             os.close(folder)
 
-    def _living(self, folder: int, names: Collection[str]) -> Iterator[Instance]:
-        for name in names:
-            if name.endswith(PLACED) and (instance := self._read(folder, name)):
-                yield instance
+    def _living(self, folder: int) -> list[Instance]:
+        found: dict[str, Instance] = {}
+        for name in self._names:
+            if instance := self._read(folder, name):
+                found[name] = instance
+        self._ignored.update(self._names)
+        self._ignored.difference_update(found)
+        self._names = list(found)
+        return list(found.values())
 
     def _read(self, folder: int, name: str) -> Instance | None:
+        """Return the instance of a file; None if there is none and never will be, as the file is now."""
         try:
             found = read_locked(folder, name)
             instance = msgspec.json.decode(found.content, type=Instance)
@@ -116,22 +152,25 @@ class InstanceFolder:
             return None
         if found.locked:
             return instance
-        if is_generated(name):  # otherwise it is a copy that somebody keeps
-            with suppress(OSError):
-                os.unlink(name, dir_fd=folder)
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
         return None
 
     def _warn(self, name: str, error: Exception) -> None:
-        """Log once that a file is ignored."""
-        if name not in self._warned:
-            self._warned.add(name)
+        """Log once that a file is ignored, for the first ones."""
+        if name in self._ignored:
+            return
+        self._warnings += 1
+        if self._warnings <= _MOST_WARNINGS:
             _logger.warning("%s is ignored, since it announces no instance: %s", self.path / name, error)
+        elif self._warnings == _MOST_WARNINGS + 1:
+            _logger.warning("%s has more files that announce no instance; they are ignored, too", self.path)
 
 
 def _remove_leftovers(folder: int, names: Collection[str]) -> None:
-    """Remove the temporary files of processes that died while they announced. Other files stay."""
+    """Remove the temporary files, of those with generated names, of processes that died while they announced."""
     for name in names:
-        if name.endswith(UNPLACED) and is_generated(name):
+        if name.endswith(UNPLACED):
             with suppress(OSError):
                 # By age, not by lock: a young file may not be locked yet. By the wall clock, as its time is.
                 if time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _LEFTOVER_AGE:

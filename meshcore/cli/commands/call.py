@@ -22,6 +22,10 @@ def call(
     channel: Channel = "",
     registry: Registry = None,
     timeout: Annotated[float | None, Option(help="How long the call may take.")] = None,
+    header: Annotated[
+        list[str] | None, Option(help='A header to send, as "name: value"; may be given several times.')
+    ] = None,
+    token: Annotated[str, Option(help="A bearer token to send, or @FILE for the one in a file.")] = "",
     repeat: Annotated[int | None, Option(min=1, help="Call N times, and print how long the calls took.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,10 +34,11 @@ def call(
         import asyncio
 
         from meshcore.cli.call import call_once, call_repeatedly
+        from meshcore.cli.call_headers import read_headers
 
         settings = settings_of(context, module=module, registry=registry, timeout=timeout)
-        words = arguments or []
+        words, headers = arguments or [], read_headers(header or [], token)
         if repeat is None:
-            print(asyncio.run(call_once(settings, method, words, channel, as_json=as_json)))
+            print(asyncio.run(call_once(settings, method, words, channel, headers, as_json=as_json)))
         else:
-            asyncio.run(call_repeatedly(settings, method, words, channel, repeat, as_json=as_json))
+            asyncio.run(call_repeatedly(settings, method, words, channel, headers, repeat, as_json=as_json))

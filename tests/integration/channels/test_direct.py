@@ -219,3 +219,36 @@ async def test_nobody_listens() -> None:
         with pytest.raises(MeshError) as caught:
             await send(server, sender)
         assert not caught.value.processed
+
+
+def keeping(value: str) -> bytes:
+    """An answer that says how long its connection is kept."""
+    return f"HTTP/1.1 200 OK\r\n{value}content-length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "connections"),
+    [
+        ("", 1),
+        ("Keep-Alive: timeout=1000\r\n", 1),
+        ("Keep-Alive: timeout=4, max=100\r\n", 1),
+        ("Keep-Alive: timeout=0\r\n", 3),
+        ("keep-alive: max=100, timeout=0.000001\r\n", 3),
+        ("keep-alive: soon\r\n", 1),
+    ],
+)
+async def test_a_server_that_closes_idle_connections_early(header: str, connections: int) -> None:
+    """A connection is used again for a part of the time that its server keeps it; the usual time is 5 s."""
+    async with exchanging(*[keeping(header)] * 3) as (server, sender):
+        for _ in range(3):
+            assert (await send(server, sender)).status == 200
+        assert len(server.requests) == 3
+        assert server.connections == connections
+
+
+async def test_a_server_that_changes_its_mind() -> None:
+    """Each answer counts for its connection: after a restart with another keep-alive, the new one does."""
+    async with exchanging(keeping("keep-alive: timeout=0\r\n"), keeping(""), keeping("")) as (server, sender):
+        for _ in range(3):
+            await send(server, sender)
+        assert server.connections == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from uuid import uuid4
 
 import aiohttp
@@ -171,3 +172,81 @@ async def test_the_document_of_a_module(meshcore: Shell) -> None:
         assert json.loads(out) == await response.json()
     status, _, err = await meshcore("openapi", "examples.orders:OrderModule")
     assert (status, "did you mean 'OrdersModule'?" in err) == (2, True)
+
+
+ECHO = """
+from abc import abstractmethod
+from meshcore import AbstractComponent, Component, Service, component, current_call, implementation, module, service
+
+@service()
+class Echo(Service):
+    @abstractmethod
+    async def header(self, name: str) -> str: ...
+
+@component(services=[Echo])
+class EchoComponent(Component): ...
+
+@implementation()
+class EchoImpl(Echo):
+    async def header(self, name: str) -> str:
+        return current_call().headers.get(name, "")
+
+@implementation()
+class EchoComponentImpl(AbstractComponent, EchoComponent): ...
+
+@module()
+class EchoModule: ...
+"""
+
+
+async def test_headers_and_a_token_are_sent(meshcore: Shell) -> None:
+    """Names are in lower case, a value may have colons, and a token may be in a file."""
+    (meshcore.folder / "echo.py").write_text(ECHO)
+    (meshcore.folder / "token").write_text("from-a-file\n")
+    async with meshcore.running("echo:EchoModule"):
+        for options, name, expected in (
+            (("--header", "X-Tenant: red: 7", "--header", "x-other:"), "x-tenant", "red: 7"),
+            (("--token", "typed"), "authorization", "Bearer typed"),
+            (("--token", "@token"), "authorization", "Bearer from-a-file"),
+            (("--header", "Authorization: Basic xyz"), "authorization", "Basic xyz"),
+            ((), "authorization", ""),
+        ):
+            status, out, err = await meshcore("call", "echo.header", f"name={name}", *options)
+            assert (status, json.loads(out), err) == (0, expected, "")
+        words = ("call", "echo.header", "name=authorization", "--module", "echo:EchoModule", "--token", "typed")
+        assert json.loads((await meshcore(*words))[1]) == "Bearer typed"
+        status, out, _ = await meshcore(*words, "--repeat", "2", "--json")
+        assert (status, json.loads(out)["succeeded"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--header", "secret"), '--header number 1 must be "name: value"'),
+        (("--header", "a b: secret"), '--header number 1 must be "name: value"'),
+        (("--header", "x-a: secret\nx-b: 1"), "--header x-a: its value has characters that no header may have"),
+        (("--header", "Content-Length: secret"), "--header content-length: the channel sends that header itself"),
+        (("--token", "secret\n\nx"), "--token is empty, or has characters that no header may have"),
+        (("--token", "@nowhere"), "--token @nowhere: No such file or directory"),
+    ],
+)
+def test_headers_that_cannot_be_sent(meshcore: Shell, options: tuple[str, ...], expected: str) -> None:
+    """The text names the header and never has its value."""
+    status, out, err = meshcore.invoke("call", "echo.header", "name=x", *options)
+    assert (status, out) == (2, "")
+    assert expected in err
+    assert "secret" not in err
+
+
+async def test_the_package_is_the_program(meshcore: Shell) -> None:
+    """`python -m meshcore` is `meshcore`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "meshcore", "ls"),
+        cwd=meshcore.folder,
+        env=meshcore.environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    assert err.startswith(b"nothing is announced in DirectoryComponentRegistry")

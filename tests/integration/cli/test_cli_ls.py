@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 
 import pytest
 
+from meshcore.cli.ls import _age
 from tests.integration.cli.shell import Shell, end
 from tests.support.processes import ServerProcess, free_port
 
@@ -23,12 +25,47 @@ async def test_health_is_listed(meshcore: Shell) -> None:
     """Each instance is asked how it is, by its health path or by its server's report."""
     async with meshcore.running(PROBE) as (_, probe), meshcore.running(GREETING) as (_, greeting):
         status, out, _ = await meshcore("ls")
-        rows = {(words[0], words[2], words[4]) for line in out.splitlines() if len(words := line.split()) == 5}
+        rows = [line.split() for line in out.splitlines() if "http" in line]
         assert status == 0
-        assert rows - {("component", "health", "url")} == {
+        assert {(row[0], row[2], row[-1]) for row in rows} == {
             ("probe", "warning", probe),
             ("greeting-component", "ok", greeting),
         }
+
+
+async def test_an_instance_has_one_row(meshcore: Shell) -> None:
+    """With what its operator said of it, how long it has run, and its channels in one column."""
+    meshcore.environ |= {"MESHCORE_VERSION": "1.4", "MESHCORE_ZONE": "north", "MESHCORE_WEIGHT": "3"}
+    async with meshcore.running(GREETING) as (_, url):
+        _, out, _ = await meshcore("ls")
+        heads, _, row = out.splitlines()
+        assert " ".join(heads.split()) == "component instance health version zone weight age channels url"
+        assert row.split()[2:6] == ["ok", "1.4", "north", "3"]
+        assert re.fullmatch(r"\d+[sm]", row.split()[6])
+        assert row.endswith(f"dispatch-msgpack, dispatch-json   {url}")
+        _, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
+        assert "1.4" in next(line for line in out.splitlines() if url in line).split()
+
+
+def test_what_is_not_known_of_an_instance(meshcore: Shell) -> None:
+    """An instance with fixed addresses, one URL a line."""
+    one, two = free_port(), free_port()
+    registry = f"static:gone=dispatch-json(http://127.0.0.1:{one}/a),rest(http://127.0.0.1:{one}/b)"
+    meshcore.environ["MESHCORE_REGISTRY"] = f"{registry};other=rest(http://127.0.0.1:{two})"
+    _, out, _ = meshcore.invoke("ls")
+    lines = [line.split() for line in out.splitlines()[2:]]
+    assert lines[0][2:] == ["unreachable", "-", "-", "1", "-", "dispatch-json", f"http://127.0.0.1:{one}/a"]
+    assert lines[1] == ["rest", f"http://127.0.0.1:{one}/b"]
+    assert lines[2][0] == "other"
+
+
+@pytest.mark.parametrize(
+    ("started", "age"),
+    [(0, "-"), (1000, "0s"), (2000, "0s"), (941, "59s"), (940, "1m"), (-2600, "1h"), (-85_400, "1d")],
+)
+def test_the_age_of_an_instance(started: int, age: str) -> None:
+    """In its largest unit; a clock that is behind makes no negative age."""
+    assert _age(started, 1000.9) == age
 
 
 async def test_ls_as_json(meshcore: Shell) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import signal
-import socket
 
 import aiohttp
 import pytest
@@ -111,25 +110,42 @@ class AnswerModule:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_name_that_others_may_not_know_is_warned_of_once(meshcore: Shell, workers: str) -> None:
-    """Bound to all interfaces, a server advertises the machine's name: the warning names it, and the setting."""
+async def test_a_server_on_all_interfaces_advertises_an_address_of_this_machine(meshcore: Shell, workers: str) -> None:
+    """Not its name, which other machines may not know. The report says which address, and why."""
     meshcore.environ["MESHCORE_REGISTRY"] = AWAY
     process = await meshcore.start("run", GREETING, "--workers", workers, "--bind", "0.0.0.0:0")
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
-    found = re.search(rf"http://{re.escape(socket.gethostname())}:\d+", line)
+    found = re.search(r"http://([\d.]+):\d+", line)
+    assert found, line
+    report = (await process.stdout.readuntil(b"all interfaces are bound; ")).decode()
+    assert report.endswith(f"  setting advertise_url = {found[0]} (all interfaces are bound; ")
+    assert (await process.stdout.readline()).decode().startswith(f"{found[1]} ")
+    _, err = await end(process, signal.SIGTERM)
+    # Only a machine that has no other address than the loopback's cannot be reached.
+    assert ("leads clients on other machines to themselves" in err) == found[1].startswith("127.")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_an_address_that_others_cannot_reach_is_warned_of_once(meshcore: Shell, workers: str) -> None:
+    """The loopback, with a registry that other machines read: the warning names the ways to mend it."""
+    meshcore.environ["MESHCORE_REGISTRY"] = AWAY
+    process = await meshcore.start("run", GREETING, "--workers", workers, "--bind", "127.0.0.1:0")
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    found = re.search(r"http://127.0.0.1:\d+", line)
     assert found, line
     status, err = await end(process, signal.SIGTERM)
     assert status == 0
-    (warning,) = [text for text in err.splitlines() if "Clients on other machines" in text]
+    (warning,) = [text for text in err.splitlines() if "clients on other machines" in text]
     assert warning.partition(" WARNING ")[2] == (
-        f"meshcore.serve.report: the advertised URL is {found[0]}, with the name of this machine, as the server "
-        "listens on all interfaces. Clients on other machines may not be able to resolve that name. Set "
-        "MESHCORE_ADVERTISE_URL (setting advertise_url) to the URL under which they reach this server"
+        f"meshcore.serve.report: the advertised URL {found[0]} (what is bound) leads clients on other machines to "
+        "themselves. Listen on all interfaces (--bind 0.0.0.0:8000), or set MESHCORE_ADVERTISE_URL (setting "
+        "advertise_url) to the URL under which they reach this server"
     )
 
 
-@pytest.mark.parametrize("case", ["directory", "local", "a registry of the module", "an address", "a URL that is set"])
+@pytest.mark.parametrize("case", ["directory", "local", "a registry of the module", "a URL that is set"])
 async def test_an_address_that_clients_can_use_is_not_warned_of(meshcore: Shell, case: str) -> None:
     """Clients are on this machine, or somebody has said which address they use."""
     (meshcore.folder / "answer.py").write_text(
@@ -138,14 +154,13 @@ async def test_an_address_that_clients_can_use_is_not_warned_of(meshcore: Shell,
     if case != "directory":
         meshcore.environ["MESHCORE_REGISTRY"] = "local:" if case == "local" else AWAY
     if case == "a URL that is set":
-        meshcore.environ["MESHCORE_ADVERTISE_URL"] = "http://elsewhere:8000"
-    host = "127.0.0.1" if case == "an address" else "0.0.0.0"
-    process = await meshcore.start("run", "answer:AnswerModule", "--bind", f"{host}:0")
+        meshcore.environ["MESHCORE_ADVERTISE_URL"] = "http://127.0.0.1:8000"
+    process = await meshcore.start("run", "answer:AnswerModule", "--bind", "127.0.0.1:0")
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
     status, err = await end(process, signal.SIGTERM)
     assert (status, line[:8]) == (0, "serving "), err
-    assert "Clients on other machines" not in err
+    assert "clients on other machines" not in err
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -176,6 +191,12 @@ async def test_everything_is_json_if_logging_is(meshcore: Shell, workers: str) -
     assert failed["call"] in told
     assert failed["method"] == "probe.crash"
     assert "the secret of the server" in failed["exception"]
+    assert failed["service"] == "probe"
+    for begin in ("stopping: it withdraws from the registry, and 0 calls are in progress", "drained in "):
+        told_by = [line["instance"] for line in lines if line["message"].startswith(begin)]
+        # Another worker may not have started yet.
+        assert len(set(told_by)) == len(told_by) in range(1, int(workers) + 1)
+        assert failed["instance"] in told_by
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -441,15 +441,18 @@ async def test_a_folder_that_cannot_be_used_is_named(tmp_path):
 
 async def test_what_is_no_instance_is_passed_over_with_one_warning(tmp_path, caplog):
     """Garbage, halves, links, pipes and folders are skipped with one warning each, and are not removed."""
-    (tmp_path / "a.garbage.json").write_bytes(b"\xff\x00")
-    (tmp_path / "b.half.json").write_text('{"id": "x", "compon')
-    (tmp_path / "c.other.json").write_text('{"name": "something else"}')
-    (tmp_path / "d.link.json").symlink_to("/etc/passwd")
-    (tmp_path / "e.folder.json").mkdir()
-    (tmp_path / "g.large.json").write_bytes(b" " * (1024 * 1024 + 1))
-    (tmp_path / "unrelated.txt").touch()
-    os.mkfifo(tmp_path / "f.pipe.json")
-    (tmp_path / "h.deep.json").write_text('{"x": ' + "[" * 20_000 + "]" * 20_000 + "}")
+    names = [f"{kind}.{kind}.0123456789abcdef.json" for kind in "abcdefgh"]
+    garbage, half, other, link, folder, large, deep, pipe = (tmp_path / name for name in names)
+    garbage.write_bytes(b"\xff\x00")
+    half.write_text('{"id": "x", "compon')
+    other.write_text('{"name": "something else"}')
+    link.symlink_to("/etc/passwd")
+    folder.mkdir()
+    large.write_bytes(b" " * (1024 * 1024 + 1))
+    deep.write_text('{"x": ' + "[" * 20_000 + "]" * 20_000 + "}")
+    os.mkfifo(pipe)
+    for unrelated in ("unrelated.txt", "unrelated.json", "unrelated.0123.json"):  # not even opened
+        (tmp_path / unrelated).write_text("[]")
     before = files_in(tmp_path)
     async with DirectoryComponentRegistry(tmp_path) as registry, registry.announce(instance_of("one")):
         for _ in range(3):

@@ -248,6 +248,37 @@ async def test_an_address_that_leads_nowhere_is_said_and_not_announced(tmp_path:
         assert await mesh.runtime.registry.instances() == {}
 
 
+async def test_a_worker_advertises_what_hypercorn_has_bound(tmp_path: Path) -> None:
+    """If nobody sets a URL, it is that of the socket and not a default with another port."""
+    nobody = {"MESHCORE_ADVERTISE_URL": ""}
+    async with serve(tmp_path, MODULE, "--workers", "1", env=nobody) as server, client(tmp_path) as mesh:
+        ((instance,),) = (await mesh.runtime.registry.instances()).values()
+        assert {address.url for address in instance.addresses} == {server.url}
+        assert "leads clients on other machines" not in server.output()
+
+
+async def test_a_worker_warns_of_a_url_that_others_cannot_reach(tmp_path: Path) -> None:
+    """With a registry that other machines read."""
+    unset = {"MESHCORE_ADVERTISE_URL": "", "MESHCORE_REGISTRY": "consul://127.0.0.1:9"}
+    async with serve(tmp_path, MODULE, "--workers", "1", env=unset, wait=False) as server:
+        await server.until_logged(
+            f"the advertised URL {server.url} (what hypercorn has bound) leads clients on other machines to themselves"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [((), None), (("--keep-alive", "2"), "timeout=2"), (("--keep-alive", "60"), None)]
+)
+async def test_a_short_keep_alive_is_told(tmp_path: Path, options: tuple[str, ...], told: str | None) -> None:
+    """Clients hear of it with each answer, so that they give up idle connections before the server closes them."""
+    async with (
+        serve(tmp_path, MODULE, "--workers", "1", *options) as server,
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.url}/livez") as response,
+    ):
+        assert response.headers.get("keep-alive") == told
+
+
 async def test_an_address_of_another_process_is_said(tmp_path: Path) -> None:
     """If the advertised URL leads to another mesh, the log says so."""
     async with serve(tmp_path, MODULE) as first, serve(tmp_path, MODULE, advertise=first.url, wait=False) as second:

@@ -171,6 +171,50 @@ def test_what_does_not_fit(arguments, environ, toml, problem, write):
     assert problems_of(arguments=arguments, environ=environ, directory=write(meshcore=toml)) == (problem,)
 
 
+LINKS = {
+    "MESHCORE_SERVICE_HOST": "10.96.0.7",
+    "MESHCORE_SERVICE_PORT": "80",
+    "MESHCORE_SERVICE_PORT_HTTP_ALT": "80",
+    "MESHCORE_PORT": "tcp://10.96.0.7:80",
+    "MESHCORE_PORT_80_TCP": "tcp://10.96.0.7:80",
+    "MESHCORE_PORT_80_TCP_PROTO": "tcp",
+    "MESHCORE_PORT_80_TCP_PORT": "80",
+    "MESHCORE_PORT_80_TCP_ADDR": "10.96.0.7",
+    "MESHCORE_MY_ORDERS_PORT": "udp://[fd00::7]:53",
+    "MESHCORE_MY_ORDERS_PORT_53_UDP_ADDR": "fd00::7",
+    "MESHCORE_MY_ORDERS_SERVICE_HOST": "fd00::7",
+    "MESHCORE_MY_ORDERS_SERVICE_PORT": "53",
+}
+
+
+def test_variables_that_kubernetes_makes_of_services_are_passed_over(tmp_path, caplog):
+    """Services called meshcore and meshcore-my-orders put variables with our prefix into each container."""
+    settings = load_settings(environ={**LINKS, "MESHCORE_ZONE": "a"}, directory=tmp_path)
+    assert settings.zone == "a"
+    (warning,) = caplog.messages
+    assert warning == (
+        f"{', '.join(sorted(LINKS))}: ignored, since they describe a service of Kubernetes; enableServiceLinks: false "
+        "in the pod's spec keeps them out"
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MESHCORE_PORT": "8000"},
+        {"MESHCORE_SERVICE_HOST": "10.96.0.7"},
+        {**LINKS, "MESHCORE_PORTS": "8000"},
+        {**LINKS, "MESHCORE_ORDERS_SERVICE_HOST": "10.96.0.7"},
+        {**LINKS, "MESHCORE_SERVICE_HOSTS": "10.96.0.7"},
+        {**LINKS, "MESHCORE_PORT_80_HTTP": "x"},
+    ],
+)
+def test_what_looks_like_them_but_describes_no_service_is_unknown(environ, tmp_path):
+    """Only the whole form counts, of a service whose MESHCORE_..._PORT has an address."""
+    (problem,) = problems_of(environ=environ, directory=tmp_path)
+    assert ": no such setting" in problem
+
+
 def test_everything_at_once(write):
     """All problems of all sources come in one error."""
     directory = write(pyproject="[tool.meshcore]\nzonne = 1\nweight = -1", meshcore="timeout = 0")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.core.masking import without_secrets
-from meshcore.serve.logs import JsonFormatter
+from meshcore.serve.logs import JsonFormatter, identify_lines
 
 
 def line(**extra) -> dict[str, object]:
@@ -28,6 +29,24 @@ def test_a_record_is_one_object() -> None:
         "message": "call ab failed",
         "call": "ab",
     }
+
+
+def test_lines_say_whose_they_are() -> None:
+    """Once a server has started, each line has its components and its instance; what a record says itself counts."""
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(JsonFormatter())
+    log = logging.getLogger()
+    log.addHandler(handler)
+    try:
+        identify_lines(["orders", "stock"], "0a1b")
+        logging.getLogger("shop").error("first")
+        logging.getLogger("shop").error("second", extra={"instance": "another"})
+    finally:
+        log.removeHandler(handler)
+    first, second = map(json.loads, handler.stream.getvalue().splitlines())
+    assert (first["message"], first["service"], first["instance"]) == ("first", "orders, stock", "0a1b")
+    assert (second["service"], second["instance"]) == ("orders, stock", "another")
+    assert "instance" not in line(msg="of another formatter")
 
 
 def test_a_traceback_is_text_in_the_object() -> None:
