@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from threading import Thread
+from threading import Thread, current_thread
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -143,7 +143,11 @@ class BlockingMesh:
         return cast("T", self._call(self._mesh.get, kind))
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        result, error = self._entered().call(caught, function, *arguments)
+        portal = self._entered()
+        if current_thread() is self._thread:
+            text = "this mesh was used on its own event loop, which it would block: use it in another thread"
+            raise LocalError(Code.FAILED_PRECONDITION, text)
+        result, error = portal.call(caught, function, *arguments)
         if error is not None:
             raise error
         return result

@@ -12,6 +12,7 @@ from typing import Any
 
 from meshcore.asgi.application import MeshAsgi, Probes
 from meshcore.asgi.messages import Receive, Scope, Send
+from meshcore.client.bridge import Bridge
 from meshcore.contract.contract import encode_contract
 from meshcore.core.call_scope import failure_of
 from meshcore.core.errors import Code, ConfigurationError, LocalError
@@ -73,7 +74,7 @@ class MeshApp:
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._requests: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bridge: Bridge | None = None
         self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
         self.mesh: Mesh = self._make_mesh()
         self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
@@ -113,7 +114,7 @@ class MeshApp:
         self.mesh = self._make_mesh()
         self._hurried = asyncio.Event()
         self._stopping = asyncio.Lock()
-        self._loop = asyncio.get_running_loop()
+        self._bridge = Bridge(asyncio.get_running_loop())
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
             mesh = await stack.enter_async_context(self.mesh)
@@ -140,13 +141,17 @@ class MeshApp:
                         yield
                 finally:
                     await self.stop()
-                    self._asgi = None
+                    self._asgi = self._bridge = None
 
     async def stop(self) -> None:
         """Shut down gracefully: withdraw, refuse new calls, and wait for running calls, within the setting `drain`.
 
-        It may be called twice: the second call waits for the first.
+        It may be called twice: the second call waits for the first. It may be awaited on any event loop.
         """
+        if self._bridge is not None:
+            await self._bridge.relay("stop()", self._stop)
+
+    async def _stop(self) -> None:
         async with self._stopping:
             server, announcement = self._server, self._announcement
             if server is None or announcement is None or server.draining:
@@ -171,7 +176,11 @@ class MeshApp:
 
     def hurry(self) -> None:
         """Make `stop` end at once: running calls are cancelled."""
-        self._hurried.set()
+        if self._bridge is None or self._bridge.is_here:
+            self._hurried.set()
+        else:
+            with suppress(RuntimeError):  # the loop is closed
+                self._bridge.loop.call_soon_threadsafe(self._hurried.set)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but return at once when `hurry` is called."""
@@ -203,7 +212,9 @@ class MeshApp:
     async def report(self) -> dict[str, Any]:
         """What this process serves, and its state."""
         active = self._server.active if self._server is not None else 0
-        return await live_report(self.mesh.runtime, self.settings.advertise_url, ready=self._ready(), active=active)
+        url = self.settings.advertise_url
+        report = partial(live_report, self.mesh.runtime, url, ready=self._ready(), active=active)
+        return await (report() if self._bridge is None else self._bridge.relay("report()", report))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
@@ -218,7 +229,7 @@ class MeshApp:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an ASGI server runs an application in a task")
-        if task.get_loop() is not self._loop:
+        if self._bridge is None or task.get_loop() is not self._bridge.loop:
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 "a request arrived on another event loop than the one that its lifespan runs on: let one server run "

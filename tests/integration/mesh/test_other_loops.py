@@ -216,6 +216,18 @@ def test_uvloop(at_home: bool) -> None:  # noqa: FBT001
     home(main())
 
 
+async def test_an_application_is_stopped_from_another_loop() -> None:
+    """Its report is made and it is stopped where it runs."""
+    app = MeshApp(DoorsModule, settings=settings())
+    async with asyncio.timeout(30):
+        async with app.running():
+            assert (await elsewhere(app.report))["components"] == (await app.report())["components"]
+            await asyncio.gather(elsewhere(app.stop), elsewhere(app.stop), app.stop())
+            assert app.mesh.runtime is not None
+            await asyncio.to_thread(app.hurry)
+        await elsewhere(app.stop)  # there is nothing to do any more
+
+
 # --- Refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +329,17 @@ def test_a_loop_that_waits_for_the_caller() -> None:
         "something blocks that loop; it must not wait for the thread that calls"
         for name in ("outer", "inner")
     ]
+
+
+def test_a_blocking_mesh_on_its_own_loop() -> None:
+    """It would wait for itself; the text says so."""
+    with BlockingMesh(DoorsModule, settings=settings()) as mesh:
+
+        async def inside() -> None:
+            for call in (lambda: mesh.get_service(Outer), lambda: mesh.get(InnerImpl), lambda: mesh.wait_for(Outer)):
+                assert "used on its own event loop, which it would block" in refusal(call).message
+
+        mesh.run(inside())
 
 
 async def test_requests_on_another_loop_than_the_lifespan() -> None:

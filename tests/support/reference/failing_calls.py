@@ -382,6 +382,20 @@ async def blocking_unentered() -> None:
     BlockingMesh(DeskModule, settings=HERMETIC).get_service(Clerk)
 
 
+async def blocking_itself() -> None:
+    """Use a blocking mesh on its own loop."""
+
+    def inside() -> None:
+        with BlockingMesh(DeskModule, settings=HERMETIC) as mesh:
+
+            async def ask() -> None:
+                mesh.get_service(Clerk)
+
+            mesh.run(ask())
+
+    await asyncio.to_thread(inside)
+
+
 async def policy_of_nothing() -> None:
     """Give a policy to what is no proxy."""
     with_policy(object(), Policy(timeout=1.0))
