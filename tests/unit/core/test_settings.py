@@ -96,7 +96,8 @@ def test_not_given(tmp_path):
 NAMES = (
     "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, max_calls, "
     "request_timeout, max_body, max_depth, max_concurrency, adaptive_limit, idempotency_memory, "
-    "max_threads, drain, zone, version, weight, documents, log_format, debug, value_source, values"
+    "allowed_origins, allowed_hosts, max_threads, drain, zone, version, weight, documents, log_format, debug, "
+    "value_source, values"
 )
 
 
@@ -313,3 +314,14 @@ def test_settings_tell_no_secret(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         Settings(registry=SECRETS)
     assert "HUNTER2" not in str(caught.value)
+
+
+def test_lists_of_names_are_lists_or_texts_with_commas(tmp_path):
+    """As an argument, in the environment and in a file."""
+    expected = ("shop.example", "*.shop.example")
+    text = "shop.example, *.shop.example,"
+    assert Settings(allowed_hosts=list(expected)).allowed_hosts == expected
+    assert Settings(allowed_hosts=text).allowed_hosts == expected
+    assert load_settings(environ={"MESHCORE_ALLOWED_HOSTS": text}, directory=tmp_path).allowed_hosts == expected
+    (tmp_path / "meshcore.toml").write_text('allowed_hosts = ["shop.example", "*.shop.example"]')
+    assert load_settings(environ={}, directory=tmp_path).allowed_hosts == expected
