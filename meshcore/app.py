@@ -12,6 +12,7 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.module_loader import load_module
+from meshcore.serve.upgrades import ignore_upgrades
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class LazyApp:
         try:
             settings = load_settings()
             self._app = MeshApp(load_module(settings), settings=settings)
+            ignore_upgrades()
         except ConfigurationError as error:
             log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
             return error.message

@@ -12,16 +12,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshcore.asgi.documents import document_routes
+from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
-from meshcore.asgi.messages import Application, Scope
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
 from meshcore.asgi.rest_routes import rest_routes
 from meshcore.codec.codec import Limits
 from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
+from meshcore.server.request import BodyError
 from meshcore.server.server import Server
 from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT
+from meshcore.wire.errors import mesh_error_body
+from meshcore.wire.headers import RequestHeaders
+from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
+from meshcore.wire.problem_details import encode_problem
+from meshcore.wire.rest_paths import request_path
 
 HealthOf = Callable[[HostedComponent], Awaitable[HealthCheckManager.Health]]
 
@@ -51,7 +58,8 @@ class MeshAsgi:
         hosted = tuple(hosted)
         components = [each.component for each in hosted]
         limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
-        self._invoke = Invoke(server, components, settings.max_body, limits)
+        self._gate = Gate(settings)
+        self._invoke = Invoke(server, components, self._gate, settings.max_body, limits)
         others = [
             Route(LIVEZ, _livez(probes)),
             Route(READYZ, _readyz(probes)),
@@ -62,6 +70,9 @@ class MeshAsgi:
         ]
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
+        self._server = server
+        # Who probes an instance knows only its address.
+        self._probes = frozenset({LIVEZ, READYZ, *(each.health_path for each in hosted)})
 
     def endpoint(self, scope: Scope) -> Application:
         """The application that serves a request. `POST /invoke` does not pass through Starlette."""
@@ -69,7 +80,20 @@ class MeshAsgi:
             path: str = scope["path"]
             if path.removeprefix(scope.get("root_path", "")) == INVOKE:
                 return self._invoke
-        return self._router
+        return self._routed
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is not `/invoke`, if the gate lets it pass."""
+        if scope["type"] == "http":
+            probe = self._gate.checks_hosts and request_path(scope) in self._probes
+            try:
+                self._gate.check(scope["method"], RequestHeaders(scope["headers"]), any_host=probe)
+            except BodyError as error:
+                status, data = encode_problem(mesh_error_body(error), error.status)
+                close = self._server.draining or isinstance(error, AmbiguousError)
+                await Reply(status, data, PROBLEM_TYPE.encode()).send(send, close=close)
+                return
+        await self._router(scope, receive, send)
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
@@ -98,10 +99,11 @@ class Invoke:
     """The ASGI endpoint."""
 
     def __init__(
-        self, server: Server, components: Iterable[ComponentDescription], max_body: int, limits: Limits
+        self, server: Server, components: Iterable[ComponentDescription], gate: Gate, max_body: int, limits: Limits
     ) -> None:
         components = tuple(components)
         self._server = server
+        self._gate = gate
         self._max_body = max_body
         self._json = _Format(JSON, components, limits)
         # The seed's servers and clients compare content types for equality; so these are sent exactly like this.
@@ -114,7 +116,9 @@ class Invoke:
         """Serve one request."""
         headers = RequestHeaders(scope["headers"])
         found = self._formats.get(headers.content_type) or self._format_of(headers.content_type)
-        call = _Call(headers, peer_of(scope), receive, self._max_body, found or self._json, found is not None)
+        # Nearly all requests have nothing that the gate looks at; to call it takes longer than to look.
+        gate = self._gate if headers.of_browser or headers.ambiguous or self._gate.checks_hosts else None
+        call = _Call(headers, peer_of(scope), receive, self._max_body, gate, found or self._json, found is not None)
         return serve(self._server, call, send)
 
     def _format_of(self, content_type: str) -> _Format | None:
@@ -127,12 +131,14 @@ class _Call(HTTPCall):
 
     Attributes:
         max_body: bytes that its body may have.
+        gate: judges the request; None if there is nothing to judge.
         format: of the answer, and of the body if that is `known`.
         known: whether the content type names a format.
         called: the method, None as long as it is not known.
     """
 
     max_body: int
+    gate: Gate | None
     format: _Format
     known: bool
     called: MethodCodec | None = None
@@ -146,6 +152,8 @@ class _Call(HTTPCall):
         return None if self.called is None else self.called.errors
 
     def body(self) -> Awaitable[bytes]:
+        if self.gate is not None:
+            self.gate.check("POST", self.headers)
         if not self.known:
             raise _unknown_format(self.headers)
         return read_body(self.receive, self.max_body, self.headers.content_length)
@@ -166,12 +174,15 @@ class _Call(HTTPCall):
         assert self.called is not None  # noqa: S101 - it was called
         return Reply(_OK, self.called.encode_result(value), self.format.content_type)
 
-    def failure(self, error: Exception, told: ErrorBody) -> Reply:  # noqa: ARG002 - other endpoints need it
+    def failure(self, error: Exception, told: ErrorBody) -> Reply:
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
         plain = self.headers.seconds is None
         status = _OK if plain and self.called is not None else Code(told.code).http_status
         data = encode_failure(self.format.codec, _seed_text(told) if plain else told)
-        return Reply(status, data, self.format.content_type, write_retry_after(told.retry_after))
+        more = write_retry_after(told.retry_after)
+        if isinstance(error, AmbiguousError):
+            more.append((b"connection", b"close"))
+        return Reply(status, data, self.format.content_type, more)
 
 
 def _unknown_format(headers: RequestHeaders) -> LocalError:

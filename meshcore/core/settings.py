@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
@@ -21,6 +22,7 @@ _Text = Annotated[str, Meta(description="text")]
 _Flag = Annotated[bool, Meta(description="true or false")]
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
 _Bytes = Annotated[int, Meta(gt=0, description="a number of bytes above 0")]
+_Names = Annotated[tuple[str, ...], Meta(description="a list of texts, or a text with commas")]
 _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
 _Weight = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 
@@ -55,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             it is overloaded.
         idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key. The oldest go
             first.
+        allowed_origins: origins such as `https://shop.example` whose pages may let browsers send writes, beside the
+            server's own; `*` for all. A list, or a text with commas.
+        allowed_hosts: names by which the server may be called, such as `shop.example` or `*.shop.example`, beside
+            addresses, `localhost` and the host of `advertise_url`. Empty: any. A list, or a text with commas.
         max_threads: worker threads for implementations that are `def`. Implementations that are called from such a
             thread have as many threads of their own, for each level of nesting.
         drain: seconds that calls in progress may take when a server stops. After that they are cancelled.
@@ -93,6 +99,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: _Count = 1000
     adaptive_limit: _Flag = True
     idempotency_memory: _Bytes = 16 * 1024 * 1024
+    allowed_origins: _Names = ()
+    allowed_hosts: _Names = ()
     max_threads: _Count = 40
     drain: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 20.0
     zone: _Text = ""
@@ -121,6 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if problems:
             raise ConfigurationError("These settings cannot be used", problems)
+        for name in _LISTS:
+            force_setattr(self, name, converted_setting(name, getattr(self, name), strict=True))
 
     @property
     def item_limit(self) -> int:
@@ -151,10 +161,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SETTING_NAMES: Final = tuple(name for name in Settings.__struct_fields__ if name not in {"sources", "environ"})
 _TYPES: Final = get_type_hints(Settings, include_extras=True)
+_LISTS: Final = frozenset(name for name, hint in _TYPES.items() if hint == _Names)
 
 
 def converted_setting(name: str, value: object, *, strict: bool) -> Any:
     """The value converted to the field's type, MISSING if it does not fit."""
+    if isinstance(value, str) and name in _LISTS:  # as environment variables have it
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, _TYPES[name], strict=strict)
     except msgspec.ValidationError:

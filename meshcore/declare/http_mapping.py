@@ -21,7 +21,10 @@ NO_CONTENT = 204
 _PATH_NAME = re.compile(r"\{(\w+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)  # RFC 9110, 5.6.2
 _RESERVED_HEADERS = frozenset(
-    {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
+    {
+        *("connection", "content-length", "content-type", "expect", "host", "keep-alive", "origin", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    }
 )
 _SUCCESS = range(200, 300)
 _FIELDS = ("__struct_fields__", "__dataclass_fields__", "__required_keys__", "_fields", "__pydantic_fields__")
@@ -120,7 +123,7 @@ def _why_no_place(parameter: Parameter, source: Source) -> str | None:
     name = msgspec.structs.replace(parameter, source=source).wire_name
     if not _TOKEN.fullmatch(name):
         return f"{name!r} is no name of a header"
-    if name in _RESERVED_HEADERS or name.startswith("mesh-"):
+    if name in _RESERVED_HEADERS or name.startswith(("mesh-", "sec-")):
         return f"header {name!r} belongs to {'the mesh' if name.startswith('mesh-') else 'HTTP itself'}"
     return None
 

@@ -21,6 +21,7 @@ from meshcore.serve.address import BACKLOG
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.module_loader import load_served_module
 from meshcore.serve.report import startup_report
+from meshcore.serve.upgrades import ignore_upgrades
 
 _CLOSING = 3.0
 """Seconds for connections to close after the last call. Then uploads in progress are cut off."""
@@ -93,6 +94,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
     try:
         async with app.running():
             started = True
+            ignore_upgrades()
             config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
             serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
             try:

@@ -126,9 +126,7 @@ class Idempotency:
         key = None if seconds is None else _key_of(call)
         if seconds is None or key is None:
             return await handler(call)
-        codec = self._codecs.get(call.method)
-        if codec is None:
-            codec = self._codecs[call.method] = _OutcomeCodec(call.method, self._limits)
+        codec = self._codec_of(call.method)
         place, print_ = (call.method, key), _fingerprint_of(call)
         while True:
             data = self._store.get(place, time.monotonic())
@@ -157,6 +155,12 @@ class Idempotency:
         finally:
             del self._running[place]
             ended.set()
+
+    def _codec_of(self, method: Method) -> _OutcomeCodec:
+        codec = self._codecs.get(method)
+        if codec is None:
+            codec = self._codecs[method] = _OutcomeCodec(method, self._limits)
+        return codec
 
     def _keep(self, place: _Place, codec: _OutcomeCodec, print_: bytes, data: bytes, seconds: float) -> None:
         now, size = time.monotonic(), len(place[1])

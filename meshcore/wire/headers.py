@@ -30,6 +30,7 @@ RETRY_AFTER = "retry-after"
 _CONTROL = re.compile(r"[\r\n\0]")
 _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
+_ORIGIN, _SITE = b"origin", b"sec-fetch-site"
 _TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
 
@@ -40,18 +41,23 @@ class RequestHeaders(Mapping[str, str]):
     Attributes:
         content_type: as it was sent, empty if it was not.
         content_length: how many bytes the body has, None if they come in chunks.
+        ambiguous: whether the request has two lengths. Then a proxy may see another end of it than this server does.
+        of_browser: whether a browser sends it and says from which site. Other clients do not send these headers.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
     """
 
-    __slots__ = ("_first", "_raw", "attempt", "content_length", "content_type", "seconds")
+    __slots__ = ("_first", "_raw", "ambiguous", "attempt", "content_length", "content_type", "of_browser", "seconds")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._first = first = dict(reversed(raw))
         self.content_type = first.get(_CONTENT_TYPE, b"").decode("latin-1")
-        # Who sends both counts chunks (RFC 9112, 6.3).
-        self.content_length = None if _CODING in first else _number(first.get(_LENGTH, b""))
+        if _CODING in first:  # who sends both counts chunks (RFC 9112, 6.3)
+            self.content_length, self.ambiguous = None, _LENGTH in first
+        else:
+            self.content_length, self.ambiguous = _number(first.get(_LENGTH, b"")), False
+        self.of_browser = _SITE in first or _ORIGIN in first
         number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
         self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1

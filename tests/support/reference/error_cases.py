@@ -154,6 +154,21 @@ CASES: Final = [
         partial(served, "ask"),
     ),
     Case(
+        "a browser sends this for a page of another site (setting allowed_origins)",
+        "RemoteError permission_denied",
+        partial(served, "ask", headers={"origin": "https://other.example"}),
+    ),
+    Case(
+        "the request is for a host that is not served here (setting allowed_hosts)",
+        "RemoteError permission_denied",
+        partial(served, "ask", headers={"host": "other.example"}, allowed_hosts=("shop.example",)),
+    ),
+    Case(
+        "a request has either content-length or transfer-encoding",
+        "RemoteError invalid_argument",
+        partial(served, "ask", headers={"content-length": "1", "transfer-encoding": "chunked"}),
+    ),
+    Case(
         "clerk.pay: this idempotency key was used for a call with other arguments, or by another caller",
         "RemoteError already_exists",
         used_key,

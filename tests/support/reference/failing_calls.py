@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import HTTPConnection
 
 from meshcore import (
@@ -86,9 +87,11 @@ async def one_too_many(count: int, **values: Any) -> None:
             await asyncio.wait(tasks)
 
 
-async def served(method: str, *, headers: dict[str, str] | None = None, times: int = 1, stop: bool = False) -> None:
+async def served(
+    method: str, *, headers: dict[str, str] | None = None, times: int = 1, stop: bool = False, **values: Any
+) -> None:
     """Ask a server in this process, and raise the error of its last answer."""
-    app = MeshApp(DeskModule, settings=UNVERIFIED)
+    app = MeshApp(DeskModule, settings=msgspec.structs.replace(UNVERIFIED, **values))
     async with app.lifespan():
         sent = {"content-type": "application/json", "mesh-timeout-ms": "5000", **(headers or {})}
         arguments: list[object] = [60.0] if method == "wait" else []

@@ -100,7 +100,8 @@ def test_not_given(tmp_path):
 NAMES = (
     "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, max_calls, "
     "request_timeout, max_body, max_depth, max_items, max_concurrency, adaptive_limit, idempotency_memory, "
-    "max_threads, drain, zone, version, weight, documents, log_format, debug, value_source, values"
+    "allowed_origins, allowed_hosts, max_threads, drain, zone, version, weight, documents, log_format, debug, "
+    "value_source, values"
 )
 
 
@@ -385,3 +386,14 @@ def test_the_environment_is_read_when_it_is_called(monkeypatch, tmp_path):
     monkeypatch.setenv("MESHCORE_ZONE", "eu-1")
     assert load_settings(directory=tmp_path).zone == "eu-1"
     assert load_settings(environ={}, directory=tmp_path).zone == ""
+
+
+def test_lists_of_names_are_lists_or_texts_with_commas(tmp_path):
+    """As an argument, in the environment and in a file."""
+    expected = ("shop.example", "*.shop.example")
+    text = "shop.example, *.shop.example,"
+    assert Settings(allowed_hosts=list(expected)).allowed_hosts == expected
+    assert Settings(allowed_hosts=text).allowed_hosts == expected
+    assert load_settings(environ={"MESHCORE_ALLOWED_HOSTS": text}, directory=tmp_path).allowed_hosts == expected
+    (tmp_path / "meshcore.toml").write_text('allowed_hosts = ["shop.example", "*.shop.example"]')
+    assert load_settings(environ={}, directory=tmp_path).allowed_hosts == expected
