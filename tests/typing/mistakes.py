@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 import meshcore
-from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, module, post, service, testing
+from meshcore import BlockingMesh, Body, Mesh, QueryParam, Service, get, in_thread, module, post, service, testing
 from meshcore.testing import MeshFactory
 
 
@@ -86,6 +86,15 @@ async def in_a_test(mesh_factory: MeshFactory) -> None:
     mesh_factory(Client, instances="two")  # wrong
     async with mesh_factory(Client, overides={}):  # wrong
         pass
+
+
+class OtherImpl(Greeting):
+    @in_thread
+    def hello(self, message: str, limit: int = 10) -> int:  # wrong
+        return limit
+
+    def order(self, order: Order) -> Order:
+        return order
 
 
 @service(nam="x")  # wrong
