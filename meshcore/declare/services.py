@@ -120,7 +120,7 @@ def service(name: str | type = "", description: str = "") -> Any:
     """
     if is_target(name):
         return service()(name)
-    return mark_class("service", lambda cls: ServiceMark(str(name) or kebab_case(cls.__name__), description))
+    return mark_class("service", lambda cls: ServiceMark(cast("str", name) or kebab_case(cls.__name__), description))
 
 
 @overload
@@ -142,7 +142,9 @@ def component(name: str | type = "", description: str = "", services: Sequence[t
     return mark_class(
         "component",
         lambda cls: ComponentMark(
-            str(name) or kebab_case(cls.__name__), description, classes_of("component", cls, "services", services)
+            cast("str", name) or kebab_case(cls.__name__),
+            description,
+            classes_of("component", cls, "services", services),
         ),
     )
 
@@ -162,7 +164,7 @@ def implementation(scope: str | type = "singleton") -> Any:
         raise misused("implementation", scope, "an interface is not its own implementation", text)
     if is_target(scope):
         return implementation()(scope)
-    return mark_class("implementation", lambda _: ImplementationMark(str(scope)))
+    return mark_class("implementation", lambda _: ImplementationMark(cast("str", scope)))
 
 
 def health(path: str) -> Callable[[C], C]:
