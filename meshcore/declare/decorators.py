@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any, TypeGuard, TypeVar, cast
+
+import msgspec
 
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import add_mark
@@ -50,10 +53,33 @@ def mark_function(decorator: str, mark: object) -> Callable[[F], F]:
 
 
 def _marked(decorator: str, target: Any, mark: object) -> Any:
+    for name, kind in _plain_fields(cast("Any", type(mark))):
+        check_kind(decorator, target, name, getattr(mark, name), kind)
     try:
         return add_mark(target, mark)
     except (AttributeError, TypeError):  # a property has no attributes of its own, nor has a class of Python itself
         raise misused(decorator, target, f"it cannot decorate {_kind(target)}") from None
+
+
+@cache
+def _plain_fields(mark: type) -> tuple[tuple[str, type], ...]:
+    """The fields of a mark that hold arguments of its decorator, with their types."""
+    fields = msgspec.structs.fields(mark) if issubclass(mark, msgspec.Struct) else ()
+    return tuple((each.name, each.type) for each in fields if isinstance(each.type, type) and each.type is not object)
+
+
+def check_kind(decorator: str, target: object, argument: str, given: object, kind: type) -> None:
+    """Check the type of an argument. Type checkers do that, too, where they are used.
+
+    Raises:
+        ConfigurationError: it is of another type.
+    """
+    if not isinstance(given, (int, float) if kind is float else kind):
+        wanted = _KINDS.get(kind, f"a {kind.__name__}")
+        raise misused(decorator, target, f"{argument} has to be {wanted}, and this is {_kind(given)}")
+
+
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number"}
 
 
 def refuse_bare(decorator: str, given: object, example: str) -> None:
@@ -90,7 +116,8 @@ def classes_of(decorator: str, target: type, argument: str, given: Any) -> tuple
 def misused(decorator: str, target: object, problem: str, mend: str = "") -> ConfigurationError:
     """The error for a decorator that cannot be applied like this."""
     text = f"{problem}; {mend}" if mend else problem
-    return ConfigurationError(f"@{decorator} on {_name(target)}", [text])
+    title = f"@{decorator}" if target is None else f"@{decorator} on {_name(target)}"
+    return ConfigurationError(title, [text])
 
 
 def _name(target: object) -> str:

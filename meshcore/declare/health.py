@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import total_ordering
 from math import inf
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 import anyio
 import anyio.to_thread
@@ -91,7 +91,7 @@ def health_check(name: str | Callable[..., Any] = "", cache: float = 0.0, fail_i
     """
     if is_target(name):
         return health_check()(name)
-    return mark_function("health_check", HealthCheckMark(str(name), cache, fail_if_slower_than))
+    return mark_function("health_check", HealthCheckMark(cast("str", name), cache, fail_if_slower_than))
 
 
 def health_problems(cls: type) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias, TypeVar, overload
+from typing import Annotated, Any, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
@@ -53,7 +53,7 @@ def rest(prefix: str | type = "") -> Any:
     """
     if is_target(prefix):
         return rest()(prefix)
-    return mark_class("rest", lambda _: RestMark(str(prefix)))
+    return mark_class("rest", lambda _: RestMark(cast("str", prefix)))
 
 
 def _http(verb: str, path: str, summary: str, description: str, tags: Sequence[str], status: int) -> Callable[[F], F]:

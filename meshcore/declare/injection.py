@@ -8,6 +8,7 @@ from typing import (
     Final,
     Literal,
     TypeVar,
+    cast,
     get_args,
     overload,
 )
@@ -15,7 +16,15 @@ from typing import (
 import msgspec
 
 from meshcore.core.marks import MISSING, find_mark
-from meshcore.declare.decorators import classes_of, is_target, mark_class, mark_function, misused, refuse_bare
+from meshcore.declare.decorators import (
+    check_kind,
+    classes_of,
+    is_target,
+    mark_class,
+    mark_function,
+    misused,
+    refuse_bare,
+)
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,7 +96,7 @@ def injectable(scope: str | type = "singleton") -> Any:
     """
     if is_target(scope):
         return injectable()(scope)
-    return mark_class("injectable", lambda _: InjectableMark(str(scope)))
+    return mark_class("injectable", lambda _: InjectableMark(cast("str", scope)))
 
 
 @overload
@@ -108,7 +117,7 @@ def create(scope: str | Callable[..., Any] = "singleton") -> Any:
     """
     if is_target(scope):
         return create()(scope)
-    return mark_function("create", CreateMark(str(scope)))
+    return mark_function("create", CreateMark(cast("str", scope)))
 
 
 @overload
@@ -152,6 +161,7 @@ def inject_value(key: str, *, default: object = MISSING) -> InjectValue:
         default: used unchanged if there is no value. Without a default, a missing value is an error at the start.
     """
     refuse_bare("inject_value", key, '@inject_value("key")')
+    check_kind("inject_value", None, "key", key, str)
     return InjectValue(key, default)
 
 
@@ -167,7 +177,8 @@ def inject_service(preferred_channel: str | Callable[..., Any] = "") -> Any:
     """
     if is_target(preferred_channel):
         return InjectService()(preferred_channel)
-    return InjectService(str(preferred_channel))
+    check_kind("inject_service", None, "preferred_channel", preferred_channel, str)
+    return InjectService(cast("str", preferred_channel))
 
 
 @overload

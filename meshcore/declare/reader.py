@@ -29,6 +29,7 @@ from meshcore.declare.services import (
     ComponentMark,
     IdempotencyKeyMark,
     IdempotentMark,
+    InThreadMark,
     RaisesMark,
     ServiceMark,
     ShieldedMark,
@@ -126,6 +127,8 @@ def _read_method(
         problems.append(f"{place}: @raises names no exceptions: @raises(OutOfStock)")
     twice = _repeated(getattr(error, "__name__", "") for error in raises)
     problems += [f"{place}: @raises: two exceptions are called {name}" for name in twice if name]
+    if find_mark(function, InThreadMark) is not None:
+        problems.append(f"{place}: @in_thread belongs on the implementation; declare the method with async def")
     keyed = find_mark(function, IdempotencyKeyMark)
     if keyed is not None and not 0 < keyed.seconds < inf:
         problems.append(f"{place}: @idempotency_key(seconds={keyed.seconds!r}): must be a number of seconds above 0")

@@ -6,9 +6,13 @@ a module of declarations has no side effects.
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Service(Protocol):
@@ -80,6 +86,12 @@ class IdempotencyKeyMark(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class InThreadMark(msgspec.Struct, frozen=True):
+    """The mark of `@in_thread`."""
+
+    function: Callable[..., Any]
+
+
 class ChannelMark(msgspec.Struct, frozen=True):
     """The mark of `@channel`."""
 
@@ -108,7 +120,7 @@ def service(name: str | type = "", description: str = "") -> Any:
     """
     if is_target(name):
         return service()(name)
-    return mark_class("service", lambda cls: ServiceMark(str(name) or kebab_case(cls.__name__), description))
+    return mark_class("service", lambda cls: ServiceMark(cast("str", name) or kebab_case(cls.__name__), description))
 
 
 @overload
@@ -130,7 +142,9 @@ def component(name: str | type = "", description: str = "", services: Sequence[t
     return mark_class(
         "component",
         lambda cls: ComponentMark(
-            str(name) or kebab_case(cls.__name__), description, classes_of("component", cls, "services", services)
+            cast("str", name) or kebab_case(cls.__name__),
+            description,
+            classes_of("component", cls, "services", services),
         ),
     )
 
@@ -150,7 +164,7 @@ def implementation(scope: str | type = "singleton") -> Any:
         raise misused("implementation", scope, "an interface is not its own implementation", text)
     if is_target(scope):
         return implementation()(scope)
-    return mark_class("implementation", lambda _: ImplementationMark(str(scope)))
+    return mark_class("implementation", lambda _: ImplementationMark(cast("str", scope)))
 
 
 def health(path: str) -> Callable[[C], C]:
@@ -244,6 +258,28 @@ def idempotency_key(seconds: float | Callable[..., Any] = 600.0) -> Any:
     if is_target(seconds):
         return idempotency_key()(seconds)
     return mark_function("idempotency_key", IdempotencyKeyMark(cast("float", seconds)))
+
+
+@overload
+def in_thread(function: Callable[P, R], /) -> Callable[P, CoroutineType[Any, Any, R]]: ...
+@overload
+def in_thread() -> Callable[[Callable[P, R]], Callable[P, CoroutineType[Any, Any, R]]]: ...
+def in_thread(function: Callable[P, R] | None = None) -> Any:
+    """Implement an `async def` method of an interface with a `def`, as type checkers accept it.
+
+    A `def` implementation runs in a worker thread with and without this decorator. With it, the method has the type of
+    an `async def`, so it overrides one, and other methods of the class can await it.
+    """
+    if function is None:
+        return in_thread
+    if inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
+        raise misused("in_thread", function, "it decorates methods that are def, in an implementation")
+
+    @functools.wraps(function)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    return mark_function("in_thread", InThreadMark(function))(run)
 
 
 def _is_class(given: object) -> bool:

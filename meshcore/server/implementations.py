@@ -7,13 +7,16 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from types import MethodType
 from typing import Any
 
 from meshcore.core.call import LOCAL_PEER, Call
 from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
+from meshcore.core.marks import find_mark
 from meshcore.core.threads import awaited
+from meshcore.declare.services import InThreadMark
 from meshcore.server.worker_threads import WorkerThreads
 
 Run = Callable[..., Awaitable[Any]]
@@ -38,6 +41,8 @@ class Implementations:
             in_loop = inspect.iscoroutinefunction(declared)
             if declared is None and method.is_async:  # a mock, which may be of another form than the method
                 in_loop, function = True, functools.partial(_call_and_await, function)
+            if blocking := _below_in_thread(implementation, method.name):
+                in_loop, function = False, blocking
             run = _keywords_by_name(method, function if in_loop else self._in_thread(function))
             self._table[method] = run, component
 
@@ -45,7 +50,8 @@ class Implementations:
         """Serve a service of a component with an object of a class that is made for each call."""
         for method in service.methods:
             run = functools.partial(self._run_scoped, scoped, method.name)
-            if not inspect.iscoroutinefunction(getattr(cls, method.name)):
+            declared = getattr(cls, method.name)
+            if find_mark(declared, InThreadMark) is not None or not inspect.iscoroutinefunction(declared):
                 run = functools.partial(self._run_scoped_in_thread, scoped, method.name)
             self._table[method] = _keywords_by_name(method, run), component
 
@@ -98,7 +104,17 @@ class Implementations:
 
     async def _run_scoped_in_thread(self, scoped: ScopedObject, name: str, *arguments: Any, **keywords: Any) -> Any:
         async with scoped() as implementation:
-            return await self._run_in_thread(getattr(implementation, name), *arguments, **keywords)
+            function = _below_in_thread(implementation, name) or getattr(implementation, name)
+            return await self._run_in_thread(function, *arguments, **keywords)
+
+
+def _below_in_thread(implementation: object, name: str) -> Callable[..., Any] | None:
+    """The `def` that `@in_thread` decorates; None if there is none, or advice or another decorator is around it."""
+    declared = getattr(type(implementation), name, None)
+    mark = find_mark(declared, InThreadMark)
+    if mark is None or mark.function is not getattr(declared, "__wrapped__", None):
+        return None
+    return None if name in getattr(implementation, "__dict__", {}) else MethodType(mark.function, implementation)
 
 
 async def _call_and_await(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:

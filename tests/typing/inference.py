@@ -42,6 +42,7 @@ from meshcore import (
     idempotency_key,
     idempotent,
     implementation,
+    in_thread,
     inject_service,
     inject_value,
     injectable,
@@ -296,6 +297,20 @@ async def bare() -> None:
     made: type[BareComponentImpl] = BareComponentImpl
     disk: Callable[[BareChecks, HealthCheckManager.Result], None] = BareChecks.disk
     del made, disk
+
+
+@implementation()
+class InThread(Bare):
+    @in_thread
+    def ask(self) -> int:
+        return 1
+
+    @in_thread()
+    def pay(self) -> int:
+        return 2
+
+    async def both(self) -> int:
+        return await self.ask() + await self.pay()
 
 
 def decorated() -> None:

@@ -15,6 +15,7 @@ from meshcore import (
     awaitable,
     blocking,
     get,
+    in_thread,
     module,
     post,
     service,
@@ -108,6 +109,15 @@ async def in_a_test(mesh_factory: MeshFactory) -> None:
     mesh_factory(Client, instances="two")  # wrong
     async with mesh_factory(Client, overides={}):  # wrong
         pass
+
+
+class OtherImpl(Greeting):
+    @in_thread
+    def hello(self, message: str, limit: int = 10) -> int:  # wrong
+        return limit
+
+    def order(self, order: Order) -> Order:
+        return order
 
 
 @service(nam="x")  # wrong

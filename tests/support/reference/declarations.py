@@ -25,7 +25,7 @@ VERBS: Final = ("get", "post", "put", "patch", "delete")
 MARKERS: Final = ("Path", "Query", "Header", "Content")
 ALIASES: Final = ("PathParam", "QueryParam", "HeaderParam", "Body")
 
-_PLACES = {"C": "a class", "F": "a method"}
+_PLACES = {"C": "a class", "F": "a method", "Callable[P, R]": "a method"}
 
 
 def declarations() -> Callable[[str], str]:
@@ -76,14 +76,14 @@ def _place(function: Any) -> str:
     returns = str(with_parentheses(function).return_annotation)
     if returns in {"InjectValue", "InjectService"}:
         return "a method with one parameter, or stands in `Annotated`"
-    places = (place for kind, place in _PLACES.items() if re.match(rf"{kind}\b|Callable\[\[{kind}\]", returns))
-    return next(places, "")
+    found = re.match(r"(?:Callable\[\[)?(C\b|F\b|Callable\[P, R\])", returns)
+    return _PLACES[found[1]] if found else ""
 
 
 def _is_bare(function: Any) -> bool:
     """Whether it is written without parentheses: it takes what it decorates, and no arguments."""
     first = next(iter(inspect.signature(function).parameters.values()), None)
-    takes_target = first is not None and str(first.annotation).partition(" ")[0] in _PLACES
+    takes_target = first is not None and str(first.annotation).partition(" |")[0] in _PLACES
     return takes_target and not with_parentheses(function).parameters
 
 

@@ -246,6 +246,45 @@ WRONG: list[tuple[Callable[[], object], str]] = [
             create, idempotent, shielded, idempotency_key, health_check, inject_service, on_init, on_destroy,
         )
     ),
+    (
+        lambda: component([Thing])(Plain),  # type: ignore[call-overload]
+        "@component on Plain: name has to be text, and this is a list",
+    ),
+    (lambda: service(3)(Plain), "@service on Plain: name has to be text, and this is an int"),  # type: ignore[call-overload]
+    (lambda: rest(3)(Plain), "@rest on Plain: prefix has to be text, and this is an int"),  # type: ignore[call-overload]
+    (lambda: health(3)(Plain), "@health on Plain: path has to be text, and this is an int"),  # type: ignore[arg-type]
+    (
+        lambda: injectable(3)(Plain),  # type: ignore[call-overload]
+        "@injectable on Plain: scope has to be text, and this is an int",
+    ),
+    (
+        lambda: get(3)(Plain.method),  # type: ignore[arg-type]
+        "@get on Plain.method: path has to be text, and this is an int",
+    ),
+    (
+        lambda: post("/", status="201")(Plain.method),  # type: ignore[arg-type]
+        "@post on Plain.method: status has to be a whole number, and this is the text '201'",
+    ),
+    (
+        lambda: affinity(None)(Plain.method),  # type: ignore[arg-type]
+        "@affinity on Plain.method: parameter has to be text, and this is a NoneType",
+    ),
+    (
+        lambda: idempotency_key("60")(Plain.method),  # type: ignore[call-overload]
+        "@idempotency_key on Plain.method: seconds has to be a number, and this is the text '60'",
+    ),
+    (
+        lambda: health_check(cache="60")(Plain.method),  # type: ignore[call-overload]
+        "@health_check on Plain.method: cache has to be a number, and this is the text '60'",
+    ),
+    (
+        lambda: around("hello")(Plain.method),  # type: ignore[arg-type]
+        "@around on Plain.method: target has to be a Methods, and this is the text 'hello'",
+    ),
+    (
+        lambda: inject_value(3),  # type: ignore[arg-type]
+        "@inject_value: key has to be text, and this is an int",
+    ),
     (lambda: injectable()(int), "@injectable on int: it cannot decorate the class int"),
 ]  # fmt: skip
 
