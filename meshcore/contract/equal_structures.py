@@ -48,7 +48,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
             changes = {each: _renamed(getattr(value, each), names) for each in with_types}
             return msgspec.structs.replace(value, **changes)
         case tuple():
-            several: tuple[Any, ...] = value
+            several: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
             return tuple(_renamed(each, names) for each in several)
         case _:
             return value
