@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         shielded,
     )
     from meshcore.mesh.blocking import BlockingMesh
-    from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, provide
+    from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, problem_details, provide
     from meshcore.mesh.mesh import Mesh
     from meshcore.mesh.settings_loader import load_settings
     from meshcore.ports.channel import Channel, ChannelOptions
@@ -170,6 +170,7 @@ __all__ = [
     "openapi",
     "patch",
     "post",
+    "problem_details",
     "provide",
     "put",
     "raises",
@@ -207,7 +208,7 @@ if not TYPE_CHECKING:
             "declare.reader": "describe",
             "declare.services": "Service affinity channel component health "
             "idempotency_key idempotent implementation in_thread raises service shielded",
-            "mesh.frameworks": "client_module mesh_lifespan mesh_of provide",
+            "mesh.frameworks": "client_module mesh_lifespan mesh_of problem_details provide",
             "mesh.blocking": "BlockingMesh",
             "mesh.mesh": "Mesh",
             "mesh.settings_loader": "load_settings",

@@ -1,4 +1,4 @@
-"""Calls the greeting within this process: `python -m examples.greeting`."""
+"""Calls the greeting within this process: `python -m meshcore.examples.greeting`."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """A small shop: orders, stock and pricing. Three services in two components, deployed together or apart.
 
-    MESHCORE_MODULE=examples.orders:OrdersModule hypercorn meshcore.app:app
+    MESHCORE_MODULE=meshcore.examples.orders:OrdersModule hypercorn meshcore.app:app
 
 serves both components. `CounterModule` and `WarehouseModule` serve one each, and the former then finds the latter
 through the registry: not one line of the implementations is different.

@@ -18,6 +18,7 @@ from meshcore.contract.contract import (
     ServiceContract,
 )
 from meshcore.contract.digest import digest_of
+from meshcore.contract.equal_structures import merge_equal
 from meshcore.contract.types import TypeReader, plain_default
 from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
 
@@ -31,8 +32,8 @@ def component_contract(component: ComponentDescription) -> ComponentContract:
 def service_contract(service: ServiceDescription) -> ServiceContract:
     """Return the contract of a service, with its digest."""
     types = TypeReader(_types(service))
-    methods = tuple(_method(method, types) for method in service.methods)
-    found = ServiceContract(service.name, methods, types.types, service.description)
+    methods, structures = merge_equal(tuple(_method(method, types) for method in service.methods), types.types)
+    found = ServiceContract(service.name, methods, structures, service.description)
     return msgspec.structs.replace(found, digest=digest_of(found))
 
 

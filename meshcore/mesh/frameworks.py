@@ -5,16 +5,29 @@ FastAPI itself is not imported: its dependencies are plain functions.
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import HTTPConnection
 
-from meshcore.core.errors import Code, LocalError
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.codec.codec import JSON
+from meshcore.codec.declared_exceptions import declared_exception
+from meshcore.codec.errors import encodable
+from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.settings import Settings
 from meshcore.declare.injection import module
 from meshcore.mesh.mesh import Mesh
+from meshcore.wire.errors import ErrorBody, mesh_error_body
+from meshcore.wire.headers import write_retry_after
+from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -105,3 +118,86 @@ def provide(interface: Callable[..., T], preferred_channel: str = "") -> Callabl
         return await mesh_of(request).get_service(interface, preferred_channel)
 
     return provided
+
+
+def problem_details(app: Any) -> None:
+    """Let an application answer errors of calls as problem details (RFC 9457): `problem_details(app)`.
+
+    It covers `MeshError` and the exceptions that the interfaces of the application's mesh declare, with the status of
+    their code. What kept a call from its server is logged with an id, and the answer has the id: it may contain
+    addresses of servers. Exception handlers of the application come first, and other exceptions pass.
+
+    Args:
+        app: of FastAPI or Starlette, before it starts.
+    """
+    app.add_middleware(_ProblemDetails)
+
+
+class _ProblemDetails:
+    """A middleware: it stands outside of the application's exception handlers."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noting_send(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        except Exception as error:
+            body = None if started else _told(error, scope)
+            if body is None:
+                raise
+            try:
+                status, data = encode_problem(body)
+            except (TypeError, ValueError):  # details that somebody has added, which JSON cannot express
+                body.details = {}
+                status, data = encode_problem(body)
+            more = write_retry_after(body.retry_after)
+            if status == HTTPStatus.UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
+                more.append((b"www-authenticate", b"Bearer"))
+            await Reply(status, data, CONTENT_TYPE.encode(), more).send(send, close=False)
+
+
+def _told(error: Exception, scope: Scope) -> ErrorBody | None:
+    """What the client is told of an error; None if it is none of a call."""
+    match error:
+        case LocalError() | CommunicationError():
+            id_ = secrets.token_hex(8)
+            where = f"{scope['method']} {scope['path']}"
+            log.error("%s failed as %s", where, id_, exc_info=error, extra={"call": id_})
+            body = mesh_error_body(error)
+            body.message, body.details = f"a call of this request failed; the log has it as {id_}", {"call": id_}
+            return body
+        case MeshError():
+            return mesh_error_body(error)
+        case _:
+            return _declared(error, scope)
+
+
+def _declared(error: Exception, scope: Scope) -> ErrorBody | None:
+    try:
+        components = mesh_of(HTTPConnection(scope)).runtime.catalog.described
+    except LocalError:
+        return None
+    classes = {
+        cls
+        for component in components
+        for service in component.services
+        for method in service.methods
+        for cls in method.raises
+    }
+    cls = next((cls for cls in type(error).__mro__ if cls in classes), None)
+    if cls is None:
+        return None
+    declared = declared_exception(cls)
+    fields = msgspec.Raw(JSON.encoder(Any)(declared.fields_of(error)))
+    return ErrorBody(declared.code.value, encodable(str(error)), type=declared.name, fields=fields)

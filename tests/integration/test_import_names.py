@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -133,6 +134,20 @@ def run(folder: Path, env: Mapping[str, str], *arguments: str) -> str:
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_examples_run_where_meshcore_is_installed(site: Path, tmp_path: Path) -> None:
+    """As `meshcore.examples`, with the names that their docstrings give; and the package is the program."""
+    assert run(tmp_path, installed(site), "-m", "meshcore.examples.greeting") == "hello world\n"
+    described = run(tmp_path, installed(site), "-m", "meshcore", "describe", "meshcore.examples.orders:OrdersModule")
+    assert described.startswith("orders")
+    walk = "pkgutil.walk_packages(meshcore.examples.__path__, 'meshcore.examples.')"
+    code = f"import pkgutil, meshcore.examples; print(*(found.name for found in {walk}))"
+    names = run(tmp_path, installed(site), "-c", code).split()
+    assert len(names) > 10
+    run(tmp_path, installed(site), "-c", "import " + ", ".join(name for name in names if "__main__" not in name))
+    documented = "".join(path.read_text() for path in (site / "meshcore" / "examples").rglob("*.py"))
+    assert not re.search(r"(?<!meshcore\.)\bexamples\.(orders|greeting|interceptors)", documented)
 
 
 @pytest.mark.parametrize("program", ["meshcore.cli run shop:ShopModule", "hypercorn meshcore.app:app --workers 0"])

@@ -20,7 +20,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from examples.orders import OrdersModule, PricingService, WarehouseComponent
-from meshcore import LocalError, Mesh, MeshApp, Settings, client_module, mesh_lifespan, mesh_of, provide
+from meshcore import (
+    AuthorizationError,
+    Code,
+    LocalError,
+    Mesh,
+    MeshApp,
+    MeshError,
+    RemoteError,
+    Settings,
+    client_module,
+    mesh_lifespan,
+    mesh_of,
+    problem_details,
+    provide,
+)
 from meshcore.asgi.messages import Application
 from meshcore.testing.servers import served
 from tests.support.processes import ROOT
@@ -197,3 +211,65 @@ def test_fastapi_is_not_loaded() -> None:
     code = "import sys, meshcore.app, meshcore.asgi.documents as d; assert d._static(); print('fastapi' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("of", [FastAPI, Starlette])
+async def test_errors_of_calls_are_problem_details(of: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """One line gives declared exceptions and mesh errors their status; texts with addresses stay in the log."""
+    raised: dict[str, Exception] = {
+        "remote": RemoteError(Code.NOT_FOUND, "no such order", details={"order": 7}),
+        "pause": RemoteError(Code.UNAVAILABLE, "later", retry_after=2.5, processed=False),
+        "unknown": AuthorizationError(Code.UNAUTHENTICATED, "who is it?"),
+        "odd": MeshError(Code.ABORTED, "odd", details={"object": object()}),
+        "own": KeyError("not of the mesh"),
+    }
+
+    async with warehouse() as settings:
+
+        def make(url: str) -> Application:
+            app = of(lifespan=mesh_lifespan(client_module(WarehouseComponent), settings=settings))
+            problem_details(app)
+
+            async def price(request: Request) -> Response:
+                pricing = await provide(PricingService)(request)
+                return JSONResponse(str(await pricing.price(request.path_params["sku"])))
+
+            async def fail(request: Request) -> Response:
+                raise raised[request.path_params["kind"]]
+
+            async def away(request: Request) -> Response:
+                pricing = await provide(PricingService, "dispatch-json")(request)
+                return JSONResponse(str(await pricing.price("bolt")))
+
+            for path, endpoint in (("/price/{sku}", price), ("/fail/{kind}", fail), ("/away", away)):
+                app.add_route(path, endpoint)
+            return app
+
+        async with served(make) as url, aiohttp.ClientSession() as session:
+
+            async def problem(path: str) -> tuple[Any, Any]:
+                async with session.get(f"{url}{path}") as response:
+                    assert response.content_type == "application/problem+json"
+                    found = await response.json()
+                    assert found["status"] == response.status
+                    return found, response.headers
+
+            assert await ask(f"{url}/price/bolt") == "0.15"
+            found, _ = await problem("/price/none")
+            assert (found["status"], found["exception"], found["code"]) == (404, "UnknownProduct", "not_found")
+            assert found["fields"] == {"sku": "none"}
+            found, _ = await problem("/fail/remote")
+            assert (found["status"], found["detail"], found["details"]) == (404, "no such order", {"order": 7})
+            found, headers = await problem("/fail/pause")
+            assert (found["status"], found["processed"], headers["retry-after"]) == (503, False, "3")
+            found, headers = await problem("/fail/unknown")
+            assert (found["status"], headers["www-authenticate"]) == (401, "Bearer")
+            found, _ = await problem("/fail/odd")
+            assert (found["status"], "details" in found) == (409, False)
+            found, _ = await problem("/away")
+            assert found["status"] == 503
+            assert found["detail"] == f"a call of this request failed; the log has it as {found['details']['call']}"
+            assert "dispatch-json" not in str(found)
+            assert f"GET /away failed as {found['details']['call']}" in caplog.messages
+            async with session.get(f"{url}/fail/own") as response:
+                assert (response.status, await response.text()) == (500, "Internal Server Error")
