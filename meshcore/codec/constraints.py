@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import msgspec
 
+from meshcore.codec.aliases import why_not_field
 from meshcore.codec.pydantic_models import is_model
 
 _BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
@@ -113,6 +114,8 @@ class _Walk:
         if not any(hasattr(cls, name) for name in _FIELDS):
             return
         for name, hint in _hints(cls).items():
+            if not model and (reason := why_not_field(hint, cls)):
+                yield f"{path}.{name}", reason
             yield from self.visit(hint, f"{path}.{name}", model)
             default = getattr(getattr(cls, "__dataclass_fields__", {}).get(name), "default", None)
             if not model and (reason := _why_no_effect(default, model)):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from typing import Any, cast, get_type_hints
 
 import msgspec
 
+from meshcore.codec.aliases import without_aliases
 from meshcore.codec.wire_types import why_not_type
 from meshcore.core.errors import Code, MeshError
 
@@ -121,7 +123,9 @@ def _fields(cls: Any) -> tuple[dict[str, Any] | None, frozenset[str]]:
 
 def _hints(cls: type, target: Any) -> dict[str, Any]:
     try:
-        return get_type_hints(target, include_extras=True)
+        hints = get_type_hints(target, include_extras=True)
+        names = vars(sys.modules[cls.__module__])
+        return {name: without_aliases(hint, names) for name, hint in hints.items()}
     except Exception as error:
         msg = f"{cls.__qualname__}: its annotations cannot be evaluated: {error}"
         raise TypeError(msg) from error

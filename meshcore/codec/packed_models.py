@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import ormsgpack
 
+from meshcore.codec.aliases import convert, is_recursive
 from meshcore.codec.pydantic_models import dump_plain, has_any, is_model, load
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def unpack_hook(type_: type, value: Any) -> Any:
         ModelError: The model refuses them.
         TypeError: The type is no model.
     """
+    if is_recursive(type_):
+        return convert(type_, value, unpack_hook, str_keys=False)
     if not is_model(type_):
         raise TypeError(f"{type_.__qualname__} cannot travel")
     data = msgspec.json.encode(value)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import msgspec
 
+from meshcore.codec.aliases import convert, is_recursive
 from meshcore.codec.errors import ModelError, sentence, steps
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def decode_hook(type_: type, value: Any) -> Any:
     """
     if is_model(type_):
         return load(type_, msgspec.json.encode(value))
+    if is_recursive(type_):
+        return convert(type_, value, decode_hook, str_keys=True)
     raise TypeError(f"{type_.__qualname__} cannot travel")
 
 

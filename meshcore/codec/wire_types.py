@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from meshcore.codec.aliases import is_recursive
 from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
 from meshcore.codec.packed_models import classes_of_plain
@@ -84,6 +85,8 @@ def shape_of(type_: Any) -> Shape:
     Raises:
         TravelError: The type cannot be sent.
     """
+    if reason := why_not_enforced(type_):
+        raise TravelError(reason)
     try:
         info = inspect.type_info(type_)
         msgspec.json.Decoder(type_)
@@ -92,8 +95,6 @@ def shape_of(type_: Any) -> Shape:
         raise TravelError(sentence(str(error)) or type(error).__name__) from error
     walk = _Walk()
     walk.visit(info, "$")
-    if reason := why_not_enforced(type_):
-        raise TravelError(reason)
     return Shape(walk.bounded, walk.floats, walk.keyed, walk.datetimes, walk.times)
 
 
@@ -137,6 +138,8 @@ class _Walk:
 def _refusal(info: inspect.Type) -> str | None:
     """Why this type cannot be sent, without regard to the types inside it."""
     match info:
+        case inspect.CustomType() if is_recursive(info.cls):
+            return None
         case inspect.CustomType():
             return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
         case inspect.ExtType():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from meshcore.codec.aliases import substitute, without_aliases
+from meshcore.codec.errors import TravelError
 from meshcore.declare.http import ParameterMark
 
 
@@ -26,7 +29,12 @@ def resolve_hints(
         problems.append(f"{place}: its annotations cannot be evaluated: {type(error).__name__}: {error}")
         return None
     bound = _type_arguments(interface).get(owner, {})
-    resolved = {name: _substitute(hint, bound) for name, hint in hints.items()}
+    try:
+        names = inspect.unwrap(function).__globals__
+        resolved = {name: without_aliases(substitute(hint, bound), names) for name, hint in hints.items()}
+    except TravelError as error:
+        problems.append(f"{place}: {error}")
+        return None
     for name, hint in resolved.items():
         free = (hint,) if isinstance(hint, TypeVar) else getattr(hint, "__parameters__", ())
         if free and not isinstance(hint, type):
@@ -38,7 +46,7 @@ def resolve_hints(
 def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
     """The type without the mesh's marks, and the outermost mark, None if there is none.
 
-    Marks in a member of a union (`HeaderParam[str] | None`) and in the value of a `type` alias count, too.
+    Marks in a member of a union (`HeaderParam[str] | None`) count, too. Aliases are replaced by their values before.
     """
     origin = get_origin(hint)
     if origin is Annotated:
@@ -56,12 +64,6 @@ def split_marks(hint: Any) -> tuple[Any, ParameterMark | None]:
         if found and all(mark == found[0] for mark in found):
             return _union[tuple(plain for plain, _ in members)], found[0]
         return hint, None
-    if is_alias(hint):
-        try:
-            plain, mark = split_marks(value_of_alias(hint))
-        except Exception:  # noqa: BLE001 - it runs the user's code; the check of the type reports the error
-            return hint, None
-        return (hint, None) if mark is None else (plain, mark)
     return hint, None
 
 
@@ -69,23 +71,7 @@ def buried_mark(hint: Any) -> ParameterMark | None:
     """A mark inside a type, where it has no effect."""
     if isinstance(hint, ParameterMark):
         return hint
-    inside = (value_of_alias(hint),) if is_alias(hint) else get_args(hint)
-    return next(filter(None, map(buried_mark, inside)), None)
-
-
-def is_alias(hint: Any) -> bool:
-    """Whether this is a `type` alias, of Python 3.12 or newer or of typing_extensions."""
-    return type(get_origin(hint) or hint).__name__ == "TypeAliasType"
-
-
-def value_of_alias(hint: Any) -> Any:
-    """The value of a `type` alias.
-
-    Raises:
-        Exception: whatever evaluating it raises.
-    """
-    alias: Any = get_origin(hint) or hint
-    return _substitute(alias.__value__, dict(zip(alias.__type_params__, get_args(hint), strict=False)))
+    return next(filter(None, map(buried_mark, get_args(hint))), None)
 
 
 # Subscribed with values that are known only at run time. As `Any`, type checkers accept that.
@@ -100,19 +86,10 @@ def _type_arguments(interface: type) -> dict[Any, dict[Any, Any]]:
     def visit(cls: Any) -> None:
         for base in getattr(cls, "__orig_bases__", cls.__bases__):
             origin = get_origin(base) or base
-            arguments = (_substitute(argument, found.get(cls, {})) for argument in get_args(base))
+            arguments = (substitute(argument, found.get(cls, {})) for argument in get_args(base))
             found.setdefault(origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)))
             if isinstance(origin, type):
                 visit(origin)
 
     visit(interface)
     return found
-
-
-def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
-    if isinstance(hint, TypeVar):
-        return bound.get(hint, hint)
-    free = getattr(hint, "__parameters__", ())
-    if isinstance(hint, type) or not any(variable in bound for variable in free):
-        return hint
-    return hint[tuple(bound.get(variable, variable) for variable in free)]

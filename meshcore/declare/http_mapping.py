@@ -12,7 +12,6 @@ import msgspec
 from meshcore.codec.errors import TravelError
 from meshcore.codec.text import from_text, takes_lists, why_ambiguous
 from meshcore.core.description import HttpMapping, Parameter, Source
-from meshcore.declare.hints import is_alias, value_of_alias
 from meshcore.declare.http import HttpMark
 
 BODY_VERBS = frozenset({"POST", "PUT", "PATCH"})
@@ -138,8 +137,6 @@ def _why_no_text(hint: Any) -> str | None:
 
 def _is_object(hint: Any) -> bool:
     """Whether values of the type have fields or keys."""
-    if is_alias(hint):
-        return _is_object(value_of_alias(hint))
     origin = get_origin(hint)
     if origin is Annotated:
         return _is_object(get_args(hint)[0])

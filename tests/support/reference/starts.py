@@ -116,6 +116,17 @@ STARTS: Final = [
         ),
     ),
     Start(
+        stock(
+            "from dataclasses import dataclass\nfrom typing import Union\n"
+            'Tree = Union[list["Tree"], str]\n@dataclass\nclass Wood:\n    tree: Tree\n',
+            signature="wood: Wood",
+        ),
+        (
+            "Stock.reserve(wood): $.tree: Tree is a recursive alias, which cannot be in a field: write it as a class "
+            "that contains itself"
+        ),
+    ),
+    Start(
         stock("import pydantic\n", signature="count: pydantic.PositiveInt"),
         "Stock.reserve(count): annotated_types.Gt would not be enforced here; write msgspec.Meta(gt=0)",
     ),
