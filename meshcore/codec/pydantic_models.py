@@ -21,6 +21,7 @@ import msgspec
 
 from meshcore.codec.aliases import convert, is_recursive
 from meshcore.codec.errors import ModelError, sentence, steps
+from meshcore.codec.read_back.models import why_not_equal
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -148,13 +149,20 @@ def model_schemas(
 
 def why_not_model(model: type[BaseModel]) -> str | None:
     """Why a model cannot be sent: a part has no JSON form, or cannot be read back as it is written."""
+    judge = _why_not if getattr(model, "__pydantic_complete__", False) else _why_not.__wrapped__
+    return judge(model)
+
+
+@lru_cache(1024)
+def _why_not(model: type[BaseModel]) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about defaults that have no JSON form; defaults are not sent
             model.model_json_schema(mode="serialization")
     except Exception as error:  # noqa: BLE001 - pydantic raises several types, and runs the user's code
         return f"{model.__name__} cannot travel: {sentence(str(error).split(chr(10))[0])}"
-    return _why_not_read_back(cast("Any", model).__pydantic_core_schema__, model.__name__)
+    reason = _why_not_read_back(cast("Any", model).__pydantic_core_schema__, model.__name__)
+    return reason or why_not_equal(model, load)
 
 
 def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
@@ -211,7 +219,10 @@ _NO_SCHEMAS = frozenset({"computed_fields", "config", "custom_error_context", "d
 
 
 def _why_not_field(name: str, field: Mapping[str, Any], where: str) -> str | None:
-    if field.get("serialization_exclude") and field.get("required", field["schema"]["type"] != "default"):
+    required = field.get("required", field["schema"]["type"] != "default")
+    if required and "serialization_exclude_if" in field:
+        return f"{where} is required, but may be left out of what is written (exclude_if); give it a default"
+    if field.get("serialization_exclude") and required:
         return f"{where} is required, but excluded from what is written; give it a default, or do not exclude it"
     if field.get("serialization_exclude"):
         return None

@@ -144,12 +144,22 @@ def _refusal(info: inspect.Type) -> str | None:
             return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
-        case inspect.DataclassType() if hasattr(info.cls, "__pydantic_validator__"):
-            return f"{_name(info.cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
+        case inspect.DataclassType():
+            return _why_not_dataclass(info.cls)
         case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
             return f"{name} cannot be the key of a dict: JSON has text there"
         case _:
             return None
+
+
+def _why_not_dataclass(cls: Any) -> str | None:
+    """Why a dataclass, or a class of attrs, cannot be sent."""
+    if hasattr(cls, "__pydantic_validator__"):
+        return f"{_name(cls)} is a pydantic dataclass, which would not be validated: make it a BaseModel"
+    for field in getattr(cls, "__attrs_attrs__", ()):
+        if field.name.startswith("_"):
+            return f"{_name(cls)}.{field.name} is private: msgspec does not write private fields of attrs, so rename it"
+    return None
 
 
 def _bad_key(info: inspect.Type) -> str | None:

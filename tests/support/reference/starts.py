@@ -127,6 +127,38 @@ STARTS: Final = [
         ),
     ),
     Start(
+        stock(
+            "import pydantic\nclass User(pydantic.BaseModel):\n    seen: list[str] | set[str]\n",
+            signature="user: User",
+        ),
+        "Stock.reserve(user): User.seen is read back as another value: set() as []",
+    ),
+    Start(
+        stock(
+            "import pydantic\nclass User(pydantic.BaseModel):\n    rows: pydantic.Json[list[int]]\n",
+            signature="user: User",
+        ),
+        (
+            "Stock.reserve(user): User.rows cannot be read as it is written, for example []: JSON input should be "
+            "string, bytes or bytearray"
+        ),
+    ),
+    Start(
+        stock(
+            "import pydantic\nclass User(pydantic.BaseModel):\n"
+            "    seen: int = pydantic.Field(exclude_if=lambda seen: seen == 0)\n",
+            signature="user: User",
+        ),
+        (
+            "Stock.reserve(user): User.seen is required, but may be left out of what is written (exclude_if); give it "
+            "a default"
+        ),
+    ),
+    Start(
+        stock("import attrs\n@attrs.define\nclass User:\n    _pin: int = 0\n", signature="user: User"),
+        ("Stock.reserve(user): User._pin is private: msgspec does not write private fields of attrs, so rename it"),
+    ),
+    Start(
         stock("import pydantic\n", signature="count: pydantic.PositiveInt"),
         "Stock.reserve(count): annotated_types.Gt would not be enforced here; write msgspec.Meta(gt=0)",
     ),

@@ -1,0 +1,1 @@
+"""Tries, when a type is checked, whether what is written is read back equal."""
