@@ -19,6 +19,7 @@ from meshcore.codec.errors import TravelError, sentence
 from meshcore.codec.flooding.type_parts import reachable
 from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model, why_not_model
+from meshcore.codec.read_back.records import why_not_record
 
 _Objects = inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType
 _Arrays = inspect.ListType | inspect.SetType | inspect.FrozenSetType | inspect.VarTupleType
@@ -171,14 +172,12 @@ class _Walk:
 def _refusal(info: inspect.Type) -> str | None:
     """Why this type cannot be sent, without regard to the types inside it."""
     match info:
-        case inspect.CustomType() if is_recursive(info.cls):
-            return None
-        case inspect.CustomType():
+        case inspect.CustomType() if not is_recursive(info.cls):
             return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
-        case inspect.DataclassType():
-            return _why_not_dataclass(info.cls)
+        case inspect.DataclassType() | inspect.StructType():
+            return _why_not_dataclass(info.cls) or why_not_record(info)
         case inspect.DictType() if (name := _bad_key(info.key_type)) is not None:
             return f"{name} cannot be the key of a dict: JSON has text there"
         case _:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import msgspec
+
+from meshcore.codec.constraints import why_not_enforced
 from meshcore.core.description import Method, Parameter, ServiceDescription
 from meshcore.declare.hints import split_marks
 from meshcore.declare.interface_methods import interface_functions
@@ -86,7 +89,18 @@ def _parameter_contradictions(expected: Parameter, given: inspect.Parameter, hin
         problems.append(f"takes {expected.name!r} by position only, the interface by name")
     if not _compatible(expected.type, hint):
         problems.append(f"takes {expected.name!r} as {_show(hint)}, but the interface declares {_show(expected.type)}")
+    if _has_own_constraint(hint, expected.type):
+        problems.append(f"takes {expected.name!r} with a constraint, which is not enforced: write it in the interface")
     return problems
+
+
+def _has_own_constraint(given: Any, wanted: Any) -> bool:
+    """Whether the annotation of an implementation has a constraint that the interface does not have."""
+    metadata = get_args(wanted)[1:] if get_origin(wanted) is Annotated else ()
+    own = get_args(given)[1:] if get_origin(given) is Annotated else ()
+    return why_not_enforced(given) is not None or any(
+        isinstance(each, msgspec.Meta) and each not in metadata for each in own
+    )
 
 
 def _compatible(given: Any, wanted: Any) -> bool:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from typing import Any, cast
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 60
+shown = _shown.repr
+"""A value for an error text, cut when it is long."""
 
 
 def different(value: Any, read: Any) -> Iterator[tuple[str, Any, Any]]:

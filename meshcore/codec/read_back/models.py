@@ -8,7 +8,6 @@ and read. If one does not arrive equal, the model cannot travel. What no value i
 
 from __future__ import annotations
 
-import reprlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from meshcore.codec.errors import ModelError, sentence
-from meshcore.codec.read_back.equal import different
+from meshcore.codec.read_back.equal import different, shown
 from meshcore.codec.read_back.samples import Samples, Schema
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 _Load = Callable[[Any, bytes], Any]
 
 _MOST_ALONE = 40  # values of one model that have one field of interest
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = 60
 
 
 def why_not_equal(model: type[BaseModel], load: _Load) -> str | None:
@@ -87,13 +84,13 @@ def _try(model: type[BaseModel], value: Any, load: _Load) -> str | None:
         read = load(model, data)
     except ModelError as error:
         name = error.path.removeprefix(".").partition(".")[0].partition("[")[0]
-        example = _shown.repr(value.__dict__.get(name, value))
+        example = shown(value.__dict__.get(name, value))
         return f"{model.__name__}{error.path} cannot be read as it is written, for example {example}: {error.reason}"
     except Exception as error:  # noqa: BLE001 - it runs the user's code
         reason = sentence(str(error)) or type(error).__name__
-        return f"{model.__name__} cannot be written and read, for example {_shown.repr(value)}: {reason}"
+        return f"{model.__name__} cannot be written and read, for example {shown(value)}: {reason}"
     for name, one, other in different(value, read):
-        return f"{model.__name__}.{name} is read back as another value: {_shown.repr(one)} as {_shown.repr(other)}"
+        return f"{model.__name__}.{name} is read back as another value: {shown(one)} as {shown(other)}"
     return None
 
 

@@ -155,6 +155,14 @@ STARTS: Final = [
         ),
     ),
     Start(
+        stock(
+            "from dataclasses import dataclass\n@dataclass\nclass User:\n    age: int\n"
+            "    def __post_init__(self) -> None:\n        self.age += 1\n",
+            signature="user: User",
+        ),
+        "Stock.reserve(user): User.age is read back as another value: 4 as 5",
+    ),
+    Start(
         stock("import attrs\n@attrs.define\nclass User:\n    _pin: int = 0\n", signature="user: User"),
         ("Stock.reserve(user): User._pin is private: msgspec does not write private fields of attrs, so rename it"),
     ),

@@ -288,7 +288,7 @@ def owners(draw: Callable[..., Any], *, tagged: bool) -> Typed:
     for name in draw(st.lists(st.sampled_from(["cat", "dog", "cow"]), min_size=1, max_size=3, unique=True)):
         # Without a tag, a field of its own tells a member: a look-alike cannot travel.
         fields: dict[str, Any] = {"kind": (Literal[name], name)} if tagged else {name: (int, ...)}
-        some: dict[str, st.SearchStrategy[Any]] = {}
+        some: dict[str, st.SearchStrategy[Any]] = {} if tagged else {name: st.integers(-9, 9)}
         for field in draw(st.lists(st.sampled_from("abc"), max_size=2, unique=True)):
             type_, some[field] = draw(st.sampled_from(SCALARS[:4]))
             fields[field] = (type_, ...)

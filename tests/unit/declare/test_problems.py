@@ -641,6 +641,16 @@ MESHES: dict[str, tuple[str, list[str]]] = {
         _impl("hello(self, message: int, times: int = 1) -> str"),
         ["GreetingImpl.hello: takes 'message' as int, but the interface declares str"],
     ),
+    "a constraint of its own": (
+        "import annotated_types, msgspec\n"
+        + _impl("hello(self, message: Annotated[str, annotated_types.MinLen(1)], times: int = 1) -> str"),
+        ["GreetingImpl.hello: takes 'message' with a constraint, which is not enforced: write it in the interface"],
+    ),
+    "a constraint of msgspec of its own": (
+        "import annotated_types, msgspec\n"
+        + _impl("hello(self, message: str, times: Annotated[int, msgspec.Meta(gt=0)] = 1) -> str"),
+        ["GreetingImpl.hello: takes 'times' with a constraint, which is not enforced: write it in the interface"],
+    ),
     "by name only": (
         _impl("hello(self, message: str, *, times: int = 1) -> str"),
         ["GreetingImpl.hello: takes 'times' by name only, the interface by position too"],
