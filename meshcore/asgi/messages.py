@@ -21,6 +21,10 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _DISCARD = 4
 
 
+CHUNK = 2**16
+"""Bytes of an answer that are sent at once."""
+
+
 class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
     """The client closed the connection before its request was complete."""
 
@@ -102,4 +106,15 @@ class Reply(msgspec.Struct, frozen=True):
         if close:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if len(data) > CHUNK:
+            # The server holds one part at a time. The rest goes with this call, if its client does not read.
+            last = len(data) - CHUNK
+            for start in range(0, last, CHUNK):
+                await send({"type": "http.response.body", "body": data[start : start + CHUNK], "more_body": True})
+            data = data[(last - 1) // CHUNK * CHUNK + CHUNK :]
         await send({"type": "http.response.body", "body": data})
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return len(self.data)

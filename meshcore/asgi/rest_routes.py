@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Match, Route
 
+from meshcore.asgi.connection import reading
 from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.rest_arguments import RequestReader
 from meshcore.asgi.served_call import HTTPCall, serve
@@ -131,7 +132,7 @@ class _Misled(BaseRoute):
         text = f"{meant.name} was called, but {scope['method']} {shortened(_path_of(scope))} is the path of {found}"
         error = LocalError(Code.INVALID_ARGUMENT, f"{text}; nothing was executed")
         status, data = encode_problem(mesh_error_body(error))
-        await Reply(status, data, _PROBLEM_TYPE).send(send, close=self._server.draining)
+        await _refuse(self._server, Reply(status, data, _PROBLEM_TYPE), send)
 
 
 class _Nowhere(BaseRoute):
@@ -162,7 +163,7 @@ class _Nowhere(BaseRoute):
         else:
             status, text, more = _NOT_FOUND, f"nothing is offered at {place}{self._hint(path)}", []
         status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
-        await Reply(status, data, _PROBLEM_TYPE, more).send(send, close=self._server.draining)
+        await _refuse(self._server, Reply(status, data, _PROBLEM_TYPE, more), send)
 
     def _hint(self, path: str) -> str:
         """The path that was probably meant: its fixed parts are equal or similar."""
@@ -248,6 +249,11 @@ class _Call(HTTPCall):
         if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
             more.append((b"www-authenticate", b"Bearer"))
         return Reply(status, data, _PROBLEM_TYPE, more)
+
+
+async def _refuse(server: Server, reply: Reply, send: Send) -> None:
+    async with reading(server.request_timeout, send):
+        await reply.send(send, close=server.draining)
 
 
 def _path_of(scope: Scope) -> str:
