@@ -9,13 +9,24 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.messages import (
+    NO_CODINGS,
+    UNSUPPORTED,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    peer_of,
+    read_body,
+    refused_coding,
+)
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.suggest import closest, did_you_mean, shown
+from meshcore.server.request import BodyError
 from meshcore.server.server import Server
 from meshcore.wire.dispatch import HEAD_ENDS, MethodCodec, Request, encode_failure, method_path
 from meshcore.wire.errors import ErrorBody, ErrorCodec
@@ -148,6 +159,8 @@ class _Call(HTTPCall):
     def body(self) -> Awaitable[bytes]:
         if not self.known:
             raise _unknown_format(self.headers)
+        if self.headers.content_coding:
+            raise refused_coding(self.headers.content_coding)
         return read_body(self.receive, self.max_body, self.headers.content_length)
 
     def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
@@ -166,12 +179,16 @@ class _Call(HTTPCall):
         assert self.called is not None  # noqa: S101 - it was called
         return Reply(_OK, self.called.encode_result(value), self.format.content_type)
 
-    def failure(self, error: Exception, told: ErrorBody) -> Reply:  # noqa: ARG002 - other endpoints need it
+    def failure(self, error: Exception, told: ErrorBody) -> Reply:
         # A caller that does not send our headers is aspyx-service's: it reads errors only as a text under status 200.
         plain = self.headers.seconds is None
         status = _OK if plain and self.called is not None else Code(told.code).http_status
         data = encode_failure(self.format.codec, _seed_text(told) if plain else told)
-        return Reply(status, data, self.format.content_type, write_retry_after(told.retry_after))
+        more = write_retry_after(told.retry_after)
+        if isinstance(error, BodyError) and error.status == UNSUPPORTED:
+            status = UNSUPPORTED
+            more.append(NO_CODINGS)
+        return Reply(status, data, self.format.content_type, more)
 
 
 def _unknown_format(headers: RequestHeaders) -> LocalError:

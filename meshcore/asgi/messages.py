@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from meshcore.core.errors import Code
+from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
 from meshcore.server.request import BodyError
 
@@ -27,6 +28,19 @@ CHUNK = 2**16
 
 class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
     """The client closed the connection before its request was complete."""
+
+
+UNSUPPORTED = 415
+"""The status of a body in a format or a coding that is not read."""
+
+NO_CODINGS = (b"accept-encoding", b"identity")
+"""Goes with that status, if the coding is the reason (RFC 9110, 15.5.16)."""
+
+
+def refused_coding(coding: str) -> BodyError:
+    """The error for a compressed body."""
+    text = f"content-encoding {shown(coding)} is not read: send the body as it is, without compression (identity)"
+    return BodyError(UNSUPPORTED, Code.INVALID_ARGUMENT, text)
 
 
 async def read_body(receive: Receive, limit: int, length: int | None = None) -> bytes:

@@ -25,6 +25,7 @@ _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
+_CONTENT_CODING = b"content-encoding"
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -33,11 +34,12 @@ class RequestHeaders(Mapping[str, str]):
     Attributes:
         content_type: as it was sent, empty if it was not.
         content_length: how many bytes the body has, None if they come in chunks.
+        content_coding: how the body is compressed, empty if it is not.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
     """
 
-    __slots__ = ("_first", "_raw", "attempt", "content_length", "content_type", "seconds")
+    __slots__ = ("_first", "_raw", "attempt", "content_coding", "content_length", "content_type", "seconds")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
@@ -45,6 +47,8 @@ class RequestHeaders(Mapping[str, str]):
         self.content_type = first.get(_CONTENT_TYPE, b"").decode("latin-1")
         # Who sends both counts chunks (RFC 9112, 6.3).
         self.content_length = None if _CODING in first else _number(first.get(_LENGTH, b""))
+        coding = first.get(_CONTENT_CODING)
+        self.content_coding = "" if coding is None or coding.lower() == b"identity" else coding.decode("latin-1")
         number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
         self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1
