@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meshcore.asgi.connection import bounded
 from meshcore.asgi.documents import document_routes
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
@@ -68,6 +69,8 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
         ]
+        for route in others:
+            route.app = bounded(route.app, settings.request_timeout)
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
         self._server = server

@@ -10,13 +10,24 @@ from dataclasses import replace
 from typing import Any
 
 from meshcore.asgi.gate import AmbiguousError, Gate
-from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.messages import (
+    NO_CODINGS,
+    UNSUPPORTED,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    peer_of,
+    read_body,
+    refused_coding,
+)
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.suggest import closest, did_you_mean, shown
+from meshcore.server.request import BodyError
 from meshcore.server.server import Server
 from meshcore.wire.dispatch import HEAD_ENDS, MethodCodec, Request, encode_failure, method_path
 from meshcore.wire.errors import ErrorBody, ErrorCodec
@@ -156,6 +167,8 @@ class _Call(HTTPCall):
             self.gate.check("POST", self.headers)
         if not self.known:
             raise _unknown_format(self.headers)
+        if self.headers.content_coding:
+            raise refused_coding(self.headers.content_coding)
         return read_body(self.receive, self.max_body, self.headers.content_length)
 
     def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
@@ -182,6 +195,9 @@ class _Call(HTTPCall):
         more = write_retry_after(told.retry_after)
         if isinstance(error, AmbiguousError):
             more.append((b"connection", b"close"))
+        if isinstance(error, BodyError) and error.status == UNSUPPORTED:
+            status = UNSUPPORTED
+            more.append(NO_CODINGS)
         return Reply(status, data, self.format.content_type, more)
 
 

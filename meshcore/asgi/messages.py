@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from meshcore.core.errors import Code
+from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
 from meshcore.server.request import BodyError
 
@@ -21,8 +22,25 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _DISCARD = 4
 
 
+CHUNK = 2**16
+"""Bytes of an answer that are sent at once."""
+
+
 class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
     """The client closed the connection before its request was complete."""
+
+
+UNSUPPORTED = 415
+"""The status of a body in a format or a coding that is not read."""
+
+NO_CODINGS = (b"accept-encoding", b"identity")
+"""Goes with that status, if the coding is the reason (RFC 9110, 15.5.16)."""
+
+
+def refused_coding(coding: str) -> BodyError:
+    """The error for a compressed body."""
+    text = f"content-encoding {shown(coding)} is not read: send the body as it is, without compression (identity)"
+    return BodyError(UNSUPPORTED, Code.INVALID_ARGUMENT, text)
 
 
 async def read_body(receive: Receive, limit: int, length: int | None = None) -> bytes:
@@ -102,4 +120,15 @@ class Reply(msgspec.Struct, frozen=True):
         if close:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if len(data) > CHUNK:
+            # The server holds one part at a time. The rest goes with this call, if its client does not read.
+            last = len(data) - CHUNK
+            for start in range(0, last, CHUNK):
+                await send({"type": "http.response.body", "body": data[start : start + CHUNK], "more_body": True})
+            data = data[(last - 1) // CHUNK * CHUNK + CHUNK :]
         await send({"type": "http.response.body", "body": data})
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return len(self.data)

@@ -7,7 +7,18 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Match, Route
 
-from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.connection import reading
+from meshcore.asgi.messages import (
+    NO_CODINGS,
+    UNSUPPORTED,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    peer_of,
+    read_body,
+    refused_coding,
+)
 from meshcore.asgi.rest_arguments import RequestReader
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
@@ -25,7 +36,7 @@ from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
 from meshcore.wire.rest_paths import PathTemplate, request_path
 from meshcore.wire.rest_routing import Routes, meant_method, shortened
 
-_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB, _WRONG_MEDIA_TYPE = 401, 404, 405, 415
+_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB = 401, 404, 405
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
 _METHOD = METHOD.encode()
@@ -131,7 +142,7 @@ class _Misled(BaseRoute):
         text = f"{meant.name} was called, but {scope['method']} {shortened(_path_of(scope))} is the path of {found}"
         error = LocalError(Code.INVALID_ARGUMENT, f"{text}; nothing was executed")
         status, data = encode_problem(mesh_error_body(error))
-        await Reply(status, data, _PROBLEM_TYPE).send(send, close=self._server.draining)
+        await _refuse(self._server, Reply(status, data, _PROBLEM_TYPE), send)
 
 
 class _Nowhere(BaseRoute):
@@ -162,7 +173,7 @@ class _Nowhere(BaseRoute):
         else:
             status, text, more = _NOT_FOUND, f"nothing is offered at {place}{self._hint(path)}", []
         status, data = encode_problem(mesh_error_body(LocalError(Code.UNIMPLEMENTED, text)), status)
-        await Reply(status, data, _PROBLEM_TYPE, more).send(send, close=self._server.draining)
+        await _refuse(self._server, Reply(status, data, _PROBLEM_TYPE, more), send)
 
     def _hint(self, path: str) -> str:
         """The path that was probably meant: its fixed parts are equal or similar."""
@@ -229,12 +240,14 @@ class _Call(HTTPCall):
 
     async def body(self) -> bytes:
         endpoint, headers = self.endpoint, self.headers
+        if headers.content_coding and endpoint.has_body:
+            raise refused_coding(headers.content_coding)
         body = await read_body(self.receive, endpoint.max_body, headers.content_length) if endpoint.has_body else b""
         # Also of a body that nobody reads: a form of another site may send it without asking this server.
         if body and not _is_json(headers.content_type):
             got = shown(headers.content_type) if headers.content_type else "none"
             text = f"{self.method}: content type must be {JSON.content_type}, got {got}"
-            raise BodyError(_WRONG_MEDIA_TYPE, Code.INVALID_ARGUMENT, text)
+            raise BodyError(UNSUPPORTED, Code.INVALID_ARGUMENT, text)
         return body
 
     def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
@@ -249,7 +262,14 @@ class _Call(HTTPCall):
         more = write_retry_after(told.retry_after)
         if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
             more.append((b"www-authenticate", b"Bearer"))
+        if status == UNSUPPORTED and self.headers.content_coding:
+            more.append(NO_CODINGS)
         return Reply(status, data, _PROBLEM_TYPE, more)
+
+
+async def _refuse(server: Server, reply: Reply, send: Send) -> None:
+    async with reading(server.request_timeout, send):
+        await reply.send(send, close=server.draining)
 
 
 def _path_of(scope: Scope) -> str:

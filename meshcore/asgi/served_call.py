@@ -2,6 +2,8 @@
 
     accept > receive the body > check the deadline > read the arguments > run > write the result or the error > send
 
+All of it is within the time of the call.
+
 An endpoint defines a `ServedCall` for what it does its own way. `serve` knows no transport: an endpoint whose calls are
 HTTP requests builds on `HTTPCall`; one whose connection carries many calls defines a call and an answer of its own.
 """
@@ -9,13 +11,16 @@ HTTP requests builds on `HTTPCall`; one whose connection carries many calls defi
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from meshcore.asgi.messages import ClientLeft, Receive
+from meshcore.asgi.connection import abort_connection
+from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
+from meshcore.server.request import NotRead
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
@@ -26,6 +31,11 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 class Answer(Protocol[S_contra]):
     """An answer, encoded."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
 
     def send(self, send: S_contra, *, close: bool) -> Awaitable[None]:
         """Send it.
@@ -81,6 +91,14 @@ class ServedCall(Protocol[S_contra]):
         """
         ...
 
+    def cut_off(self, send: S_contra) -> None:
+        """End the connection at once: its client does not read what is sent.
+
+        Args:
+            send: the way to the caller.
+        """
+        ...
+
     def result(self, value: Any) -> Answer[S_contra]:
         """Write the answer of a call that succeeded.
 
@@ -117,21 +135,47 @@ class HTTPCall(msgspec.Struct):
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
+    def cut_off(self, send: Send) -> None:
+        """End the connection at once."""
+        abort_connection(send)
+
 
 async def serve(server: Server, call: ServedCall[S], send: S) -> None:
-    """Run a call and answer it, if anybody waits for that."""
+    """Run a call and answer it, if anybody waits for that. Its time and the server's limits cover the sending, too."""
+    sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
             body = await call.body()
             request.check()
             method, arguments = call.arguments(body)
             result = await server.run(request, method, arguments)
-        answer = call.result(result)
+            answer = call.result(result)
+            size = answer.size
+            with server.sending(size) if size > CHUNK else _SMALL:
+                sending = True
+                request.answer()
+                await answer.send(send, close=server.draining)
     except ClientLeft:
+        return
+    except NotRead:
+        call.cut_off(send)
         return
     except BaseException as error:
         failure = failure_of(error)
-        if failure is None:
+        if sending or failure is None:
+            if sending:
+                call.cut_off(send)
             raise
-        answer = call.failure(failure, server.report(failure, call.method, call.errors))
-    await answer.send(send, close=server.draining)
+        await _send_failure(server, call, failure, send)
+
+
+async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:
+    answer = call.failure(failure, server.report(failure, call.method, call.errors))
+    try:
+        with server.refusal(call.headers, call.peer, call.left):
+            await answer.send(send, close=server.draining)
+    except NotRead:
+        call.cut_off(send)
+
+
+_SMALL = nullcontext()

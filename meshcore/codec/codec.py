@@ -29,6 +29,7 @@ costs 3.2 us and finds everything that the receiver would refuse. So that is wha
 """
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -147,15 +148,15 @@ class Codec:
         load = partial(load_model, type_) if self is JSON and is_model(type_) else self._loader(type_)
         unique = unique and self is JSON and shape.keyed
         check, large = self._checks(type_, shape, limits, unique=unique)
-        name, max_depth, check_depth = self.name, limits.max_depth, self._check_depth
+        max_depth, check_depth = limits.max_depth, self._check_depth
 
         def decode_bounded(data: bytes) -> Any:
             try:
                 if len(data) > large:
                     check(data)
                 return load(data)
-            except Exception as error:
-                raise decode_error(error, name, max_depth) from error
+            except Exception as error:  # noqa: BLE001 - `_again` raises it
+                return self._again(error, data, decode_bounded, max_depth)
 
         def decode_unbounded(data: bytes) -> Any:
             try:
@@ -164,8 +165,8 @@ class Codec:
                 else:
                     check_depth(data, max_depth)
                 return load(data)
-            except Exception as error:
-                raise decode_error(error, name, max_depth) from error
+            except Exception as error:  # noqa: BLE001 - `_again` raises it
+                return self._again(error, data, decode_unbounded, max_depth)
 
         def decode_unique(data: bytes) -> Any:
             try:
@@ -175,11 +176,21 @@ class Codec:
                     check_depth(data, max_depth)
                 value = load(data)
                 check_duplicate_keys(data)
-            except Exception as error:
-                raise decode_error(error, name, max_depth) from error
+            except Exception as error:  # noqa: BLE001 - `_again` raises it
+                return self._again(error, data, decode_unique, max_depth)
             return value
 
         return decode_unique if unique else decode_bounded if shape.bounded else decode_unbounded
+
+    def _again(self, error: Exception, data: bytes, decode: Callable[[bytes], Any], max_depth: int) -> Any:
+        """What a body is without its byte order mark, which a parser of JSON may ignore (RFC 8259, 8.1).
+
+        Raises:
+            DecodeError: The body has none.
+        """
+        if self is JSON and data[: len(BOM_UTF8)] == BOM_UTF8 and not data.startswith(BOM_UTF8, len(BOM_UTF8)):
+            return decode(data[len(BOM_UTF8) :])
+        raise decode_error(error, self.name, max_depth) from error
 
     def _checks(self, type_: Any, shape: Shape, limits: Limits, *, unique: bool) -> tuple[Callable[[bytes], None], int]:
         """The checks of large bodies that a type needs, and the size in bytes above which a body is large.

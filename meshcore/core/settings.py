@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_items: items in the lists and objects of the largest request or answer that is decoded, where its type does
             not bound their number; 0 for one item for each 8 bytes of `max_body`. See `item_limit`.
         max_concurrency: calls that a server process executes at once. More are refused as not processed.
+        max_unsent: bytes of large answers that a server process is sending at once. While there are more, calls are
+            refused as not processed. A caller that has not read its answer when the time for its call is up is
+            disconnected.
         adaptive_limit: whether a server also refuses calls when their latency or the delay of the event loop shows that
             it is overloaded.
         idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key. The oldest go
@@ -97,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: Annotated[int, Meta(ge=1, le=500, description="a whole number from 1 to 500")] = 128
     max_items: Annotated[int, Meta(ge=0, description="a whole number from 0")] = 0
     max_concurrency: _Count = 1000
+    max_unsent: _Bytes = 128 * 1024 * 1024
     adaptive_limit: _Flag = True
     idempotency_memory: _Bytes = 16 * 1024 * 1024
     allowed_origins: _Names = ()

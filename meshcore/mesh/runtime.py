@@ -88,6 +88,7 @@ class Runtime:
             request_timeout=settings.request_timeout,
             debug=settings.debug,
             limit=AdaptiveLimit(settings.max_concurrency) if settings.adaptive_limit else None,
+            max_unsent=settings.max_unsent,
         )
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:

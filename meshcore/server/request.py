@@ -44,9 +44,10 @@ class ServedRequest(CallScope):
         method: the method that is called, None until the call runs.
         begun: the start of the call, on `time.monotonic()`.
         stopped: why it was stopped, None if it was not.
+        answering: whether the answer is being sent.
     """
 
-    __slots__ = ("_among", "_left", "_listening", "begun", "deadline", "headers", "method", "peer")
+    __slots__ = ("_among", "_left", "_listening", "answering", "begun", "deadline", "headers", "method", "peer")
 
     def __init__(
         self, among: set[ServedRequest], headers: RequestHeaders, seconds: float, peer: str, left: Left
@@ -60,6 +61,7 @@ class ServedRequest(CallScope):
         self.peer = peer
         self.method: Method | None = None
         self.begun = 0.0
+        self.answering = False
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -85,6 +87,14 @@ class ServedRequest(CallScope):
         """Record that the call runs from now on."""
         self.method = method
         self.begun = now
+
+    def answer(self) -> None:
+        """Record that the answer is sent from now on. The server itself finds out if the client disconnects."""
+        self.answering = True
+        self._left = None
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
 
     def shield(self, deadline: float) -> None:
         """Set another deadline, and do not stop the call when its client disconnects."""
@@ -117,6 +127,7 @@ class ServedRequest(CallScope):
         Raises:
             LocalError: DEADLINE_EXCEEDED, it was stopped before its body was complete.
             MeshError: it was stopped while its call ran. The code says why.
+            NotRead: it was stopped while its answer was sent.
         """
         self._among.discard(self)
         if self._listening is not None:
@@ -126,11 +137,17 @@ class ServedRequest(CallScope):
         except Stopped as stopped:
             raise self._stopped(stopped.reason, isinstance(stopped.__cause__, CancelledBeforeItBegan)) from None
 
-    def _stopped(self, reason: Stop, not_begun: bool) -> LocalError | MeshError:  # noqa: FBT001
+    def _stopped(self, reason: Stop, not_begun: bool) -> LocalError | MeshError | NotRead:  # noqa: FBT001
+        if self.answering:
+            return NotRead()
         if self.method is None:
             return BodyError(408, Code.DEADLINE_EXCEEDED, "the body was not complete when the time for the call was up")
         text = f"{self.method} was stopped: {reason.name.lower().replace('_', ' ')}"
         return MeshError(reason.value, text, processed=not not_begun)
+
+
+class NotRead(Exception):  # noqa: N818 - nothing failed on this side
+    """The client has not read its answer in time."""
 
 
 class BodyError(LocalError):

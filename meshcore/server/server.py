@@ -13,6 +13,8 @@ import logging
 import secrets
 import time
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from meshcore.codec.errors import EncodeError, encodable
@@ -46,6 +48,7 @@ class Server:
         draining: whether new calls are refused. They are not processed, so their callers send them elsewhere.
         refused_at: the time of the last such refusal, at first the start of the drain, on `time.monotonic()`.
         active: the number of running calls.
+        request_timeout: seconds for a request whose caller grants no less.
         limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
             it.
     """
@@ -58,11 +61,14 @@ class Server:
         request_timeout: float,
         debug: bool,
         limit: AdaptiveLimit | None = None,
+        max_unsent: int = 2**27,
     ) -> None:
         self._handler = handler
         self._max_concurrency = max_concurrency
-        self._request_timeout = request_timeout
+        self.request_timeout = request_timeout
         self._debug = debug
+        self._max_unsent = max_unsent
+        self._unsent = 0  # bytes of large answers that are being sent
         self.limit = limit
         self._requests: set[ServedRequest] = set()
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
@@ -94,9 +100,11 @@ class Server:
         # As many bodies may arrive as calls may run: an incomplete body takes memory, too.
         if len(self._requests) >= 2 * self._max_concurrency:
             raise _full(f"has {len(self._requests)} requests in hand already")
+        if self._unsent >= self._max_unsent:
+            raise _full(f"holds {self._unsent} bytes of answers that nobody has read yet (setting max_unsent)")
         if self.limit is not None and not self.limit.admit(self.active):
             raise _overloaded(self.limit)
-        granted, seconds = self._request_timeout, headers.seconds
+        granted, seconds = self.request_timeout, headers.seconds
         if seconds is not None and seconds < granted:  # `min` would take 0.2 us
             granted = seconds
         return ServedRequest(self._requests, headers, granted, peer, left)
@@ -112,7 +120,7 @@ class Server:
         self._check_room()
         begun = time.monotonic()
         if method.shielded:  # it gets all the time that the server grants
-            request.shield(begun + self._request_timeout)
+            request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         token = ambient_deadline.set(request.deadline)
@@ -143,9 +151,39 @@ class Server:
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
             self._stalls.ended(method, begun, time.monotonic())
-            self.active -= 1
-            if self._idle is not None and not self.active:
-                self._idle.set()
+            self._ended()
+
+    @contextmanager
+    def sending(self, size: int) -> Generator[None]:
+        """Count a large answer while it is sent: as a running call, and its bytes.
+
+        Args:
+            size: the bytes.
+
+        Raises:
+            MeshError: RESOURCE_EXHAUSTED, too many bytes are being sent. The call is processed.
+        """
+        if self._unsent and self._unsent + size > self._max_unsent:
+            text = f"the answer was dropped: {self._unsent} bytes of others are not read yet (setting max_unsent)"
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
+        self._unsent += size
+        self.active += 1
+        try:
+            yield
+        finally:
+            self._unsent -= size
+            self._ended()
+
+    def refusal(self, headers: RequestHeaders, peer: str, left: Left) -> ServedRequest:
+        """The scope to enter while an error is sent, which nobody may read either."""
+        request = ServedRequest(self._requests, headers, self.request_timeout, peer, left)
+        request.answer()
+        return request
+
+    def _ended(self) -> None:
+        self.active -= 1
+        if self._idle is not None and not self.active:
+            self._idle.set()
 
     def _check_room(self) -> None:
         if self.active >= self._max_concurrency:

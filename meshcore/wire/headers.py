@@ -33,6 +33,7 @@ _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _ORIGIN, _SITE = b"origin", b"sec-fetch-site"
 _TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
+_CONTENT_CODING = b"content-encoding"
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -43,11 +44,22 @@ class RequestHeaders(Mapping[str, str]):
         content_length: how many bytes the body has, None if they come in chunks.
         ambiguous: whether the request has two lengths. Then a proxy may see another end of it than this server does.
         of_browser: whether a browser sends it and says from which site. Other clients do not send these headers.
+        content_coding: how the body is compressed, empty if it is not.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
     """
 
-    __slots__ = ("_first", "_raw", "ambiguous", "attempt", "content_length", "content_type", "of_browser", "seconds")
+    __slots__ = (
+        "_first",
+        "_raw",
+        "ambiguous",
+        "attempt",
+        "content_coding",
+        "content_length",
+        "content_type",
+        "of_browser",
+        "seconds",
+    )
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
@@ -58,6 +70,8 @@ class RequestHeaders(Mapping[str, str]):
         else:
             self.content_length, self.ambiguous = _number(first.get(_LENGTH, b"")), False
         self.of_browser = _SITE in first or _ORIGIN in first
+        coding = first.get(_CONTENT_CODING)
+        self.content_coding = "" if coding is None or coding.lower() == b"identity" else coding.decode("latin-1")
         number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
         self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1

@@ -29,6 +29,7 @@ from tests.support.bad_input import (
     client_of_nobody,
     client_of_whom,
     command,
+    compressed,
     dispatch_json,
     dispatch_msgpack,
     http,
@@ -392,6 +393,22 @@ TABLE = [
         "a wrong media type, REST",
         asked(rest("POST", "/orders", b'{"customer":"a"}', b"text/plain")),
         "415 invalid_argument: bazaar.order: content type must be application/json, got 'text/plain'",
+    ),
+    Row(
+        "a compressed body",
+        asked(compressed(dispatch_msgpack(packed("price", "a")))),
+        (
+            "415 invalid_argument: content-encoding 'gzip' is not read: send the body as it is, without compression "
+            "(identity)"
+        ),
+    ),
+    Row(
+        "a compressed body, REST",
+        asked(compressed(rest("POST", "/orders", b'{"customer":"a"}'))),
+        (
+            "415 invalid_argument: content-encoding 'gzip' is not read: send the body as it is, without compression "
+            "(identity)"
+        ),
     ),
     Row(
         "JSON that is said to be msgpack",

@@ -138,6 +138,11 @@ def http(verb: str, target: str, content_type: bytes, body: bytes, *, wait: int 
     return b"\r\n".join([*head, b"content-length: %d" % len(body), b"", body])
 
 
+def compressed(request: bytes) -> bytes:
+    """The request with its body said to be compressed."""
+    return request.replace(b"host: bazaar", b"host: bazaar\r\ncontent-encoding: gzip", 1)
+
+
 def dispatch_json(body: bytes, content_type: bytes = JSON) -> bytes:
     """A request of `dispatch-json`."""
     return http("POST", "/invoke", content_type, body)

@@ -54,7 +54,7 @@ _OWN_STATUS: Final = {
     (405, "unimplemented"): "The path does not take this verb.",
     (408, "deadline_exceeded"): "The body was not complete in time.",
     (413, "resource_exhausted"): "The body is larger than the setting `max_body`.",
-    (415, "invalid_argument"): "The body is not JSON.",
+    (415, "invalid_argument"): "The body is not JSON, or compressed.",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from meshcore import Code, RemoteError, Service, raises, service
+from meshcore import Code, MeshError, RemoteError, Service, raises, service
 from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
@@ -167,11 +167,37 @@ async def test_a_server_that_stops(server):
     assert (b"connection", b"close") in client.sent[0]["headers"]
 
 
+async def test_an_answer_is_dropped_if_others_are_not_read():
+    """Its bytes would be too many; a single answer may have any size."""
+    small = Server(cook, max_concurrency=9, request_timeout=10.0, debug=False, max_unsent=100)
+    with small.sending(300):
+        assert small.active == 1
+        with (
+            pytest.raises(MeshError, match="the answer was dropped: 300 bytes of others are not read yet") as caught,
+            small.sending(1),
+        ):
+            pass
+        assert (caught.value.code, caught.value.retryable, caught.value.processed) == (
+            Code.RESOURCE_EXHAUSTED,
+            False,
+            True,
+        )
+        assert await Client(b"bread").ask(small) == (
+            429,
+            (
+                "resource_exhausted: this instance holds 300 bytes of answers that nobody has read yet "
+                "(setting max_unsent)"
+            ),
+        )
+    assert (small.active, await Client(b"bread").ask(small)) == (0, (200, "bread for the guest"))
+
+
 class Frame(msgspec.Struct):
     """An answer of a transport that carries many calls."""
 
     number: int
     value: Any
+    size: int = 1
 
     async def send(self, send: asyncio.Queue[tuple[int, Any, bool]], *, close: bool) -> None:
         await send.put((self.number, self.value, close))
@@ -189,6 +215,9 @@ class StreamedCall(msgspec.Struct):
 
     async def left(self) -> None:
         await asyncio.Event().wait()
+
+    def cut_off(self, send: asyncio.Queue[tuple[int, Any, bool]]) -> None:
+        send.put_nowait((self.number, "cut off", True))
 
     async def body(self) -> bytes:
         return self.dish.encode()

@@ -862,3 +862,28 @@ def test_values_without_a_form_as_text_are_refused(value):
 def test_none_is_left_out():
     """A query cannot say null."""
     assert to_text(None) is None
+
+
+@pytest.mark.parametrize("type_", [dict[str, int], Any, Level])
+@pytest.mark.parametrize("unique", [False, True])
+def test_a_byte_order_mark_before_json_is_ignored(type_: Any, *, unique: bool) -> None:
+    """Windows and .NET write one; two are one too many."""
+    body = b"\xef\xbb\xbf" + (b"2" if type_ is Level else b'{"a": 1}')
+    decode = JSON.decoder(type_, unique=unique)
+    assert decode(body) == decode(body[3:])
+    with pytest.raises(DecodeError, match=r"malformed|expected|invalid"):
+        MSGPACK.decoder(type_)(body)
+    with pytest.raises(DecodeError, match=r"malformed JSON at byte 0: invalid character"):
+        decode(b"\xef\xbb\xbf\xff")
+    with pytest.raises(DecodeError, match=r"malformed JSON at byte 0: invalid character"):
+        decode(b"\xef\xbb\xbf" * 2 + body[3:])
+
+
+@CODECS
+@pytest.mark.parametrize("text", ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("wrap", [Decimal, lambda text: [Decimal(text)]], ids=["itself", "in a list"])
+def test_decimals_that_are_no_number_arrive(codec: Codec, text: str, wrap: Callable[[str], Any]) -> None:
+    """A Decimal is a text in both formats, so each of them has a form."""
+    value = wrap(text)
+    type_: Any = list[Decimal] if isinstance(value, list) else Decimal
+    assert repr(codec.decoder(type_)(codec.encoder(type_, validate=True)(value))) == repr(value)

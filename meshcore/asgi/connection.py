@@ -1,0 +1,76 @@
+"""Ends the connection of a client that does not read its answer.
+
+ASGI has no message for that. An application that stops sending leaves the connection open, and what is in its buffer in
+memory, for as long as the client likes. So the transport is taken from hypercorn and uvicorn themselves, by way of the
+`send` that they gave. Their names are tested. With another server, or if the mesh is mounted in an application that
+wraps `send` in a class of its own, at most `CHUNK` bytes stay in memory for such a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from math import inf
+from types import CellType
+from typing import Any, cast
+
+from meshcore.asgi.messages import Application, Receive, Scope, Send
+
+_OWNERS = 12  # hypercorn has three: its stream, its protocol, its connection
+
+
+def abort_connection(send: Send) -> None:
+    """Close the connection at once, without what is not sent yet.
+
+    Args:
+        send: of ASGI. Of HTTP/2 nothing is closed: the connection carries other calls, too.
+    """
+    for owner in _owners(send):
+        transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
+        if hasattr(transport, "abort"):
+            cast("asyncio.Transport", transport).abort()
+            return
+
+
+@asynccontextmanager
+async def reading(seconds: float, send: Send) -> AsyncGenerator[None]:
+    """Close the connection if the block takes longer, such as for a client that does not read. Not for the hot path.
+
+    Args:
+        seconds: the longest time; `inf` for no bound.
+        send: of ASGI.
+    """
+    timeout = asyncio.timeout(None if seconds == inf else seconds)
+    try:
+        async with timeout:
+            yield
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        abort_connection(send)
+
+
+def bounded(app: Application, seconds: float) -> Application:
+    """An application whose requests take no longer."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        async with reading(seconds, send):
+            await app(scope, receive, send)
+
+    return run
+
+
+def _owners(send: Any) -> Iterator[Any]:
+    """The objects whose methods `send` is, one behind the other."""
+    for _ in range(_OWNERS):
+        owner = getattr(send, "__self__", None)
+        if owner is None:  # a function of a middleware, as Starlette's, around another one
+            cells: tuple[CellType, ...] = getattr(send, "__closure__", None) or ()
+            names: tuple[str, ...] = getattr(getattr(send, "__code__", None), "co_freevars", ())
+            send = next((cell.cell_contents for name, cell in zip(names, cells, strict=True) if name == "send"), None)
+        else:
+            yield owner
+            send = getattr(owner, "send", None)
+        if send is None or type(owner).__name__ == "H2Protocol":
+            return
