@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import time
 from collections.abc import Mapping
 
 import aiohttp
@@ -84,12 +85,14 @@ class DirectExchange:
         """
         target = self._targets.get((url.scheme, url.raw_authority)) or self._target(url)
         head = target.head(verb, url, headers, body)
+        began = time.monotonic()
         try:
             connection = await self._connector.connect(target.request, traces=[], timeout=connecting)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
+        connected = time.monotonic() - began
         try:
-            answer = await _exchange(connection.protocol, head, body, limit)
+            answer = await _exchange(connection.protocol, head, body, limit, connected)
         except BaseException as error:
             connection.close()  # the rest of this answer must not be read as the next one
             if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not target.answered:
@@ -128,7 +131,9 @@ class _Target:
         return f"{verb} {url.raw_path_qs}{self._host}{text}\r\n".encode()
 
 
-async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int) -> Answer:
+async def _exchange(
+    protocol: ResponseHandler | None, head: bytes, body: bytes | None, limit: int, connected: float
+) -> Answer:
     assert protocol is not None  # noqa: S101 - a new connection has one
     protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True)
     transport = protocol.transport
@@ -141,7 +146,7 @@ async def _exchange(protocol: ResponseHandler | None, head: bytes, body: bytes |
             message, content = await protocol.read()
     except HttpProcessingError as error:
         raise NotHTTPError(error.message) from error
-    return Answer(message.code, message.headers, await read_body(content, limit))
+    return Answer(message.code, message.headers, await read_body(content, limit), connected)
 
 
 async def read_body(content: aiohttp.StreamReader, limit: int) -> bytes:

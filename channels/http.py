@@ -108,6 +108,7 @@ class HTTPChannel(Channel):
         sent = {**call.headers, **headers, TIMEOUT: write_timeout(left)}
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
+        attempt = call.trail[-1] if call.trail else None
         try:
             answer = await self.transmit(call, verb, url, sent, body)
         except TooLargeError:
@@ -116,6 +117,8 @@ class HTTPChannel(Channel):
             raise _communication_error(call, url, error) from error
         except ValueError as error:
             raise LocalError(Code.INVALID_ARGUMENT, f"{call.method}: {error}") from error
+        if attempt is not None:
+            attempt.connecting = answer.connecting
         if len(answer.body) > limit:  # advice on `transmit` need not check
             raise _too_large(call, limit)
         return answer

@@ -69,14 +69,14 @@ if TYPE_CHECKING:
     from meshcore.ports.registry import ComponentRegistry
     from meshcore.ports.values import ValueSource
     from meshcore.serve.mesh_app import MeshApp
+    from meshcore.traffic.least_loaded import LeastLoadedURLSelector
     from meshcore.traffic.selectors import (
         FirstURLSelector,
-        LeastLoadedURLSelector,
         PolicyURLSelector,
         RandomURLSelector,
         RoundRobinURLSelector,
-        URLSelector,
     )
+    from meshcore.traffic.url_selector import URLSelector
 
 __all__ = [
     "Absent",
@@ -210,7 +210,8 @@ if not TYPE_CHECKING:
             "ports.registry": "ComponentRegistry",
             "ports.values": "ValueSource",
             "serve.mesh_app": "MeshApp",
-            "traffic.selectors": "FirstURLSelector LeastLoadedURLSelector PolicyURLSelector "
-            "RandomURLSelector RoundRobinURLSelector URLSelector",
+            "traffic.least_loaded": "LeastLoadedURLSelector",
+            "traffic.selectors": "FirstURLSelector PolicyURLSelector RandomURLSelector RoundRobinURLSelector",
+            "traffic.url_selector": "URLSelector",
         },
     )

@@ -73,4 +73,5 @@ class Balancer:
             end = traffic.clock()
             attempt.seconds = end - begin
             traffic.end(instance, outcome, end, probe=probe, answered=answered)
-            selector.end(endpoint, outcome, max(attempt.seconds, retry_after), end)
+            # A new connection says nothing of the instance: others of its latency have none.
+            selector.end(endpoint, outcome, max(attempt.seconds - attempt.connecting, retry_after), end)

@@ -104,7 +104,7 @@ class Destination:
                 pass
         self.sighting = sighting
         self._limit_instances()
-        self.traffic.update([instance.id for instance in self.instances])
+        self.traffic.update([instance.id for instance in self.instances if instance.weight > 0])
         names = [address.channel for instance in self.instances for address in instance.addresses]
         self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
@@ -118,7 +118,7 @@ class Destination:
             self.instances = tuple(instance for instance in self.instances if instance.id in used)
 
     def _update_selector(self, name: str, channel: Channel) -> None:
-        endpoints = (instance.endpoint(name) for instance in self.instances)
+        endpoints = (instance.endpoint(name) for instance in self.instances if instance.weight > 0)
         found = tuple(endpoint for endpoint in endpoints if endpoint is not None)
         self._endpoints[name] = {endpoint.instance: endpoint for endpoint in found}
         selector = channel.selector
@@ -238,6 +238,10 @@ class Destination:
                 missing = required not in offered if required else not self._offered
                 but = f", but not{over or ' over a channel that is known here'}" if missing else ""
                 text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
+                if not missing and not any(
+                    each.weight for each in instances if not required or each.endpoint(required)
+                ):
+                    text += "; their weight is 0, so they take no new calls (setting weight)"
                 for channel in (required,) if required else self._offered:
                     if channel in self.selector_errors:
                         text += f"; channel {channel!r} cannot choose one: {self.selector_errors[channel]}"

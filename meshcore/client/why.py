@@ -13,7 +13,8 @@ from meshcore.core.instances import Instance
 from meshcore.core.policy import Resolved
 from meshcore.ports.channel import LOCAL, Channel
 from meshcore.traffic.ejection import State
-from meshcore.traffic.selectors import LeastLoadedURLSelector, PolicyURLSelector
+from meshcore.traffic.least_loaded import LeastLoadedURLSelector
+from meshcore.traffic.selectors import PolicyURLSelector
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class InstanceState(msgspec.Struct, frozen=True):
         latency: the latency in seconds that the URL selector expects; None if that is unknown.
         load: the number by which the URL selector compares instances, lower is better; None if it does not compare.
         remark: what else matters for the choice, empty if nothing does.
+        share: the share of the calls that it gets by its weight, unless its load bends that; None if the URL selector
+            gives no shares.
     """
 
     instance: str
@@ -40,6 +43,7 @@ class InstanceState(msgspec.Struct, frozen=True):
     latency: float | None = None
     load: float | None = None
     remark: str = ""
+    share: float | None = None
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -69,8 +73,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 _CHOICES = {
-    "least-loaded": "the less loaded of two random instances",
-    "round-robin": "the instance that was chosen longest ago",
+    "least-loaded": "each instance gets its share by weight, unless it is clearly more loaded than another one",
+    "round-robin": "the instances in turn, by weight",
     "first": "the first instance by id",
     "random": "a random instance, by weight",
 }
@@ -129,6 +133,11 @@ def _state(
 ) -> InstanceState:
     endpoint = instance.endpoint(name)
     assert endpoint is not None  # noqa: S101 - the caller has checked it
+    facts = (instance.id, endpoint.url, instance.zone, instance.weight)
+    if not instance.weight:
+        return InstanceState(
+            *facts, State.ADMITTED.value, 0, remark="has the weight 0, so it gets no new calls", share=0.0
+        )
     ejection = destination.traffic.ejection
     monitor = ejection[instance.id]
     state, remark = monitor.state.value, ""
@@ -137,16 +146,18 @@ def _state(
     elif monitor.state is State.EJECTED:
         left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call that can be repeated"
-    latency = load = None
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
     if isinstance(selector, PolicyURLSelector):
         selector = selector.least_loaded
-    if isinstance(selector, LeastLoadedURLSelector):
-        found = selector.load(instance.id)
-        latency, load = found.cost(now) or None, found.value(now)
-        ramp = found.ramp(now)
-        if ramp < 1.0:
-            remark = remark or f"is new and gets {ramp:.0%} of its share"
+    if not isinstance(selector, LeastLoadedURLSelector):
+        return InstanceState(*facts, state, monitor.pending, remark=remark)
+    load = selector.load(instance.id)
     return InstanceState(
-        instance.id, endpoint.url, instance.zone, instance.weight, state, monitor.pending, latency, load, remark
+        *facts,
+        state,
+        monitor.pending,
+        load.cost(now) or None,
+        load.value(now),
+        remark or selector.remark(instance.id, now),
+        selector.share(instance.id, now),
     )

@@ -17,6 +17,7 @@ class Attempt(msgspec.Struct):
             waiting, or "hung" if it took too long and another attempt was faster. Empty while the attempt runs.
         hangs: whether it takes so long that another instance was asked. It then counts as a failure unless it
             succeeds.
+        connecting: seconds of the duration until there was a connection, 0 if that is unknown.
         unanswered: whether the instance may have begun with the call and has not answered it.
     """
 
@@ -26,6 +27,7 @@ class Attempt(msgspec.Struct):
     seconds: float | None = None
     outcome: str = ""
     hangs: bool = False
+    connecting: float = 0.0
     unanswered: bool = True
 
     def __str__(self) -> str:

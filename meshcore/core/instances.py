@@ -26,7 +26,7 @@ class Instance(msgspec.Struct, frozen=True):
         addresses: in the server's order of preference. A client takes the first whose channel it knows, by default.
         version: the version that its operator gave it, free text.
         zone: where it runs, free text.
-        weight: its share of the calls, relative to the weights of the others.
+        weight: its share of the calls, relative to the weights of the others. With 0 it gets no new calls.
         digest: the digest of each service's contract, see `contract.ComponentContract.digest`.
         health: the URL of the component's health (200 for OK, 429 for WARNING, 500 for ERROR), empty if there is none.
     """

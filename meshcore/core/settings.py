@@ -21,6 +21,7 @@ _Flag = Annotated[bool, Meta(description="true or false")]
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
 _Bytes = Annotated[int, Meta(gt=0, description="a number of bytes above 0")]
 _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
+_Weight = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         drain: seconds that calls in progress may take when a server stops. After that they are cancelled.
         zone: where this process runs, free text. Instances of the caller's own zone are preferred.
         version: the version of what is served, free text.
-        weight: this process's share of the calls, relative to the weights of the other instances.
+        weight: this process's share of the calls, relative to the weights of the other instances. With 0 it gets none.
         documents: whether a server serves `/openapi.json` and `/docs`.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
@@ -91,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 20.0
     zone: _Text = ""
     version: _Text = ""
-    weight: _Count = 1
+    weight: _Weight = 1
     documents: _Flag = True
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     debug: _Flag = False

@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshcore.traffic.selectors import (
-    FirstURLSelector,
-    LeastLoadedURLSelector,
-    PolicyURLSelector,
-    RoundRobinURLSelector,
-    URLSelector,
-)
+from meshcore.traffic.least_loaded import LeastLoadedURLSelector
+from meshcore.traffic.selectors import FirstURLSelector, PolicyURLSelector, RoundRobinURLSelector
+from meshcore.traffic.url_selector import URLSelector
 
 if TYPE_CHECKING:
     from meshcore.core.call import Call
@@ -70,11 +66,11 @@ class Channel(ABC):
         self.selector = FirstURLSelector()
 
     def select_round_robin(self) -> None:
-        """Send calls to the instances in turn, whatever their policies say."""
+        """Send calls to the instances in turn, by weight, whatever their policies say."""
         self.selector = RoundRobinURLSelector()
 
     def select_least_loaded(self) -> None:
-        """Send each call to the less loaded of two random instances, whatever its policy says."""
+        """Send each instance its share of the calls, bent by load, whatever the policies of calls say."""
         self.selector = LeastLoadedURLSelector(zone=self.options.zone, slow_start=self.options.slow_start)
 
     def select(self, selector: URLSelector) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from math import log
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,8 +37,16 @@ def _mixed(key: int, seed: int) -> int:
 
 
 def ranked(endpoints: Iterable[Endpoint], key: int) -> list[Endpoint]:
-    """The endpoints in the order for a key, the preferred one first. By URL: a restarted instance keeps its keys."""
-    return sorted(endpoints, key=lambda each: _mixed(key, _hash(each.url)), reverse=True)
+    """The endpoints in the order for a key, the preferred one first. By URL: a restarted instance keeps its keys.
+
+    An endpoint is the preferred one of a share of all keys that is its share of the weights (Schindelhauer and
+    Schomaker, "Weighted Distributed Hash Tables", 2005).
+    """
+
+    def score(endpoint: Endpoint) -> float:
+        return log((_mixed(key, _hash(endpoint.url)) + 1) / (_MASK + 2)) / endpoint.weight
+
+    return sorted(endpoints, key=score, reverse=True)
 
 
 def subset(instances: Iterable[str], client: str, size: int) -> frozenset[str]:

@@ -14,8 +14,10 @@ class Answer(msgspec.Struct, frozen=True):
         status: of HTTP.
         headers: names of any case find them.
         body: all of it.
+        connecting: seconds until there was a connection, 0 if that is unknown.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    connecting: float = 0.0

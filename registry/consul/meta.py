@@ -23,7 +23,7 @@ MAX_PAIRS = 64
 """The number of pairs that Consul accepts."""
 
 MAX_WEIGHT = 65535
-"""The largest weight that Consul accepts. A larger one is written into Meta."""
+"""The largest weight that Consul accepts; the smallest is 1. A larger one, and 0, are written into Meta."""
 
 _VERSION = "1"
 _MAX_VALUE = 512  # bytes of a value
@@ -57,7 +57,7 @@ def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
         **{f"ch_{number}": _text(address) for number, address in enumerate(instance.addresses)},
         "ver": instance.version,
         "zone": instance.zone,
-        "weight": str(instance.weight) if instance.weight > MAX_WEIGHT else "",
+        "weight": "" if 0 < instance.weight <= MAX_WEIGHT else str(instance.weight),
         "digest": instance.digest,
         "health": instance.health,
     }

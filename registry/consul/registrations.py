@@ -99,7 +99,7 @@ def registration_of(instance: Instance, check: str = "ttl", status: str = "passi
             Code.INVALID_ARGUMENT, f"{instance.id} of {instance.component} cannot be announced: {objection}"
         )
     address, port = _origin(instance)
-    meta, weight = meta_of(instance), min(instance.weight, MAX_WEIGHT)
+    meta, weight = meta_of(instance), max(1, min(instance.weight, MAX_WEIGHT))
     return Registration(
         id=service_id(instance),
         name=service_name(instance.component),

@@ -26,7 +26,7 @@ from meshcore.core.call import Call
 from meshcore.core.description import Method, Parameter
 from meshcore.core.instances import Endpoint
 from meshcore.traffic.outcome import Outcome
-from meshcore.traffic.selectors import URLSelector
+from meshcore.traffic.url_selector import URLSelector
 
 _CALL: Final = Call(Method("shop", "buy", (), None, is_async=True))
 _STICKY: Final = Call(

@@ -641,7 +641,7 @@ async def test_an_instance_that_fails_is_left_alone(client: Client) -> None:
     assert set(asked) == {"a", "c"}
     resolved = resolve([("call", Policy(balance="round-robin"))])
     found = explain(client.destination, BUY, resolved, "")
-    assert (found.channel, found.choice) == ("one", "the instance that was chosen longest ago")
+    assert (found.channel, found.choice) == ("one", "the instances in turn, by weight")
     assert found.rules["balance"] == ("round-robin", "call")
     assert [(each.instance, each.state) for each in found.instances] == [
         ("a", "admitted"),
@@ -852,3 +852,60 @@ async def test_of_very_many_instances_a_hundred_are_used() -> None:
         used.append({instance.id for instance in client.destination.instances})
     assert [len(each) for each in used] == [100, 100, 100]
     assert used[0] == used[1] != used[2]
+
+
+# --- Weights and shares -----------------------------------------------------------------------------------------------
+
+
+async def test_an_instance_of_weight_0_gets_no_new_calls(scripted: Client) -> None:
+    """Under every selector, also a user's own; hedges leave it out; `why` says so; alone, nobody is asked."""
+    idle = msgspec.structs.replace(B, weight=0)
+    await scripted.registry.say(scripted, Bound((A, idle)))
+    handler = scripted.handler("one")
+    assert {await handler(Call(BUY)) for _ in range(20)} == {"a"}
+    scripted.channels["one"].select(Picky())
+    await scripted.registry.say(scripted, Bound((A, idle)))
+    assert not scripted.destination.traffic.ejection.has_other(("a",))
+    found = explain(scripted.destination, BUY, resolve([]), "one")
+    assert [each.remark for each in found.instances] == ["", "has the weight 0, so it gets no new calls"]
+    await scripted.registry.say(scripted, Bound((idle,)))
+    with pytest.raises(CommunicationError) as nobody:
+        await handler(Call(BUY))
+    assert (nobody.value.code, nobody.value.processed) == (Code.UNAVAILABLE, False)
+    assert nobody.value.message == (
+        "component 'shop-component' is offered; its instances offer: one, two; "
+        "their weight is 0, so they take no new calls (setting weight)"
+    )
+
+
+def test_why_says_what_bends_a_share() -> None:
+    """A rest after a failure, a silence, a latency; and the share by weight beside it."""
+
+    async def scenario() -> None:
+        async with following(Client(Script())) as client:
+            names = "abcd"
+            address = (ChannelAddress("one", "http://one"),)
+            weights = {"a": 1, "b": 2, "c": 3, "d": 4}
+            all_of_them = tuple(Instance(name, SHOP.name, address, weight=weights[name]) for name in names)
+            client.destination.traffic.clock = asyncio.get_running_loop().time
+            await client.registry.say(client, Bound(all_of_them))
+            await client.handler()(Call(BUY))
+            channel = client.channels["one"]
+            endpoints = {name: Endpoint(name, "http://one", weight=weights[name]) for name in names}
+            for name, seconds in {"a": 0.01, "b": 0.5, "c": 0.01, "d": 0.01}.items():
+                for _ in range(5):
+                    channel.selector.begin(endpoints[name])
+                    channel.selector.end(endpoints[name], Outcome.SUCCEEDED, seconds, 0.0)
+            channel.selector.begin(endpoints["c"])
+            await asyncio.sleep(1.0)
+            channel.selector.end(endpoints["d"], Outcome.FAILED, 0.0, 1.0)
+            found = explain(client.destination, BUY, resolve([]), "")
+            assert [each.share for each in found.instances] == [0.1, 0.2, 0.3, 0.4]
+            assert [each.remark for each in found.instances] == [
+                "",
+                "is slower than another one and gets fewer calls",
+                "has answered nothing for 1.0 s and gets fewer calls",
+                "rests for 0.5 s, as a call failed",
+            ]
+
+    run_virtually(scenario())

@@ -136,7 +136,7 @@ NAMES = (
             {},
             {"MESHCORE_WEIGHT": "heavy" * 100},
             "",
-            "environment MESHCORE_WEIGHT: weight must be a whole number above 0, got '" + "heavy" * 15 + "heav...",
+            "environment MESHCORE_WEIGHT: weight must be a whole number, 0 or more, got '" + "heavy" * 15 + "heav...",
         ),
         (
             {},
@@ -169,7 +169,7 @@ def test_what_does_not_fit(arguments, environ, toml, problem, write):
 
 def test_everything_at_once(write):
     """All problems of all sources come in one error."""
-    directory = write(pyproject="[tool.meshcore]\nzonne = 1\nweight = 0", meshcore="timeout = 0")
+    directory = write(pyproject="[tool.meshcore]\nzonne = 1\nweight = -1", meshcore="timeout = 0")
     problems = problems_of(arguments={"drain": -1}, environ={"MESHCORE_DEBUG": "maybe"}, directory=directory)
     assert [problem.partition(":")[0] for problem in problems] == [
         "pyproject.toml [tool.meshcore]",
@@ -267,7 +267,7 @@ def test_built_by_hand():
         Settings(timeout=0, weight=-1)
     assert caught.value.problems == (
         "timeout must be a number of seconds above 0, got 0",
-        "weight must be a whole number above 0, got -1",
+        "weight must be a whole number, 0 or more, got -1",
     )
     with pytest.raises(ConfigurationError):
         msgspec.structs.replace(Settings(), debug="yes")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshcore import Endpoint
 from meshcore.traffic.budget import Budget
 from meshcore.traffic.outcome import Outcome
-from meshcore.traffic.peak_ewma import DECAY, GIVEN_UP_FACTOR, MIN_FAILED, RISE, UNKNOWN, Load
+from meshcore.traffic.peak_ewma import DECAY, FIRST_REST, GIVEN_UP_FACTOR, LONG, LONGEST_REST, RISE, Load
 from meshcore.traffic.quantiles import Latency
 from meshcore.traffic.rendezvous import key_of, ranked, subset
 
@@ -65,72 +65,126 @@ def test_the_reserve_is_there_without_any_deposit() -> None:
 # --- Load -------------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.floats(0, 20), st.floats(1e-6, 10)), min_size=1, max_size=50))
+def loaded(*latencies: float, now: float = 0.0, weight: int = 1) -> Load:
+    """An instance that answered calls after so long, one after the other."""
+    load = Load(weight)
+    for seconds in latencies:
+        load.begin(now)
+        load.end(Outcome.SUCCEEDED, seconds, now)
+    return load
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(1e-6, 10)), min_size=2, max_size=50))
 def test_a_cost_stays_within_what_was_seen(seen: list[tuple[float, float]]) -> None:
-    """The cost lies between the least and the greatest latency, and decays."""
+    """The cost is at most the greatest latency, and decays."""
     load, now = Load(), 0.0
     for seconds, latency in seen:
         now += seconds
-        before = load.cost(now)
-        load.pending += 1
+        load.begin(now)
         load.end(Outcome.SUCCEEDED, latency, now)
         assert load.cost(now) <= max(latency for _, latency in seen) * (1 + 1e-9)
-        assert load.cost(now) >= min(latency, before) * (1 - 1e-9)
-    later = load.cost(now + DECAY)
-    assert 0 < later < load.cost(now)
+    assert load.cost(now) >= min(latency for _, latency in seen) * (1 - 1e-9)
+    assert 0 < load.cost(now + DECAY) < load.cost(now)
 
 
-def test_failing_fast_looks_slow_and_giving_up_tells_only_so_much() -> None:
-    """An error after a millisecond counts as a second; a call that was given up counts if it was slow already."""
-    load = Load()
-    load.end(Outcome.SUCCEEDED, 0.01, 0.0)
-    load.end(Outcome.IGNORABLE, 0.001, 0.0)
-    assert load.cost(0.0) == 0.01
-    load.end(Outcome.IGNORABLE, 0.1, 0.0)
-    assert load.cost(0.0) == pytest.approx(0.01 + RISE * (GIVEN_UP_FACTOR * 0.1 - 0.01))
-    load.end(Outcome.FAILED, 0.001, 0.0)
-    assert load.cost(0.0) == MIN_FAILED
-
-
-def test_slowness_shows_within_a_few_calls_and_one_slow_call_is_chance() -> None:
-    """The cost rises by a part of what a call took longer, and comes down slowly."""
-    load = Load()
-    load.end(Outcome.SUCCEEDED, 0.01, 0.0)
-    load.end(Outcome.SUCCEEDED, 0.1, 0.0)
-    assert load.cost(0.0) == pytest.approx(0.01 + RISE * 0.09)
+def test_a_first_call_and_one_slow_call_are_chance() -> None:
+    """The first finds caches empty; of others, the third slow one in a row counts, and each that follows."""
+    assert loaded(9.0).cost(0.0) == 0.0
+    assert loaded(9.0, 0.01).cost(0.0) == 0.01
+    assert loaded(0.01, 0.01, 5.0, 0.01, 5.0, 5.0, 0.01).cost(0.0) == pytest.approx(0.01)
+    slow = loaded(0.01, 0.01, 0.1, 0.1, 0.1)
+    assert slow.cost(0.0) == pytest.approx(0.01 + RISE * 0.09)
     for _ in range(5):
-        load.end(Outcome.SUCCEEDED, 0.1, 0.0)
-    assert load.cost(0.0) > 0.08
-    load.end(Outcome.SUCCEEDED, 0.01, 0.1)
-    assert load.cost(0.1) > 0.08
+        slow.end(Outcome.SUCCEEDED, 0.1, 0.0)
+    assert slow.cost(0.0) > 0.08
+    slow.end(Outcome.SUCCEEDED, 0.01, 0.1)
+    assert slow.cost(0.1) > 0.07
+
+
+def test_giving_up_tells_only_so_much() -> None:
+    """A call that was given up counts if it was slow already."""
+    load = loaded(*[0.01] * 3)
+    load.end(Outcome.IGNORABLE, 0.001, 0.0)
+    assert load.cost(0.0) == pytest.approx(0.01)
+    for _ in range(3):
+        load.end(Outcome.IGNORABLE, 0.1, 0.0)
+    assert load.cost(0.0) == pytest.approx(0.01 + RISE * (GIVEN_UP_FACTOR * 0.1 - 0.01))
+
+
+def test_after_a_failure_there_is_half_a_second_of_rest_and_more_after_each_in_a_row() -> None:
+    """And then one call at a time, until one succeeds."""
+    load, now = loaded(*[0.01] * 5), 10.0
+    for number in range(8):
+        load.begin(now)
+        now += 0.001
+        load.end(Outcome.FAILED, 0.001, now)
+        rest = min(FIRST_REST * 2**number, LONGEST_REST)
+        assert load.rests(now) == pytest.approx(rest)
+        assert load.unfit(now + rest * 0.99)
+        now += rest * 1.01
+        assert not load.unfit(now)
+    load.begin(now)
+    assert load.unfit(now)
+    load.end(Outcome.SUCCEEDED, 0.01, now)
+    assert not load.unfit(now)
+    load.begin(now)
+    load.end(Outcome.FAILED, 0.001, now)
+    assert load.rests(now) == pytest.approx(FIRST_REST)
+
+
+def test_what_fails_together_fails_once() -> None:
+    """Ten calls are in flight when the connection breaks: that is one failure."""
+    load = loaded(*[0.01] * 5)
+    for _ in range(10):
+        load.begin(1.0)
+    for _ in range(10):
+        load.end(Outcome.FAILED, 0.02, 1.02)
+    assert load.rests(1.02) == pytest.approx(FIRST_REST)
+    assert load.pending == 0
 
 
 def test_an_unknown_instance_gets_one_call_at_a_time() -> None:
-    """Idle it is free; with a call that has not ended yet it is the last choice."""
+    """Idle it may have one; with a call that has not ended yet it is the last choice."""
     load = Load()
-    assert load.value(0.0) == 0.0
-    load.pending = 1
-    assert load.value(0.0) > UNKNOWN
+    assert not load.unfit(0.0)
+    load.begin(0.0)
+    assert load.unfit(0.0)
     load.end(Outcome.SUCCEEDED, 0.01, 1.0)
-    assert load.value(1.0) == 0.01
+    load.begin(1.0)
+    assert not load.unfit(1.0)
+
+
+def test_calls_long_in_flight_are_load() -> None:
+    """An instance that has answered nothing for a while looks that slow, until it answers; an idle one does not."""
+    load = loaded(*[0.001] * 5)
+    assert load.cost(100.0) < 0.001
+    load.begin(100.0)
+    assert load.cost(100.0 + LONG / 2) < 0.001
+    load.begin(100.2)
+    assert load.cost(103.0) == pytest.approx(3.0)
+    assert load.yields(loaded(*[0.01] * 5), 103.0)
+    load.end(Outcome.SUCCEEDED, 0.001, 103.0)
+    assert load.cost(103.0) < 0.01
 
 
 def test_weight_shares_what_is_in_hand() -> None:
     """Three calls weigh on an instance of weight three as one does on another; idle ones are alike."""
-    heavy, light = Load(weight=3), Load()
-    for load in (heavy, light):
-        load.end(Outcome.SUCCEEDED, 0.01, 0.0)
+    heavy, light = loaded(*[0.01] * 5, weight=3), loaded(*[0.01] * 5)
     assert heavy.value(0.0) == light.value(0.0)
     heavy.pending, light.pending = 3, 1
     assert heavy.value(0.0) == light.value(0.0)
+    assert not heavy.yields(light, 0.0)
+    assert not light.yields(heavy, 0.0)
+    light.pending = 3
+    assert light.yields(heavy, 0.0)
 
 
-def test_a_new_instance_starts_slowly() -> None:
-    """At first it looks ten times as loaded as it is, then ever less so."""
-    load = Load(born=100.0, slow_start=10.0)
-    load.end(Outcome.SUCCEEDED, 0.01, 100.0)
-    values = [load.value(at) / load.cost(at) for at in (100.0, 105.0, 110.0, 120.0)]
-    assert values == [pytest.approx(10.0), pytest.approx(2.0), pytest.approx(1.0), pytest.approx(1.0)]
+@pytest.mark.parametrize(("fast", "slow", "differ"), [(0.0002, 0.004, False), (0.001, 0.02, True), (0.1, 0.12, False)])
+def test_small_differences_are_none(fast: float, slow: float, differ: bool) -> None:  # noqa: FBT001
+    """A few milliseconds and a quarter are noise; twenty times as slow is not, above that."""
+    one, other = loaded(*[fast] * 5), loaded(*[slow] * 5)
+    assert other.yields(one, 0.0) == differ
+    assert not one.yields(other, 0.0)
 
 
 # --- Latency ----------------------------------------------------------------------------------------------------------

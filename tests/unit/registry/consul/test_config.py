@@ -26,7 +26,7 @@ INSTANCES = st.builds(
     addresses=st.lists(st.builds(ChannelAddress, WORDS, URLS), max_size=4).map(tuple),
     version=st.one_of(st.just(""), WORDS),
     zone=st.one_of(st.just(""), WORDS),
-    weight=st.integers(1, 10**6),
+    weight=st.integers(0, 10**6),
     digest=st.one_of(st.just(""), WORDS),
     health=st.one_of(st.just(""), URLS),
 )
