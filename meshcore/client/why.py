@@ -12,7 +12,7 @@ from meshcore.core.description import Method
 from meshcore.core.instances import Instance
 from meshcore.core.policy import Resolved
 from meshcore.ports.channel import LOCAL, Channel
-from meshcore.traffic.ejection import State
+from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
 from meshcore.traffic.selectors import PolicyURLSelector
 

@@ -12,124 +12,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from enum import Enum
-from math import inf
 
 from meshcore.core.policy import Rules
+from meshcore.traffic.instance_monitor import InstanceMonitor, State
 from meshcore.traffic.outcome import Outcome
-
-_BUCKETS, _WIDTH = 10, 1.0
-"""The window for the success rate of an instance, as Linkerd's: ten buckets of one second."""
-
-_MIN_CALLS = 10
-"""With fewer calls in the window the success rate is ignored."""
 
 _PROBE_GRACE = 1.0
 """Times the policy's `ejection`. For so long after its ejection, an instance is probed only by calls that can be
 repeated elsewhere; then by any call."""
 
-_LATE_ANSWER = 0.1
-"""Seconds. An answer that arrives so soon after a call was sent may have left the instance before the call came."""
-
 _NEUTRAL = frozenset({Outcome.IGNORABLE, Outcome.REFUSED})
 """Outcomes that are neither a success nor a failure of the instance."""
 
-
 _ANSWERS = frozenset({Outcome.SUCCEEDED, Outcome.REFUSED})
-
-
-class State(Enum):
-    """The state of an instance, see the diagram above."""
-
-    ADMITTED = "admitted"
-    EJECTED = "ejected"
-    PROBED = "probed"
-
-
-class InstanceMonitor:
-    """The calls and the ejection of one instance.
-
-    Attributes:
-        state: whether it is ejected.
-        pending: calls in flight.
-        until: the end of its ejection: from then on it may be probed.
-        ejections: the number of ejections in a row.
-        answered: when it answered a call last.
-        hung: since when it is known to hang, inf if it does not.
-    """
-
-    __slots__ = (
-        "_at",
-        "_bad",
-        "_failures_in_row",
-        "_good",
-        "_healthy_since",
-        "answered",
-        "ejections",
-        "hung",
-        "pending",
-        "state",
-        "until",
-    )
-
-    def __init__(self) -> None:
-        self.state = State.ADMITTED
-        self.pending = 0
-        self.until = 0.0
-        self.ejections = 0
-        self.answered = -inf
-        self.hung = inf
-        self._failures_in_row = 0
-        self._healthy_since = 0.0
-        self.reset_counts()
-
-    def reset_counts(self) -> None:
-        """Clear the window."""
-        self._good = [0] * _BUCKETS
-        self._bad = [0] * _BUCKETS
-        self._at = 0
-
-    def count(self, outcome: Outcome, now: float) -> None:
-        """Count a success or a failure."""
-        at = int(now / _WIDTH)
-        if at > self._at:
-            for each in range(max(self._at + 1, at - _BUCKETS + 1), at + 1):
-                self._good[each % _BUCKETS] = self._bad[each % _BUCKETS] = 0
-            self._at = at
-        if outcome is Outcome.SUCCEEDED:
-            self._failures_in_row = 0
-            self._good[at % _BUCKETS] += 1
-        else:
-            self._failures_in_row += 1
-            self._bad[at % _BUCKETS] += 1
-
-    def fails(self, rules: Rules) -> bool:
-        """Whether it fails often enough to be ejected."""
-        if self._failures_in_row >= rules.consecutive_failures:
-            return True
-        bad = sum(self._bad)
-        calls = bad + sum(self._good)
-        return calls >= _MIN_CALLS and calls - bad < rules.success_rate * calls
-
-    def eject(self, rules: Rules, now: float, rng: random.Random) -> None:
-        """Eject it for a random time. The longest time doubles with each ejection, the shortest is half of it."""
-        longest = min(rules.ejection * 2.0**self.ejections, rules.ejection_max)
-        self.state = State.EJECTED
-        self.until = now + longest * rng.uniform(0.5, 1.0)
-        self.ejections += longest < rules.ejection_max  # a higher number has no effect
-        self._failures_in_row = 0
-        self.reset_counts()
-
-    def admit(self, now: float) -> None:
-        """End the ejection."""
-        self.state = State.ADMITTED
-        self._healthy_since = now
-
-    def forget_ejection(self, rules: Rules, now: float) -> None:
-        """Count one ejection less if it has been healthy for as long as its next ejection could be."""
-        if now - self._healthy_since >= rules.ejection * 2.0**self.ejections:
-            self.ejections -= 1
-            self._healthy_since = now
 
 
 class Ejection:
@@ -218,6 +113,7 @@ class Ejection:
         if monitor is None:
             return False
         monitor.pending += 1
+        monitor.asked += 1
         if monitor.pending >= self._concurrency:
             self._full.add(instance)
             self._update_avoided()
@@ -229,22 +125,13 @@ class Ejection:
     def hang(self, instance: str, began: float, now: float) -> None:
         """Record that a call, sent at `began`, hangs."""
         monitor = self._monitors.get(instance)
-        if monitor is not None and monitor.answered < began + _LATE_ANSWER:
-            monitor.hung = min(monitor.hung, now)
+        if monitor is not None:
+            monitor.hang(began, now)
 
     def stopped_since(self, instance: str, began: float, now: float) -> bool:
-        """Whether an instance may have stopped answering because of a call that was sent to it at `began`.
-
-        It has not if it has answered other calls since and goes on, or if it was known to hang before.
-        """
+        """Whether an instance may have stopped answering because of a call that was sent to it at `began`."""
         monitor = self._monitors.get(instance)
-        if monitor is None:
-            return True  # it has left
-        if monitor.hung < inf:
-            return monitor.hung >= began
-        if monitor.answered < began + _LATE_ANSWER:
-            return True
-        return monitor.pending > 1 and monitor.answered < now - _LATE_ANSWER
+        return monitor is None or monitor.stopped_since(began, now)  # None: it has left
 
     def end(
         self, instance: str, outcome: Outcome, now: float, *, probe: bool = False, answered: bool | None = None
@@ -265,7 +152,7 @@ class Ejection:
         if monitor is None:
             return False  # the instance is gone
         if outcome in _ANSWERS if answered is None else answered:
-            monitor.answered, monitor.hung = now, inf
+            monitor.answer(now)
         if monitor.pending:  # 0 if the instance left and came back since the call began
             monitor.pending -= 1
             if instance in self._full:

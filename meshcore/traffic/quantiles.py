@@ -10,6 +10,10 @@ _REFRESH = 3.0
 _MIN_CALLS = 50
 """With fewer calls there is no quantile."""
 
+_TYPICAL, _TYPICAL_REFRESH = 0.5, 0.25
+"""The quantile that tells what is typical after a few calls, and for how many seconds it is used. The very first calls
+are slower than all that follow, so it is the median."""
+
 _SHORTEST = 1e-5  # seconds; the upper bound of the first bucket
 _STEPS = 1 / log(1.1)  # each bucket is 10 % wider than the one before
 _BUCKETS = int(log(1000 / _SHORTEST) * _STEPS) + 1
@@ -23,6 +27,8 @@ class Latency:
         self._before = [0] * _BUCKETS
         self._until = 0.0
         self._quantiles: dict[float, float | None] = {}
+        self._typical: float | None = None
+        self._typical_until = 0.0
 
     def observe(self, seconds: float) -> None:
         """Record the latency of a call."""
@@ -42,12 +48,26 @@ class Latency:
             self._quantiles[share] = self._compute(share)
         return self._quantiles[share]
 
+    def typical(self, now: float) -> float | None:
+        """Seconds of a typical call, however few there were; None if there were none."""
+        if now >= self._typical_until:
+            self._typical_until = now + _TYPICAL_REFRESH
+            counts = [new + old for new, old in zip(self._now, self._before, strict=True)]
+            total = sum(counts)
+            self._typical = _upper_bound(counts, _TYPICAL * total) if total else None
+        return self._typical
+
     def _compute(self, share: float) -> float | None:
         if self._total < _MIN_CALLS:
             return None
-        below = 0
-        for at, count in enumerate(self._counts):
-            below += count
-            if below >= share * self._total:
-                return _SHORTEST * 1.1 ** (at + 1)
-        return None
+        return _upper_bound(self._counts, share * self._total)
+
+
+def _upper_bound(counts: list[int], least: float) -> float | None:
+    """The latency below which there are at least so many."""
+    below = 0
+    for at, count in enumerate(counts):
+        below += count
+        if below >= least:
+            return _SHORTEST * 1.1 ** (at + 1)
+    return None

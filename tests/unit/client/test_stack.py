@@ -51,7 +51,7 @@ from meshcore.declare.reader import describe_component
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.registry import LocalComponentRegistry
 from meshcore.testing import run_virtually
-from meshcore.traffic.ejection import State
+from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.outcome import Outcome
 from meshcore.traffic.traffic import Traffic
 from meshcore.wire.headers import IDEMPOTENCY_KEY

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from meshcore.core.policy import DEFAULTS, Rules
-from meshcore.traffic.ejection import Ejection, State
+from meshcore.traffic.ejection import Ejection
+from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.outcome import Outcome
 
 NAMES = "abcdef"
