@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from io import BytesIO
@@ -12,10 +13,13 @@ from yarl import URL
 
 from meshcore.client.no_answer import LostConnectionError, why_no_answer
 from meshcore.core.call import Call
-from meshcore.core.errors import Code, CommunicationError, LocalError
+from meshcore.core.description import Method
+from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
+from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
 from meshcore.ports.channel import Channel
 from meshcore.wire.answer import Answer
+from meshcore.wire.endpoints import LIVEZ
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
 
@@ -31,6 +35,11 @@ A host that is gone would otherwise use up the whole deadline. After the timeout
 the call was not sent. Two seconds allow for one lost packet: Linux resends SYN after one second.
 """
 
+_LIVENESS = Method("meshcore", "livez", (), None, is_async=True)
+_LIVENESS_TIMEOUT = 1.0
+"""Seconds. A server whose event loop works answers within milliseconds, also under load."""
+
+_GATEWAY_ERRORS = frozenset({502, 503, 504})
 _LARGE = 2**20
 _SCHEMES = frozenset({"http", "https"})
 
@@ -144,6 +153,17 @@ class HTTPChannel(Channel):
         if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
             return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
         return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
+
+    async def is_alive(self, endpoint: Endpoint) -> bool | None:
+        """Ask for `/livez`. Any answer will do, also of a server that is no mesh, but not that of a proxy before it."""
+        call = Call(_LIVENESS, deadline=time.monotonic() + _LIVENESS_TIMEOUT)
+        try:
+            url = URL(str(parse_url(endpoint.url)).rstrip("/") + LIVEZ)
+            async with asyncio.timeout(_LIVENESS_TIMEOUT):
+                answer = await self.transmit(call, "GET", url, {}, None)
+        except (MeshError, TooLargeError, aiohttp.ClientError, OSError, ValueError):  # a timeout is an OSError
+            return False
+        return answer.status not in _GATEWAY_ERRORS
 
     def _open(self, call: Call) -> aiohttp.ClientSession:
         if self._closed:  # the call outlived the mesh, and nothing would close a new session

@@ -9,6 +9,10 @@ from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call
 from meshcore.core.errors import CommunicationError, LocalError, MeshError
 from meshcore.traffic.outcome import Outcome, outcome_of
+from meshcore.traffic.peak_ewma import LONG
+
+_EARLY = 0.001
+"""Seconds by which the timer of a deadline may fire too early, and more: the clocks of event loops are coarse."""
 
 _LONGEST_RETRY_AFTER = 300.0
 """Seconds. The URL selector counts a `Retry-After` as latency, so that others are asked. Linkerd has the same bound."""
@@ -63,11 +67,14 @@ class Balancer:
                 # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to
                 # an instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule
                 # such an instance would never be ejected.
-                late = traffic.clock() >= call.deadline
+                late = traffic.clock() >= call.deadline - _EARLY
                 if late or attempt.hangs:
                     outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
+                    traffic.ejection.doubt(instance, begin)
                 else:
                     attempt.outcome = "given up"
+                    if traffic.clock() - begin > LONG:
+                        traffic.ejection.doubt(instance, begin)
             raise
         finally:
             end = traffic.clock()

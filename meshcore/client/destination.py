@@ -79,6 +79,8 @@ class Destination:
         self._making = asyncio.Lock()
         self._closed = False
         self._changed = asyncio.Event()
+        self._doubted: set[str] = set()
+        self._doubts = asyncio.Event()
 
     async def follow(self) -> None:
         """Watch the registry until cancelled."""
@@ -113,6 +115,38 @@ class Destination:
             self._update_selector(name, channel)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    async def check_doubted(self) -> None:
+        """Ask the servers of instances that seem to hang whether they answer, until cancelled."""
+
+        def doubt(instance: str) -> None:
+            self._doubted.add(instance)
+            self._doubts.set()
+
+        self.traffic.ejection.check = doubt
+        try:
+            while True:
+                await self._doubts.wait()
+                self._doubts.clear()
+                doubted = tuple(self._doubted)
+                await asyncio.gather(*map(self._check, doubted))
+                self._doubted.difference_update(doubted)
+        finally:
+            self.traffic.ejection.check = None
+
+    async def _check(self, instance: str) -> None:
+        live = True  # also if no channel can tell: then a call is risked
+        for name, channel in tuple(self.channels.items()):
+            endpoint = self._endpoints[name].get(instance)
+            try:
+                found = None if endpoint is None else await channel.is_alive(endpoint)
+            except Exception:  # of a user's own channel: an error here would end the whole mesh
+                log.exception("channel %r: asking whether %s is alive failed", name, instance)
+                continue
+            if found is not None:
+                live = found
+                break
+        self.traffic.checked(instance, live=live)
 
     def _limit_instances(self) -> None:
         if len(self.instances) > _MOST_INSTANCES:

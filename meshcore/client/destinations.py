@@ -97,6 +97,7 @@ class Destinations:
             self.by_component[component.name] = destination
             mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
             self._start(destination.follow(), f"meshcore.client.destination {component.name}")
+            self._start(destination.check_doubted(), f"meshcore.client.destination {component.name} checks")
             self._start(mismatches.follow(destination), f"meshcore.client.mismatch {component.name}")
         return destination
 

@@ -180,7 +180,7 @@ def _state(
         state = "full"
     elif monitor.state is State.EJECTED:
         left = monitor.until - now
-        remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call that can be repeated"
+        remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call or check"
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
     if isinstance(selector, PolicyURLSelector):
         selector = selector.least_loaded

@@ -92,5 +92,13 @@ class Channel(ABC):
             Exception: a declared exception of the method.
         """
 
+    async def is_alive(self, endpoint: Endpoint) -> bool | None:  # noqa: ARG002
+        """Ask the server of an endpoint, without a call, whether it answers at all. It raises nothing, and is quick.
+
+        Returns:
+            None if the channel cannot tell. Then a call is risked to find out.
+        """
+        return None
+
     async def aclose(self) -> None:  # noqa: B027 - not every channel has something to free
         """Close connections. Called once, when the mesh stops."""

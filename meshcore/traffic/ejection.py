@@ -4,14 +4,17 @@ An ejected instance gets no calls for a while. Then one real call probes it; if 
 Pure: time and randomness are arguments.
 
     admitted --failures--> ejected --time--> due --one call begins--> probed --success--> admitted
-                              ^                ^-----given up-----------'  |
+                              ^--------given up, refused----------------'  |
                               '-------------------failure-----------------'
+
+An instance that hangs keeps each call until its deadline. So calls that cannot be repeated probe it only once its
+server answers a check, and an instance that let a call wait and answered nothing else is checked, too.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from meshcore.core.policy import Rules
 from meshcore.traffic.instance_monitor import InstanceMonitor, State
@@ -32,6 +35,7 @@ class Ejection:
 
     Attributes:
         panicking: as many instances are ejected as may be, and another one fails. The cause may then lie elsewhere.
+        check: asks the server of an instance whether it answers, and calls `checked`; None if nothing can.
     """
 
     def __init__(self, rules: Rules, rng: random.Random) -> None:
@@ -43,6 +47,7 @@ class Ejection:
         self._concurrency = rules.concurrency
         self._avoided: frozenset[str] = frozenset()
         self.panicking = False
+        self.check: Callable[[str], None] | None = None
 
     def __getitem__(self, instance: str) -> InstanceMonitor:
         return self._monitors[instance]
@@ -99,9 +104,41 @@ class Ejection:
             monitor = self._ejected.get(instance)
             if monitor is not None and monitor.state is State.EJECTED:
                 grace = 0.0 if repeatable else _PROBE_GRACE * self._rules.ejection
-                if now >= monitor.until + grace:
+                if now < monitor.until + grace:
+                    continue
+                if repeatable or monitor.live or self.check is None:
                     return instance
+                self.check(instance)
         return None
+
+    def doubt(self, instance: str, began: float) -> None:
+        """Check an instance at which a call, sent at `began`, waited in vain, unless it has answered others since."""
+        monitor = self._monitors.get(instance)
+        silent = monitor is not None and monitor.state is State.ADMITTED and monitor.answered < began
+        if silent and self.check is not None and self.max_ejected:
+            self.check(instance)
+
+    def checked(self, instance: str, now: float, *, live: bool) -> bool:
+        """Record whether the server of an instance answered a check.
+
+        Returns:
+            Whether this ejected the instance.
+        """
+        monitor = self._monitors.get(instance)
+        if monitor is None or monitor.state is State.PROBED:
+            return False
+        if live:
+            monitor.live = True
+            return False
+        if monitor.state is State.ADMITTED and len(self._ejected) >= self.max_ejected:
+            return False
+        self._eject(instance, monitor, now)
+        return True
+
+    def _eject(self, instance: str, monitor: InstanceMonitor, now: float) -> None:
+        monitor.eject(self._rules, now, self._rng)
+        self._ejected[instance] = monitor
+        self._update_avoided()
 
     def begin(self, instance: str) -> bool:
         """Record that a call is sent to an instance.
@@ -166,7 +203,7 @@ class Ejection:
 
     def _end_probe(self, instance: str, monitor: InstanceMonitor, outcome: Outcome, now: float) -> bool:
         if outcome in _NEUTRAL:
-            monitor.state = State.EJECTED  # its time is over, so the next call probes it
+            monitor.postpone(self._rules, now, self._rng)
             return False
         if outcome is Outcome.FAILED:
             monitor.eject(self._rules, now, self._rng)
@@ -189,9 +226,7 @@ class Ejection:
         if len(self._ejected) >= max_ejected:
             self.panicking = True
             return False
-        monitor.eject(self._rules, now, self._rng)
-        self._ejected[instance] = monitor
-        self._update_avoided()
+        self._eject(instance, monitor, now)
         return True
 
     def _update_avoided(self) -> None:

@@ -41,6 +41,7 @@ class InstanceMonitor:
         answered: when it answered a call last.
         asked: calls that were sent to it since.
         hung: since when it is known to hang, inf if it does not.
+        live: whether its server answered a check since its ejection.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class InstanceMonitor:
         "asked",
         "ejections",
         "hung",
+        "live",
         "pending",
         "state",
         "until",
@@ -66,6 +68,7 @@ class InstanceMonitor:
         self.answered = -inf
         self.asked = 0
         self.hung = inf
+        self.live = False
         self._failures_in_row = 0
         self._healthy_since = 0.0
         self.reset_counts()
@@ -104,8 +107,15 @@ class InstanceMonitor:
         self.state = State.EJECTED
         self.until = now + longest * rng.uniform(0.5, 1.0)
         self.ejections += longest < rules.ejection_max  # a higher number has no effect
+        self.live = False
         self._failures_in_row = 0
         self.reset_counts()
+
+    def postpone(self, rules: Rules, now: float, rng: random.Random) -> None:
+        """Keep it ejected for as long as at first: a probe told nothing, so the next call would wait in vain, too."""
+        self.state = State.EJECTED
+        self.until = now + rules.ejection * rng.uniform(0.5, 1.0)
+        self.live = False
 
     def admit(self, now: float) -> None:
         """End the ejection."""

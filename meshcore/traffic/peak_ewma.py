@@ -36,6 +36,10 @@ FIRST_REST, LONGEST_REST = 0.5, 30.0
 """Seconds without calls after a failure, if there is another instance. They double with each failure in a row. A lost
 connection is no reason to leave an instance alone for long; one that fails all its calls must cost few."""
 
+_SILENT, _SILENT_REST = 1.0, 2.0
+"""After a failure of an instance that answered nothing for more than the first, it rests for at least the second: that
+is time to check whether it hangs. Calls that cannot be repeated would wait there until their deadline."""
+
 MIN_REFUSED = 0.1
 """Seconds. A refused call counts as at least this long, so that the instance gets fewer calls. The time is short, as
 all instances may refuse calls and one must still be chosen."""
@@ -214,8 +218,11 @@ class Load:
                 self._rests_until = max(self._rests_until, now + seconds)
         elif outcome is Outcome.FAILED:
             self._fail(seconds, now)
-        elif seconds * GIVEN_UP_FACTOR > self.cost(now):
-            self._observe(seconds * GIVEN_UP_FACTOR, now)
+        else:
+            if seconds > LONG and now - self._since > LONG:  # it answered nothing meanwhile: it hangs, perhaps
+                self._rests_until = max(self._rests_until, now + FIRST_REST)
+            if seconds * GIVEN_UP_FACTOR > self.cost(now):
+                self._observe(seconds * GIVEN_UP_FACTOR, now)
 
     def _fail(self, seconds: float, now: float) -> None:
         # Calls that were in flight together fail for one reason, so they count once.
@@ -223,6 +230,8 @@ class Load:
             self._failures += 1
             self._failed = now
         rest = min(FIRST_REST * 2.0 ** (self._failures - 1), LONGEST_REST)
+        if now - self._since > _SILENT:
+            rest = max(rest, _SILENT_REST)
         self._rests_until = max(self._rests_until, self._failed + rest)
         if seconds > self.cost(now):
             self._observe(seconds, now)

@@ -78,10 +78,19 @@ class Traffic:
         """Record that an attempt has ended, and log an ejection that follows from it."""
         panicking = self.ejection.panicking
         if self.ejection.end(instance, outcome, now, probe=probe, answered=answered):
-            seconds = self.ejection[instance].until - now
-            log.warning("%s: instance %s fails and is ejected for %.1f s", self._component, instance, seconds)
+            self._log_ejection(instance, "fails", now)
         if self.ejection.panicking and not panicking:
             log.error(
                 "%s: too many instances fail, so no further one is ejected; the cause may not be the instances",
                 self._component,
             )
+
+    def checked(self, instance: str, *, live: bool) -> None:
+        """Record whether the server of an instance answered a check, and log an ejection that follows from it."""
+        now = self.clock()
+        if self.ejection.checked(instance, now, live=live):
+            self._log_ejection(instance, "answers nothing", now)
+
+    def _log_ejection(self, instance: str, reason: str, now: float) -> None:
+        seconds = self.ejection[instance].until - now
+        log.warning("%s: instance %s %s and is ejected for %.1f s", self._component, instance, reason, seconds)
