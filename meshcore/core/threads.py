@@ -1,18 +1,15 @@
-"""Runs `def` implementations in worker threads. Each move to a thread and back costs 0.1 to 0.15 ms.
+"""What a call in a worker thread takes with it: its owner, and who waits for it.
 
-Context variables, deadlines and cancellation work across it. The way back, for the calls that a thread makes, is the
-bridge of the mesh.
+`server/worker_threads.py` runs `def` implementations in threads. The way back, for the calls that a thread makes, is
+the bridge of the mesh. Each move costs 0.1 to 0.15 ms. Context variables, deadlines and cancellation work across both.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 import inspect
 import os
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -21,9 +18,6 @@ from typing import Any
 from meshcore.core.call import ambient_attempt, ambient_deadline
 from meshcore.core.current_call import unbounded
 from meshcore.core.errors import Code, LocalError
-
-_MAX_DEPTH = 32
-"""How many worker threads may wait for each other. Deeper nesting is almost certainly endless recursion."""
 
 
 class ThreadCall:
@@ -65,90 +59,29 @@ class ThreadCall:
 
 
 # The call in a worker thread that the current code belongs to. Cancelling it cancels the calls that this code makes.
-_owner: ContextVar[ThreadCall | None] = ContextVar("_owner", default=None)
+owning_call: ContextVar[ThreadCall | None] = ContextVar("owning_call", default=None)
 
 # The call in a worker thread that may wait for the current code. Detached code has no owner, but a thread may still
 # wait for it.
-_waiting: ContextVar[ThreadCall | None] = ContextVar("_waiting", default=None)
+waiting_call: ContextVar[ThreadCall | None] = ContextVar("waiting_call", default=None)
 
 
 def thread_call() -> ThreadCall | None:
     """The call in a worker thread that the current code belongs to, None if there is none."""
-    return _owner.get()
+    return owning_call.get()
 
 
 @contextmanager
 def detached() -> Generator[None]:
     """Within the context, calls do not belong to the call that the current code serves: see `Mesh.detached`."""
-    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), _owner.set(None)
+    tokens = ambient_deadline.set(inf), ambient_attempt.set(1), owning_call.set(None)
     try:
         with unbounded():
             yield
     finally:
         ambient_deadline.reset(tokens[0])
         ambient_attempt.reset(tokens[1])
-        _owner.reset(tokens[2])
-
-
-class Workers:
-    """The worker threads of `def` implementations.
-
-    An implementation that calls another `def` implementation of this process waits for that one's thread. With a single
-    bounded pool all threads could wait for each other. So each depth of nesting has a pool of its own, made on demand:
-    a thread waits only for threads of deeper pools.
-
-    Args:
-        threads: the size of each pool.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._executors: list[ThreadPoolExecutor] = []
-        self._closed = False
-
-    async def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call the function in a worker thread, in a copy of this context.
-
-        A cancellation takes effect at once. The thread runs on, but the calls that it makes through the mesh fail.
-
-        Raises:
-            LocalError: RESOURCE_EXHAUSTED, too many threads wait for this call.
-        """
-        parent = _waiting.get()
-        while parent is not None and parent.ended:  # code that it started runs on, but its thread does not wait for it
-            parent = parent.parent
-        thread_call = ThreadCall(parent)
-        executor = self._executor(thread_call.depth)
-        tokens = _owner.set(thread_call), _waiting.set(thread_call)
-        try:
-            context = contextvars.copy_context()
-        finally:
-            _owner.reset(tokens[0])
-            _waiting.reset(tokens[1])
-        loop = asyncio.get_running_loop()
-        try:
-            run = functools.partial(context.run, thread_call.run, function, *arguments, **keywords)
-            return await loop.run_in_executor(executor, run)
-        except asyncio.CancelledError:
-            thread_call.cancel()
-            raise
-
-    def _executor(self, depth: int) -> ThreadPoolExecutor:
-        if depth > _MAX_DEPTH:
-            text = f"{depth} calls of def implementations wait for each other in this process, each in a thread"
-            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
-        if self._closed:
-            raise LocalError(Code.FAILED_PRECONDITION, "the mesh has stopped")
-        while len(self._executors) <= depth:
-            name = f"meshcore-worker-{len(self._executors)}"
-            self._executors.append(ThreadPoolExecutor(self._threads, thread_name_prefix=name))
-        return self._executors[depth]
-
-    def close(self) -> None:
-        """Cancel calls that have not begun. A running one keeps its thread until it returns."""
-        self._closed = True
-        for executor in self._executors:
-            executor.shutdown(wait=False, cancel_futures=True)
+        owning_call.reset(tokens[2])
 
 
 async def awaited(result: Any) -> Any:

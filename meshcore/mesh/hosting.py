@@ -18,10 +18,11 @@ from meshcore.core.errors import Code, CommunicationError, ConfigurationError, L
 from meshcore.core.instances import ChannelAddress, Instance, url_objection
 from meshcore.core.threads import awaited
 from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
-from meshcore.declare.health import HealthCheckManager
+from meshcore.declare.health import HealthCheckManager, HealthStatus
 from meshcore.inject.injector import Injector
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.server.worker_threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,22 @@ class Hosting:
         identity: of this process.
         injector: has made the components.
         registry: where they are announced.
+        workers: the threads of their implementations.
     """
 
-    def __init__(self, blueprint: Blueprint, identity: str, injector: Injector, registry: ComponentRegistry) -> None:
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        identity: str,
+        injector: Injector,
+        registry: ComponentRegistry,
+        workers: WorkerThreads,
+    ) -> None:
         self._blueprint = blueprint
         self._identity = identity
         self._injector = injector
         self._registry = registry
+        self._workers = workers
         self._stack = AsyncExitStack()
         self._running: dict[HostedComponent, Component] = {}
 
@@ -96,7 +106,7 @@ class Hosting:
         return contract_of(component_contract(hosted.component) for hosted in self._blueprint.catalog.hosted)
 
     async def health(self, hosted: HostedComponent) -> HealthCheckManager.Health:
-        """The health of a component of this process.
+        """The health of a component of this process. Not all is well while it has too few threads.
 
         Raises:
             CommunicationError: UNAVAILABLE, the component is not running.
@@ -104,7 +114,12 @@ class Hosting:
         component = self._running.get(hosted)
         if component is None:
             raise CommunicationError(Code.UNAVAILABLE, f"component {hosted.component.name!r} is not running")
-        return await component.get_health()
+        found = await component.get_health()
+        shortage = self._workers.shortage
+        if not shortage:
+            return found
+        threads = HealthCheckManager.Result("threads", HealthStatus.WARNING, shortage)
+        return HealthCheckManager.Health(max(found.status, threads.status), (*found.checks, threads))
 
     def instances(self, base_url: str) -> list[Instance]:
         """What this process announces if it is reached under the URL: one instance for each component.

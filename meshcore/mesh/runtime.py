@@ -21,7 +21,6 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
-from meshcore.core.threads import Workers
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
@@ -37,6 +36,7 @@ from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
 from meshcore.server.server import Server
+from meshcore.server.worker_threads import WorkerThreads
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ async def start_runtime(
     blueprint = Blueprint(module, settings, overrides)
     identity = secrets.token_hex(8)
     async with AsyncExitStack() as stack:
-        workers = Workers(settings.max_threads)
+        workers = WorkerThreads(settings.max_threads)
         stack.callback(workers.close)
         # Left after the injector, so that values are updated until all objects are cleaned up.
         values = await stack.enter_async_context(LiveValues(settings, blueprint.value_source))
@@ -150,7 +150,7 @@ async def start_runtime(
         handler = await _served(blueprint, injector, workers, interceptors)
         stack.callback(bridge.close)
         stack.enter_context(proxies.connected(Handlers(blueprint, destinations, handler, interceptors)))
-        hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry))
+        hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
         yield Runtime(
             identity=identity,
             bridge=bridge,
@@ -179,7 +179,9 @@ def _interceptors(injector: Injector) -> Interceptors:
     )
 
 
-async def _served(blueprint: Blueprint, injector: Injector, workers: Workers, interceptors: Interceptors) -> Handler:
+async def _served(
+    blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors
+) -> Handler:
     """The handler that runs the implementations of this process."""
     catalog, settings = blueprint.catalog, blueprint.settings
     implementations = Implementations(workers)

@@ -15,6 +15,7 @@ from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.server.outcome_store import OutcomeStore
+from meshcore.server.refusals import NotBegunError
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
@@ -117,9 +118,7 @@ class Idempotency:
         try:
             result = await handler(call)
         except BaseException as error:
-            if isinstance(error, MeshError):
-                error.processed = True  # the implementation has begun, even if the error says otherwise
-            failure = failure_of(error)
+            failure = _failure_to_keep(error)
             if failure is not None:
                 self._keep(place, codec, codec.of_error(failure), seconds)
             raise
@@ -134,3 +133,12 @@ class Idempotency:
         now = time.monotonic()
         if not self._store.keep(place, data, seconds, now):
             self._store.keep(place, codec.lost("its outcome was too large to be kept"), seconds, now)
+
+
+def _failure_to_keep(error: BaseException) -> Exception | None:
+    """None: the call was cancelled or its implementation has not begun, so it may be executed when it is sent again."""
+    if isinstance(error, NotBegunError) and not error.from_local_call:
+        return None
+    if isinstance(error, MeshError):
+        error.processed = True  # the implementation has begun, even if the error says otherwise
+    return failure_of(error)

@@ -13,7 +13,7 @@ from meshcore.core.call import LOCAL_PEER, Call
 from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
-from meshcore.core.threads import Workers
+from meshcore.server.worker_threads import WorkerThreads
 
 Run = Callable[..., Awaitable[Any]]
 
@@ -24,7 +24,7 @@ ScopedObject = Callable[[], AbstractAsyncContextManager[Any]]
 class Implementations:
     """The handler that runs implementations. How to run each method is decided when it is added, not per call."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: WorkerThreads) -> None:
         self._workers = workers
         self._table: dict[Method, tuple[Run, str]] = {}
 

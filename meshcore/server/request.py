@@ -12,6 +12,7 @@ from typing import Self, TypeAlias
 from meshcore.core.call_scope import CallScope, Stop, Stopped
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError, MeshError
+from meshcore.server.refusals import CancelledBeforeItBegan
 from meshcore.wire.headers import RequestHeaders
 
 Left: TypeAlias = Callable[[], Awaitable[object]]
@@ -123,12 +124,13 @@ class ServedRequest(CallScope):
         try:
             super().__exit__(kind, error, traceback)
         except Stopped as stopped:
-            raise self._stopped(stopped.reason) from None
+            raise self._stopped(stopped.reason, isinstance(stopped.__cause__, CancelledBeforeItBegan)) from None
 
-    def _stopped(self, reason: Stop) -> LocalError | MeshError:
+    def _stopped(self, reason: Stop, not_begun: bool) -> LocalError | MeshError:  # noqa: FBT001
         if self.method is None:
             return BodyError(408, Code.DEADLINE_EXCEEDED, "the body was not complete when the time for the call was up")
-        return MeshError(reason.value, f"{self.method} was stopped: {reason.name.lower().replace('_', ' ')}")
+        text = f"{self.method} was stopped: {reason.name.lower().replace('_', ' ')}"
+        return MeshError(reason.value, text, processed=not not_begun)
 
 
 class BodyError(LocalError):

@@ -21,6 +21,7 @@ from meshcore.core.call_scope import Stop
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.blocked_loop import BlockedLoopDetector
+from meshcore.server.refusals import NotBegunError
 from meshcore.server.request import Left, ServedRequest
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
@@ -128,7 +129,10 @@ class Server:
             # An interceptor made a call that could not be sent. That is no mistake of the caller, so it is hidden.
             raise ImplementationError from error
         except MeshError as error:
-            error.processed = True
+            if isinstance(error, NotBegunError) and not error.from_local_call:
+                self._observe(call, begun, whole=False)
+            else:
+                error.processed = True
             raise
         else:
             # Only successes: immediate failures would lower the usual latency, and successes would look slow.

@@ -35,6 +35,7 @@ from tests.support.reference.failing_calls import (
     request_elsewhere,
     served,
     shared_policy,
+    stuck,
     twice,
     unentered,
     without_lifespan,
@@ -120,6 +121,14 @@ CASES: Final = [
         partial(one_too_many, 2, max_concurrency=1, resilience=False),
     ),
     Case("this instance is overloaded", "RemoteError resource_exhausted", overloaded),
+    Case(
+        (
+            "this instance has no free thread: 1 of 1 threads are held by calls that were given up "
+            "(stuck.<locals>.Held.nest)"
+        ),
+        "RemoteError resource_exhausted",
+        stuck,
+    ),
     Case(
         "33 calls of def implementations wait for each other in this process, each in a thread",
         "LocalError resource_exhausted",

@@ -8,10 +8,11 @@ import os
 import pickle
 import re
 import tempfile
+import threading
 import warnings
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,16 @@ from meshcore.registry import LocalComponentRegistry
 from meshcore.serve.module_loader import load_module
 from meshcore.testing import memory_mesh
 from meshcore.testing.servers import answering
-from tests.support.reference.desk import Archive, ArchiveComponent, Clerk, Desk, DeskModule, Early, Session
+from tests.support.reference.desk import (
+    Archive,
+    ArchiveComponent,
+    Clerk,
+    ClerkImpl,
+    Desk,
+    DeskModule,
+    Early,
+    Session,
+)
 from tests.support.reference.sample import Answer, ask
 
 HERMETIC: Final = Settings(registry="local:", adaptive_limit=False)
@@ -287,6 +297,29 @@ async def blocking_the_loop() -> None:
     """Call a `def` method on an event loop."""
     async with Mesh(DeskModule, settings=HERMETIC) as mesh:
         (await mesh.get_service(Clerk)).nest(0)
+
+
+async def stuck() -> None:
+    """Call a `def` implementation of a server whose only thread is held by a call that was given up."""
+    release = threading.Event()
+
+    class Held(ClerkImpl):
+        def __init__(self) -> None:
+            pass
+
+        def nest(self, depth: int) -> int:
+            release.wait(60)
+            return depth
+
+    settings = Settings(registry="local:", adaptive_limit=False, max_threads=1)
+    try:
+        async with memory_mesh(DeskModule, settings=settings, overrides={Clerk: Held}) as mesh:
+            clerk = await mesh.get_service(Clerk)
+            with suppress(MeshError):
+                await asyncio.to_thread(with_policy(clerk, Policy(timeout=0.1)).nest, 1)
+            await asyncio.to_thread(with_policy(clerk, Policy(timeout=2.0)).nest, 1)
+    finally:
+        release.set()
 
 
 async def nested() -> None:
