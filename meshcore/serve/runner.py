@@ -1,7 +1,7 @@
 """`meshcore run`: serves a module with hypercorn, with our own handling of the socket, signals and shutdown.
 
 hypercorn's own runner is not used. From Python 3.12 on it waits for ever for connections that do not end. With several
-workers, it kills the others, with their running calls, as soon as the first has stopped.
+workers, it ends when one is killed, and kills the others, with their running calls, as soon as the first has stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
         settings: the settings. They name the module to serve.
         bind: "host:port"; port 0 takes a free one.
         workers: the number of serving processes. One serves in this process; several are started, and share the socket.
+            One of several that ends is replaced.
         say: prints the start-up report.
 
     Returns:

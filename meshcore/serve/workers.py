@@ -1,12 +1,14 @@
-"""Worker processes that share one socket, and the parent process that starts and stops them."""
+"""Worker processes that share one socket, and the parent process that starts, replaces and stops them."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,47 +26,146 @@ log = logging.getLogger(__name__)
 _LONGEST_STOP = 10.0
 """Seconds for a worker to end, in addition to the setting `drain`. Then it is killed."""
 
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+"""Seconds until a worker is started, if the one before it ended soon, and ended soon again."""
+_STABLE = 60.0
+"""Seconds. The end of a worker that has lived so long says nothing of the next one."""
+
+
+class Restarts:
+    """Decides when a worker that has ended is replaced: at first at once, and later if it keeps ending. Pure."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+
+    def pause(self, lived: float) -> float:
+        """Seconds until the next start of a worker that has lived so long."""
+        pause = 0.0 if lived >= _STABLE else self._pause
+        self._pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        return pause
+
 
 def supervise(settings: Settings, sock: socket.socket, workers: int, say: Callable[[str], None]) -> int:
-    """Start workers, forward signals, and end all when one ends. Returns the status of the first that failed."""
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    started: list[BaseProcess] = []
-    stopping = False
+    """Start workers, replace those that end, and stop all on a signal. Returns the status of the first that failed."""
+    return _Supervisor(settings, sock).run(workers, say)
 
-    def stop(number: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG001 - a signal handler
-        nonlocal stopping
-        stopping = True
-        for process in started:
+
+class _Place:
+    """One of the workers, and those that replace it.
+
+    Attributes:
+        process: that serves now, None while the next one waits for its start.
+        start_at: when that is started, on `time.monotonic()`.
+    """
+
+    def __init__(self) -> None:
+        self.process: BaseProcess | None = None
+        self.start_at = 0.0
+        self._begun = 0.0
+        self._restarts = Restarts()
+
+    def fill(self, process: BaseProcess) -> None:
+        """Take a process that was just started."""
+        self.process = process
+        self._begun = time.monotonic()
+
+    def look(self) -> None:
+        """If the process has ended, say so and plan the next one."""
+        process = self.process
+        if process is None or process.is_alive():
+            return
+        process.join()
+        now = time.monotonic()
+        pause = self._restarts.pause(now - self._begun)
+        self.process, self.start_at = None, now + pause
+        when = f"in {pause:g} s" if pause else "now"
+        log.error("worker %s %s; another one is started %s", process.pid, _end_of(process), when)
+
+
+class _Supervisor:
+    """The parent of the workers."""
+
+    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+        self._settings = settings
+        self._sock = sock
+        self._places: list[_Place] = []
+        self._stopping = False
+        self._wake_reader, self._wake_writer = os.pipe()
+
+    def run(self, workers: int, say: Callable[[str], None]) -> int:
+        """Serve until a signal. Returns the exit status."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        # Others are started when the first is ready, so that a start-up error is reported once.
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        first = self._start(_Place(), writer)
+        wait([reader, first.sentinel])
+        report = reader.recv() if reader.poll() else None
+        if isinstance(report, str):
+            first.join()
+            raise LocalError(Code.FAILED_PRECONDITION, report)
+        if report is not None and not self._stopping:
+            while len(self._places) < workers:
+                self._start(_Place())
+            print_report(report, workers, self._settings.log_format, say)
+            self._replace_until_stopped()
+        self._sock.close()  # the workers have copies; while one of them is open, clients are not refused
+        return self._join()
+
+    def _start(self, place: _Place, writer: Connection[Any, Any] | None = None) -> BaseProcess:
+        process = start_worker(self._settings, self._sock, writer)
+        place.fill(process)
+        if place not in self._places:
+            self._places.append(place)
+        if self._stopping:  # the signal came before the worker was in the list
+            self._stop()
+        return process
+
+    def _stop(self, number: int = 0, frame: FrameType | None = None) -> None:  # noqa: ARG002 - a signal handler
+        if not self._stopping:
+            self._stopping = True
+            os.write(self._wake_writer, b"x")
+        for process in self._processes():
             process.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    started.append(start_worker(settings, sock, writer))
-    if stopping:  # the signal came before the worker was in the list
-        stop()
-    # Others are started when the first is ready, so that a start-up error is reported once.
-    wait([reader, started[0].sentinel])
-    report = reader.recv() if reader.poll() else None
-    if isinstance(report, str):
-        started[0].join()
-        raise LocalError(Code.FAILED_PRECONDITION, report)
-    while len(started) < workers and not stopping:
-        started.append(start_worker(settings, sock))
-    sock.close()  # the workers have copies; while one of them is open, clients are not refused
-    if not stopping and report is not None:
-        print_report(report, workers, settings.log_format, say)
-    wait([process.sentinel for process in started])
-    if not stopping:
-        log.error("a worker ended by itself; stopping the others")
-        stop()
-    for process in started:
-        process.join(settings.drain + _LONGEST_STOP)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    # A worker that got SIGTERM before it handled signals has not failed.
-    codes = [process.exitcode or 0 for process in started]
-    return next((abs(code) for code in codes if code not in {0, -signal.SIGTERM}), 0)
+    def _processes(self) -> list[BaseProcess]:
+        return [place.process for place in self._places if place.process is not None]
+
+    def _replace_until_stopped(self) -> None:
+        while not self._stopping:
+            now = time.monotonic()
+            missing = [place for place in self._places if place.process is None]
+            for place in missing:
+                if place.start_at <= now:
+                    log.info("started worker %s", self._start(place).pid)
+            pauses = [place.start_at - now for place in missing if place.process is None]
+            sentinels = [process.sentinel for process in self._processes()]
+            wait([self._wake_reader, *sentinels], min(pauses, default=None))
+            if not self._stopping:
+                for place in self._places:
+                    place.look()
+
+    def _join(self) -> int:
+        processes = self._processes()
+        for process in processes:
+            process.join(self._settings.drain + _LONGEST_STOP)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        # A worker that got SIGTERM before it handled signals has not failed.
+        codes = [process.exitcode or 0 for process in processes]
+        return next((abs(code) for code in codes if code not in {0, -signal.SIGTERM}), 0)
+
+
+def _end_of(process: BaseProcess) -> str:
+    """How it ended."""
+    code = process.exitcode or 0
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # of a real-time signal
+        return f"was killed by signal {-code}"
 
 
 def start_worker(settings: Settings, sock: socket.socket, writer: Connection[Any, Any] | None = None) -> BaseProcess:

@@ -15,7 +15,7 @@ def run(
     context: Context,
     module: Annotated[str, Argument(help="What to serve, as package.module:Class.")] = "",
     bind: Annotated[str, Option(help="Where to listen, as host:port. Port 0 takes a free one.")] = "127.0.0.1:8000",
-    workers: Annotated[int, Option(min=1, help="How many processes serve.")] = 1,
+    workers: Annotated[int, Option(min=1, help="How many processes serve. One that ends is replaced.")] = 1,
     registry: Registry = None,
     advertise: Annotated[str | None, Option(help="The URL under which clients reach this process.")] = None,
     *,
