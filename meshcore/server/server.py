@@ -23,6 +23,7 @@ from meshcore.core.call_scope import Stop
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.blocked_loop import BlockedLoopDetector
+from meshcore.server.loop_lag import Lag
 from meshcore.server.refusals import NotBegunError
 from meshcore.server.request import Left, ServedRequest
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
@@ -73,6 +74,7 @@ class Server:
         self._requests: set[ServedRequest] = set()
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
+        self._lag: Lag | None = None  # while requests wait for the loop, and there is a limit
         self.active = 0
         self.draining = False
         self.refused_at = 0.0
@@ -106,7 +108,7 @@ class Server:
             raise _overloaded(self.limit)
         granted, seconds = self.request_timeout, headers.seconds
         if seconds is not None and seconds < granted:  # `min` would take 0.2 us
-            granted = seconds
+            granted = seconds if self._lag is None else self._left_of(seconds)
         return ServedRequest(self._requests, headers, granted, peer, left)
 
     async def run(self, request: ServedRequest, method: Method, arguments: tuple[Any, ...]) -> Any:
@@ -117,8 +119,8 @@ class Server:
                 begun while the body arrived.
             Exception: raised by the implementation.
         """
-        self._check_room()
         begun = time.monotonic()
+        self._check_room(method, request.deadline - begun)
         if method.shielded:  # it gets all the time that the server grants
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
@@ -185,27 +187,46 @@ class Server:
         if self._idle is not None and not self.active:
             self._idle.set()
 
-    def _check_room(self) -> None:
+    def _left_of(self, seconds: float) -> float:
+        """What is left of a caller's time, which has begun when its bytes arrived and not when they are read.
+
+        Raises:
+            MeshError: RESOURCE_EXHAUSTED, not processed: nothing.
+        """
+        assert self._lag is not None  # noqa: S101 - the loop is late
+        assert self.limit is not None  # noqa: S101 - as above
+        left = seconds - self._lag.age(time.monotonic())
+        if left <= 0:
+            raise _overloaded(self.limit)
+        return left
+
+    def _check_room(self, method: Method, left: float) -> None:
         if self.active >= self._max_concurrency:
             raise _full(f"runs {self._max_concurrency} calls already")
-        if self.limit is not None and self.active >= self.limit.limit:
-            raise _overloaded(self.limit)
+        if self.limit is not None:
+            if self.active >= self.limit.limit:
+                raise _overloaded(self.limit)
+            # What cannot be done in time is refused first. A shielded call goes on without its caller.
+            if self._lag is not None and not method.shielded and left < self.limit.usual(method):
+                raise _overloaded(self.limit)
 
     def _observe(self, call: Call, begun: float, *, whole: bool = True) -> None:
         if self.limit is not None:
             now = time.monotonic()
             self.limit.observe(call.method, now - begun, self.active, now, whole=whole)
 
-    def tick(self, lag: float, now: float) -> None:
-        """Called every few hundredths of a second, with the lag of the event loop in seconds.
+    def tick(self, lag: Lag) -> None:
+        """Called every few hundredths of a second, with the lag of the event loop.
 
         Checks requests that take long, adapts the limit to the lag, and logs which calls may have blocked the loop.
         """
+        now = lag.at
         for request in self._requests:
             request.look(now)
         if self.limit is not None:
-            self.limit.lagged(lag, now)
-        if text := self._stalls.late(lag, now, self._calls()):
+            self.limit.lagged(lag.overload, now)
+            self._lag = lag if lag.noticed else None
+        if text := self._stalls.late(lag.blocked, now, self._calls()):
             log.warning(text)
 
     def _calls(self) -> list[tuple[Method, float]]:

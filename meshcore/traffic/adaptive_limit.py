@@ -130,6 +130,11 @@ class AdaptiveLimit:
         if self._count >= _SAMPLES and now - self._begun >= WINDOW:
             self._evaluate(now)
 
+    def usual(self, key: Hashable) -> float:
+        """The usual latency of a method in seconds, 0 until it is known."""
+        latency = self._latencies.get(key)
+        return latency.usual if latency is not None else 0.0
+
     def lagged(self, seconds: float, now: float) -> None:
         """Record the lag of the event loop. To be called every few hundredths of a second.
 

@@ -17,6 +17,7 @@ from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import LocalError
 from meshcore.declare.reader import describe
+from meshcore.server.loop_lag import Lag
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import TIMEOUT, RequestHeaders
@@ -153,7 +154,7 @@ async def test_a_call_ends_when_its_client_leaves(server):
     """Seen by the server, which looks at calls that take long."""
     asking = asyncio.ensure_future(Client(b"stew").ask(server))
     while not asking.done():
-        server.tick(0.0, asyncio.get_running_loop().time() + 1)
+        server.tick(Lag(asyncio.get_running_loop().time() + 1))
         await asyncio.sleep(0)
     assert asking.result() == (499, "canceled: kitchen.taste was stopped: client left")
 

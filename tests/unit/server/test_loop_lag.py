@@ -16,7 +16,7 @@ async def test_a_blocked_loop_is_reported() -> None:
     """Who blocks the loop makes it late by about as much; reports end with the context, and leave nothing open."""
     reports: list[float] = []
     before = count_open(STATISTICS)
-    with lag_reported(lambda lag, now: reports.append(lag)):
+    with lag_reported(lambda lag: reports.append(lag.blocked)):
         while not reports:
             await asyncio.sleep(EVERY / 5)
         reports.clear()
