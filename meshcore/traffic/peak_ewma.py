@@ -208,6 +208,8 @@ class Load:
         if self.pending:  # 0 if the instance left and came back since the call began
             self.pending -= 1
         if outcome is Outcome.SUCCEEDED:
+            if self._failures and now - seconds >= self._failed:  # a probe that was sent during the rest
+                self._rests_until = -inf
             self._failures = 0
             self._since = now
             self._observe(seconds, now)

@@ -132,6 +132,22 @@ def test_after_a_failure_there_is_half_a_second_of_rest_and_more_after_each_in_a
     assert load.rests(now) == pytest.approx(FIRST_REST)
 
 
+def test_a_call_that_succeeds_during_a_rest_ends_it() -> None:
+    """It probed the instance. One that was in flight when another failed does not."""
+    load = loaded(*[0.01] * 5)
+    for now in (1.0, 2.0, 4.0):
+        load.begin(now)
+        load.end(Outcome.FAILED, 0.01, now + 0.01)
+    load.begin(4.5)
+    load.end(Outcome.SUCCEEDED, 0.6, 4.51)
+    assert load.rests(4.51) > 1.0
+    load.begin(4.5)
+    load.end(Outcome.FAILED, 0.01, 4.52)
+    load.begin(4.6)
+    load.end(Outcome.SUCCEEDED, 0.01, 4.61)
+    assert not load.rests(4.61)
+
+
 def test_what_fails_together_fails_once() -> None:
     """Ten calls are in flight when the connection breaks: that is one failure."""
     load = loaded(*[0.01] * 5)
