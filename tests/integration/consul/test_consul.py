@@ -375,7 +375,7 @@ async def test_tls(tmp_path):
             watching(registry, "orders", seconds=5) as watcher,
         ):
             await watcher.until(Bound((one,)))
-        with pytest.raises(CommunicationError, match="certificate verify failed"):
+        with pytest.raises(CommunicationError, match=r"is not trusted .*CONSUL_CACERT"):
             await ConsulComponentRegistry(url).instances()
         with pytest.raises(CommunicationError, match="TLS files"):
             await ConsulComponentRegistry(url, ca=f"{tmp_path}/none").instances()
