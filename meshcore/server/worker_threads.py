@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from meshcore.core.call import ambient_deadline
 from meshcore.core.errors import Code, LocalError
@@ -25,6 +25,8 @@ from meshcore.core.threads import ThreadCall, owning_call, waiting_call
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _MAX_DEPTH = 32
 """How many worker threads may wait for each other. Deeper nesting is almost certainly endless recursion."""
@@ -81,15 +83,16 @@ class WorkerThreads:
         await pool.take()
         run = functools.partial(context.run, thread_call.run, function, *arguments, **keywords)
         try:
-            future = pool.executor.submit(run)
+            running = asyncio.get_running_loop().run_in_executor(pool.executor, run)
         except BaseException:
             pool.give_back()
             raise
+        in_thread = pool.executor.last
         try:
-            result = await asyncio.wrap_future(future)
+            result = await running
         except asyncio.CancelledError:
             thread_call.cancel()
-            pool.abandon(future, getattr(function, "__qualname__", repr(function)))
+            pool.abandon(in_thread, getattr(function, "__qualname__", repr(function)))
             raise
         except BaseException:
             pool.give_back()
@@ -119,6 +122,22 @@ class WorkerThreads:
             pool.close()
 
 
+class _Executor(ThreadPoolExecutor):
+    """Tells the future of the thread, which ends when the thread does. That of the loop ends when it is cancelled.
+
+    Attributes:
+        last: of the function that it was given last.
+    """
+
+    last: Future[Any]
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run the function in a thread."""
+        future = super().submit(fn, *args, **kwargs)
+        self.last = future
+        return future
+
+
 class _Pool:
     """The threads of one depth. Only the event loop uses it.
 
@@ -127,7 +146,7 @@ class _Pool:
     """
 
     def __init__(self, threads: int, name: str) -> None:
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self.executor = _Executor(threads, thread_name_prefix=name)
         self._threads = threads
         self._free = threads
         self._waiting: dict[asyncio.Future[None], None] = {}  # the oldest first

@@ -12,7 +12,7 @@ def test_an_explanation_prints_as_tables():
     instances = (
         InstanceState("orders-1", "http://h1:8000", "", 1, "admitted", 0),
         InstanceState(
-            "orders-20", "http://h2:8000", "north", 3, "ejected", 2, 0.0123, 1.0, "is probed in 0.5 s", "1.4"
+            "orders-20", "http://h2:8000", "north", 3, "ejected", 2, 0.0123, 1.0, "is probed in 0.5 s", version="1.4"
         ),
     )
     made = Explanation("orders.place", "orders", "rest", "a random instance", RULES, 3.0, instances)
