@@ -23,6 +23,7 @@ from meshcore.codec.aliases import convert, is_recursive
 from meshcore.codec.errors import ModelError, sentence, steps
 from meshcore.codec.flooding.key_hashes import LARGE
 from meshcore.codec.flooding.model_keys import ModelReader
+from meshcore.codec.model_unions import why_slow
 from meshcore.codec.read_back.models import why_not_equal
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def _why_not(model: type[BaseModel]) -> str | None:
             model.model_json_schema(mode="serialization")
     except Exception as error:  # noqa: BLE001 - pydantic raises several types, and runs the user's code
         return f"{model.__name__} cannot travel: {sentence(str(error).split(chr(10))[0])}"
-    reason = _why_not_read_back(cast("Any", model).__pydantic_core_schema__, model.__name__)
+    schema = cast("Any", model).__pydantic_core_schema__
+    reason = _why_not_read_back(schema, model.__name__) or why_slow(schema, model.__name__)
     return reason or why_not_equal(model, load)
 
 

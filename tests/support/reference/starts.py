@@ -156,6 +156,17 @@ STARTS: Final = [
     ),
     Start(
         stock(
+            "import pydantic\nclass Both(pydantic.BaseModel):\n    parts: 'list[Both | Either]'\n"
+            "class Either(pydantic.BaseModel):\n    parts: list[Both]\nBoth.model_rebuild()\n",
+            signature="user: Both",
+        ),
+        (
+            "Stock.reserve(user): Both.parts is a union that two of its members contain, which takes too long to read: "
+            'give it a discriminator, such as Field(discriminator="kind")'
+        ),
+    ),
+    Start(
+        stock(
             "from dataclasses import dataclass\n@dataclass\nclass User:\n    age: int\n"
             "    def __post_init__(self) -> None:\n        self.age += 1\n",
             signature="user: User",
