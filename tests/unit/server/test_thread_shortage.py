@@ -113,6 +113,9 @@ async def stuck(gate: Gate, channel: str, instances: int = 1) -> AsyncGenerator[
             while gate.held < 2:
                 with pytest.raises(MeshError):
                     await gates.hold()
+            async with asyncio.timeout(20):  # the server gives them up a little later than the caller
+                while not (held := (await health_of(mesh)).checks) or not held[0].details.startswith("2 of 2"):
+                    await asyncio.sleep(0.001)
             for other in range(1, instances):
                 mesh.accept(other)
             yield mesh
@@ -134,7 +137,7 @@ async def test_a_call_that_gets_no_thread_was_not_processed(channel: str) -> Non
     async with stuck(gate, channel) as mesh:
         gates = await mesh.get_service(Gates)
         with pytest.raises(MeshError, match="2 of 2 threads are held by calls that were given up") as refused:
-            await with_policy(gates, Policy(attempts=1, timeout=2.0)).pay()
+            await with_policy(gates, Policy(attempts=1, timeout=20.0)).pay()
         error = refused.value
         assert (error.code, error.processed, error.retryable) == (Code.RESOURCE_EXHAUSTED, False, True)
         assert error.retry_after is not None
