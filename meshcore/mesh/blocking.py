@@ -158,5 +158,5 @@ class BlockingMesh:
                 Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`"
             )
         if self._mesh.pid not in {0, os.getpid()}:
-            raise forked_error("this mesh was used", self._mesh.pid)
+            raise forked_error("this mesh was used", self._mesh.pid, "it")
         return self._portal
