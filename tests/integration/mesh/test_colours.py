@@ -340,3 +340,5 @@ def test_what_is_no_method(function: Callable[[Any], object]) -> None:
         f"call what {name}() returns"
     ):
         function(FakeAsync().ask("hi"))
+    with refused(f"{name}() takes a method of a service, such as greeting.hello, and got int"):
+        function(7)
