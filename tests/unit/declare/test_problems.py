@@ -954,6 +954,16 @@ async def test_a_class_that_is_no_module() -> None:
     ]
 
 
+async def test_a_component_that_is_used_as_a_module() -> None:
+    """It is told what makes a module of it, and nothing about its abstract methods."""
+    assert await problems_of(HEAD + "M = GreetingComponent") == [
+        (
+            "GreetingComponent: is used as a module, but is not decorated with @module; to call its services, use "
+            "client_module(GreetingComponent)"
+        )
+    ]
+
+
 async def test_unannotated_and_variadic_implementations_are_fine() -> None:
     """An implementation need not repeat the annotations, may promise more, and may have parameters of its own."""
     signatures = (
@@ -1041,7 +1051,9 @@ async def test_mistakes_of_whoever_asks_for_a_service() -> None:
                     ("Broken", "", "Broken cannot be called: Broken.ask(question): has no type annotation"),
                     ("Greeting", "rst", "no channel 'rst'; did you mean 'rest'?"),
                     ("GreetingComponent", "",
-                     "GreetingComponent is no service interface; decorate it with @service()"),
+                     "GreetingComponent is no service interface; ask for Greeting"),
+                    ("GreetingImpl", "", "GreetingImpl is no service interface; ask for Greeting"),
+                    ("M", "", "M is no service interface; decorate it with @service()"),
                 ):  # fmt: skip
                     with pytest.raises(LocalError) as refused:
                         await mesh.get_service(getattr(declared, name), channel)
