@@ -348,7 +348,7 @@ def typed(method: str, *arguments: str) -> Act:
     async def act(stage: Stage) -> str:
         settings = load_settings({"module": MODULE, "registry": "local:"}, environ={}, directory=stage.folder)
         try:
-            return await call_once(settings, method, arguments, "")
+            return await call_once(settings, method, arguments, "", {})
         except MeshError as error:
             return f"{type(error).__name__} {error}"
 
