@@ -46,6 +46,9 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
     for each in found.instances:
         instances.add_row(each.instance, each.url, each.version, each.zone, str(each.weight), each.state)
     screen.print(instances)
+    for each in found.instances:
+        if each.remark:
+            screen.print(f"{each.instance} {each.remark}")
     for remark in found.contract:
         screen.print(remark)
 

@@ -277,7 +277,8 @@ class Destination:
                 if not missing and not any(
                     each.weight for each in instances if not required or each.endpoint(required)
                 ):
-                    text += "; their weight is 0, so they take no new calls (setting weight)"
+                    text = f"component {name!r}: every instance{over} has the weight 0, so none takes new calls "
+                    text += "(setting weight)"
                 for channel in (required,) if required else self._offered:
                     if channel in self.selector_errors:
                         text += f"; channel {channel!r} cannot choose one: {self.selector_errors[channel]}"

@@ -153,7 +153,8 @@ def _check_method(name: str, method: object) -> None:
     if not callable(method):
         discard(method)
         text = f"{name}() takes a method of a service, such as greeting.hello, and got {type(method).__name__}"
-        raise LocalError(Code.INVALID_ARGUMENT, f"{text}: do not call the method, call what {name}() returns")
+        mend = f": do not call the method, call what {name}() returns" if inspect.isawaitable(method) else ""
+        raise LocalError(Code.INVALID_ARGUMENT, text + mend)
 
 
 def _owner(method: Any) -> Any:

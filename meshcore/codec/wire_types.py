@@ -5,6 +5,7 @@ A type can be sent if both codecs can encode it and decode it again, so that a s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -173,7 +174,7 @@ def _refusal(info: inspect.Type) -> str | None:
     """Why this type cannot be sent, without regard to the types inside it."""
     match info:
         case inspect.CustomType() if not is_recursive(info.cls):
-            return why_not_model(info.cls) if is_model(info.cls) else f"{_name(info.cls)} cannot travel"
+            return why_not_model(info.cls) if is_model(info.cls) else _opaque(info.cls)
         case inspect.ExtType():
             return "Ext cannot travel: JSON has none"
         case inspect.DataclassType() | inspect.StructType():
@@ -222,6 +223,13 @@ def _parts(info: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
         yield from (("", member) for member in info.types)
     elif isinstance(info, _Objects):
         yield from ((f".{field.encode_name}", field.type) for field in info.fields)
+
+
+def _opaque(class_: object) -> str:
+    """Why a class whose fields are not known cannot be sent; the mend if it is not one of Python's own."""
+    text = f"{_name(class_)} cannot travel"
+    home = getattr(class_, "__module__", "builtins").partition(".")[0]
+    return text if home in sys.stdlib_module_names else f"{text}; a dataclass can"
 
 
 def _name(class_: object) -> str:

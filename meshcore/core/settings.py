@@ -22,7 +22,14 @@ _Text = Annotated[str, Meta(description="text")]
 _Flag = Annotated[bool, Meta(description="true or false")]
 _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0")]
 _Bytes = Annotated[int, Meta(gt=0, description="a number of bytes above 0")]
-_Names = Annotated[tuple[str, ...], Meta(description="a list of texts, or a text with commas")]
+_Hosts = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^((\*\.)?[^/:*\s]+|\[?[0-9A-Fa-f:.]+\]?)$")], ...],
+    Meta(description='names such as "shop.example" or "*.shop.example", a list or a text with commas'),
+]
+_Origins = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?)$")], ...],
+    Meta(description='origins such as "https://shop.example" or "*", a list or a text with commas'),
+]
 _Count = Annotated[int, Meta(gt=0, description="a whole number above 0")]
 _Weight = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 
@@ -61,9 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         idempotency_memory: bytes in which a server keeps the outcomes of calls with an idempotency key. The oldest go
             first.
         allowed_origins: origins such as `https://shop.example` whose pages may let browsers send writes, beside the
-            server's own; `*` for all. A list, or a text with commas.
+            server's own; `*` for all.
         allowed_hosts: names by which the server may be called, such as `shop.example` or `*.shop.example`, beside
-            addresses, `localhost` and the host of `advertise_url`. Empty: any. A list, or a text with commas.
+            addresses, `localhost` and the host of `advertise_url`, without port. Empty: any.
         max_threads: worker threads for implementations that are `def`. Implementations that are called from such a
             thread have as many threads of their own, for each level of nesting.
         drain: seconds that calls in progress may take when a server stops. After that they are cancelled.
@@ -103,8 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_unsent: _Bytes = 128 * 1024 * 1024
     adaptive_limit: _Flag = True
     idempotency_memory: _Bytes = 16 * 1024 * 1024
-    allowed_origins: _Names = ()
-    allowed_hosts: _Names = ()
+    allowed_origins: _Origins = ()
+    allowed_hosts: _Hosts = ()
     max_threads: _Count = 40
     drain: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] = 20.0
     zone: _Text = ""
@@ -165,7 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SETTING_NAMES: Final = tuple(name for name in Settings.__struct_fields__ if name not in {"sources", "environ"})
 _TYPES: Final = get_type_hints(Settings, include_extras=True)
-_LISTS: Final = frozenset(name for name, hint in _TYPES.items() if hint == _Names)
+_LISTS: Final = frozenset(name for name, hint in _TYPES.items() if hint in {_Hosts, _Origins})
 
 
 def converted_setting(name: str, value: object, *, strict: bool) -> Any:

@@ -94,12 +94,13 @@ async def caught(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Ba
         return None, error
 
 
-def forked_error(what: str, pid: int) -> LocalError:
+def forked_error(what: str, pid: int, whose: str = "its mesh") -> LocalError:
     """The error of a process that uses the mesh of the process that it was forked from.
 
     Args:
         what: what it did.
         pid: the other process.
+        whose: what runs in the other process.
     """
-    text = f"{what} in process {os.getpid()}, but its mesh runs in process {pid}, which forked this one"
+    text = f"{what} in process {os.getpid()}, but {whose} runs in process {pid}, which forked this one"
     return LocalError(Code.FAILED_PRECONDITION, f"{text}: make a mesh after the fork, such as at its first use")

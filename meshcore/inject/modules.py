@@ -12,7 +12,7 @@ import msgspec
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.declare.injection import CreateMark, InjectableMark, ModuleMark
-from meshcore.declare.services import ImplementationMark, ServiceMark
+from meshcore.declare.services import ComponentMark, ImplementationMark, ServiceMark
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_method
 
 _INJECTABLE_MARKS = (InjectableMark, ImplementationMark)
@@ -133,11 +133,17 @@ def recipes_of_modules(modules: Iterable[ModuleDescription]) -> tuple[Recipe, ..
             if cls in each.provides or any(isinstance(mark, _INJECTABLE_MARKS) for mark in marks_of(cls)):
                 recipes.setdefault(cls, recipe_of_class(cls, services=_implemented(cls)))
         recipe = recipe_of_class(each.cls)
-        problems = () if each.mark else ("is used as a module, but is not decorated with @module",)
-        recipes[each.cls] = msgspec.structs.replace(recipe, problems=(*recipe.problems, *problems))
+        recipes[each.cls] = recipe if each.mark else msgspec.structs.replace(recipe, problems=(_no_module(each.cls),))
         for name, create_mark in marked_methods(each.cls, CreateMark).items():
             recipes[each.cls, name] = recipe_of_method(each.cls, name, create_mark.scope)
     return tuple(recipes.values())
+
+
+def _no_module(cls: type) -> str:
+    """What is wrong with a class that is used as a module and is none."""
+    text = "is used as a module, but is not decorated with @module"
+    is_component = find_mark(cls, ComponentMark) is not None
+    return f"{text}; to call its services, use client_module({cls.__qualname__})" if is_component else text
 
 
 def _implemented(cls: type) -> list[type]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
+from inspect import isawaitable
 from threading import Thread, current_thread
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -121,8 +122,13 @@ class BlockingMesh:
             awaitable: such as a call of an `async def` interface, or a coroutine of yours that makes several.
 
         Raises:
-            LocalError: this thread runs an event loop, which must not be blocked, or the mesh does not run.
+            LocalError: this thread runs an event loop, which must not be blocked, or the mesh does not run, or this is
+                a function that was not called.
         """
+        given = cast("object", awaitable)
+        if callable(given) and not isawaitable(given):
+            text = f"run() awaits a call, such as greeting.hello(), and got {type(given).__name__}: call it"
+            raise LocalError(Code.INVALID_ARGUMENT, text)
         try:
             self._entered()
             return self._mesh.runtime.bridge.run("run()", awaitable)
@@ -158,5 +164,5 @@ class BlockingMesh:
                 Code.FAILED_PRECONDITION, "this mesh is not running; use it inside `with BlockingMesh(...)`"
             )
         if self._mesh.pid not in {0, os.getpid()}:
-            raise forked_error("this mesh was used", self._mesh.pid)
+            raise forked_error("this mesh was used", self._mesh.pid, "it")
         return self._portal

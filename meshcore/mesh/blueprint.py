@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
+from itertools import chain
 
 from meshcore.asgi.rest_arguments import RequestReader
 from meshcore.client.policies import Policies
@@ -14,7 +15,7 @@ from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark, health_problems
-from meshcore.declare.services import ServiceMark
+from meshcore.declare.services import ComponentMark, ServiceMark
 from meshcore.inject.graph import Graph
 from meshcore.inject.modules import ModuleDescription, describe_modules, recipes_of_modules
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_function, recipe_of_object
@@ -124,6 +125,12 @@ class Blueprint:
     def is_service(self, kind: type) -> bool:
         """Whether the type is a service interface."""
         return find_mark(kind, ServiceMark) is not None
+
+    def services_of(self, kind: type) -> list[type]:
+        """The services that a component offers or a class implements; none of any other type."""
+        classes: list[type] = [each for each in getattr(kind, "__mro__", ()) if isinstance(each, type)]
+        offered = [mark.services for each in classes if (mark := find_mark(each, ComponentMark)) is not None]
+        return [*chain(*offered), *filter(self.is_service, classes)]
 
     def channel_for(self, interface: type, preferred_channel: str) -> str:
         """The channel that calls must use: "local" for an implementation in this process, empty for any channel."""

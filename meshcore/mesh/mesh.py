@@ -211,7 +211,7 @@ class Mesh:
                 state = "has stopped" if self._stop.is_set() else f"has stopped: {LOOP_ENDED}"
             raise LocalError(Code.FAILED_PRECONDITION, f"this mesh {state}")
         if self.pid != os.getpid():
-            raise forked_error("this mesh was used", self.pid)
+            raise forked_error("this mesh was used", self.pid, "it")
         return self._runtime
 
 

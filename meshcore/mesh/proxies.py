@@ -63,7 +63,9 @@ class Proxies:
         """
         if not self._blueprint.is_service(kind):
             name = getattr(kind, "__qualname__", repr(kind))
-            raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; decorate it with @service()")
+            services = ", ".join(each.__qualname__ for each in self._blueprint.services_of(kind))
+            mend = f"ask for {services}" if services else "decorate it with @service()"
+            raise LocalError(Code.INVALID_ARGUMENT, f"{name} is no service interface; {mend}")
         channel = self._blueprint.channel_for(kind, preferred_channel)
         found = self._kept.get((kind, channel))
         if found is None:

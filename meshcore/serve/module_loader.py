@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from meshcore.core.errors import ConfigurationError
+from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import closest, did_you_mean
+from meshcore.declare.injection import ModuleMark
 from meshcore.inject.modules import describe_modules
 from meshcore.mesh.catalog import Catalog
 
@@ -42,8 +44,9 @@ def load_module(settings: Settings) -> type:
     for part in path.split("."):
         members = cast("dict[str, Any]", getattr(found, "__dict__", {}))
         if part not in members:
-            classes = [key for key, value in members.items() if isinstance(value, type)]
-            raise ConfigurationError(title, [f"{name} has no {part!r}{did_you_mean(part, classes)}"])
+            modules = [key for key, value in members.items() if find_mark(value, ModuleMark) is not None]
+            hint = did_you_mean(part, modules) if modules else "; no class in it is decorated with @module"
+            raise ConfigurationError(title, [f"{name} has no {part!r}{hint}"])
         found = members[part]
     if not isinstance(found, type):
         raise ConfigurationError(title, [f"{path} is a {type(found).__name__}, not a class decorated with @module"])

@@ -6,7 +6,7 @@ import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -145,11 +145,24 @@ def parse_config(url: str, environ: Mapping[str, str] | None = None) -> ConsulCo
 def _url(address: str, *, secure: bool) -> str:
     text = address if "://" in address else f"{'https' if secure else 'http'}://{address}"
     parts = urlsplit(text)
-    if parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/") or parts.query:
+    if (
+        parts.scheme not in _SCHEMES
+        or not parts.hostname
+        or parts.path.strip("/")
+        or parts.query
+        or not _port_fits(parts)
+    ):
         raise ValueError(f"the address of Consul must be like http://host:8500, got {without_secrets(address)!r}")
     scheme = "https" if secure else parts.scheme
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{scheme}://{host}:{parts.port or (8501 if scheme == 'https' else 8500)}"
+
+
+def _port_fits(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # no number, or above 65535
+        return False
 
 
 def _token_in(file: str) -> str:

@@ -340,3 +340,12 @@ def test_what_is_no_method(function: Callable[[Any], object]) -> None:
         f"call what {name}() returns"
     ):
         function(FakeAsync().ask("hi"))
+    with refused(f"{name}() takes a method of a service, such as greeting.hello, and got int"):
+        function(7)
+
+
+def test_a_function_that_was_not_called_is_not_awaited() -> None:
+    """It would be given back as it is."""
+    never: Any = FakeAsync().ask
+    with refused("run() awaits a call, such as greeting.hello(), and got method: call it"):
+        BlockingMesh(DoorsModule).run(never)

@@ -214,3 +214,5 @@ async def test_what_takes_no_key() -> None:
         with pytest.raises(LocalError, match="with_key: a key ") as refused:
             with_key(proxy, key)
         assert "secret" not in str(refused.value)
+    with pytest.raises(LocalError, match="with_key: a key is a str, this one is int"):
+        with_key(proxy, 7)  # type: ignore[arg-type]

@@ -873,8 +873,8 @@ async def test_an_instance_of_weight_0_gets_no_new_calls(scripted: Client) -> No
         await handler(Call(BUY))
     assert (nobody.value.code, nobody.value.processed) == (Code.UNAVAILABLE, False)
     assert nobody.value.message == (
-        "component 'shop-component' is offered; its instances offer: one, two; "
-        "their weight is 0, so they take no new calls (setting weight)"
+        "component 'shop-component': every instance over channel 'one' has the weight 0, so none takes new calls "
+        "(setting weight)"
     )
 
 

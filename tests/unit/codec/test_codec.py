@@ -655,7 +655,7 @@ class Half:
         (list[Callable[[], int]], "$[]: Callable cannot travel"),
         (WithCallback, "$.rows[]{}: Callable cannot travel"),
         (AsyncIterator[int], "AsyncIterator cannot travel"),
-        (tuple[int, Opaque], "$[1]: Opaque cannot travel"),
+        (tuple[int, Opaque], "$[1]: Opaque cannot travel; a dataclass can"),
         (object, "object cannot travel"),
         (complex, "complex cannot travel"),
         (Item | Order, "type unions may not contain more than one dataclass"),

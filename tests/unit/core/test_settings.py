@@ -397,3 +397,26 @@ def test_lists_of_names_are_lists_or_texts_with_commas(tmp_path):
     assert load_settings(environ={"MESHCORE_ALLOWED_HOSTS": text}, directory=tmp_path).allowed_hosts == expected
     (tmp_path / "meshcore.toml").write_text('allowed_hosts = ["shop.example", "*.shop.example"]')
     assert load_settings(environ={}, directory=tmp_path).allowed_hosts == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "others"),
+    [
+        (
+            "allowed_hosts",
+            ("shop.example", "*.shop.example", "localhost", "10.0.0.1", "[::1]", "::1"),
+            ("http://shop.example", "shop.example:8000", "shop.example/", "*", "shop.*"),
+        ),
+        (
+            "allowed_origins",
+            ("https://shop.example", "http://localhost:3000", "https://shop.example/", "*", "null"),
+            ("shop.example", "localhost:3000", "https://shop.example/path", "https://"),
+        ),
+    ],
+)
+def test_names_that_no_request_could_have(name: str, fitting: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """They are refused at the start: otherwise everybody would be refused later."""
+    assert getattr(Settings(**{name: fitting}), name) == fitting
+    for other in others:
+        with pytest.raises(ConfigurationError, match=f"{name} must be .* such as "):
+            Settings(**{name: (fitting[0], other)})

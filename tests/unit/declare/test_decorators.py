@@ -342,6 +342,26 @@ def test_a_served_module_with_a_misused_decorator(tmp_path: Path, monkeypatch: p
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("class Other: ...", "no class in it is decorated with @module"),
+        ("@module()\nclass Other: ...", "there is 'Other'"),
+        ("@module()\nclass Modul: ...", "did you mean 'Modul'?"),
+    ],
+)
+def test_a_module_that_is_not_there(
+    line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Only modules are suggested, no other class, whether imported or not."""
+    name = f"named_{request.node.callspec.indices['line']}"
+    tmp_path.joinpath(f"{name}.py").write_text(f"from meshcore import *\n{line}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError) as refused:
+        load_module(Settings(module=f"{name}:Module"))
+    assert refused.value.problems == (f"{name} has no 'Module'; {expected}",)
+
+
 HEAD = """
 from abc import abstractmethod
 from meshcore import *

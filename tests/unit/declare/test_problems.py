@@ -365,12 +365,12 @@ INTERFACES: list[tuple[type, list[str]]] = [
             ".run(low): the default 0 does not fit Annotated[int, msgspec.Meta(ge=1)]; expected int >= 1",
         ],
     ),
-    (BadParameter, [".run(coin): Coin cannot travel"]),
+    (BadParameter, [".run(coin): Coin cannot travel; a dataclass can"]),
     (
         BadNested,
-        [".run(coins): ${}[]: Coin cannot travel", ".run(call): Callable cannot travel"],
+        [".run(coins): ${}[]: Coin cannot travel; a dataclass can", ".run(call): Callable cannot travel"],
     ),
-    (BadResult, [".run: its result: $[]: Coin cannot travel"]),
+    (BadResult, [".run: its result: $[]: Coin cannot travel; a dataclass can"]),
     (BadKey, [".run(counts): tuple cannot be the key of a dict: JSON has text there"]),
     (Stream, [".run: its result: AsyncIterator cannot travel"]),
     (PlainAwaitable, [".run: returns an awaitable; declare it with async def"]),
@@ -379,7 +379,7 @@ INTERFACES: list[tuple[type, list[str]]] = [
         [
             ".run: @raises: Unannotated.__init__(sku): has no type annotation",
             ".run: @raises: Variadic.__init__: cannot travel with *parts; name its fields",
-            ".run: @raises: CarriesCoin(coin): Coin cannot travel",
+            ".run: @raises: CarriesCoin(coin): Coin cannot travel; a dataclass can",
         ],
     ),
     (
@@ -954,6 +954,16 @@ async def test_a_class_that_is_no_module() -> None:
     ]
 
 
+async def test_a_component_that_is_used_as_a_module() -> None:
+    """It is told what makes a module of it, and nothing about its abstract methods."""
+    assert await problems_of(HEAD + "M = GreetingComponent") == [
+        (
+            "GreetingComponent: is used as a module, but is not decorated with @module; to call its services, use "
+            "client_module(GreetingComponent)"
+        )
+    ]
+
+
 async def test_unannotated_and_variadic_implementations_are_fine() -> None:
     """An implementation need not repeat the annotations, may promise more, and may have parameters of its own."""
     signatures = (
@@ -1041,7 +1051,9 @@ async def test_mistakes_of_whoever_asks_for_a_service() -> None:
                     ("Broken", "", "Broken cannot be called: Broken.ask(question): has no type annotation"),
                     ("Greeting", "rst", "no channel 'rst'; did you mean 'rest'?"),
                     ("GreetingComponent", "",
-                     "GreetingComponent is no service interface; decorate it with @service()"),
+                     "GreetingComponent is no service interface; ask for Greeting"),
+                    ("GreetingImpl", "", "GreetingImpl is no service interface; ask for Greeting"),
+                    ("M", "", "M is no service interface; decorate it with @service()"),
                 ):  # fmt: skip
                     with pytest.raises(LocalError) as refused:
                         await mesh.get_service(getattr(declared, name), channel)
@@ -1155,7 +1167,7 @@ async def test_everything_is_told_at_once_and_nothing_is_started() -> None:
     problems = await problems_of(TEN, preferred_channel="rst", registry="nowhere:")
     assert problems == [
         "Careless.unannotated(a): has no type annotation",
-        "Careless.opaque(a): Opaque cannot travel",
+        "Careless.opaque(a): Opaque cannot travel; a dataclass can",
         "Careless.stars(a): *a cannot travel; take a list or a dict",
         "Careless.path: {missing} in path '/{missing}' is not a parameter",
         "Fancy is decorated with @channel, but does not derive from Channel",

@@ -158,7 +158,8 @@ def test_addresses(address, expected):
         ("consul://h:1?tokn=x", "no option 'tokn'; did you mean 'token'"),
         ("consul://h:1?verify=maybe", "verify must be true or false"),
         ("consul://h:1?check=tcp", "check must be http or ttl, got 'tcp'"),
-        ("consul://h:port", "[Pp]ort"),
+        ("consul://h:port", "must be like http://host:8500, got 'h:port'"),
+        ("consul://h:99999", "must be like http://host:8500, got 'h:99999'"),
     ],
 )
 def test_urls_that_do_not_fit(url, expected):
