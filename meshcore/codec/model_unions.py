@@ -109,5 +109,7 @@ def _parts(schema: _Schema) -> Iterator[_Schema]:
             each: Any = [inner] if isinstance(inner.get("type"), str) else inner.values()
         else:
             each = found or ()
-        for part in each:
-            yield part[0] if isinstance(part, tuple) else part
+        for labelled in each:
+            part = labelled[0] if isinstance(labelled, tuple) else labelled
+            if isinstance(part, Mapping):  # a dataclass has the names of its fields here
+                yield cast("_Schema", part)

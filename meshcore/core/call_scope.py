@@ -105,7 +105,8 @@ def failure_of(error: BaseException) -> Exception | None:
     if isinstance(error, Exception):
         return error
     if isinstance(error, asyncio.CancelledError):
-        goes_on = (task := asyncio.current_task()) is None or task.cancelling() > 0
+        loop = _running_loop()
+        goes_on = loop is None or (task := asyncio.current_task(loop)) is None or task.cancelling() > 0
     elif isinstance(error, GeneratorExit):
         goes_on = _running_loop() is None  # the coroutine is closed with its loop
     else:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from meshcore.codec.errors import ModelError, sentence
 from meshcore.codec.read_back.equal import different, shown
+from meshcore.codec.read_back.own_code import as_failures
 from meshcore.codec.read_back.samples import Samples, Schema
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _values(model: type[BaseModel], least: dict[str, Any], fields: dict[str, lis
 def _value(model: Any, arguments: dict[str, Any]) -> tuple[Any, set[Any]]:
     """The value of a model with these fields; if a validator refuses it, None, and the fields that are refused."""
     try:
-        return model.__pydantic_validator__.validate_python(arguments, by_alias=False, by_name=True), set()
+        with as_failures():
+            return model.__pydantic_validator__.validate_python(arguments, by_alias=False, by_name=True), set()
     except sys.modules["pydantic"].ValidationError as error:
         places = {each["loc"][:1] for each in error.errors(include_url=False, include_context=False)}
         return None, {name for place in places for name in place} if () not in places else set()
@@ -80,8 +82,9 @@ def _value(model: Any, arguments: dict[str, Any]) -> tuple[Any, set[Any]]:
 def _try(model: type[BaseModel], value: Any, load: _Load) -> str | None:
     """What is wrong with one value of a model."""
     try:
-        data: bytes = value.__pydantic_serializer__.to_json(value, by_alias=True, warnings="error")
-        read = load(model, data)
+        with as_failures():
+            data: bytes = value.__pydantic_serializer__.to_json(value, by_alias=True, warnings="error")
+            read = load(model, data)
     except ModelError as error:
         name = error.path.removeprefix(".").partition(".")[0].partition("[")[0]
         example = shown(value.__dict__.get(name, value))

@@ -22,6 +22,7 @@ from msgspec import inspect
 
 from meshcore.codec.errors import sentence, split
 from meshcore.codec.read_back.equal import is_same, shown
+from meshcore.codec.read_back.own_code import as_failures
 
 Record: TypeAlias = inspect.StructType | inspect.DataclassType
 
@@ -68,11 +69,13 @@ def _why_not(cls: Any) -> str | None:
 def _try(info: Record, value: Any) -> str | None:
     name = type(value).__name__
     try:
-        data = msgspec.json.encode(value)
+        with as_failures():
+            data = msgspec.json.encode(value)
     except Exception:  # noqa: BLE001 - of a part that is no value of its type
         return None
     try:
-        read: Any = msgspec.json.decode(data, type=info.cls)
+        with as_failures():
+            read: Any = msgspec.json.decode(data, type=info.cls)
     except msgspec.ValidationError as error:
         if error.__cause__ is None:  # what was tried is no value of the type, which a constructor does not check
             return None
@@ -86,14 +89,16 @@ def _try(info: Record, value: Any) -> str | None:
     return None
 
 
-def _records(info: Record, depth: int) -> Iterator[Any]:
+def _records(info: Record, depth: int) -> list[Any]:
     """Objects of a class, as its constructor makes them: with the required fields only, then with all."""
     found = {field.name: (field.required, _samples(field.type, depth + 1)) for field in info.fields}
     least = {name: values[0] for name, (required, values) in found.items() if required and values}
     every = [{name: values[row % len(values)] for name, (_, values) in found.items() if values} for row in range(3)]
+    made: list[Any] = []
     for chosen in (least, *every):
-        with suppress(Exception):  # the user's code refuses it
-            yield info.cls(**chosen)
+        with suppress(Exception), as_failures():  # the user's code refuses it
+            made.append(info.cls(**chosen))
+    return made
 
 
 def _samples(info: inspect.Type, depth: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pydantic
@@ -48,7 +49,16 @@ class Mixed(pydantic.BaseModel):
     of: list[Mixed] | Mixed | int
 
 
-for each in (Add, Mul, Nested, Sum, Product, Branch, Mixed):
+@dataclass
+class Plain:
+    number: int
+
+
+class OfDataclass(pydantic.BaseModel):
+    of: list[Plain] | OfDataclass
+
+
+for each in (OfDataclass, Add, Mul, Nested, Sum, Product, Branch, Mixed):
     each.model_rebuild()
 
 
@@ -62,7 +72,7 @@ def test_a_union_that_two_of_its_members_contain_is_refused(model: type, where: 
     assert f"{where} is a union that two of its members contain, {MEND}" in reason
 
 
-@pytest.mark.parametrize("model", [Sum, Product, Branch, Mixed])
+@pytest.mark.parametrize("model", [Sum, Product, Branch, Mixed, OfDataclass])
 def test_other_recursive_unions_travel(model: type) -> None:
     """A discriminator chooses one member, only one contains the union, or they are of different kinds in JSON."""
     assert why_not_type(model) is None

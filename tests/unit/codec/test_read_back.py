@@ -369,3 +369,18 @@ def test_what_is_not_refused_is_read_back(type_, data):
     except ValueError:
         return  # no value of the model, or NaN
     assert JSON.decoder(model)(text) == value
+
+
+@dataclass
+class Exits:
+    """Its own code ends the process for the values that are tried."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        raise SystemExit(self.text)
+
+
+def test_a_trial_does_not_end_the_process() -> None:
+    """Whatever the code of a class raises, the value is not tried."""
+    assert why_not_type(Exits) is None
