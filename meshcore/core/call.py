@@ -25,8 +25,10 @@ LONGEST_KEY = 255
 """Characters of an idempotency key. A server keeps each for a while."""
 
 
-def why_no_key(key: str) -> str:
-    """Why a text is no idempotency key, empty if it is one. The text itself may be a secret."""
+def why_no_key(key: object) -> str:
+    """Why something is no idempotency key, empty if it is one. The text itself may be a secret."""
+    if not isinstance(key, str):
+        return f"a key is a text, and this is of type {type(key).__name__}: write str(...)"
     if not 0 < len(key) <= LONGEST_KEY:
         return f"a key has 1 to {LONGEST_KEY} characters, this one has {len(key)}"
     if not (key.isascii() and key.isprintable()) or key != key.strip():

@@ -214,3 +214,6 @@ async def test_what_takes_no_key() -> None:
         with pytest.raises(LocalError, match="with_key: a key ") as refused:
             with_key(proxy, key)
         assert "secret" not in str(refused.value)
+    number: Any = 7
+    with pytest.raises(LocalError, match=r"with_key: a key is a text, and this is of type int: write str\(\.\.\.\)"):
+        with_key(proxy, number)
