@@ -172,5 +172,10 @@ def _bounds(entry: Any) -> str:
     return ", ".join(
         f"{name}={getattr(value, 'pattern', value)!r}"  # a compiled pattern as its text
         for name, value in named.items()
-        if value is not None and (name, value) != ("min_length", 0)
+        if value is not None and (name, value) != ("min_length", 0) and _is_bound(name, value)
     )
+
+
+def _is_bound(name: str, value: Any) -> bool:
+    """Whether `Meta` takes it: of bounds only numbers, so that of a date it takes none."""
+    return name in {"pattern", "tz"} or isinstance(value, int | float)

@@ -193,9 +193,9 @@ def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
         text = f"{place} is a secret, written as '**********'; give it a @field_serializer, or another type"
         return text if _hides(serializer) else None
     place = getattr(schema.get("cls"), "__name__", place)
-    forbids = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
-    if forbids and getattr(schema.get("cls"), "model_computed_fields", None):
-        return f"{place} writes computed fields, and refuses them when it is read, as it forbids extra fields"
+    extra = schema.get("config", {}).get("extra_fields_behavior")
+    if extra in _COMPUTED and getattr(schema.get("cls"), "model_computed_fields", None):
+        return f"{place} writes computed fields, and {_COMPUTED[extra]}"
     for name, part in _parts(schema):
         where = f"{place}.{name}" if name else place
         if name and (reason := _why_not_field(name, part, where)):
@@ -205,6 +205,13 @@ def _why_not_read_back(schema: Mapping[str, Any], place: str) -> str | None:
         if reason := _why_not_read_back(part, where):
             return reason
     return None
+
+
+_COMPUTED = {
+    "forbid": "refuses them when it is read, as it forbids extra fields",
+    "allow": "keeps them when it is read, as it allows extra fields",
+}
+"""What becomes of computed fields in the models that do not ignore extra ones."""
 
 
 def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

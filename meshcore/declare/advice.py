@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from meshcore.core.marks import find_mark
-from meshcore.declare.decorators import mark_class, mark_function, refuse_bare
+from meshcore.declare.decorators import is_bare, mark_class, mark_function, refuse_bare
 from meshcore.declare.injection import InjectableMark
 
 C = TypeVar("C", bound=type)
@@ -117,7 +117,10 @@ def advice() -> Callable[[C], C]: ...
 def advice(cls: C | None = None) -> C | Callable[[C], C]:
     """Declare a class whose `@around` methods wrap methods of injected objects. The class is injectable itself."""
     decorate = mark_class("advice", lambda _: AdviceMark())
-    return decorate if cls is None else decorate(cls)
+    if cls is None:
+        return decorate
+    is_bare(cls, "advice", AdviceMark)
+    return decorate(cls)
 
 
 def around(target: Methods) -> Callable[[F], F]:

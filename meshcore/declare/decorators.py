@@ -10,7 +10,7 @@ from typing import Any, TypeGuard, TypeVar, cast
 import msgspec
 
 from meshcore.core.errors import ConfigurationError
-from meshcore.core.marks import add_mark
+from meshcore.core.marks import add_mark, marks_of
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +32,7 @@ def mark_class(decorator: str, mark: Callable[[type], object]) -> Callable[[C], 
     def decorate(cls: Any) -> Any:
         if not isinstance(cls, type):
             hint = "is a decorator below it used without parentheses?" if isinstance(cls, FunctionType) else ""
-            raise misused(decorator, cls, f"it decorates classes, and this is {_kind(cls)}", hint)
+            raise misused(decorator, cls, f"it decorates classes, and this is {kind_of(cls)}", hint)
         return _marked(decorator, cls, mark(cls))
 
     return decorate
@@ -58,7 +58,7 @@ def _marked(decorator: str, target: Any, mark: object) -> Any:
     try:
         return add_mark(target, mark)
     except (AttributeError, TypeError):  # a property has no attributes of its own, nor has a class of Python itself
-        raise misused(decorator, target, f"it cannot decorate {_kind(target)}") from None
+        raise misused(decorator, target, f"it cannot decorate {kind_of(target)}") from None
 
 
 @cache
@@ -76,7 +76,7 @@ def check_kind(decorator: str, target: object, argument: str, given: object, kin
     """
     if not isinstance(given, (int, float) if kind is float else kind):
         wanted = _KINDS.get(kind, f"a {kind.__name__}")
-        raise misused(decorator, target, f"{argument} has to be {wanted}, and this is {_kind(given)}")
+        raise misused(decorator, target, f"{argument} has to be {wanted}, and this is {kind_of(given)}")
 
 
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number"}
@@ -92,6 +92,17 @@ def refuse_bare(decorator: str, given: object, example: str) -> None:
         raise misused(decorator, given, "it needs an argument", f"write {example}")
 
 
+def is_bare(given: object, decorator: str, mark: type) -> TypeGuard[Any]:
+    """Whether the first argument of a decorator of classes is what it decorates.
+
+    Raises:
+        ConfigurationError: it has exactly this mark already, so it was meant as an argument: `@injectable(Store)`.
+    """
+    if any(type(each) is mark for each in marks_of(given)):
+        raise misused(decorator, given, "it has this decorator already, which takes no class")
+    return is_target(given)
+
+
 def classes_of(decorator: str, target: type, argument: str, given: Any) -> tuple[type, ...]:
     """The classes that an argument of a decorator lists.
 
@@ -101,14 +112,14 @@ def classes_of(decorator: str, target: type, argument: str, given: Any) -> tuple
     if isinstance(given, type):
         raise misused(decorator, target, f"{argument} is a list", f"write {argument}=[{given.__name__}]")
     if isinstance(given, str | bytes | ModuleType) or not isinstance(given, Iterable):
-        raise misused(decorator, target, f"{argument} is a list of classes, and this is {_kind(given)}")
+        raise misused(decorator, target, f"{argument} is a list of classes, and this is {kind_of(given)}")
     found: list[type] = []
     for each in cast("Any", given):
         if not isinstance(each, type):
             mend = f"write {type(each).__name__}" if type(each).__module__ != "builtins" else "name a class"
             if isinstance(each, ModuleType):
                 mend = "name a class that it defines"
-            raise misused(decorator, target, f"{argument} lists classes, and this is {_kind(each)}", mend)
+            raise misused(decorator, target, f"{argument} lists classes, and this is {kind_of(each)}", mend)
         found.append(each)
     return tuple(found)
 
@@ -127,7 +138,8 @@ def _name(target: object) -> str:
     return getattr(function, "__qualname__", None) or repr(target)
 
 
-def _kind(given: object) -> str:
+def kind_of(given: object) -> str:
+    """What was given, for a message."""
     if isinstance(given, ModuleType):
         return f"the Python module {given.__name__!r}"
     if isinstance(given, str):

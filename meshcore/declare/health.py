@@ -26,7 +26,7 @@ import msgspec
 
 from meshcore.core.call_scope import failure_of
 from meshcore.core.marks import marked_methods, takes_one
-from meshcore.declare.decorators import is_target, mark_class, mark_function
+from meshcore.declare.decorators import is_bare, is_target, mark_class, mark_function
 from meshcore.declare.injection import InjectableMark
 
 C = TypeVar("C", bound=type)
@@ -74,7 +74,10 @@ def health_checks() -> Callable[[C], C]: ...
 def health_checks(cls: C | None = None) -> C | Callable[[C], C]:
     """Declare a class with health checks, which makes it an injectable singleton."""
     decorate = mark_class("health_checks", lambda _: HealthChecksMark())
-    return decorate if cls is None else decorate(cls)
+    if cls is None:
+        return decorate
+    is_bare(cls, "health_checks", HealthChecksMark)
+    return decorate(cls)
 
 
 @overload

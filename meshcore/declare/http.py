@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, cast, overload
 import msgspec
 
 from meshcore.core.description import Source
-from meshcore.declare.decorators import is_target, mark_class, mark_function, refuse_bare
+from meshcore.declare.decorators import is_bare, mark_class, mark_function, refuse_bare
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +51,7 @@ def rest(prefix: str | type = "") -> Any:
     Args:
         prefix: such as `/orders`.
     """
-    if is_target(prefix):
+    if is_bare(prefix, "rest", RestMark):
         return rest()(prefix)
     return mark_class("rest", lambda _: RestMark(cast("str", prefix)))
 

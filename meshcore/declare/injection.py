@@ -19,12 +19,14 @@ from meshcore.core.marks import MISSING, find_mark
 from meshcore.declare.decorators import (
     check_kind,
     classes_of,
+    is_bare,
     is_target,
     mark_class,
     mark_function,
     misused,
     refuse_bare,
 )
+from meshcore.declare.services import ComponentMark, ImplementationMark
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,7 +96,7 @@ def injectable(scope: str | type = "singleton") -> Any:
         scope: "singleton" for one instance, made at start; "request" for one per request, made when first asked for;
             "transient" for a new one each time. A transient is cleaned up together with the object that uses it.
     """
-    if is_target(scope):
+    if is_bare(scope, "injectable", InjectableMark):
         return injectable()(scope)
     return mark_class("injectable", lambda _: InjectableMark(cast("str", scope)))
 
@@ -140,6 +142,13 @@ def module(imports: Iterable[type] | type = (), provides: Iterable[type] = (), c
     if find_mark(imports, ModuleMark) is not None:
         name = getattr(imports, "__name__", "")
         raise misused("module", imports, "it is a module already", f"to import it, write @module(imports=[{name}])")
+    for kind, use, argument in (
+        (ImplementationMark, "provide it", "provides"),
+        (ComponentMark, "call its services", "components"),
+    ):
+        if find_mark(imports, kind) is not None:
+            mend = f"to {use}, write @module({argument}=[{getattr(imports, '__name__', '')}])"
+            raise misused("module", imports, "it is no module", mend)
     if is_target(imports):
         return module()(imports)
 

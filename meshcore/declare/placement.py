@@ -83,7 +83,7 @@ def member_problems(cls: type) -> list[str]:
             if find_mark(member, CreateMark) is not None
         ]
     # A base class need not be decorated, if the classes are that derive from it.
-    if not cls.__subclasses__():
+    if not type.__subclasses__(cls):  # a metaclass has no bound form of it
         for kind, needed, text in (
             (HealthCheckMark, HealthChecksMark, "has health checks, but is not decorated with @health_checks()"),
             (AroundMark, AdviceMark, "has methods with @around, but is not decorated with @advice"),

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overl
 import msgspec
 
 from meshcore.core.marks import find_mark
-from meshcore.declare.decorators import classes_of, is_target, mark_class, mark_function, misused, refuse_bare
+from meshcore.declare.decorators import (
+    classes_of,
+    is_bare,
+    is_target,
+    mark_class,
+    mark_function,
+    misused,
+    refuse_bare,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +126,7 @@ def service(name: str | type = "", description: str = "") -> Any:
             `HTTPOrderService` is `http-order-service`.
         description: for the OpenAPI document.
     """
-    if is_target(name):
+    if is_bare(name, "service", ServiceMark):
         return service()(name)
     return mark_class("service", lambda cls: ServiceMark(cast("str", name) or kebab_case(cls.__name__), description))
 
@@ -137,7 +145,7 @@ def component(name: str | type = "", description: str = "", services: Sequence[t
     """
     if find_mark(name, ServiceMark) is not None:
         raise misused("component", name, "a service is no component", f"write @component(services=[{_name(name)}])")
-    if is_target(name):
+    if is_bare(name, "component", ComponentMark):
         return component()(name)
     return mark_class(
         "component",
@@ -162,7 +170,7 @@ def implementation(scope: str | type = "singleton") -> Any:
     if find_mark(scope, ServiceMark) is not None or find_mark(scope, ComponentMark) is not None:
         text = f"write @implementation() and derive from {_name(scope)}"
         raise misused("implementation", scope, "an interface is not its own implementation", text)
-    if is_target(scope):
+    if is_bare(scope, "implementation", ImplementationMark):
         return implementation()(scope)
     return mark_class("implementation", lambda _: ImplementationMark(cast("str", scope)))
 

@@ -17,6 +17,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Bound
 from meshcore.core.settings import Settings
 from meshcore.core.threads import detached, forked_error
+from meshcore.mesh.arguments import check_settings, copy_of_overrides
 from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.server.guarded_tasks import guard_tasks
@@ -46,9 +47,10 @@ class Mesh:
     def __init__(
         self, module: type, *, settings: Settings | None = None, overrides: Mapping[type, object] | None = None
     ) -> None:
+        check_settings(settings)
         self._module = module
         self._settings = settings
-        self._overrides = dict(overrides or {})
+        self._overrides = copy_of_overrides(overrides)
         self._main: asyncio.Task[None] | None = None
         self._bridge: Bridge | None = None  # the runtime's is closed while the mesh stops
         self._stop = asyncio.Event()

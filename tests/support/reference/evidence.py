@@ -47,6 +47,7 @@ def of_the_start() -> tuple[Said, ...]:
         test_decorators.TOLD_OF_CLASSES,
         test_decorators.TOLD_OF_CHECKS,
         test_decorators.NO_MODULES,
+        [text for _, text in test_decorators.NO_ARGUMENTS],
     ]
     return tuple(Said(text) for texts in tables for text in texts)
 

@@ -644,6 +644,10 @@ class Strict(pydantic.BaseModel):
         return 2 * self.one
 
 
+class Open(Strict):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
 @pydantic.dataclasses.dataclass
 class Half:
     x: int
@@ -684,6 +688,7 @@ class Half:
         (Half, "Half is a pydantic dataclass"),
         (Spread, "Spread.one is written as 'q' but not read as that"),
         (Strict, "Strict writes computed fields, and refuses them when it is read, as it forbids extra fields"),
+        (list[Open], "$[]: Open writes computed fields, and keeps them when it is read, as it allows extra fields"),
     ],
     ids=str,
 )

@@ -1,7 +1,9 @@
 """A constraint in an annotation is enforced, or the type is refused with the constraint's name and place."""
 
+import datetime as dt
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 
 import annotated_types
@@ -132,6 +134,8 @@ CROSSED = "msgspec.Meta has no effect in a pydantic model; write pydantic.Field(
         (pydantic.OnErrorOmit[int], f"pydantic.OnErrorOmit {CHECK}"),
         (Annotated[int, AtMost(3)], "AtMost would not be enforced here; write msgspec.Meta(le=3)"),
         (Annotated[int, Checked()], f"Checked {CHECK}"),
+        (pydantic.condate(gt=dt.date(2020, 1, 1)), f"annotated_types.Interval {CHECK}"),
+        (Annotated[Decimal, annotated_types.Ge(Decimal("1.5"))], f"annotated_types.Ge {CHECK}"),
         (Annotated[list[int], slice(1, 3)], f"slice {CHECK}"),
         (Annotated[str, re.compile("a")], "Pattern would not be enforced here; write msgspec.Meta(pattern='a')"),
         (Crossed, f"$.amounts[]: {CROSSED}"),

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,27 @@ class Plain:
     def method(self) -> None: ...
 
 
+@injectable
+class Injected: ...
+
+
+@implementation
+class ThingImpl(Thing):
+    async def work(self) -> None: ...
+
+
+@advice
+class Advised: ...
+
+
+@health_checks
+class Checked: ...
+
+
+@rest
+class Mapped: ...
+
+
 def function() -> None:
     """Stands for what a decorator below has made of a class."""
 
@@ -190,6 +212,24 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (
         lambda: module(ThingModule)(Plain),
         "@module on ThingModule: it is a module already; to import it, write @module(imports=[ThingModule])",
+    ),
+    *(
+        (
+            lambda decorator=decorator, given=given: decorator(given),
+            f"@{decorator.__name__} on {given.__name__}: it has this decorator already, which takes no class",
+        )
+        for decorator, given in (
+            (injectable, Injected), (implementation, ThingImpl), (service, Thing), (component, ThingComponent),
+            (advice, Advised), (health_checks, Checked), (rest, Mapped),
+        )
+    ),
+    (
+        lambda: module(ThingImpl)(Plain),
+        "@module on ThingImpl: it is no module; to provide it, write @module(provides=[ThingImpl])",
+    ),
+    (
+        lambda: module(ThingComponent)(Plain),
+        "@module on ThingComponent: it is no module; to call its services, write @module(components=[ThingComponent])",
     ),
     (
         lambda: component(services=Thing)(Plain),  # type: ignore[arg-type]
@@ -295,6 +335,33 @@ def test_what_a_decorator_cannot_take(act: Callable[[], object], text: str) -> N
     with pytest.raises(ConfigurationError) as refused:
         act()
     assert refused.value.message == text
+
+
+NO_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"settings": {"registry": "local:"}},
+        "settings has to be a Settings, and this is a dict; write load_settings({...}) or Settings(...)",
+    ),
+    (
+        {"settings": "local:"},
+        "settings has to be a Settings, and this is the text 'local:'; write load_settings({...}) or Settings(...)",
+    ),
+    ({"overrides": [Thing]}, "overrides has to be a dict, and this is a list; write overrides={Interface: ...}"),
+    (
+        {"overrides": Thing},
+        "overrides has to be a dict, and this is the class Thing; write overrides={Interface: ...}",
+    ),
+    ({"overrides": {"Thing": ThingImpl}}, "the keys of overrides are classes, and this is the text 'Thing'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), NO_ARGUMENTS, ids=str)
+def test_what_a_mesh_cannot_take(arguments: dict[str, Any], text: str) -> None:
+    """The error names the argument, and the mend."""
+    for kind in (Mesh, BlockingMesh):
+        with pytest.raises(ConfigurationError) as refused:
+            kind(ThingModule, **arguments)
+        assert refused.value.message == f"Mesh: {text}"
 
 
 NO_MODULES = [
@@ -483,6 +550,14 @@ TOLD_OF_CLASSES = [
 async def test_decorators_of_methods_on_classes() -> None:
     """They are reported on services, components and whatever else stands in the Python module."""
     assert sorted(await problems_of(HEAD + ON_CLASSES)) == sorted(TOLD_OF_CLASSES)
+
+
+async def test_a_metaclass_beside_a_module() -> None:
+    """It is a class of its Python module like any other, so it is looked at, too."""
+    source = BARE + "\nclass Meta(type): ...\n\nclass Singular(metaclass=Meta): ...\n"
+    with Declared(source) as declared:
+        async with memory_mesh(declared.M) as mesh:
+            assert await (await mesh.get_service(declared.Greeting)).pay() == 1
 
 
 CHECKS = """

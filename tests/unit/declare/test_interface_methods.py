@@ -237,6 +237,15 @@ def test_what_cannot_be_called_is_reported() -> None:
         @property
         def prop(self) -> int: ...  # type: ignore[empty-body]
 
+        async def ask(self, key: str) -> None: ...
+
+        ask_main = functools.partialmethod(ask, "main")
+
+        def helper(self, key: str) -> str:
+            return key
+
+        help_main = functools.partialmethod(helper, "main")
+
         @get("/hidden")
         def _hidden(self) -> None: ...
 
@@ -246,6 +255,7 @@ def test_what_cannot_be_called_is_reported() -> None:
         ".static: an interface has plain methods only, this is a staticmethod",
         ".of_class: an interface has plain methods only, this is a classmethod",
         ".prop: an interface has plain methods only, this is a property",
+        ".ask_main: an interface has plain methods only, this is a partialmethod",
         "._hidden: a method of an interface must be public",
     ]
 
