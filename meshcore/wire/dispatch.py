@@ -125,7 +125,10 @@ class MethodCodec:
                 raise unfit_answer(self.method, failure, readable=False) from failure
             if exception is None:
                 raise unfit_answer(self.method, failure, readable=True) from failure
-        raise exception
+        try:
+            raise exception
+        finally:
+            del exception  # its traceback holds this frame
 
     def decode_failure(self, data: bytes) -> Exception | None:
         """The error in an answer, as its caller sees it; None if it has none.
