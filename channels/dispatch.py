@@ -56,7 +56,10 @@ class DispatchChannel(HTTPChannel):
             if answer.status == _OK:
                 return codec.decode_answer(answer.body)
             failure = _failure(codec, answer)
-            raise failure if failure is not None else _status_error(call, endpoint, answer)
+            try:
+                raise failure if failure is not None else _status_error(call, endpoint, answer)
+            finally:
+                del failure  # its traceback holds this frame
         except CommunicationError as error:
             error.message += f" (from {without_secrets(endpoint.url)})"
             raise

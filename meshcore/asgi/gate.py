@@ -75,13 +75,22 @@ class Gate:
         return False
 
     def _own(self, headers: RequestHeaders) -> bool:
-        origin = headers.get("origin")
-        if origin is not None and ("*" in self._origins or origin.lower() in self._origins):
+        # No browser sends one of them twice. If something on the way adds another, the worst counts.
+        origins, sites = headers.all_of("origin"), headers.all_of("sec-fetch-site")
+        if origins and ("*" in self._origins or self._origins.issuperset(map(str.lower, origins))):
             return True
-        site = headers.get("sec-fetch-site")
-        if site is not None:
-            return site in _OWN_SITES
-        return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        if sites:
+            return _OWN_SITES.issuperset(sites)
+        host = headers.get("host", "").lower()
+        return host != "" and all(_host_of(origin) == host for origin in origins)
+
+
+def _host_of(origin: str) -> str | None:
+    """The host and port of an origin, None if it is none: `null`, `file://`, or something misspelt."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 class AmbiguousError(BodyError):

@@ -151,6 +151,7 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
             result = await server.run(request, method, arguments)
             answer = call.result(result)
             size = answer.size
+            del body, arguments, result  # they are not needed while a client takes its time to read
             with server.sending(size) if size > CHUNK else _SMALL:
                 sending = True
                 request.answer()
@@ -160,13 +161,16 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
     except NotRead:
         call.cut_off(send)
         return
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again, or answered
         failure = failure_of(error)
-        if sending or failure is None:
-            if sending:
-                call.cut_off(send)
-            raise
-        await _send_failure(server, call, failure, send)
+        try:
+            if sending or failure is None:
+                if sending:
+                    call.cut_off(send)
+                raise
+            await _send_failure(server, call, failure, send)
+        finally:
+            del failure  # its traceback holds this frame: in a cycle, the body and the answer would stay for long
 
 
 async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:

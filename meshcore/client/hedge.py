@@ -134,8 +134,11 @@ class _Race:
             self._timer = task.get_loop().call_at(begin + self._hang_delay, self._on_hang)
         try:
             result = await self._handler(self._call)
-        except BaseException as error:  # noqa: BLE001 - raised again, unless a hedge is answered
-            return await self._result_of_hedges(error)
+        except BaseException as error:
+            answered = await self._answered_hedge(error)
+            if answered is None:
+                raise
+            return answered.result()
         finally:
             self._over = True
             self._timer.cancel()
@@ -195,16 +198,16 @@ class _Race:
         self._winner = hedge
         self._task.cancel()
 
-    async def _result_of_hedges(self, error: BaseException) -> Any:
-        """The result of a call whose first attempt failed or was cancelled, by a hedge or by the caller."""
+    async def _answered_hedge(self, error: BaseException) -> asyncio.Task[Any] | None:
+        """The hedge that answers a call whose first attempt failed or was cancelled, None if there is none."""
         winner = self._winner
         if winner is not None:
             if self._task.uncancel() <= self._cancelling:
                 self.began = self._began.get(winner) if self._began else None
-                return winner.result()
-            raise error  # the caller cancelled the call, too
+                return winner
+            return None  # the caller cancelled the call, too
         if outcome_of(error, self._call.method) in _FINAL:  # an answer, or the caller cancelled the call
-            raise error
+            return None
         left = {hedge for hedge in self._hedges if not hedge.done()}
         self._over = True  # a hedge that ends must not cancel this task any more
         while left:
@@ -212,8 +215,8 @@ class _Race:
             for hedge in done:
                 if _answered(hedge, self._call.method):
                     self.began = self._began.get(hedge) if self._began else None
-                    return hedge.result()
-        raise error
+                    return hedge
+        return None
 
     async def _cancel_hedges(self) -> None:
         left = [hedge for hedge in self._hedges if not hedge.done()]

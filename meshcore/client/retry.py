@@ -40,23 +40,31 @@ class Retry:
         traffic, rules = self._traffic, call.rules
         traffic.retries.deposit(traffic.clock())
         failures: _Failures | None = None  # most calls need none
+        last: MeshError | None = None
         longest = rules.back_off
-        while True:
-            try:
-                return await handler(call)
-            except MeshError as error:
-                failures = failures or _Failures(traffic, call.attempt - 1)
-                last, following = failures.add(error, call)
-            if following is not None:
-                call = following
-                continue
-            # Full jitter, so that the clients of a failed instance do not all retry at the same time.
-            pause = max(failures.retry_after, traffic.rng.uniform(0, longest))
-            if traffic.clock() + pause >= call.deadline:
-                raise last from last.__cause__
-            await asyncio.sleep(pause)
-            longest = min(longest * 2, rules.back_off_max)
-            call = failures.call_after_pause(call)
+        try:
+            while True:
+                try:
+                    return await handler(call)
+                except MeshError as error:
+                    failures = failures or _Failures(traffic, call.attempt - 1)
+                    last, following = failures.add(error, call)
+                    if failures.final:
+                        if last is error:
+                            raise
+                        raise last from last.__cause__
+                if following is not None:
+                    call = following
+                    continue
+                # Full jitter, so that the clients of a failed instance do not all retry at the same time.
+                pause = max(failures.retry_after, traffic.rng.uniform(0, longest))
+                if traffic.clock() + pause >= call.deadline:
+                    raise last from last.__cause__
+                await asyncio.sleep(pause)
+                longest = min(longest * 2, rules.back_off_max)
+                call = failures.call_after_pause(call)
+        finally:
+            failures = last = None  # they hold the error, whose traceback holds this frame and those of the caller
 
 
 class _Failures:
@@ -68,6 +76,7 @@ class _Failures:
 
     Attributes:
         retry_after: seconds that an instance asked for.
+        final: whether the call must not be sent again.
     """
 
     def __init__(self, traffic: Traffic, attempts: int) -> None:
@@ -76,29 +85,28 @@ class _Failures:
         self._last: MeshError | None = None
         self._only: tuple[str, ...] = ()  # the instances that alone may be asked again, empty if all may be
         self.retry_after = 0.0
+        self.final = False
 
-    def add(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:
+    def add(self, error: MeshError, call: Call) -> tuple[MeshError, Call | None]:  # noqa: PLR0911 - one for each case
         """Decide what follows a failed attempt.
 
         Returns:
             The error for the caller if no retry succeeds, and the call to send now, None to send one after a pause.
-
-        Raises:
-            MeshError: the call must not be sent again.
+            That error is final if the call must not be sent again.
         """
         last = self._last
         if error.instance is None:  # no instance was asked: all were tried
             if last is None:
-                raise error
+                return self._end(error)
             spent = self._attempts >= call.rules.attempts and not _is_overload(last)
             if self._only or not call.tried or spent:  # not tried: there are no instances any more
-                raise last from last.__cause__
+                return self._end(last)
             return last, None
         self._attempts += not _is_overload(error)
         if not self._may_retry(call, error):
             if self._only and not error.processed and last is not None:
-                raise last from last.__cause__  # this attempt was refused, but an earlier one may have been processed
-            raise error
+                return self._end(last)  # this attempt was refused, but an earlier one may have been processed
+            return self._end(error)
         if error.processed:
             self._only = self._bound(call, error.instance)
         if last is None or not self._only or error.processed:
@@ -108,6 +116,11 @@ class _Failures:
             return last, None
         tried = (*call.tried, error.instance)
         return last, msgspec.structs.replace(call, attempt=call.attempt + 1, tried=tried)
+
+    def _end(self, error: MeshError) -> tuple[MeshError, None]:
+        """What `add` returns for a call that is not sent again. Raised there, the error would hold itself."""
+        self.final = True
+        return error, None
 
     def call_after_pause(self, call: Call) -> Call:
         """The call to send after a pause: to any instance, or to the only one that may be asked."""

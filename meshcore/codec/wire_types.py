@@ -17,7 +17,7 @@ from msgspec import inspect
 from meshcore.codec.aliases import is_recursive
 from meshcore.codec.constraints import why_not_enforced
 from meshcore.codec.errors import TravelError, sentence
-from meshcore.codec.flooding.type_parts import reachable
+from meshcore.codec.flooding.type_parts import is_keyed, reachable
 from meshcore.codec.packed_models import classes_of_plain
 from meshcore.codec.pydantic_models import is_model, why_not_model
 from meshcore.codec.read_back.records import why_not_record
@@ -119,7 +119,7 @@ def shape_of(type_: Any) -> Shape:
 
 
 def _items_of(info: inspect.Type, *, bounded: bool) -> Items:
-    if not bounded:
+    if not bounded or any(map(is_keyed, reachable(info))):  # large bodies with keys are decoded twice
         return Items.ALL
     repeated = [
         part

@@ -6,8 +6,14 @@ import re
 
 HIDDEN = "***"
 
-_USER = re.compile(r"(?<=//)[^/@]*(?=@)")
-_OPTION = re.compile(r"([?&][^=&]*(?:token|password|secret)=)[^&]*", re.IGNORECASE)
+# A password may have an `@` in it, and a `/` if it was not quoted: then what follows the first colon is no port.
+_USER = re.compile(r"(?<=//)(?:[^/]*|[^/@:,\[]*:(?!\d+(?:[/?#,]|$))[^@]*)(?=@)")
+_OPTION = re.compile(
+    r"([?&;#][^=&;]*"
+    r"(?:token|passw(?:or)?d|passphrase|pwd|secret|(?:api|access|private)[-_.]?key|credentials?|auth|sig(?:nature)?)=)"
+    r"[^&;]*",
+    re.IGNORECASE,
+)
 
 
 def without_secrets(url: str) -> str:

@@ -241,8 +241,7 @@ class MeshApp:
         try:
             await self._asgi.endpoint(scope)(scope, receive, send)
         except BaseException as error:
-            failure = failure_of(error)
-            if failure is None or failure is error:
+            if isinstance(error, Exception) or (failure := failure_of(error)) is None:
                 raise
             raise failure from failure.__cause__
         finally:

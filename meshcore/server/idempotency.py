@@ -145,9 +145,9 @@ class Idempotency:
         try:
             result = await handler(call)
         except BaseException as error:
-            failure = _failure_to_keep(error)
-            if failure is not None:
-                self._keep(place, codec, print_, codec.of_error(failure), seconds)
+            data = _failure_to_keep(error, codec)
+            if data is not None:
+                self._keep(place, codec, print_, data, seconds)
             raise
         else:
             self._keep(place, codec, print_, codec.of_result(result), seconds)
@@ -169,13 +169,17 @@ class Idempotency:
             self._store.keep(place, print_ + lost, seconds, now, size)
 
 
-def _failure_to_keep(error: BaseException) -> Exception | None:
-    """None: the call was cancelled or its implementation has not begun, so it may be executed when it is sent again."""
+def _failure_to_keep(error: BaseException, codec: _OutcomeCodec) -> bytes | None:
+    """The encoded outcome of a call that failed.
+
+    None: it was cancelled or its implementation has not begun, so it may be executed when it is sent again.
+    """
     if isinstance(error, NotBegunError) and not error.from_local_call:
         return None
     if isinstance(error, MeshError):
         error.processed = True  # the implementation has begun, even if the error says otherwise
-    return failure_of(error)
+    failure = failure_of(error)
+    return None if failure is None else codec.of_error(failure)
 
 
 def _key_of(call: Call) -> str | None:

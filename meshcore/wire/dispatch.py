@@ -117,16 +117,18 @@ class MethodCodec:
         """
         try:
             return self._read_answer(data).result
-        except DecodeError as error:
-            failure = error
-        # Rare, so it may read twice: an answer with an exception has a null result that does not fit its type.
+        except DecodeError as failure:
+            # Rare, so it may read twice: an answer with an exception has a null result that does not fit its type.
+            try:
+                exception = self.decode_failure(data)
+            except DecodeError:
+                raise unfit_answer(self.method, failure, readable=False) from failure
+            if exception is None:
+                raise unfit_answer(self.method, failure, readable=True) from failure
         try:
-            exception = self.decode_failure(data)
-        except DecodeError:
-            raise unfit_answer(self.method, failure, readable=False) from failure
-        if exception is not None:
             raise exception
-        raise unfit_answer(self.method, failure, readable=True) from failure
+        finally:
+            del exception  # its traceback holds this frame
 
     def decode_failure(self, data: bytes) -> Exception | None:
         """The error in an answer, as its caller sees it; None if it has none.

@@ -70,8 +70,7 @@ class RequestHeaders(Mapping[str, str]):
         else:
             self.content_length, self.ambiguous = _number(first.get(_LENGTH, b"")), False
         self.of_browser = _SITE in first or _ORIGIN in first
-        coding = first.get(_CONTENT_CODING)
-        self.content_coding = "" if coding is None or coding.lower() == b"identity" else coding.decode("latin-1")
+        self.content_coding = _codings(raw) if _CONTENT_CODING in first else ""
         number = _number(first.get(_TIMEOUT, b""))
         self.seconds = None if number is None else number / 1000
         self.attempt = _number(first[_ATTEMPT]) or 1 if _ATTEMPT in first else 1
@@ -92,6 +91,13 @@ class RequestHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._first)
+
+
+def _codings(raw: Sequence[tuple[bytes, bytes]]) -> str:
+    """The codings of a body, in all headers that name some. `identity` is none."""
+    values = b",".join(value for name, value in raw if name == _CONTENT_CODING).decode("latin-1")
+    codings = map(str.strip, values.split(","))
+    return ", ".join(each for each in codings if each.lower() not in {"", "identity"})
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

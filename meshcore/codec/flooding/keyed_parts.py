@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from meshcore.codec.flooding.key_hashes import KeyChecker
 from meshcore.codec.flooding.large_maps import as_key, keys_of_large_maps
-from meshcore.codec.flooding.type_parts import Lists, Objects, Sets, is_unsalted, plain_type, reachable
+from meshcore.codec.flooding.type_parts import Lists, Objects, has_untyped, is_keyed, plain_type, reachable
 
 _Hook: TypeAlias = Callable[[type, Any], Any]
 _Collect: TypeAlias = Callable[[Any, KeyChecker], None]
@@ -73,7 +73,7 @@ class _Shadow:
 
     def matters(self, info: inspect.Type) -> bool:
         """Whether a value may contain a set or a dict whose keys have unsalted hashes."""
-        return any(_is_keyed(part) for part in reachable(info))
+        return any(is_keyed(part) for part in reachable(info))
 
     def reader(self, info: inspect.Type) -> Callable[[bytes, KeyChecker], None]:
         """A function that reads a body and checks all keys in it."""
@@ -111,7 +111,7 @@ class _Shadow:
     def _of_set(self, info: inspect.SetType | inspect.FrozenSetType) -> tuple[Any, _Collect]:
         item: Any = plain_type(info.item_type)
         # In msgpack, an untyped item may be an array.
-        finish: Callable[[Any], Any] = as_key if not self._json and _has_untyped(info.item_type) else _same
+        finish: Callable[[Any], Any] = as_key if not self._json and has_untyped(info.item_type) else _same
         if not self.matters(info.item_type):
             found_type: Any = list[item]
             return found_type, lambda found, checker: checker.check([*map(finish, found)], in_set=True)
@@ -127,7 +127,7 @@ class _Shadow:
 
     def _of_dict(self, info: inspect.DictType) -> tuple[Any, _Collect]:
         value, inner = self._of(info.value_type) if self.matters(info.value_type) else (msgspec.Raw, _ignore)
-        keys_of = self._keys(plain_type(info.key_type)) if _is_keyed(info) else None
+        keys_of = self._keys(plain_type(info.key_type)) if is_keyed(info) else None
         key: Any = str if self._json else _Key
 
         def collect(found: dict[Any, Any], checker: KeyChecker) -> None:
@@ -236,17 +236,3 @@ def _ignore(found: Any, checker: KeyChecker) -> None: ...
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _has_untyped(info: inspect.Type) -> bool:
-    return any(isinstance(part, inspect.AnyType) for part in reachable(info))
-
-
-def _is_keyed(info: inspect.Type) -> bool:
-    """Whether it has keys with unsalted hashes itself.
-
-    Untyped keys of dicts are no matter here: in JSON they are texts, and in msgpack `large_maps` finds them.
-    """
-    if isinstance(info, Sets):
-        return is_unsalted(info.item_type)
-    return isinstance(info, inspect.DictType) and not _has_untyped(info.key_type) and is_unsalted(info.key_type)

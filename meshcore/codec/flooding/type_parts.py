@@ -92,6 +92,21 @@ def is_unsalted(info: inspect.Type) -> bool:
     return not isinstance(info, _Salted | _Few)
 
 
+def has_untyped(info: inspect.Type) -> bool:
+    """Whether a part of it may be anything."""
+    return any(isinstance(part, inspect.AnyType) for part in reachable(info))
+
+
+def is_keyed(info: inspect.Type) -> bool:
+    """Whether it has keys with unsalted hashes itself.
+
+    Untyped keys of dicts are no matter here: in JSON they are texts, and in msgpack `large_maps` finds them.
+    """
+    if isinstance(info, Sets):
+        return is_unsalted(info.item_type)
+    return isinstance(info, inspect.DictType) and not has_untyped(info.key_type) and is_unsalted(info.key_type)
+
+
 def plain_type(info: Any) -> Any:
     """The type that a description describes, without its constraints."""
     if type(info) in _PLAIN:

@@ -13,9 +13,9 @@ from meshcore.wire.headers import RequestHeaders
 
 
 def checked(verb: str = "POST", settings: dict[str, Any] | None = None, **headers: str) -> Code | None:
-    """The code with which a request is refused, None if it is not."""
+    """The code with which a request is refused, None if it is not. A value of several lines is several headers."""
     sent = {"host": "shop.example:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    raw = [(name.encode(), value.encode()) for name, value in sent.items()]
+    raw = [(name.encode(), line.encode()) for name, value in sent.items() for line in value.split("\n")]
     try:
         Gate(Settings(registry="local:", **(settings or {}))).check(verb, RequestHeaders(raw))
     except BodyError as error:
@@ -51,6 +51,11 @@ def test_writes_of_the_servers_own_pages(headers: dict[str, str]) -> None:
         {"origin": ""},
         {"origin": "http://shop.example:8000@evil.example"},
         {"origin": "http://shop.example:8000", "host": ""},
+        {"origin": "null", "host": ""},
+        {"origin": "file://", "host": ""},
+        {"origin": "http://[::1"},
+        {"origin": "http://shop.example:8000\nhttp://evil.example"},
+        {"sec_fetch_site": "same-origin\ncross-site"},
     ],
 )
 def test_writes_of_other_sites_pages(headers: dict[str, str]) -> None:
@@ -66,7 +71,7 @@ def test_allowed_origins() -> None:
     settings = {"allowed_origins": ("https://web.example", "https://other.example/")}
     assert checked(settings=settings, sec_fetch_site="cross-site", origin="https://web.example") is None
     assert checked(settings=settings, sec_fetch_site="cross-site", origin="https://OTHER.example") is None
-    for origin in ("http://web.example", "https://web.example.evil", "null"):
+    for origin in ("http://web.example", "https://web.example.evil", "null", "https://web.example\nhttps://evil"):
         assert checked(settings=settings, sec_fetch_site="cross-site", origin=origin) is Code.PERMISSION_DENIED
     assert checked(settings=settings, sec_fetch_site="cross-site") is Code.PERMISSION_DENIED
     assert checked(settings={"allowed_origins": ("*",)}, origin="https://any.example") is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from abc import abstractmethod
 from typing import Any
 
@@ -157,6 +159,30 @@ async def test_a_call_ends_when_its_client_leaves(server):
         server.tick(Lag(asyncio.get_running_loop().time() + 1))
         await asyncio.sleep(0)
     assert asking.result() == (499, "canceled: kitchen.taste was stopped: client left")
+
+
+class Held(RequestHeaders):
+    """Headers that tell when they are freed."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("dish", [b"bread", b"lemon", b"soup", b"stew", b"bread" * 9])
+async def test_what_a_call_held_is_freed_when_it_has_ended(server, dish):
+    """At once: a traceback that held itself would keep the body and the answer until the next garbage collection."""
+    client = Client(dish)
+    headers = Held([*client.scope["headers"], (TIMEOUT.encode(), b"50")])
+    freed = weakref.ref(headers)
+    call = TextCall(headers, "guest", client.receive)
+    del headers
+    gc.disable()
+    try:
+        await serve(server, call, client.send)
+        del call
+        await asyncio.sleep(0)  # the loop holds the cancellation of this step
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_server_that_stops(server):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 import time
+import weakref
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -280,6 +282,28 @@ async def test_what_would_fail_again_is_not_sent_again(client: Client, failure: 
     with pytest.raises(Exception, match="no"):
         await client.handler()(Call(LOOK))
     assert client.channels["one"].asked == ["a"]
+
+
+@pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.UNAVAILABLE])
+@pytest.mark.parametrize("call", [Call(BUY), Call(LOOK)], ids=["write", "read"])
+async def test_an_error_is_freed_with_what_its_caller_held(client: Client, call: Call, code: Code) -> None:
+    """At once: an error whose traceback holds itself would keep the arguments and the frames of its caller."""
+    freed: list[weakref.ref[Exception]] = []
+
+    def failure() -> Exception:
+        error = RemoteError(code, "no")
+        freed.append(weakref.ref(error))
+        return error
+
+    client.failures |= dict.fromkeys("abc", failure)
+    gc.disable()
+    try:
+        with suppress(RemoteError):
+            await client.handler()(call)
+        assert freed
+        assert {each() for each in freed} == {None}
+    finally:
+        gc.enable()
 
 
 async def test_a_channel_at_a_loss_is_a_failing_instance() -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +83,33 @@ def test_secrets_of_urls_are_not_shown() -> None:
         "other:h?Access_Token=***&token_file=f&db.password=***"
     )
     assert without_secrets("directory:///tmp/a") == "directory:///tmp/a"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://user:HIDE@HIDE@db/x",
+        "postgres://user:HIDE/HIDE@db/x",
+        "static:http://a:80,http://u:HIDE@b:80/",
+        "http://h/?a=1&api_key=HIDE",
+        "http://h/?ApiKey=HIDE&b=2",
+        "http://h/?access-key=HIDE",
+        "http://h/?pwd=HIDE",
+        "http://h/?db_passwd=HIDE",
+        "http://h/?sig=HIDE",
+        "http://h/?a=1;token=HIDE;b=2",
+        "http://h/#access_token=HIDE",
+    ],
+)
+def test_secrets_in_unusual_places(url: str) -> None:
+    """Passwords that were not quoted, and other names and separators of options."""
+    assert "HIDE" not in without_secrets(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:8500/a@b", "http://[::1]:80/a@b", "static:http://a:80,http://b:80/x@y", "consul://h?check=ttl&design=a"],
+)
+def test_texts_without_secrets(url: str) -> None:
+    """They stay as they are."""
+    assert without_secrets(url) == url
