@@ -110,6 +110,6 @@ def _parts(schema: _Schema) -> Iterator[_Schema]:
         else:
             each = found or ()
         for labelled in each:
-            part = labelled[0] if isinstance(labelled, tuple) else labelled
+            part: Any = cast("Any", labelled)[0] if isinstance(labelled, tuple) else labelled
             if isinstance(part, Mapping):  # a dataclass has the names of its fields here
                 yield cast("_Schema", part)
