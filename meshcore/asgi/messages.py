@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,7 +22,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 # A body over the limit is read and discarded up to this multiple of the limit. If the connection were closed while the
 # client still writes, the client would not see the answer.
 _DISCARD = 4
-
+_ARRIVED = 2**14  # the bytes of a body that arrive with the head of the request
+_PATIENCE, _LARGEST_DISCARDED = 2.0, 2**26  # seconds and bytes
 
 CHUNK = 2**16
 """Bytes of an answer that are sent at once."""
@@ -78,6 +81,27 @@ async def read_body(receive: Receive, limit: int, length: int | None = None) -> 
     if size > limit:
         raise _too_large(limit)
     return bytes(whole)
+
+
+async def discard_body(receive: Receive, length: int | None) -> None:
+    """Read a body that nobody needs, for a bounded time.
+
+    A server that answers before it has read the request closes the connection. What the client still sends then breaks
+    the connection, often before the client has read the answer. So it could not know that its call was refused.
+
+    Args:
+        receive: of ASGI.
+        length: how many bytes the body has, None if that is not known.
+    """
+    if length is not None and length <= _ARRIVED:
+        return
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while size < _LARGEST_DISCARDED and (message := await receive())["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if not message.get("more_body") or size == length:
+                    return
 
 
 def _too_large(limit: int) -> BodyError:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from meshcore.asgi.connection import abort_connection
-from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send
+from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send, discard_body
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.server.request import NotRead
@@ -99,6 +99,10 @@ class ServedCall(Protocol[S_contra]):
         """
         ...
 
+    async def discard(self) -> None:
+        """Take what the caller still sends of a call that is refused, so that it reads the answer."""
+        ...
+
     def result(self, value: Any) -> Answer[S_contra]:
         """Write the answer of a call that succeeded.
 
@@ -135,6 +139,10 @@ class HTTPCall(msgspec.Struct):
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
+    async def discard(self) -> None:
+        """Read the body and drop it."""
+        await discard_body(self.receive, self.headers.content_length)
+
     def cut_off(self, send: Send) -> None:
         """End the connection at once."""
         abort_connection(send)
@@ -142,9 +150,10 @@ class HTTPCall(msgspec.Struct):
 
 async def serve(server: Server, call: ServedCall[S], send: S) -> None:
     """Run a call and answer it, if anybody waits for that. Its time and the server's limits cover the sending, too."""
-    sending = False
+    accepted = sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
+            accepted = True
             body = await call.body()
             request.check()
             method, arguments = call.arguments(body)
@@ -168,6 +177,8 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
                 if sending:
                     call.cut_off(send)
                 raise
+            if not accepted:
+                await call.discard()
             await _send_failure(server, call, failure, send)
         finally:
             del failure  # its traceback holds this frame: in a cycle, the body and the answer would stay for long

@@ -51,8 +51,8 @@ def assign_sources(
 ) -> tuple[Parameter, ...]:
     """The parameters with their sources: where a request carries each.
 
-    A mark decides. Without one it is the path if that has the parameter's name; the body for the first object, if the
-    verb has a body; otherwise the query.
+    A mark decides. Without one it is the path if that has the parameter's name; the body for the first object, or else
+    for the first value of any type, if the verb has a body; otherwise the query.
     """
     in_path = _PATH_NAME.findall(http.path)
     names = {parameter.name for parameter in parameters}
@@ -64,13 +64,17 @@ def assign_sources(
     if reason := _why_no_path(http.path):
         problems.append(f"{place}: path {http.path!r}: {reason}")
     body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
+    if body is None and http.verb in BODY_VERBS:
+        free = [each for each in parameters if each.source is None and each.name not in in_path]
+        suitable = (each.name for may_be in (_is_object, _is_any) for each in free if may_be(each.type))
+        body = next(suitable, None)
     assigned: list[Parameter] = []
     for parameter in parameters:
         source = parameter.source
         if source is None and parameter.name in in_path:
             source = Source.PATH
-        elif source is None and body is None and http.verb in BODY_VERBS and _is_object(parameter.type):
-            source, body = Source.BODY, parameter.name
+        elif source is None and parameter.name == body:
+            source = Source.BODY
         source = source or Source.QUERY
         if reason := _contradiction(parameter, source, body, http, in_path):
             problems.append(f"{place}({parameter.name}): {reason}")
@@ -136,6 +140,11 @@ def _why_no_text(hint: Any) -> str | None:
     except TravelError as error:
         return str(error)
     return why_ambiguous(hint)
+
+
+def _is_any(hint: Any) -> bool:
+    """Whether values of the type may be of any type."""
+    return hint is Any or (get_origin(hint) is Annotated and _is_any(get_args(hint)[0]))
 
 
 def _is_object(hint: Any) -> bool:

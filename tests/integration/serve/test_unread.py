@@ -168,3 +168,19 @@ async def test_a_large_answer_arrives_whole(tmp_path: Path) -> None:
             async with session.get(f"{server.url}/library/books/{size}") as response:
                 assert await response.json() == "x" * size
                 assert response.content_length == size + 2
+
+
+async def test_a_refused_call_with_a_large_body_is_told(tmp_path: Path) -> None:
+    """Its client reads the refusal. If the connection broke meanwhile, it could not know whether it was executed."""
+    body = b"{" + b" " * 3_900_000
+    request = DISPATCH % (len(body), b"", body)
+    async with serve(tmp_path, MODULE, env={"MESHCORE_MAX_UNSENT": "1"}) as server, aiohttp.ClientSession() as session:
+        with unread(server.url, REQUESTS["rest"](b"")):
+            while not await active(session, server.url):
+                await asyncio.sleep(0.02)
+            address = URL(server.url)
+            for _ in range(5):
+                with socket.create_connection((address.host or "", address.port or 0)) as sock:
+                    await asyncio.to_thread(sock.sendall, request)
+                    answer = await asyncio.to_thread(sock.recv, 1000)
+                    assert answer.startswith(b"HTTP/1.1 429")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.asgi.messages import ClientLeft, read_body
+from meshcore.asgi.messages import ClientLeft, discard_body, read_body
 from meshcore.server.request import BodyError
 from meshcore.wire.headers import RequestHeaders, read_retry_after, write_retry_after, write_timeout
 
@@ -84,3 +84,23 @@ def test_how_long_to_wait_arrives(seconds: float) -> None:
     """The same, in whole seconds and rounded up."""
     ((_, value),) = write_retry_after(seconds)
     assert read_retry_after(value.decode()) == min(ceil(min(seconds, 1e10)), 9_999_999_999)
+
+
+@pytest.mark.parametrize("length", [None, 60_000])
+async def test_a_body_that_is_not_needed_is_read_to_its_end(length):
+    """Nothing after it is taken."""
+    told = Told(*[b"a" * 20_000] * 3)
+    await discard_body(told, length)
+    assert len(told.messages) == (0 if length is None else 1)
+
+
+async def test_a_small_body_that_is_not_needed_is_left():
+    """It has arrived with the head."""
+    told = Told(b"abc")
+    await discard_body(told, 3)
+    assert len(told.messages) == 2
+
+
+async def test_a_client_that_leaves_while_its_body_is_dropped():
+    """Nobody waits for the rest."""
+    await discard_body(Told(b"a" * 20_000, ended=False), 60_000)

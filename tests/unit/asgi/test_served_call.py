@@ -186,11 +186,11 @@ async def test_what_a_call_held_is_freed_when_it_has_ended(server, dish):
 
 
 async def test_a_server_that_stops(server):
-    """It refuses the call before its body is received, and has the connection closed."""
+    """It refuses the call, drops what its client sends, and has the connection closed."""
     await server.drain(0, asyncio.Event())
     client = Client(b"bread")
     status, text = await client.ask(server)
-    assert (status, text.partition(":")[0], client.received) == (503, "unavailable", 0)
+    assert (status, text.partition(":")[0], client.received) == (503, "unavailable", 1)
     assert (b"connection", b"close") in client.sent[0]["headers"]
 
 
@@ -242,6 +242,8 @@ class StreamedCall(msgspec.Struct):
 
     async def left(self) -> None:
         await asyncio.Event().wait()
+
+    async def discard(self) -> None: ...
 
     def cut_off(self, send: asyncio.Queue[tuple[int, Any, bool]]) -> None:
         send.put_nowait((self.number, "cut off", True))

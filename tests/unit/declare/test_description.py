@@ -442,6 +442,28 @@ def test_an_alias_of_an_object_is_a_body() -> None:
         describe(service()(cls))
 
 
+def test_a_value_of_any_type_is_a_body_if_there_is_no_object() -> None:
+    """Only the body tells 1 and "1" apart."""
+
+    @service()
+    class Untyped(Service):
+        @post("/one")
+        @abstractmethod
+        async def one(self, count: int, value: Any) -> None: ...
+
+        @post("/two")
+        @abstractmethod
+        async def two(self, value: Annotated[Any, "a note"]) -> None: ...
+
+        @post("/three")
+        @abstractmethod
+        async def three(self, value: str, item: Order) -> None: ...
+
+    assert sources(Untyped, "one") == {"count": "query", "value": "body"}
+    assert sources(Untyped, "two") == {"value": "body"}
+    assert sources(Untyped, "three") == {"value": "query", "item": "body"}
+
+
 def test_a_mark_that_means_nothing_is_reported() -> None:
     """One that stands deeper says nothing of the parameter, and two that contradict each other do not either."""
 
