@@ -170,6 +170,11 @@ class Ejection:
         monitor = self._monitors.get(instance)
         return monitor is None or monitor.stopped_since(began, now)  # None: it has left
 
+    def was_broken(self, instance: str, began: float) -> bool:
+        """Whether an instance lost calls before one that was sent to it at `began`, and has answered none since."""
+        monitor = self._monitors.get(instance)
+        return monitor is not None and monitor.broken < began
+
     def end(
         self, instance: str, outcome: Outcome, now: float, *, probe: bool = False, answered: bool | None = None
     ) -> bool:
@@ -190,6 +195,8 @@ class Ejection:
             return False  # the instance is gone
         if outcome in _ANSWERS if answered is None else answered:
             monitor.answer(now)
+        elif outcome is Outcome.FAILED:
+            monitor.broken = min(monitor.broken, now)
         if monitor.pending:  # 0 if the instance left and came back since the call began
             monitor.pending -= 1
             if instance in self._full:

@@ -41,6 +41,7 @@ class InstanceMonitor:
         answered: when it answered a call last.
         asked: calls that were sent to it since.
         hung: since when it is known to hang, inf if it does not.
+        broken: when it first failed a call without an answer since it answered last, inf if it has not.
         live: whether its server answered a check since its ejection.
     """
 
@@ -52,6 +53,7 @@ class InstanceMonitor:
         "_healthy_since",
         "answered",
         "asked",
+        "broken",
         "ejections",
         "hung",
         "live",
@@ -68,6 +70,7 @@ class InstanceMonitor:
         self.answered = -inf
         self.asked = 0
         self.hung = inf
+        self.broken = inf
         self.live = False
         self._failures_in_row = 0
         self._healthy_since = 0.0
@@ -130,7 +133,7 @@ class InstanceMonitor:
 
     def answer(self, now: float) -> None:
         """Record that it answered a call."""
-        self.answered, self.hung, self.asked = now, inf, 0
+        self.answered, self.hung, self.broken, self.asked = now, inf, inf, 0
 
     def hang(self, began: float, now: float) -> None:
         """Record that a call, sent at `began`, hangs."""

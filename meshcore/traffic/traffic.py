@@ -67,12 +67,15 @@ class Traffic:
         """The instances that may have stopped because of a call: its connection was lost, or they answer nothing.
 
         A call that crashes or blocks each instance that gets it must not be sent to all of them. So a call with
-        `MAX_SUSPECTS` of these is not sent to further instances.
+        `MAX_SUSPECTS` of these is not sent to further instances. One that was broken before says nothing of the call.
         """
-        now, stopped = self.clock(), self.ejection.stopped_since
-        unanswered = (each for each in trail if each.unanswered)
-        found = (each for each in unanswered if each.seconds is not None or stopped(each.instance, each.began, now))
-        return tuple(dict.fromkeys(each.instance for each in found))
+        now = self.clock()
+        return tuple(dict.fromkeys(each.instance for each in trail if each.unanswered and self._stopped_by(each, now)))
+
+    def _stopped_by(self, attempt: Attempt, now: float) -> bool:
+        if attempt.seconds is not None:
+            return not self.ejection.was_broken(attempt.instance, attempt.began)
+        return self.ejection.stopped_since(attempt.instance, attempt.began, now)
 
     def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool, answered: bool) -> None:
         """Record that an attempt has ended, and log an ejection that follows from it."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import takewhile
+from itertools import repeat, takewhile
 from operator import eq
 from typing import Any
 
@@ -178,8 +178,7 @@ _SET_GROWTHS = tuple(2**power * 3 // 5 for power in (13, 15, *range(17, 31)))
 
 class _Dict(dict[int, None]):
     def insert(self, hashes: Iterable[int]) -> None:
-        for value in hashes:
-            self[value] = None
+        self.update(zip(hashes, repeat(None)))
 
 
 class _Set(set[int]):

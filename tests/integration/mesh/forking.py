@@ -44,6 +44,7 @@ def fork() -> None:
     with BlockingMesh(DoorsClient, settings=SETTINGS) as mesh, BlockingMesh(DoorsClient, settings=SETTINGS) as other:
         mesh.wait_for(SyncByAsync, 20)
         ask = mesh.get_service(SyncByAsync)
+        ask.ask("first")  # imports the channel: a child that is forked meanwhile can never import that module
         stop = threading.Event()
 
         def go_on() -> None:

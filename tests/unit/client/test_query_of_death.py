@@ -64,12 +64,14 @@ class Instances(Channel):
 
     Attributes:
         stopped: by id, the time from which it answers nothing.
+        lost: those that lose each call.
         poisoned: how often the poison reached each.
         takes: what the poison does: an instance stops, or crashes, so many seconds after it came.
     """
 
     def __init__(self) -> None:
         self.stopped: dict[str, float] = {}
+        self.lost = set[str]()
         self.poisoned = Counter[str]()
         self.crash = False
         self.takes = 0.0
@@ -78,6 +80,8 @@ class Instances(Channel):
         """Take a call."""
         loop = asyncio.get_running_loop()
         name = endpoint.instance
+        if name in self.lost:
+            raise CommunicationError(Code.UNAVAILABLE, "lost")
         if call.method is POISON:
             self.poisoned[name] += 1
             await asyncio.sleep(self.takes)
@@ -207,5 +211,19 @@ def test_instances_that_hung_before_do_not_keep_a_call_from_the_others() -> None
         await client.look(50, 2)
         found = await client.look(20, 5)
         assert found["failed"] == 0
+
+    run(scenario)
+
+
+def test_instances_that_lost_calls_before_do_not_keep_a_call_from_the_others() -> None:
+    """Three of four break one after the other, and no call fails, whichever of them it meets."""
+
+    async def scenario() -> None:
+        client = Client("abcd")
+        await client.look(100, 2)
+        for name in "abc":
+            client.channel.lost.add(name)
+            found = await client.look(50, 20)
+            assert found["failed"] == 0
 
     run(scenario)
