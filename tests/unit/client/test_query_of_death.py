@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from meshcore import (
+    Attempt,
     Bound,
     Call,
     Channel,
@@ -36,6 +37,7 @@ from meshcore.core.policy import Rules
 from meshcore.declare.reader import describe_component
 from meshcore.registry import LocalComponentRegistry
 from meshcore.testing import run_virtually
+from meshcore.traffic.outcome import Outcome
 from meshcore.traffic.traffic import Traffic
 
 
@@ -64,14 +66,12 @@ class Instances(Channel):
 
     Attributes:
         stopped: by id, the time from which it answers nothing.
-        lost: those that lose each call.
         poisoned: how often the poison reached each.
         takes: what the poison does: an instance stops, or crashes, so many seconds after it came.
     """
 
     def __init__(self) -> None:
         self.stopped: dict[str, float] = {}
-        self.lost = set[str]()
         self.poisoned = Counter[str]()
         self.crash = False
         self.takes = 0.0
@@ -80,8 +80,6 @@ class Instances(Channel):
         """Take a call."""
         loop = asyncio.get_running_loop()
         name = endpoint.instance
-        if name in self.lost:
-            raise CommunicationError(Code.UNAVAILABLE, "lost")
         if call.method is POISON:
             self.poisoned[name] += 1
             await asyncio.sleep(self.takes)
@@ -215,15 +213,19 @@ def test_instances_that_hung_before_do_not_keep_a_call_from_the_others() -> None
     run(scenario)
 
 
-def test_instances_that_lost_calls_before_do_not_keep_a_call_from_the_others() -> None:
-    """Three of four break one after the other, and no call fails, whichever of them it meets."""
+def test_an_instance_that_lost_calls_before_is_no_suspect() -> None:
+    """Until it has answered again: a call says nothing of what was broken when it came."""
+    now = 0.0
+    traffic = Traffic(SHOP.name, Rules(), lambda: now, random.Random(1))
+    traffic.update("ab")
 
-    async def scenario() -> None:
-        client = Client("abcd")
-        await client.look(100, 2)
-        for name in "abc":
-            client.channel.lost.add(name)
-            found = await client.look(50, 20)
-            assert found["failed"] == 0
+    def attempt(instance: str, began: float) -> Attempt:
+        traffic.ejection.begin(instance)
+        traffic.end(instance, Outcome.FAILED, began + 0.1, probe=False, answered=False)
+        return Attempt(instance, "one", began, 0.1, "unavailable")
 
-    run(scenario)
+    first = attempt("a", 1.0)
+    assert traffic.suspects([first]) == ("a",)
+    assert traffic.suspects([attempt("a", 2.0), attempt("b", 2.2)]) == ("b",)
+    traffic.end("a", Outcome.SUCCEEDED, 3.0, probe=False, answered=True)
+    assert traffic.suspects([attempt("a", 4.0)]) == ("a",)
