@@ -17,6 +17,8 @@ from meshcore.client.no_answer import why_no_answer
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.reference.desk import Clerk, Desk
 
+pytestmark = pytest.mark.one_python
+
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # "protocol version"
 

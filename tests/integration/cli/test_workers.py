@@ -9,9 +9,12 @@ from asyncio.subprocess import Process
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.integration.cli.shell import Shell, end
 from tests.integration.cli.test_cli_run import SERVICE
+
+pytestmark = pytest.mark.one_python
 
 PROBE = "tests.support.probe:ProbeModule"
 

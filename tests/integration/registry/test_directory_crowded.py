@@ -15,6 +15,8 @@ from meshcore.registry.directory import folder as room
 from meshcore.registry.directory.folder import InstanceFolder
 from meshcore.testing import watching
 
+pytestmark = pytest.mark.one_python
+
 LONG_AGO = time.time() - 3600.0
 
 

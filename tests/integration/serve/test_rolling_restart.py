@@ -26,6 +26,8 @@ from tests.support.ledger import LET_GO, Ledger
 from tests.support.ledger_client import LedgerClient
 from tests.support.processes import ROOT, ServerProcess, free_port
 
+pytestmark = pytest.mark.one_python
+
 ROUNDS = int(os.environ.get("ROLLING_ROUNDS", "1"))
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
 CALLERS = 3

@@ -19,6 +19,8 @@ from yarl import URL
 from meshcore.wire.headers import TIMEOUT
 from tests.support.processes import ROOT, ServerProcess, free_port, serve
 
+pytestmark = pytest.mark.one_python
+
 MODULE = "tests.integration.serve.unread:LibraryModule"
 CALLS = 4
 SIZE = 8_000_000  # more than the buffers of both sides take
