@@ -438,7 +438,9 @@ def test_an_alias_of_an_object_is_a_body() -> None:
     names: dict[str, Any] = {}
     exec("type Broken = Nowhere | None", names)
     add.__annotations__["item"] = names["Broken"]
-    with pytest.raises(ConfigurationError, match="add: the alias Broken cannot be evaluated: NameError: name 'Nowhere' is not defined"):
+    with pytest.raises(
+        ConfigurationError, match="add: the alias Broken cannot be evaluated: NameError: name 'Nowhere' is not defined"
+    ):
         describe(service()(cls))
 
 
