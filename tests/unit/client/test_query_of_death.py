@@ -24,6 +24,7 @@ from meshcore import (
     Endpoint,
     Instance,
     MeshError,
+    PolicyURLSelector,
     Service,
     component,
     idempotent,
@@ -112,6 +113,7 @@ class Client:
 
     async def _make(self, name: str, component: ComponentDescription) -> Channel:
         self.channel.bind(component, ChannelOptions())
+        self.channel.selector = PolicyURLSelector(random.Random(1))
         return self.channel
 
     async def look(self, per_second: float, seconds: float) -> Counter[str]:
