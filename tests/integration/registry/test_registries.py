@@ -383,6 +383,7 @@ async def test_a_removed_folder_is_a_failure_and_is_not_made_by_who_only_reads(t
     folder = tmp_path / "folder"
     folder.mkdir()
     async with DirectoryComponentRegistry(folder) as registry, watching(registry, "orders", seconds=5) as watcher:
+        await watcher.until(Absent())
         async with DirectoryComponentRegistry(folder) as other, other.announce(instance_of("one")):
             await watcher.until(Bound((instance_of("one"),)))
         await watcher.until(Absent())
