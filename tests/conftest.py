@@ -5,6 +5,8 @@ time, since how long an example takes says how busy the machine is. Processes un
 of signals, however the tests were started. What a test leaves behind fails it.
 """
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,9 @@ settings.register_profile("few", settings.get_profile("meshcore"), max_examples=
 settings.load_profile("meshcore")
 
 
+_UNIT = Path(__file__).parent / "unit"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare this process. Workers of pytest-xdist do the same, each for itself."""
     restore_defaults()
@@ -24,7 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by the seconds that `long` names; what names none stays in the order that chance gave it."""
+    """Mark unit tests, and sort by the seconds that `long` names; what names none stays in the order of chance."""
+    for item in items:
+        if item.path.is_relative_to(_UNIT):
+            item.add_marker("unit")
     items.sort(key=_seconds, reverse=True)
 
 

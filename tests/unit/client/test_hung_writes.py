@@ -37,6 +37,9 @@ from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.traffic import Traffic
 
 
+pytestmark = pytest.mark.long  # they simulate thousands of calls
+
+
 @service()
 class Shop(Service):
     @abstractmethod

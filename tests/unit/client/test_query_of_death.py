@@ -42,6 +42,9 @@ from meshcore.traffic.outcome import Outcome
 from meshcore.traffic.traffic import Traffic
 
 
+pytestmark = pytest.mark.long  # they simulate hundreds of calls
+
+
 @service()
 class Shop(Service):
     @abstractmethod

@@ -278,6 +278,7 @@ BODIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 @CODECS
 def test_hostile_bodies_cost_little_memory(codec: Codec, type_):

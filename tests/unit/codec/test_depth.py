@@ -181,6 +181,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes, int], None], bytes]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bodies_take_linear_time(name):
     """No arrangement of 4 MiB holds the loop for longer than some hundred nanoseconds a byte."""
@@ -191,6 +192,7 @@ def test_hostile_bodies_take_linear_time(name):
     assert time.process_time() - start < 10  # with coverage on a busy machine; 4 MiB squared would take hours
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bodies_take_little_memory(name):
     """The check needs a few copies of the body at most."""

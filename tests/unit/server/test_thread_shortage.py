@@ -137,7 +137,7 @@ async def test_a_call_that_gets_no_thread_was_not_processed(channel: str) -> Non
     async with stuck(gate, channel) as mesh:
         gates = await mesh.get_service(Gates)
         with pytest.raises(MeshError, match="2 of 2 threads are held by calls that were given up") as refused:
-            await with_policy(gates, Policy(attempts=1, timeout=20.0)).pay()
+            await with_policy(gates, Policy(attempts=1, timeout=3.0)).pay()
         error = refused.value
         assert (error.code, error.processed, error.retryable) == (Code.RESOURCE_EXHAUSTED, False, True)
         assert error.retry_after is not None

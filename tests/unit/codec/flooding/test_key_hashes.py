@@ -98,6 +98,7 @@ def test_keys_of_different_hashes_that_share_their_slots_are_refused() -> None:
         KeyChecker().check(keys, in_set=False)
 
 
+@pytest.mark.long
 def test_keys_that_are_slow_only_when_the_dict_has_grown_are_refused() -> None:
     """The table of these takes 10,922 entries, and then gets twice as many slots, for which they were made."""
     keys = [*chain(15, 9000, 1900), *range(10**9, 10**9 + 100)]
