@@ -128,7 +128,7 @@ class Invoke:
         headers = RequestHeaders(scope["headers"])
         found = self._formats.get(headers.content_type) or self._format_of(headers.content_type)
         # Nearly all requests have nothing that the gate looks at; to call it takes longer than to look.
-        gate = self._gate if headers.of_browser or headers.ambiguous or self._gate.checks_hosts else None
+        gate = self._gate if headers.rare or self._gate.checks_hosts else None
         call = _Call(headers, peer_of(scope), receive, self._max_body, gate, found or self._json, found is not None)
         return serve(self._server, call, send)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -114,6 +115,11 @@ def peer_of(scope: Scope) -> str:
     return client[0] if client else "unknown"
 
 
+@lru_cache(maxsize=1024)  # the same lengths recur; to write one takes 0.2 us
+def _length_header(length: int) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % length
+
+
 class Reply(msgspec.Struct, frozen=True):
     """A complete HTTP response.
 
@@ -140,7 +146,9 @@ class Reply(msgspec.Struct, frozen=True):
         if self.status == NO_CONTENT:  # neither a body nor its length (RFC 9110, 8.6)
             data, headers = b"", list(self.more)
         else:
-            headers = [(b"content-type", self.content_type), (b"content-length", b"%d" % len(data)), *self.more]
+            headers = [(b"content-type", self.content_type), _length_header(len(data))]
+            if self.more:
+                headers.extend(self.more)
         if close:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})

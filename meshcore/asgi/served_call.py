@@ -11,7 +11,6 @@ HTTP requests builds on `HTTPCall`; one whose connection carries many calls defi
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -161,10 +160,15 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
             answer = call.result(result)
             size = answer.size
             del body, arguments, result  # they are not needed while a client takes its time to read
-            with server.sending(size) if size > CHUNK else _SMALL:
+            if size <= CHUNK:  # written twice: a `nullcontext` around it would take 0.3 us
                 sending = True
                 request.answer()
                 await answer.send(send, close=server.draining)
+            else:
+                with server.sending(size):
+                    sending = True
+                    request.answer()
+                    await answer.send(send, close=server.draining)
     except ClientLeft:
         return
     except NotRead:
@@ -187,10 +191,7 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
 async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:
     answer = call.failure(failure, server.report(failure, call.method, call.errors))
     try:
-        with server.refusal(call.headers, call.peer, call.left):
+        with server.refusal(call.headers, call.peer):
             await answer.send(send, close=server.draining)
     except NotRead:
         call.cut_off(send)
-
-
-_SMALL = nullcontext()

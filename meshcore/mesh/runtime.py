@@ -209,7 +209,8 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    return compose(implementations, *interceptors.server, *idempotency)
+    # The method: to call the object would take 0.1 us more.
+    return compose(implementations.__call__, *interceptors.server, *idempotency)
 
 
 @asynccontextmanager

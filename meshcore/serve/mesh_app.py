@@ -221,15 +221,16 @@ class MeshApp:
         if scope["type"] == "lifespan":
             await serve_lifespan(self.lifespan, receive, send)
             return
-        if self._asgi is None:
+        asgi, bridge, loop = self._asgi, self._bridge, asyncio.get_running_loop()
+        if asgi is None or bridge is None:
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 "the mesh is not running: pass its lifespan to your application, FastAPI(lifespan=mesh_app.lifespan)",
             )
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("an ASGI server runs an application in a task")
-        if self._bridge is None or task.get_loop() is not self._bridge.loop:
+        if loop is not bridge.loop:
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 "a request arrived on another event loop than the one that its lifespan runs on: let one server run "
@@ -239,7 +240,7 @@ class MeshApp:
         if self._keep_alive and scope.get("http_version") != "2":  # where the header is forbidden
             send = _with_header(send, self._keep_alive)
         try:
-            await self._asgi.endpoint(scope)(scope, receive, send)
+            await asgi.endpoint(scope)(scope, receive, send)
         except BaseException as error:
             if isinstance(error, Exception) or (failure := failure_of(error)) is None:
                 raise

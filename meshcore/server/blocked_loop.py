@@ -11,6 +11,10 @@ MIN_BLOCKED = 1.0
 """Seconds. A shorter lag is not logged; the adaptive limit handles it."""
 
 _SLACK = 0.1  # seconds; the precision of the times
+
+LONG = MIN_BLOCKED - _SLACK
+"""Seconds. A shorter call has not blocked the loop, and need not be recorded."""
+
 _REMEMBERED = 16  # calls that have ended
 _NAMED = 3  # calls that a message names
 
@@ -27,7 +31,7 @@ class BlockedLoopDetector:
 
     def ended(self, method: Method, begun: float, now: float) -> None:
         """Record a call that has ended."""
-        if now - begun >= MIN_BLOCKED - _SLACK:
+        if now - begun >= LONG:
             self._ended.append((method, begun, now))
 
     def late(self, lag: float, now: float, running: Iterable[tuple[Method, float]]) -> str:
