@@ -76,6 +76,7 @@ class Destination:
         self.hint = ""
         self._offered: tuple[str, ...] = ()
         self._endpoints: dict[str, dict[str, Endpoint]] = {}  # by channel and instance
+        self._usable: dict[str, Channel] = {}  # the open channels whose URL selector knows the current instances
         self._making = asyncio.Lock()
         self._closed = False
         self._changed = asyncio.Event()
@@ -113,6 +114,8 @@ class Destination:
         self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
             self._update_selector(name, channel)
+        if isinstance(sighting, Pending):
+            self._usable.clear()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -165,9 +168,11 @@ class Destination:
                 raise
             component = self.component.name
             log.exception("channel %r: %s did not take over the instances of %s", name, type(selector), component)
+            self._usable.pop(name, None)
             self.selector_errors[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"
         else:
             self.selector_errors.pop(name, None)
+            self._usable[name] = channel
 
     async def wait(self) -> None:
         """Return when the sighting changes.
@@ -195,6 +200,22 @@ class Destination:
         Raises:
             CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, no endpoint is left.
         """
+        traffic, offered = self.traffic, self._offered
+        if offered and not traffic.ejection.avoided:  # mostly: no instance is left out, and the first channel will do
+            name = required
+            if not name:
+                preferred = self._preferred()
+                name = preferred if preferred in offered else offered[0]
+            channel = self._usable.get(name)
+            if channel is not None:
+                now = traffic.clock()
+                endpoint = channel.selector.select(call, call.tried, now)
+                if endpoint is not None:
+                    return name, channel, endpoint, now
+        return self._choose(call, required)
+
+    def _choose(self, call: Call, required: str) -> Choice | None:
+        """Do what `choose` does, in all cases; that takes 0.4 us more."""
         if isinstance(self.sighting, Pending):
             return None
         traffic, tried = self.traffic, call.tried

@@ -69,12 +69,10 @@ class Hedge:
             pace.update(rules.max_extra_load, begin)
         if pace.budget is not None:
             pace.budget.deposit(begin)
-        hang_delay = (call.deadline - begin) / rules.attempts
-        hang_delay = min(hang_delay, pace.hang_delay)
         timeouts = pace.timeouts
         task = asyncio.current_task(timeouts.loop)
         assert task is not None  # noqa: S101 - a coroutine that asyncio runs
-        race = _Race(traffic, handler, call, pace, hang_delay, begin, task)
+        race = _Race(traffic, handler, call, pace, begin, task)
         timeouts.add(race)
         answered: asyncio.Task[Any] | None = None
         result: Any = None
@@ -157,7 +155,6 @@ class _Race(Timeout):
         handler: sends an attempt.
         call: the call.
         pace: of its method.
-        hang_delay: seconds after which the call hangs.
         begin: when the first attempt began.
         task: runs the first attempt.
 
@@ -179,15 +176,9 @@ class _Race(Timeout):
     _hang_at: float | None = None  # when it hangs, while it is not yet slow
 
     def __init__(
-        self,
-        traffic: Traffic,
-        handler: Handler,
-        call: Call,
-        pace: _Pace,
-        hang_delay: float,
-        begin: float,
-        task: asyncio.Task[Any],
+        self, traffic: Traffic, handler: Handler, call: Call, pace: _Pace, begin: float, task: asyncio.Task[Any]
     ) -> None:
+        hang_delay = min(pace.hang_delay, (call.deadline - begin) / call.rules.attempts)
         self._traffic = traffic
         self._handler = handler
         self._call = call

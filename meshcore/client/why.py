@@ -14,7 +14,6 @@ from meshcore.core.policy import Resolved
 from meshcore.ports.channel import LOCAL, Channel
 from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
-from meshcore.traffic.selectors import PolicyURLSelector
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -150,7 +149,7 @@ def _rules(resolved: Resolved) -> dict[str, tuple[Any, str]]:
 
 
 def _choice(method: Method, resolved: Resolved, channel: Channel | None) -> str:
-    if channel is not None and not isinstance(channel.selector, PolicyURLSelector | LeastLoadedURLSelector):
+    if channel is not None and not isinstance(channel.selector, LeastLoadedURLSelector):
         return f"{type(channel.selector).__name__}, chosen for the channel"
     if method.affinity is not None:
         parameter = method.parameters[method.affinity].name
@@ -182,8 +181,6 @@ def _state(
         left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call or check"
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
-    if isinstance(selector, PolicyURLSelector):
-        selector = selector.least_loaded
     if not isinstance(selector, LeastLoadedURLSelector):
         return InstanceState(*facts, state, monitor.pending, remark=remark, version=instance.version)
     load = selector.load(instance.id)

@@ -71,7 +71,7 @@ def _policy_table(*, shared: bool) -> str:
 
 def _balance() -> str:
     selector = PolicyURLSelector()
-    by_name = {"least-loaded": selector.least_loaded, **selector._others}
+    by_name = {"least-loaded": LeastLoadedURLSelector(), **selector._others}
     rows = [(code(f'"{name}"'), prose(type(by_name[name]))) for name in get_args(Balance)]
     return table(("value", "which instance is asked"), rows)
 

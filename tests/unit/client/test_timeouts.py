@@ -1,4 +1,4 @@
-"""Many timeouts behind one timer of the event loop, in virtual time: each expires at its time, unless it is cancelled."""
+"""Many timeouts behind one timer of the event loop: each expires at its time, unless it is cancelled."""
 
 from __future__ import annotations
 
