@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from meshcore import Policy, PolicyURLSelector, Settings
+from meshcore import LeastLoadedURLSelector, Policy, PolicyURLSelector, Settings
 from meshcore.core.policy import DEFAULTS, OFF, SHARED, Balance
 from meshcore.ports.installed import REGISTRIES, VALUE_SOURCES
 from meshcore.registry import ConsulComponentRegistry, ConsulValueSource
