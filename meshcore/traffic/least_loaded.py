@@ -134,7 +134,8 @@ class LeastLoadedURLSelector(URLSelector):
         return endpoint
 
     def _better_of_two(self, group: _Group, tried: Collection[str], now: float) -> _Candidate | None:
-        candidates, sums = group.candidates, group.shares(now)
+        candidates = group.candidates
+        sums = group.sums if now < group.until else group.shares(now)
         if tried:
             candidates = [each for each in candidates if each[0].instance not in tried]
             sums = _shares(candidates, now) if sums else None
@@ -189,20 +190,22 @@ class _Group:
 
     Attributes:
         candidates: with their loads.
+        sums: what `shares` returned last.
+        until: the time until which it returns the same.
     """
 
     def __init__(self, candidates: Sequence[_Candidate] = ()) -> None:
         self.candidates = candidates
-        self._sums: list[float] | None = None
-        self._until = -inf
+        self.sums: list[float] | None = None
+        self.until = -inf
 
     def shares(self, now: float) -> list[float] | None:
         """The sums of the shares of the endpoints, None if they are equal."""
-        if now >= self._until:
-            self._sums = _shares(self.candidates, now)
+        if now >= self.until:
+            self.sums = _shares(self.candidates, now)
             growing = any(load.ramp(now) < 1.0 for _, load in self.candidates)
-            self._until = now + _RAMP_STEP if growing else inf
-        return self._sums
+            self.until = now + _RAMP_STEP if growing else inf
+        return self.sums
 
 
 def _shares(candidates: Sequence[_Candidate], now: float) -> list[float] | None:
