@@ -37,7 +37,7 @@ class Latency:
     def observe(self, seconds: float) -> None:
         """Record the latency of a call."""
         at = int(log(seconds / _SHORTEST) * _STEPS) if seconds > _SHORTEST else 0
-        self._now[min(at, _BUCKETS - 1)] += 1
+        self._now[at if at < _BUCKETS else -1] += 1
 
     def quantile(self, share: float, now: float) -> float | None:
         """Seconds within which that share of the calls ended, None if there were too few calls."""
