@@ -43,17 +43,6 @@ else:
 _NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
 
 
-class _Runner:
-    """Tells which thread runs a loop that does not tell it itself, as uvloop's."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-
-    @property
-    def _thread_id(self) -> int | None:
-        return self._bridge.thread if self._bridge.loop.is_running() else None
-
-
 class ProxyClass:
     """Makes proxies of one interface."""
 
@@ -248,7 +237,7 @@ def redirect(proxy: Any, handler: Handler) -> None:
 def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
     self._mesh_loop = bridge.loop
-    self._mesh_runner = bridge.loop if hasattr(bridge.loop, "_thread_id") else _Runner(bridge)
+    self._mesh_runner = bridge.runner
     self._mesh_bridge = bridge
     self._mesh_target = target
     self._mesh_variant = variant
