@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-import re
 import time
 from collections.abc import Mapping
 from weakref import WeakKeyDictionary
@@ -34,7 +33,6 @@ processed: of 150 connections used again after about 5 s, 82 failed. So the clie
 """
 
 _INFORMATIONAL = range(100, 200)
-_CONTROL = re.compile(r"[\r\n\0]")
 _NO_TIMER = aiohttp.helpers.TimerNoop()
 
 
@@ -154,7 +152,9 @@ class _Target:
     def head(self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
         """Return the request line and the headers."""
         text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if len(_CONTROL.findall(text)) != 2 * len(headers):  # faster than to look at each
+        lines = len(headers)
+        # To count takes 0.6 us less than to search, and 2 us less than to look at each header.
+        if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
             check_headers(headers)
         if body is not None:
             text = f"{text}content-length: {len(body)}\r\n"

@@ -113,7 +113,9 @@ class HTTPChannel(Channel):
             text = f"{call.method}: the request is {len(body)} bytes, more than {limit} (setting max_body)"
             raise LocalError(Code.RESOURCE_EXHAUSTED, text)
         left = call.deadline - time.monotonic()
-        sent = {**call.headers, **headers, TIMEOUT: write_timeout(left)}
+        sent = {**headers, TIMEOUT: write_timeout(left)}
+        if call.headers:  # most calls have none
+            sent = {**call.headers, **sent}
         if call.attempt > 1:
             sent[ATTEMPT] = str(call.attempt)
         attempt = call.trail[-1] if call.trail else None

@@ -46,39 +46,51 @@ class Balancer:
         # A user's own selector may raise. So it is told first here and last below: then the ejection's count is right.
         selector.begin(endpoint)
         probe = traffic.ejection.begin(instance)
-        outcome, attempt.outcome = Outcome.SUCCEEDED, "ok"
-        retry_after, answered = 0.0, True
         try:
             result = await channel.invoke(call, endpoint)
-            attempt.unanswered = False
-            return result  # noqa: TRY300 - what is no error ends here
-        except MeshError as error:
-            error.instance = instance
-            answered = not isinstance(error, CommunicationError | LocalError)
-            attempt.unanswered = error.processed and not answered
-            outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
-            retry_after = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
-            raise
         except BaseException as error:
-            outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
-            answered = outcome is Outcome.SUCCEEDED  # a declared exception
-            attempt.unanswered = not answered
-            if outcome is Outcome.IGNORABLE:
-                # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to
-                # an instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule
-                # such an instance would never be ejected.
-                late = traffic.clock() >= call.deadline - _EARLY
-                if late or attempt.hangs:
-                    outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
-                    traffic.ejection.doubt(instance, begin)
-                else:
-                    attempt.outcome = "given up"
-                    if traffic.clock() - begin > LONG:
-                        traffic.ejection.doubt(instance, begin)
-            raise
-        finally:
+            outcome, answered, pause = self._fail(attempt, call, error)
             end = traffic.clock()
             attempt.seconds = end - begin
             traffic.end(instance, outcome, end, probe=probe, answered=answered)
-            # A new connection says nothing of the instance: others of its latency have none.
-            selector.end(endpoint, outcome, max(attempt.seconds - attempt.connecting, retry_after), end)
+            selector.end(endpoint, outcome, max(attempt.seconds - attempt.connecting, pause), end)
+            raise
+        end = traffic.clock()
+        attempt.seconds = seconds = end - begin
+        attempt.outcome, attempt.unanswered = "ok", False
+        traffic.succeed(instance, end, probe=probe)
+        if attempt.connecting:  # a new connection says nothing of the instance: others of its latency have none
+            seconds = max(seconds - attempt.connecting, 0.0)
+        selector.end(endpoint, Outcome.SUCCEEDED, seconds, end)
+        return result
+
+    def _fail(self, attempt: Attempt, call: Call, error: BaseException) -> tuple[Outcome, bool, float]:
+        """Note in the record of an attempt that it has ended with an error.
+
+        Returns:
+            What that says of the instance, whether it has answered, and the seconds for which it wants no calls.
+        """
+        traffic = self._destination.traffic
+        outcome = outcome_of(error, call.method)
+        if isinstance(error, MeshError):
+            error.instance = attempt.instance
+            answered = not isinstance(error, CommunicationError | LocalError)
+            attempt.unanswered = error.processed and not answered
+            attempt.outcome = error.code.value
+            return outcome, answered, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+        attempt.outcome = type(error).__name__
+        answered = outcome is Outcome.SUCCEEDED  # a declared exception
+        attempt.unanswered = not answered
+        if outcome is Outcome.IGNORABLE:
+            # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to an
+            # instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule such an
+            # instance would never be ejected.
+            late = traffic.clock() >= call.deadline - _EARLY
+            if late or attempt.hangs:
+                outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
+                traffic.ejection.doubt(attempt.instance, attempt.began)
+            else:
+                attempt.outcome = "given up"
+                if traffic.clock() - attempt.began > LONG:
+                    traffic.ejection.doubt(attempt.instance, attempt.began)
+        return outcome, answered, 0.0

@@ -74,6 +74,18 @@ class _Errand:
             self.future.set_result(result)
 
 
+class _Runner:
+    """Tells which thread runs a loop that does not tell it itself, as uvloop's: the one in which this was made."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+
+    @property
+    def _thread_id(self) -> int | None:
+        return self._thread if self._loop.is_running() else None
+
+
 class Bridge:
     """Runs on the mesh's loop what other threads and loops call.
 
@@ -85,13 +97,13 @@ class Bridge:
     Attributes:
         loop: see above.
         ended: whether the mesh was stopped because its loop has ended.
-        thread: the thread that made the bridge, which runs the loop.
+        runner: its `_thread_id` is the thread that runs the loop, None while that does not run.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, patience: float = 10.0) -> None:
         self.loop = loop
         self.ended = False
-        self.thread = threading.get_ident()
+        self.runner: Any = loop if hasattr(loop, "_thread_id") else _Runner(loop)
         self._pid = os.getpid()
         self._patience = patience
         self._closed = False

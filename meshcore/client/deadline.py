@@ -1,7 +1,8 @@
-"""Gives calls their deadline, and their errors the list of attempts."""
+"""Gives calls their deadline, and their errors the list of attempts; bounds how many calls are in flight."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -9,17 +10,124 @@ from typing import Any
 
 import msgspec
 
+from meshcore.client.timeouts import Timeout, Timeouts
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.description import Method
-from meshcore.core.errors import Code, CommunicationError, MeshError
+from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.policy import Rules
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
-class _Timed:
-    """What both layers need.
+class Limit(Timeouts):
+    """The calls of a mesh in flight, and how many there may be: calls to a server that hangs would fill the memory.
+
+    Args:
+        calls: that may be in flight at once.
+    """
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def refusal(self, call: Call) -> LocalError:
+        """The error of a call when there are too many."""
+        text = f"{call.method}: {self.calls} calls of this mesh are in flight already (setting max_calls)"
+        return LocalError(Code.RESOURCE_EXHAUSTED, text)
+
+
+class _InFlight(Timeout):
+    """A call in flight, which is cancelled at its deadline. Cancellations with another origin stay what they are.
+
+    It does what a `CallScope` does for this one reason, without a timer of its own.
+    """
+
+    __slots__ = ("_cancelling", "_expired", "_task")
+
+    def __init__(self, deadline: float, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.at = deadline
+        task = asyncio.current_task(loop)  # before Python 3.12, to find the loop is a system call
+        if task is None:
+            raise RuntimeError("a call must run in a task of the mesh's event loop")
+        self._task: asyncio.Task[Any] | None = task
+        self._cancelling = task.cancelling()
+        self._expired = False
+
+    def expire(self) -> None:
+        """Cancel the call."""
+        if self._task is not None:
+            self._expired = True
+            self._task.cancel()
+
+    def end(self) -> bool:
+        """Take back the cancellation when the call has ended.
+
+        Returns:
+            Whether a cancellation that ended it came from here alone.
+        """
+        task, self._task = self._task, None  # in a traceback that the task holds, it would hold itself
+        return self._expired and task is not None and task.uncancel() <= self._cancelling
+
+
+class Deadline:
+    """Gives a call its rules and its deadline, and cancels it then. Refuses it if very many are in flight.
+
+    The deadline is the earliest of three: the call's own, that of the served call that this one is made for, and the
+    timeout of the rules.
+
+    Args:
+        rules: the numbers that govern each method.
+        clock: the monotonic time of the event loop, in seconds.
+        limit: of the calls in flight, shared by the whole mesh.
+    """
+
+    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float], limit: Limit) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._limit = limit
+
+    async def __call__(self, handler: Handler, call: Call) -> Any:
+        """Run the call within its deadline.
+
+        Raises:
+            CommunicationError: DEADLINE_EXCEEDED.
+            LocalError: RESOURCE_EXHAUSTED, too many calls are in flight.
+        """
+        limit, method = self._limit, call.method
+        if len(limit.pending) >= limit.calls:  # first, so that a refused call costs nothing
+            raise limit.refusal(call)
+        rules = self._rules[method]
+        now = self._clock()
+        deadline = now + rules.timeout
+        if deadline > call.deadline or deadline > ambient_deadline.get():  # min() of all takes 0.1 us more
+            deadline = min(call.deadline, ambient_deadline.get(), deadline)
+        if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
+            raise _expired(call)
+        trail: list[Attempt] = []
+        headers = call.headers
+        if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
+            headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
+        call = Call(method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
+        in_flight = _InFlight(deadline, limit.loop)
+        limit.add(in_flight)
+        try:
+            result = await handler(call)
+        except BaseException as error:
+            limit.pending.discard(in_flight)
+            if in_flight.end() and isinstance(error, asyncio.CancelledError):
+                late = deadline_exceeded(str(method), max(deadline - now, 0.0))
+                raise _with_attempts(late, trail) from error
+            if isinstance(error, MeshError):
+                _with_attempts(error, trail)
+            raise
+        limit.pending.discard(in_flight)
+        in_flight.end()
+        return result
+
+
+class LocalDeadline:
+    """Gives a call within the process a deadline if its rules have a timeout. Calls that it makes inherit it.
 
     Args:
         rules: the numbers that govern each method.
@@ -29,44 +137,6 @@ class _Timed:
     def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float]) -> None:
         self._rules = rules
         self._clock = clock
-
-
-class Deadline(_Timed):
-    """Gives a call its rules and its deadline, and cancels it then.
-
-    The deadline is the earliest of three: the call's own, that of the served call that this one is made for, and the
-    timeout of the rules.
-    """
-
-    async def __call__(self, handler: Handler, call: Call) -> Any:
-        """Run the call within its deadline.
-
-        Raises:
-            CommunicationError: DEADLINE_EXCEEDED.
-        """
-        rules = self._rules[call.method]
-        now = self._clock()
-        deadline = min(call.deadline, ambient_deadline.get(), now + rules.timeout)
-        if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
-            raise _expired(call)
-        trail: list[Attempt] = []
-        headers = call.headers
-        if call.method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
-            headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
-        call = Call(call.method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
-        try:
-            with CallScope(deadline):
-                return await handler(call)
-        except Stopped as stopped:
-            error = deadline_exceeded(str(call.method), max(deadline - now, 0.0))
-            raise _with_attempts(error, trail) from stopped
-        except MeshError as error:
-            _with_attempts(error, trail)
-            raise
-
-
-class LocalDeadline(_Timed):
-    """Gives a call within the process a deadline if its rules have a timeout. Calls that it makes inherit it."""
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeAlias
 
+from meshcore.client.why import unavailable_error
 from meshcore.core.call import Call
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import ComponentDescription
@@ -46,6 +47,7 @@ class Destination:
     Attributes:
         sighting: what the registry reported last.
         instances: those that are used. While the registry fails, the last that it reported.
+        offered: the channels that instances offer and that are known here.
         channels: those that are open, by name.
         selector_errors: by the name of a channel, why its URL selector did not accept the current instances.
         hint: what else an error says if nobody offers the component.
@@ -63,19 +65,20 @@ class Destination:
         preferred: Callable[[], str] = lambda: "",
     ) -> None:
         self.component = component
+        self.registry = registry
         self.traffic = traffic
         self.sighting: Sighting = Pending()
         self.instances: tuple[Instance, ...] = ()
+        self.offered: tuple[str, ...] = ()
         self.channels: dict[str, Channel] = {}
         self.selector_errors: dict[str, str] = {}
-        self._registry = registry
         self._known = known
         self._make = make
         self._client = client
         self._preferred = preferred
         self.hint = ""
-        self._offered: tuple[str, ...] = ()
         self._endpoints: dict[str, dict[str, Endpoint]] = {}  # by channel and instance
+        self._usable: dict[str, Channel] = {}  # the open channels whose URL selector knows the current instances
         self._making = asyncio.Lock()
         self._closed = False
         self._changed = asyncio.Event()
@@ -86,7 +89,7 @@ class Destination:
         """Watch the registry until cancelled."""
         while True:
             try:
-                async with aclosing(self._registry.watch(self.component.name)) as sightings:
+                async with aclosing(self.registry.watch(self.component.name)) as sightings:
                     async for sighting in sightings:
                         self.update(sighting)
             except Exception as error:
@@ -110,9 +113,11 @@ class Destination:
         self._limit_instances()
         self.traffic.update([instance.id for instance in self.instances if instance.weight > 0])
         names = [address.channel for instance in self.instances for address in instance.addresses]
-        self._offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
+        self.offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
         for name, channel in self.channels.items():
             self._update_selector(name, channel)
+        if isinstance(sighting, Pending):
+            self._usable.clear()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -165,9 +170,11 @@ class Destination:
                 raise
             component = self.component.name
             log.exception("channel %r: %s did not take over the instances of %s", name, type(selector), component)
+            self._usable.pop(name, None)
             self.selector_errors[name] = f"{type(selector).__name__}.update raised {type(error).__name__}: {error}"
         else:
             self.selector_errors.pop(name, None)
+            self._usable[name] = channel
 
     async def wait(self) -> None:
         """Return when the sighting changes.
@@ -195,6 +202,22 @@ class Destination:
         Raises:
             CommunicationError: UNAVAILABLE or RESOURCE_EXHAUSTED, no endpoint is left.
         """
+        traffic, offered = self.traffic, self.offered
+        if offered and not traffic.ejection.avoided:  # mostly: no instance is left out, and the first channel will do
+            name = required
+            if not name:
+                preferred = self._preferred()
+                name = preferred if preferred in offered else offered[0]
+            channel = self._usable.get(name)
+            if channel is not None:
+                now = traffic.clock()
+                endpoint = channel.selector.select(call, call.tried, now)
+                if endpoint is not None:
+                    return name, channel, endpoint, now
+        return self._choose(call, required)
+
+    def _choose(self, call: Call, required: str) -> Choice | None:
+        """Do what `choose` does, in all cases; that takes 0.4 us more."""
         if isinstance(self.sighting, Pending):
             return None
         traffic, tried = self.traffic, call.tried
@@ -232,7 +255,7 @@ class Destination:
 
     def offered_channels(self) -> tuple[str, ...]:
         """The channels that instances offer and that are known here; the preferred one first."""
-        preferred, offered = self._preferred(), self._offered
+        preferred, offered = self._preferred(), self.offered
         if preferred in offered and preferred != offered[0]:
             return (preferred, *offered)
         return offered
@@ -256,37 +279,8 @@ class Destination:
                 self.channels[name] = channel
 
     def unavailable_error(self, required: str, *, full: bool = False) -> CommunicationError:
-        """The error that says why no endpoint can be asked.
-
-        Args:
-            required: the channel that must be used, empty for any.
-            full: whether some instance is only excluded because it has too many calls.
-        """
-        name, registry = self.component.name, repr(self._registry)
-        if full:
-            limit = self.traffic.rules.concurrency
-            text = f"component {name!r}: every instance has {limit} calls of this mesh in flight (policy: concurrency)"
-            return CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
-        over = f" over channel {required!r}" if required else ""
-        match self.sighting:
-            case Bound(instances):
-                offered = sorted({address.channel for instance in instances for address in instance.addresses})
-                missing = required not in offered if required else not self._offered
-                but = f", but not{over or ' over a channel that is known here'}" if missing else ""
-                text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
-                if not missing and not any(
-                    each.weight for each in instances if not required or each.endpoint(required)
-                ):
-                    text = f"component {name!r}: every instance{over} has the weight 0, so none takes new calls "
-                    text += "(setting weight)"
-                for channel in (required,) if required else self._offered:
-                    if channel in self.selector_errors:
-                        text += f"; channel {channel!r} cannot choose one: {self.selector_errors[channel]}"
-            case Failed(cause):
-                text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
-            case _:
-                text = f"component {name!r} is offered by nobody{over}, says {registry}{self.hint}"
-        return CommunicationError(Code.UNAVAILABLE, text, processed=False)
+        """The error that says why no endpoint can be asked; see `why.unavailable_error`."""
+        return unavailable_error(self, required, full=full)
 
     async def aclose(self) -> None:
         """Close all channels, also if closing one fails. Tasks that wait for a sighting get an error."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshcore.client.destination import Destination
 from meshcore.core.description import Method
-from meshcore.core.instances import Instance
+from meshcore.core.errors import Code, CommunicationError
+from meshcore.core.instances import Bound, Failed, Instance
 from meshcore.core.policy import Resolved
 from meshcore.ports.channel import LOCAL, Channel
 from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
-from meshcore.traffic.selectors import PolicyURLSelector
+
+if TYPE_CHECKING:
+    from meshcore.client.destination import Destination
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -150,7 +152,7 @@ def _rules(resolved: Resolved) -> dict[str, tuple[Any, str]]:
 
 
 def _choice(method: Method, resolved: Resolved, channel: Channel | None) -> str:
-    if channel is not None and not isinstance(channel.selector, PolicyURLSelector | LeastLoadedURLSelector):
+    if channel is not None and not isinstance(channel.selector, LeastLoadedURLSelector):
         return f"{type(channel.selector).__name__}, chosen for the channel"
     if method.affinity is not None:
         parameter = method.parameters[method.affinity].name
@@ -182,8 +184,6 @@ def _state(
         left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call or check"
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
-    if isinstance(selector, PolicyURLSelector):
-        selector = selector.least_loaded
     if not isinstance(selector, LeastLoadedURLSelector):
         return InstanceState(*facts, state, monitor.pending, remark=remark, version=instance.version)
     load = selector.load(instance.id)
@@ -197,3 +197,36 @@ def _state(
         selector.share(instance.id, now),
         instance.version,
     )
+
+
+def unavailable_error(destination: Destination, required: str, *, full: bool = False) -> CommunicationError:
+    """The error that says why no endpoint can be asked.
+
+    Args:
+        destination: the component.
+        required: the channel that must be used, empty for any.
+        full: whether some instance is only excluded because it has too many calls.
+    """
+    name, registry = destination.component.name, repr(destination.registry)
+    if full:
+        limit = destination.traffic.rules.concurrency
+        text = f"component {name!r}: every instance has {limit} calls of this mesh in flight (policy: concurrency)"
+        return CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+    over = f" over channel {required!r}" if required else ""
+    match destination.sighting:
+        case Bound(instances):
+            offered = sorted({address.channel for instance in instances for address in instance.addresses})
+            missing = required not in offered if required else not destination.offered
+            but = f", but not{over or ' over a channel that is known here'}" if missing else ""
+            text = f"component {name!r} is offered{but}; its instances offer: {', '.join(offered)}"
+            if not missing and not any(each.weight for each in instances if not required or each.endpoint(required)):
+                text = f"component {name!r}: every instance{over} has the weight 0, so none takes new calls "
+                text += "(setting weight)"
+            for channel in (required,) if required else destination.offered:
+                if channel in destination.selector_errors:
+                    text += f"; channel {channel!r} cannot choose one: {destination.selector_errors[channel]}"
+        case Failed(cause):
+            text = f"component {name!r} cannot be looked up{over}: {registry}: {cause}"
+        case _:
+            text = f"component {name!r} is offered by nobody{over}, says {registry}{destination.hint}"
+    return CommunicationError(Code.UNAVAILABLE, text, processed=False)

@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from math import inf
-from typing import Any, TypeAlias
+from types import FunctionType
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.policy import DEFAULTS, Rules
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOCAL_PEER = "local"
 """The peer of a call that was made in this process."""
@@ -95,7 +99,14 @@ ambient_attempt: ContextVar[int] = ContextVar("ambient_attempt", default=1)
 
 def compose(handler: Handler, *interceptors: Interceptor) -> Handler:
     """The handler wrapped in the interceptors, the first outermost. Called once, when the mesh is built."""
+    handler = _bound(handler)
     for interceptor in reversed(interceptors):
         # partial and not a closure: it adds no Python frame per layer.
-        handler = partial(interceptor, handler)
+        handler = partial(_bound(interceptor), handler)
     return handler
+
+
+def _bound(function: Callable[P, T]) -> Callable[P, T]:
+    """The method `__call__` of an object: to call the object itself takes 0.06 us more, in each layer of every call."""
+    method = getattr(type(function), "__call__", None)  # noqa: B004 - that of a class is wanted
+    return method.__get__(function) if isinstance(method, FunctionType) else function

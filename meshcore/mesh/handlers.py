@@ -6,9 +6,9 @@ import time
 from math import inf
 
 from meshcore.client.balancer import Balancer
-from meshcore.client.deadline import LocalDeadline
+from meshcore.client.deadline import Limit, LocalDeadline
 from meshcore.client.destinations import Destinations
-from meshcore.client.stack import Limit, client_stack
+from meshcore.client.stack import client_stack
 from meshcore.core.call import Handler, Interceptors, compose
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import ConfigurationError

@@ -26,13 +26,13 @@ class Budget:
         self._balances = [0.0] * _BUCKETS  # deposits less withdrawals, by time
         self._sum = 0.0
         self._at = 0  # the number of the current bucket, counted from the clock's zero
+        self._until = self._width  # when it ends
 
     def deposit(self, now: float) -> None:
         """Record a call."""
-        at = int(now / self._width)
-        if at != self._at:
-            self._advance(at)
-        self._balances[at % _BUCKETS] += self._ratio
+        if now >= self._until:  # to divide by the width takes 0.1 us, and each call has two deposits
+            self._advance(int(now / self._width))
+        self._balances[self._at % _BUCKETS] += self._ratio
         self._sum += self._ratio
 
     def withdraw(self, now: float) -> bool:
@@ -57,5 +57,6 @@ class Budget:
         for each in range(max(self._at + 1, at - _BUCKETS + 1), at + 1):
             self._balances[each % _BUCKETS] = 0.0
         self._at = at
+        self._until = (at + 1) * self._width
         # Computed anew, so that rounding errors do not add up over days.
         self._sum = sum(self._balances)

@@ -34,6 +34,7 @@ class Ejection:
     """The ejection of the instances of one component.
 
     Attributes:
+        avoided: ids of the instances that get no calls: ejected, being probed, or full.
         panicking: as many instances are ejected as may be, and another one fails. The cause may then lie elsewhere.
         check: asks the server of an instance whether it answers, and calls `checked`; None if nothing can.
     """
@@ -45,7 +46,7 @@ class Ejection:
         self._ejected: dict[str, InstanceMonitor] = {}  # ejected or probed
         self._full: set[str] = set()
         self._concurrency = rules.concurrency
-        self._avoided: frozenset[str] = frozenset()
+        self.avoided: frozenset[str] = frozenset()
         self.panicking = False
         self.check: Callable[[str], None] | None = None
 
@@ -65,11 +66,6 @@ class Ejection:
         self._update_avoided()
 
     @property
-    def avoided(self) -> frozenset[str]:
-        """Ids of the instances that get no calls: ejected, being probed, or full."""
-        return self._avoided
-
-    @property
     def full(self) -> frozenset[str]:
         """Ids of the instances that have as many calls in flight as they may."""
         return frozenset(self._full)
@@ -84,7 +80,7 @@ class Ejection:
 
     def has_other(self, asked: Collection[str]) -> bool:
         """Whether another instance than these can be asked."""
-        return any(instance not in asked and instance not in self._avoided for instance in self._monitors)
+        return any(instance not in asked and instance not in self.avoided for instance in self._monitors)
 
     def all_except(self, instances: Collection[str]) -> tuple[str, ...]:
         """The ids of all other instances."""
@@ -175,6 +171,21 @@ class Ejection:
         monitor = self._monitors.get(instance)
         return monitor is not None and monitor.broken < began
 
+    def succeed(self, instance: str, now: float) -> bool:
+        """Record that an instance which is neither ejected nor full has answered a call, unless it was ejected lately.
+
+        Most calls end so. `end` does the same, but takes 0.3 us more.
+
+        Returns:
+            Whether that was recorded; if not, `end` must be called.
+        """
+        monitor = self._monitors.get(instance)
+        if monitor is None or instance in self.avoided or monitor.ejections or not monitor.pending:
+            return False
+        monitor.pending -= 1
+        monitor.succeed(now)
+        return True
+
     def end(
         self, instance: str, outcome: Outcome, now: float, *, probe: bool = False, answered: bool | None = None
     ) -> bool:
@@ -237,5 +248,5 @@ class Ejection:
         return True
 
     def _update_avoided(self) -> None:
-        """Computed here and not in `avoided`: every call reads that, and it changes rarely."""
-        self._avoided = frozenset(self._ejected.keys() | self._full)
+        """Computed here and not when it is read: every call reads it, and it changes rarely."""
+        self.avoided = frozenset(self._ejected.keys() | self._full)

@@ -96,6 +96,17 @@ class InstanceMonitor:
             self._failures_in_row += 1
             self._bad[at % _BUCKETS] += 1
 
+    def succeed(self, now: float) -> None:
+        """Record that it answered a call, and count a success: `answer` and `count` in one."""
+        self.answered, self.asked = now, 0
+        self.hung = self.broken = inf
+        at = int(now / _WIDTH)
+        if at != self._at:
+            self.count(Outcome.SUCCEEDED, now)
+            return
+        self._failures_in_row = 0
+        self._good[at % _BUCKETS] += 1
+
     def fails(self, rules: Rules) -> bool:
         """Whether it fails often enough to be ejected."""
         if self._failures_in_row >= rules.consecutive_failures:

@@ -63,6 +63,7 @@ class LeastLoadedURLSelector(URLSelector):
         self._slow_start = slow_start
         self._loads: dict[str, Load] = {}
         self._all = _Group()
+        self._only: _Candidate | None = None  # if there is one, and so no choice
         self._home = _Group()
         self._away = _Group()
         self.now = -inf
@@ -83,6 +84,7 @@ class LeastLoadedURLSelector(URLSelector):
             candidates.append((each, load))
         self._loads = {endpoint.instance: load for endpoint, load in candidates}
         self._all = _Group(candidates)
+        self._only = candidates[0] if len(candidates) == 1 else None
         home = [each for each in candidates if self._zone and each[0].zone == self._zone]
         self._home = _Group(home)
         self._away = _Group([each for each in candidates if each[0].zone != self._zone] if home else [])
@@ -111,9 +113,13 @@ class LeastLoadedURLSelector(URLSelector):
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
         """The endpoint that is further behind its share, or less loaded, of two that were not tried."""
         self.now = now
-        if has_affinity(call):
+        method = call.method
+        # Most methods have neither: to ask here saves the call of a function.
+        if (method.affinity is not None or method.idempotency_key is not None) and has_affinity(call):
             return self._by_affinity(call, tried)
-        if not self._away.candidates:
+        if self._only is not None and not tried:
+            chosen: _Candidate | None = self._only
+        elif not self._away.candidates:
             chosen = self._better_of_two(self._all, tried, now)
         else:
             chosen = self._better_of_two(self._home, tried, now)
@@ -124,11 +130,12 @@ class LeastLoadedURLSelector(URLSelector):
         if chosen is None:
             return None
         endpoint, load = chosen
-        load.take(load.weight * load.ramp(now))
+        load.take(now)
         return endpoint
 
     def _better_of_two(self, group: _Group, tried: Collection[str], now: float) -> _Candidate | None:
-        candidates, sums = group.candidates, group.shares(now)
+        candidates = group.candidates
+        sums = group.sums if now < group.until else group.shares(now)
         if tried:
             candidates = [each for each in candidates if each[0].instance not in tried]
             sums = _shares(candidates, now) if sums else None
@@ -183,20 +190,22 @@ class _Group:
 
     Attributes:
         candidates: with their loads.
+        sums: what `shares` returned last.
+        until: the time until which it returns the same.
     """
 
     def __init__(self, candidates: Sequence[_Candidate] = ()) -> None:
         self.candidates = candidates
-        self._sums: list[float] | None = None
-        self._until = -inf
+        self.sums: list[float] | None = None
+        self.until = -inf
 
     def shares(self, now: float) -> list[float] | None:
         """The sums of the shares of the endpoints, None if they are equal."""
-        if now >= self._until:
-            self._sums = _shares(self.candidates, now)
+        if now >= self.until:
+            self.sums = _shares(self.candidates, now)
             growing = any(load.ramp(now) < 1.0 for _, load in self.candidates)
-            self._until = now + _RAMP_STEP if growing else inf
-        return self._sums
+            self.until = now + _RAMP_STEP if growing else inf
+        return self.sums
 
 
 def _shares(candidates: Sequence[_Candidate], now: float) -> list[float] | None:

@@ -143,9 +143,10 @@ class Load:
         """Whether it should get no call now: it rests, or its first call, or the first after a rest, is in flight."""
         return now < self._rests_until or (self.pending > 0 and (self._failures > 0 or self._last is None))
 
-    def take(self, share: float) -> None:
+    def take(self, now: float) -> None:
         """Count a call against its share: its weight, or less in its slow start."""
-        self.step = 1.0 / share
+        grown = now - self._born >= self._slow_start
+        self.step = 1.0 / (self.weight if grown else self.weight * self.ramp(now))
         self.turn += self.step
 
     def is_slower(self, other: Load, now: float) -> bool:
@@ -251,7 +252,8 @@ class Load:
             return
         self._before = last
         cost = self._cost
-        low = min(seconds, last, before)
+        low = seconds if seconds < last else last  # noqa: FURB136 - min() takes 0.1 us more
+        low = low if low < before else before  # noqa: FURB136 - as above
         self._noise += RISE * (abs(seconds - (cost or low)) - self._noise)
         seconds = low
         if not cost:

@@ -20,25 +20,29 @@ _BUCKETS = int(log(1000 / _SHORTEST) * _STEPS) + 1
 
 
 class Latency:
-    """The distribution of one method's latencies, in buckets of 10 %, over the last two to three refreshes."""
+    """The distribution of one method's latencies, in buckets of 10 %, over the last two to three refreshes.
+
+    Attributes:
+        until: the time until which `quantile` gives the same answers.
+    """
 
     def __init__(self) -> None:
         self._now = [0] * _BUCKETS
         self._before = [0] * _BUCKETS
-        self._until = 0.0
+        self.until = 0.0
         self._quantiles: dict[float, float | None] = {}
         self._typical: float | None = None
-        self._typical_until = 0.0
+        self._median_until = 0.0
 
     def observe(self, seconds: float) -> None:
         """Record the latency of a call."""
         at = int(log(seconds / _SHORTEST) * _STEPS) if seconds > _SHORTEST else 0
-        self._now[min(at, _BUCKETS - 1)] += 1
+        self._now[at if at < _BUCKETS else -1] += 1
 
     def quantile(self, share: float, now: float) -> float | None:
         """Seconds within which that share of the calls ended, None if there were too few calls."""
-        if now >= self._until:
-            self._until = now + _REFRESH
+        if now >= self.until:
+            self.until = now + _REFRESH
             counts = [new + old for new, old in zip(self._now, self._before, strict=True)]
             if sum(self._now) >= _MIN_CALLS:  # otherwise keep collecting
                 self._before, self._now = self._now, [0] * _BUCKETS
@@ -50,12 +54,17 @@ class Latency:
 
     def typical(self, now: float) -> float | None:
         """Seconds of a typical call, however few there were; None if there were none."""
-        if now >= self._typical_until:
-            self._typical_until = now + _TYPICAL_REFRESH
+        if now >= self._median_until:
+            self._median_until = now + _TYPICAL_REFRESH
             counts = [new + old for new, old in zip(self._now, self._before, strict=True)]
             total = sum(counts)
             self._typical = _upper_bound(counts, _TYPICAL * total) if total else None
         return self._typical
+
+    @property
+    def typical_until(self) -> float:
+        """The time until which `typical` and `quantile` give the same answers."""
+        return min(self.until, self._median_until)
 
     def _compute(self, share: float) -> float | None:
         if self._total < _MIN_CALLS:

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from meshcore import Policy, PolicyURLSelector, Settings
+from meshcore import LeastLoadedURLSelector, Policy, PolicyURLSelector, Settings
 from meshcore.core.policy import DEFAULTS, OFF, SHARED, Balance
 from meshcore.ports.installed import REGISTRIES, VALUE_SOURCES
 from meshcore.registry import ConsulComponentRegistry, ConsulValueSource
@@ -71,7 +71,7 @@ def _policy_table(*, shared: bool) -> str:
 
 def _balance() -> str:
     selector = PolicyURLSelector()
-    by_name = {"least-loaded": selector.least_loaded, **selector._others}
+    by_name = {"least-loaded": LeastLoadedURLSelector(), **selector._others}
     rows = [(code(f'"{name}"'), prose(type(by_name[name]))) for name in get_args(Balance)]
     return table(("value", "which instance is asked"), rows)
 

@@ -26,8 +26,9 @@ from meshcore import (
     service,
 )
 from meshcore.client.balancer import Balancer
+from meshcore.client.deadline import Limit
 from meshcore.client.destination import Destination
-from meshcore.client.stack import Limit, client_stack
+from meshcore.client.stack import client_stack
 from meshcore.core.description import ComponentDescription
 from meshcore.core.policy import Rules
 from meshcore.declare.reader import describe_component

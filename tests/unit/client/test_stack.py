@@ -43,8 +43,9 @@ from meshcore import (
     service,
 )
 from meshcore.client.balancer import Balancer
+from meshcore.client.deadline import Limit
 from meshcore.client.destination import Destination
-from meshcore.client.stack import Limit, client_stack
+from meshcore.client.stack import client_stack
 from meshcore.client.why import explain
 from meshcore.core.call import ambient_attempt
 from meshcore.core.description import ComponentDescription

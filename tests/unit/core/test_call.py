@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshcore import Call, Code, CommunicationError, CurrentCall, Handler, Interceptor, compose
-from meshcore.client.deadline import Deadline
+from meshcore.client.deadline import Deadline, Limit
 from meshcore.core.call import ambient_deadline
 from meshcore.core.call_scope import CallScope, Stop, Stopped
 from meshcore.core.description import Method
@@ -252,7 +252,7 @@ def test_a_scope_needs_a_task() -> None:
 
 def within(seconds: float) -> Deadline:
     """The interceptor, of a method with this timeout."""
-    return Deadline({METHOD: Rules(timeout=seconds)}, time.monotonic)
+    return Deadline({METHOD: Rules(timeout=seconds)}, time.monotonic, Limit(9))
 
 
 async def test_the_nearest_deadline_counts() -> None:

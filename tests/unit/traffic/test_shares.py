@@ -236,7 +236,7 @@ def test_after_a_failed_call_an_instance_rests_for_half_a_second(callers: int) -
     fleet = Callers(dict.fromkeys("abc", 1), latency, callers=callers)
     fleet.run(1000)
     fleet.failing = frozenset("a")
-    while not fleet.selector.least_loaded.load("a").rests(fleet.now):
+    while not fleet.selector.load("a").rests(fleet.now):
         fleet.run(1)
     failed, fleet.failing = fleet.now, frozenset()
     assert "a" not in fleet.run(until=failed + 0.49)
