@@ -15,7 +15,7 @@ import inspect
 import sys
 import threading
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import msgspec
@@ -38,9 +38,6 @@ if sys.version_info >= (3, 12):
     _ELSEWHERE = "__mesh_running_loop() is not __mesh_self._mesh_loop"
 else:
     _ELSEWHERE = "__mesh_thread() != __mesh_self._mesh_runner._thread_id"
-
-
-_NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
 
 
 class ProxyClass:
@@ -253,7 +250,6 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
     names: dict[str, Any] = {
         "__mesh_call": Call,
         "__mesh_method": method,
-        "__mesh_no_headers": _NO_HEADERS,
         "__mesh_running_loop": asyncio._get_running_loop,  # noqa: SLF001 - get_running_loop() raises if there is none
         "__mesh_thread": threading.get_ident,
     }
@@ -276,7 +272,7 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
         if parameter.positional_only and not (following and following[0].positional_only):
             parameters.append("/")
     # Without the third one, each call would get a dict of its own: that takes 0.05 us.
-    call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}), __mesh_no_headers)"
+    call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}))"
     handler = "__mesh_self._mesh_handler"
     head = f"def {method.name}({', '.join(parameters)}):"
     if is_async:
