@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from math import inf
 
 _GAP = 1e-6
-"""Seconds between two looks at the pending timeouts, for each of them. A look takes a tenth of that, so that however many
-there are, a tenth of the time is spent on them; ten thousand expire up to 10 ms late."""
+"""Seconds between two looks at the pending timeouts, for each of them. A look takes a tenth of that, so at most a tenth
+of the time is spent on them; of ten thousand, some expire 10 ms late."""
 
 _NEVER = 1e10
 """Seconds. Later timeouts get no timer: uvloop's timers, which count milliseconds, cannot hold such numbers."""

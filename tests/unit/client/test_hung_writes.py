@@ -37,7 +37,6 @@ from meshcore.testing import run_virtually
 from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.traffic import Traffic
 
-
 pytestmark = pytest.mark.long  # they simulate thousands of calls
 
 

@@ -42,7 +42,6 @@ from meshcore.testing import run_virtually
 from meshcore.traffic.outcome import Outcome
 from meshcore.traffic.traffic import Traffic
 
-
 pytestmark = pytest.mark.long  # they simulate hundreds of calls
 
 
