@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.comparison.child import MARK
 from benchmarks.comparison.payload import Workload
 from benchmarks.comparison.processes import START, Child, PeerFailedError, child
 from benchmarks.comparison.requirements import requirements
@@ -162,7 +163,7 @@ def _prepare(file: Path, cache: Path) -> tuple[Path, Described]:
     )
     if done.returncode:
         raise PeerFailedError(done.stderr.strip())
-    return python, msgspec.json.decode(done.stdout, type=Described)
+    return python, msgspec.json.decode(done.stdout.rpartition(MARK)[2], type=Described)
 
 
 def _reason(error: Exception) -> str:

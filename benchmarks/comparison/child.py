@@ -26,13 +26,16 @@ from benchmarks.comparison.requirements import packages
 from benchmarks.comparison.turn import Turn, load_stream, load_threads, summary
 from benchmarks.load import load
 
+MARK = "\x1e"
+"""Begins a line of JSON, as in RFC 7464, so that what a library prints when it is imported is not taken for one."""
+
 FEW = 100
 """Items of the stream that the first call asks for."""
 
 
 def run(peer: Peer) -> None:
     """Do what the command line says."""
-    # What a library prints must not get between the lines of JSON.
+    # What a library prints from here on is no answer.
     with os.fdopen(os.dup(1), "w", buffering=1) as output:
         os.dup2(2, 1)
         if sys.argv[1] == "describe":
@@ -109,5 +112,5 @@ async def _turn(
 
 
 def _say(output: TextIO, message: dict[str, Any]) -> None:
-    output.write(json.dumps(message) + "\n")
+    output.write(f"{MARK}{json.dumps(message)}\n")
     output.flush()

@@ -7,12 +7,13 @@ import os
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from benchmarks.comparison.child import MARK
 from benchmarks.processes import ROOT, STOP, pin
 
 START = 60.0
@@ -46,12 +47,16 @@ class Child:
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(seconds):
-                line = await self._process.stdout.readline()
+                while (line := await self._process.stdout.readline()) and not line.startswith(MARK.encode()):
+                    pass
         except TimeoutError as error:
             raise PeerFailedError(f"no answer within {seconds:g} s{self._printed()}") from error
         if not line:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP):
+                    await self._process.wait()  # until then it may print why
             raise PeerFailedError(f"the process has ended{self._printed()}")
-        said = msgspec.json.decode(line)
+        said = msgspec.json.decode(line.removeprefix(MARK.encode()))
         if "error" in said:
             raise PeerFailedError(said["error"])
         return said

@@ -66,14 +66,15 @@ def load_threads(call: Callable[[], Any], pool: ThreadPoolExecutor, callers: int
     def work() -> list[float]:
         start.wait()
         times: list[float] = []
-        before = clock()
-        end = before + seconds
-        while before < end:
+        after = clock()
+        end = after + seconds
+        while True:
+            before = after
             call()
             after = clock()
             times.append(after - before)
-            before = after
-        return times
+            if after >= end:
+                return times
 
     futures = [pool.submit(work) for _ in range(callers)]
     found = [future.result() for future in futures]

@@ -14,7 +14,7 @@ from benchmarks.comparison.measure import Effort, Load, Measured
 from benchmarks.comparison.payload import Workload, item, tree
 from benchmarks.comparison.peer import Call
 from benchmarks.comparison.turn import Turn, load_stream, load_threads, summary
-from benchmarks.load import Slice
+from benchmarks.load import Slice, load
 
 TREE = Load(Workload.TREE, 64)
 
@@ -71,6 +71,20 @@ def test_threads_call_at_the_same_time() -> None:
         found = load_threads(lambda: called.append(1), pool, 4, 0.02)
     assert found.calls == len(called) >= 4
     assert found.seconds >= 0.02
+
+
+async def test_each_caller_calls_once_at_least() -> None:
+    """Also where the time is over before it can begin, as it may be on a busy machine: no turn is without figures."""
+    called: list[int] = []
+
+    async def call() -> None:
+        called.append(1)
+
+    for callers in (1, 3):
+        called.clear()
+        assert len((await load(call, callers, 0.0)).times) == len(called) == callers
+    with ThreadPoolExecutor(2) as pool:
+        assert load_threads(lambda: called.append(1), pool, 2, 0.0).calls == 2
 
 
 async def test_a_stream_that_ends_early_is_no_result() -> None:
