@@ -42,7 +42,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         raise ValueError("--write needs the section peers")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("peers.json", "peers.md", "peers.png")]
-    files[0].write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    files[0].write_bytes(msgspec.json.encode(report) + b"\n")
     files[1].write_text(markdown(report, report.peers), encoding="utf-8")
     try:
         draw(report.peers, files[2])
@@ -55,7 +55,12 @@ def write(report: Report, folder: Path) -> list[Path]:
 def markdown(report: Report, of: Comparison) -> str:
     """The tables, with all that the figures depend on."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    parts = [f"{report.machine}. {versions}.", summary(of), *(table.markdown() for table in tables(of))]
+    parts = [
+        "# Calls beside other libraries",
+        f"{report.machine}. {versions}.",
+        summary(of),
+        *(table.markdown() for table in tables(of)),
+    ]
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
     return "\n\n".join(parts) + "\n"
