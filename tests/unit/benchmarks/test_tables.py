@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks.comparison.figures import Comparison, comparison
@@ -94,18 +95,18 @@ def test_bars_have_the_order_of_the_rates_in_every_panel() -> None:
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     """A PNG, with matplotlib."""
-    pytest.importorskip("matplotlib", reason="needs the extra bench")
     draw(compared(), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_written(tmp_path: Path) -> None:
-    """JSON and Markdown in any case; without the section there is nothing to write."""
+    """JSON, Markdown and a picture; without the section there is nothing to write."""
     report = Report("a machine", {}, [], [], [], compared())
     files = write(report, tmp_path / "new")
-    assert [file.name for file in files][:2] == ["peers.json", "peers.md"]
-    assert all(file.stat().st_size for file in files)
-    assert len(files) == 3 or "picture" in report.notes[0]
+    assert [file.name for file in files] == ["peers.json", "peers.md", "peers.png"]
+    assert msgspec.json.decode(files[0].read_bytes(), type=Report) == report
+    assert files[1].read_text() == markdown(report, compared())
+    assert files[2].stat().st_size
     with pytest.raises(ValueError, match="needs the section peers"):
         write(Report("a machine", {}, [], [], []), tmp_path)
 
