@@ -62,6 +62,7 @@ class Candidate:
         workloads: what it can be asked for.
         server: the process that answers.
         client: the process that calls.
+        logged: warnings of the client.
     """
 
     peer: str
@@ -69,6 +70,7 @@ class Candidate:
     workloads: Sequence[Workload]
     server: Child
     client: Child
+    logged: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -83,7 +85,9 @@ class Candidate:
         """
         cpu = self.server.cpu()
         asked = {"workload": workload, "callers": callers, "seconds": seconds, "items": items}
-        turn = msgspec.convert(await self.client.ask(asked, seconds + PATIENCE), Turn)
+        said = await self.client.ask(asked, seconds + PATIENCE)
+        self.logged += said["logged"]
+        turn = msgspec.convert(said, Turn)
         turn.server = self.server.cpu() - cpu
         return turn
 
@@ -145,7 +149,7 @@ async def _start(
     client = await stack.enter_async_context(child((*command, "connect", *arguments), CLIENT))
     said = await client.hear(START)
     workloads = [Workload(name) for name in said["workloads"]]
-    return Candidate(described.name, variant, workloads, server, client), said["failed"]
+    return Candidate(described.name, variant, workloads, server, client, said["logged"]), said["failed"]
 
 
 def _prepare(file: Path, cache: Path) -> tuple[Path, Described]:

@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from benchmarks.load import load
 
 MARK = "\x1e"
 """Begins a line of JSON, as in RFC 7464, so that what a library prints when it is imported is not taken for one."""
+
+WARNINGS = 5
 
 FEW = 100
 """Items of the stream that the first call asks for."""
@@ -71,7 +74,28 @@ async def _serve(peer: Peer, variant: str, port: int, output: TextIO) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
+class Logged(logging.Handler):
+    """Keeps the first warnings that the libraries of a client log, each text once: the figures may depend on them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: dict[str, None] = {}
+        self._told = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        if len(self._texts) < WARNINGS:
+            self._texts[f"{record.name}: {record.getMessage()}"] = None
+
+    def news(self) -> list[str]:
+        """Those that were not told yet."""
+        told, self._told = self._told, len(self._texts)
+        return list(self._texts)[told:]
+
+
 async def _connect(peer: Peer, variant: str, port: int, output: TextIO) -> None:
+    logged = Logged()
+    logging.getLogger().addHandler(logged)
     async with peer.connect(variant, port) as calls:
         failed: dict[str, str] = {}
         for workload, call in calls.items():
@@ -79,13 +103,14 @@ async def _connect(peer: Peer, variant: str, port: int, output: TextIO) -> None:
                 await _check(workload, call)
             except Exception as error:  # noqa: BLE001 - the others are measured all the same
                 failed[workload] = f"{type(error).__name__}: {error}"
-        _say(output, {"workloads": [each for each in calls if each not in failed], "failed": failed})
+        workloads = [each for each in calls if each not in failed]
+        _say(output, {"workloads": workloads, "failed": failed, "logged": logged.news()})
         pools: dict[int, ThreadPoolExecutor] = {}
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
             gc.collect()
             turn = await _turn(calls[Workload(asked["workload"])], pools, **asked)
-            _say(output, asdict(turn))
+            _say(output, {**asdict(turn), "logged": logged.news()})
         for pool in pools.values():
             pool.shutdown()
 

@@ -27,6 +27,7 @@ async def peers_section(plan: Plan, report: Report) -> None:
     report.peers = comparison(measured, effort, found.versions)
     report.goals += goals(measured)
     report.notes += found.left_out
+    report.notes += [f"logged by {each.name}: {text}" for each in found.candidates for text in each.logged]
 
 
 def write(report: Report, folder: Path) -> list[Path]:

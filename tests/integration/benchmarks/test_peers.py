@@ -108,6 +108,13 @@ async def test_a_wrong_answer_is_not_measured(tmp_path: Path) -> None:
         assert text.endswith("got None")
 
 
+async def test_what_a_client_logs_is_kept(tmp_path: Path) -> None:
+    """Each warning once: a channel that fell back to another one would say so there."""
+    warns = "import logging; logging.getLogger('mine').warning('took the other way'); logging.info('nothing')"
+    _, found = await compare([peer(tmp_path, "loud", echo=warns)], tmp_path)
+    assert [each.logged for each in found.candidates] == [["mine: took the other way"]] * 2
+
+
 async def test_a_client_that_dies_in_its_turn_is_left_out(tmp_path: Path) -> None:
     """With what it printed last."""
     dies = "echo.calls = getattr(echo, 'calls', 0) + 1\n    if echo.calls > 3: raise SystemExit('out of calls')"
