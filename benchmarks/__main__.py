@@ -1,8 +1,8 @@
 """`python -m benchmarks`: what a call costs, next to what it could cost and to what it costs elsewhere.
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
-next to aspyx-service; `consul`, how fast servers are found and missed through it. Every figure is a median of rounds in
-which all candidates have their turns one after the other.
+next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `consul`, how fast servers are found and
+missed through it. Every figure is a median of rounds in which all candidates have their turns one after the other.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
+from benchmarks.comparison.candidates import peer_files
+from benchmarks.comparison.section import peers_section, write
 from benchmarks.consul import consul_section
 from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
@@ -25,7 +28,13 @@ QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
 
 LOOPS = ("asyncio", "uvloop")
-SECTIONS = {"local": local_section, "wire": wire_section, "seed": seed_section, "consul": consul_section}
+SECTIONS = {
+    "local": local_section,
+    "wire": wire_section,
+    "seed": seed_section,
+    "peers": peers_section,
+    "consul": consul_section,
+}
 
 
 async def run(names: list[str], plan: Plan) -> Report:
@@ -51,8 +60,14 @@ def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 def main() -> int:
     """Measure, print, and say by the exit status whether a goal was missed, if that is asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="what a call costs")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, about 20 s: shows that all works")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, some minutes: shows that all works")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be given again")
+    parser.add_argument(
+        "--peer", choices=peer_files(), action="append", help="in the section peers, this one; may be given again"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="write the section peers there: JSON, a table, a picture"
+    )
     parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
     parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -60,9 +75,15 @@ def main() -> int:
     options = parser.parse_args()
     if options.no_pin:
         leave_alone()
-    plan = Plan(*QUICK, options.loop) if options.quick else Plan(*THOROUGH, options.loop)
+    names = options.only or list(SECTIONS)
+    if "peers" not in names and (options.write or options.peer):
+        parser.error("--write and --peer belong to the section peers: --only peers")
+    effort = QUICK if options.quick else THOROUGH
+    plan = Plan(*effort, options.loop, quick=options.quick, peers=options.peer or ())
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-        report = runner.run(run(options.only or list(SECTIONS), plan))
+        report = runner.run(run(names, plan))
+    if options.write:
+        print(*(f"wrote {file}" for file in write(report, options.write)), sep="\n", file=sys.stderr)
     print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))
     return int(options.strict and not all(goal.reached for goal in report.goals))
 

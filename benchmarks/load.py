@@ -40,19 +40,24 @@ class Slice:
 
 
 async def load(call: Calls, callers: int, seconds: float) -> Slice:
-    """Keep so many callers busy for some time. Calls that run at its end are waited for, and count."""
+    """Keep so many callers busy for some time. Calls that run at its end are waited for, and count.
+
+    Each of them calls once at least, however late a busy machine lets it begin.
+    """
     clock = time.perf_counter
     times: list[float] = []
     begin = clock()
     end = begin + seconds
 
     async def work() -> None:
-        before = clock()
-        while before < end:
+        after = clock()
+        while True:
+            before = after
             await call()
             after = clock()
             times.append(after - before)
-            before = after
+            if after >= end:
+                break
 
     cpu = time.process_time()
     if callers == 1:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.comparison.figures import Comparison
+from benchmarks.comparison.tables import summary, tables
 from benchmarks.load import Figures
 
 PACKAGES = ("hypercorn", "h11", "aiohttp", "msgspec", "uvloop")
@@ -64,6 +66,7 @@ class Report(msgspec.Struct):
     rows: list[Row]
     goals: list[Goal]
     notes: list[str]
+    peers: Comparison | None = None
 
 
 def row(section: str, name: str, one: Figures, many: Figures) -> Row:
@@ -102,14 +105,17 @@ def render(report: Report) -> str:
     """The table, the goals, the notes."""
     groups = "".join(f"{name:>{columns * COLUMN}}" for name, columns in GROUPS)
     lines = [report.machine, ", ".join(f"{name} {found}" for name, found in report.versions.items()), ""]
-    lines += [" " * WIDTH + groups, " " * WIDTH + "".join(f"{name:>{COLUMN}}" for name in HEAD)]
-    lines.append("-" * (WIDTH + COLUMN * len(HEAD)))
+    if report.rows:
+        lines += [" " * WIDTH + groups, " " * WIDTH + "".join(f"{name:>{COLUMN}}" for name in HEAD)]
+        lines.append("-" * (WIDTH + COLUMN * len(HEAD)))
     section = ""
     for each in report.rows:
         if each.section != section:
             section = each.section
             lines.append(f"{section}:")
         lines.append(_line(each))
+    if report.peers is not None:
+        lines += [summary(report.peers), *(f"\n{table.text()}" for table in tables(report.peers))]
     lines += ["", "goals:"] if report.goals else []
     lines += [goal_line(goal) for goal in report.goals]
     lines += ["", *report.notes] if report.notes else []

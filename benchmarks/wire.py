@@ -48,11 +48,15 @@ class Plan:
         rounds: how often every candidate has its turn, under each load.
         seconds: how long a turn is.
         loop: the event loop on both sides, asyncio or uvloop.
+        quick: whether it is only to be shown that all works.
+        peers: the files of the peers to compare with; of all, if there is none.
     """
 
     rounds: int
     seconds: float
     loop: str
+    quick: bool = False
+    peers: Sequence[str] = ()
 
 
 @asynccontextmanager

@@ -63,6 +63,16 @@ class SyncBench(Service):
     def echo(self, tree: Annotated[Tree, BodyMarker()]) -> Tree:
         """Answer the same tree."""
 
+    @abstractmethod
+    @post("/empty")
+    def empty(self) -> int:
+        """Do nothing; aspyx's clients need a result that has a type."""
+
+    @abstractmethod
+    @post("/text")
+    def text(self, text: Annotated[str, BodyMarker()]) -> str:
+        """Answer the same text."""
+
 
 @service(name="bench-async", description="benchmark, coroutines")
 @rest("/async")
@@ -73,6 +83,16 @@ class AsyncBench(Service):
     @post("/echo")
     async def echo(self, tree: Annotated[Tree, BodyMarker()]) -> Tree:
         """Answer the same tree."""
+
+    @abstractmethod
+    @post("/empty")
+    async def empty(self) -> int:
+        """Do nothing; aspyx's clients need a result that has a type."""
+
+    @abstractmethod
+    @post("/text")
+    async def text(self, text: Annotated[str, BodyMarker()]) -> str:
+        """Answer the same text."""
 
 
 @component(name="bench-component", description="benchmark", services=[SyncBench, AsyncBench])

@@ -30,6 +30,14 @@ class SyncBenchImpl(SyncBench):
         """Answer the same tree."""
         return tree
 
+    def empty(self) -> int:
+        """Do nothing."""
+        return 0
+
+    def text(self, text: str) -> str:
+        """Answer the same text."""
+        return text
+
 
 @implementation()
 class AsyncBenchImpl(AsyncBench):
@@ -38,6 +46,14 @@ class AsyncBenchImpl(AsyncBench):
     async def echo(self, tree: Tree) -> Tree:
         """Answer the same tree."""
         return tree
+
+    async def empty(self) -> int:
+        """Do nothing."""
+        return 0
+
+    async def text(self, text: str) -> str:
+        """Answer the same text."""
+        return text
 
 
 @implementation()

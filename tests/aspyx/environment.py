@@ -1,4 +1,4 @@
-"""A virtual environment with the seed, aspyx-service. Standard library only: meshcore's own tests import this."""
+"""Virtual environments of other packages, such as the seed, aspyx-service. Standard library only: tests import this."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 REQUIREMENT = "aspyx-service>=0.11,<0.12"
@@ -18,14 +19,22 @@ class EnvironmentFailed(RuntimeError):
 
 
 def aspyx_python(cache: Path) -> Path:
-    """The Python of an environment with aspyx-service, made below `cache` by the first one who asks.
+    """The Python of an environment with aspyx-service."""
+    return python_with(cache, "aspyx", [REQUIREMENT])
+
+
+def python_with(cache: Path, name: str, requirements: Sequence[str]) -> Path:
+    """The Python of an environment with these packages, made below `cache` by the first one who asks.
 
     Others, in this process or another, wait for the first by a file lock. The marker file is written last, so an
     environment whose making was interrupted is made anew.
+
+    Raises:
+        EnvironmentFailed: a package cannot be installed.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    digest = hashlib.sha256(f"{REQUIREMENT} {sys.base_prefix}".encode()).hexdigest()[:8]
-    folder = cache.absolute() / f"aspyx-{version}-{digest}"
+    digest = hashlib.sha256(f"{' '.join(requirements)} {sys.base_prefix}".encode()).hexdigest()[:8]
+    folder = cache.absolute() / f"{name}-{version}-{digest}"
     python = folder / "bin" / "python"
     marker = folder / "complete"
     cache.mkdir(parents=True, exist_ok=True)
@@ -34,8 +43,8 @@ def aspyx_python(cache: Path) -> Path:
         if not (marker.exists() and python.exists()):
             shutil.rmtree(folder, ignore_errors=True)
             _run([sys.executable, "-m", "venv", str(folder)])
-            _run([str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", REQUIREMENT])
-            marker.write_text(REQUIREMENT + "\n")
+            _run([str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *requirements])
+            marker.write_text("\n".join(requirements) + "\n")
     return python
 
 

@@ -1,0 +1,51 @@
+"""The gate: what a call costs over each channel, beside one written by hand in the same run.
+
+Ratios of interleaved turns, never times. The limits are far above what is found on a quiet machine, so that only a real
+regression fails; `python -m benchmarks` has the goals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.comparison.candidates import peer_files, running
+from benchmarks.comparison.figures import ratio
+from benchmarks.comparison.measure import Effort, Load, Measured, measure
+from benchmarks.comparison.payload import Workload
+
+EFFORT = Effort(rounds=11, seconds=0.15, items=0)
+ONE, MANY = Load(Workload.TREE, 1), Load(Workload.TREE, 64)
+
+BY_HAND = "HTTP by hand"
+LIMITS = {"dispatch-msgpack": 1.5, "dispatch-json": 1.5, "rest": 1.7, "stream-msgpack": 0.6}
+"""Time and CPU per call to those of the call by hand. Found for the first three, on busy cores: 0.95 to 1.34."""
+
+
+@pytest.mark.alone
+async def test_no_channel_costs_much_more_than_a_call_by_hand(tmp_path: Path) -> None:
+    """Neither the time of one caller, nor that of 64, nor the CPU of both sides."""
+    files = peer_files()
+    async with running([files["handwritten"], files["meshcore"]], "uvloop", tmp_path) as found:
+        measured = {each.name: each for each in await measure(found, EFFORT, [ONE, MANY])}
+    by_hand = measured.pop(BY_HAND)
+    assert {f"meshcore {name}" for name in ("dispatch-msgpack", "dispatch-json", "rest")} <= measured.keys()
+    ratios = {name: ratios_of(each, by_hand) for name, each in measured.items()}
+    beyond = {
+        f"{name}, {text}": f"{value:.2f}, at most {limit}"
+        for name, found_ratios in ratios.items()
+        if (limit := LIMITS.get(name.removeprefix("meshcore ")))
+        for text, value in found_ratios.items()
+        if value > limit
+    }
+    assert not beyond, ratios
+
+
+def ratios_of(ours: Measured, by_hand: Measured) -> dict[str, float]:
+    """Medians over the rounds."""
+    return {
+        "p50, one caller": ratio(ours.turns[ONE], by_hand.turns[ONE], lambda turn: turn.p50),
+        "time, 64 callers": ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.per_call),
+        "CPU, 64 callers": ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.cpu),
+    }
