@@ -3,45 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 
 import msgspec
 
+from meshcore.wire.frames import Reason, Refusal
 from meshcore.wire.stream.limits import Limits
-
-
-class Reason(IntEnum):
-    """Why a connection accepts no more calls. The number travels in GO_AWAY."""
-
-    DRAIN = 0
-    """The server stops in order: accepted calls are still answered."""
-    PROTOCOL = 1
-    """A frame that may not come now, or whose body is malformed."""
-    FRAME_SIZE = 2
-    """A frame is larger than the limit."""
-    CREDIT = 3
-    """More was sent than there was credit for, or credit beyond what can be counted was given."""
-    LIMIT = 4
-    """A message, the headers, a table or the number of calls goes beyond a limit that was announced."""
-    TABLE = 5
-    """A number that the tables of names do not have, or a definition out of order."""
-    VERSION = 6
-    """There is no common version, or the peer speaks another protocol."""
-    FLOOD = 7
-    """The peer causes more control frames than it reads."""
-    SILENT = 8
-    """The peer did not answer a ping in time. Nothing travels, as nobody would read it."""
-
-
-class Refusal(IntEnum):
-    """Why a server did not begin with a call. The number travels in REFUSED."""
-
-    DRAINING = 1
-    """The server stops, or the call came after the last one that it accepts."""
-    OVERLOADED = 2
-    """The server has too many calls, or too many answers that nobody reads."""
-    CANCELED = 3
-    """The caller canceled the call before its request was complete."""
 
 
 class Ready(msgspec.Struct, frozen=True, gc=False):
@@ -169,21 +135,19 @@ class Ponged(msgspec.Struct, gc=False):
 
 
 class GoneAway(msgspec.Struct, gc=False):
-    """The peer accepts no more calls. `Refused` for each call that it did not accept stands before this.
+    """The peer stops in order and accepts no more calls. `Refused` stands before this for each that it did not accept.
 
     Attributes:
-        reason: `DRAIN` if it stops in order. Any other is an error of ours, and it closes the connection.
         text: says it to humans.
         last: the last call that was accepted, 0 if none was.
     """
 
-    reason: Reason
     text: str
     last: int
 
 
 class Failed(msgspec.Struct, gc=False):
-    """The connection is over: the peer broke the protocol, or is dead. Write what is left to send, and close it.
+    """The connection is over: one side broke the protocol, or the peer is dead. Write what is left, and close.
 
     Always the last event. `lost` says what becomes of the calls.
 
