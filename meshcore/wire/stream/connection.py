@@ -154,6 +154,11 @@ class Connection(Link):
         else:
             outbox.send(call, kind, payload)
 
+    def is_sending(self, call: int) -> bool:
+        """Whether a call was ended, and the peer takes its time to read that: not all of it was handed out yet."""
+        entry = self._by_number.get(call)
+        return entry is not None and entry.ending and not entry.deaf and entry.ours is not State.DONE
+
     def refuse(self, call: int, refusal: Refusal, text: str) -> None:
         """End a call as not processed.
 
