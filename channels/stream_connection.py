@@ -169,13 +169,11 @@ class _WebSocket:
         self._websocket = websocket
 
     async def receive(self) -> bytes | None:
-        """The next message, None when the connection is closed."""
+        """The next message, None when the connection is closed, or if it is a text, which is no frame."""
         message = await self._websocket.receive()
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
             return data
-        if message.type is aiohttp.WSMsgType.TEXT:
-            return str(message.data).encode()
         return None
 
     async def send(self, data: bytes) -> None:

@@ -18,14 +18,11 @@ class ServedWebSocket:
         self._open = True
 
     async def receive(self) -> bytes | None:
-        """The next message, None when the connection is closed."""
+        """The next message, None when the connection is closed, or if it is a text, which is no frame."""
         message = await self._receive()
         if message["type"] == "websocket.receive":
             data: bytes | None = message.get("bytes")
-            if data is not None:
-                return data
-            # A text is no frame: the machine says so to its sender.
-            return str(message.get("text", "")).encode()
+            return data
         self._open = False
         return None
 
