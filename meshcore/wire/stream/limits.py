@@ -69,7 +69,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         for name, of, factor in _RATIOS:
             least = getattr(self, of) * factor
             if getattr(self, name) < least:
-                return f"{name} is {getattr(self, name)}, not at least {factor if factor > 1 else ''} {of}, {least}"
+                bound = of if factor == 1 else f"{factor} times {of}"
+                return f"{name} is {getattr(self, name)}, not at least {bound}, {least}"
         if self.header_bytes + REQUEST_BODY.size > self.frame:
             return f"header_bytes is {self.header_bytes}, and with {REQUEST_BODY.size} more beyond frame, {self.frame}"
         return ""
