@@ -188,8 +188,8 @@ class _WebSocket:
             raise ConnectionResetError(str(error)) from error
 
     def abort(self) -> None:
-        """Close the connection at once. aiohttp gives its socket, but not its transport."""
+        """Close the connection at once. aiohttp gives no transport, and uvloop a socket without methods."""
         sock: socket.socket | None = self._websocket.get_extra_info("socket")
         if sock is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError), socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
+                same.shutdown(socket.SHUT_RDWR)

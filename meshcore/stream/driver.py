@@ -175,8 +175,8 @@ class Driver:
                 self.abort("the peer does not read")
                 return
             for event in connection.tick(now):
-                if isinstance(event, Failed):
-                    self.close(event.text)
+                if isinstance(event, Failed):  # the peer is dead
+                    self.abort(event.text)
                 self._handle(event)
             if connection.pending:
                 self._pending.set()
