@@ -15,13 +15,13 @@ class Request(msgspec.Struct, gc=False, eq=False):
 
     Attributes:
         method: its name.
-        timeout: milliseconds, 0 without end.
+        timeout: seconds, None without end.
         headers: of the request.
         items: whether items follow.
     """
 
     method: str
-    timeout: int
+    timeout: float | None
     headers: Mapping[str, str]
     items: bool
 
@@ -85,6 +85,8 @@ class Call(msgspec.Struct, gc=False, eq=False):
         ours: what this side has sent.
         theirs: what the peer has sent.
         held: bytes of its request at the server, in one frame. `held_large`: in chunks.
+        plain: whether its request is complete in one frame and nothing else has happened: no items, no cancellation.
+            One look at this replaces all others for most calls.
         stream: credit for its items, once there is one.
         queue: messages that wait, the first perhaps in part.
         partial: a message that comes in chunks.
@@ -96,6 +98,7 @@ class Call(msgspec.Struct, gc=False, eq=False):
     ours: State
     theirs: State
     held: int = 0
+    plain: bool = False
     held_large: int = 0
     stream: Stream | None = None
     queue: deque[Outgoing] | None = None

@@ -27,6 +27,7 @@ class Calls:
         accepted: of a server that stops: the last call that it accepts.
         draining: whether no call may begin any more.
         peer: the peer's limits, None before its hello.
+        peer_calls: that may be in flight; 0 before the hello and when no call may begin any more.
         peer_message: bytes of the largest payload that the peer takes.
         features: that both have.
         names: of methods and headers, at a client, once there are limits of the peer.
@@ -42,7 +43,7 @@ class Calls:
         self.accepted: int | None = None
         self.draining = False
         self.peer: Limits | None = None
-        self.peer_message = 0
+        self.peer_calls = self.peer_message = 0
         self.features = 0
         self.names: NameWriter | None = None
         self.replies = 0
@@ -56,6 +57,7 @@ class Calls:
         Raises:
             ProtocolError: streams were not agreed on.
         """
+        call.plain = False
         if call.stream is None:
             if not self.features & Feature.STREAMS or self.peer is None:
                 raise ProtocolError(Reason.PROTOCOL, f"call {call.number} has items, which was not agreed on")
@@ -89,7 +91,7 @@ class Calls:
 
     def deafen(self, call: Call) -> None:
         """Drop what came for a call, what will come, and what waits to be sent."""
-        call.deaf = True
+        call.deaf, call.plain = True, False
         self.outbox.drop(call)
         self.drop_partial(call)
         self.give_back(call)

@@ -8,6 +8,7 @@ from typing import Final
 from meshcore.core.errors import Code, LocalError
 from meshcore.wire import frames
 from meshcore.wire.frames import (
+    HEAD,
     ITEMS,
     MORE,
     REQUEST_BODY,
@@ -19,14 +20,18 @@ from meshcore.wire.frames import (
 )
 from meshcore.wire.stream.call import Call
 from meshcore.wire.stream.intake import Lane
-from meshcore.wire.stream.link import Link
+from meshcore.wire.stream.link import LAST_NUMBER, Link
 from meshcore.wire.stream.names import NO_HEADERS
 from meshcore.wire.stream.states import CALLER, State
 
+_SHORTEST_TIMEOUT: Final = 0.001
 _LONGEST_TIMEOUT: Final = (2**32 - 1) / 1000
+_IDLE: Final = State.IDLE
 _SMALL, _ITEMS = int(Lane.SMALL), int(Lane.ITEMS)
 _REQUEST, _ITEM, _DATA = int(Kind.REQUEST), int(Kind.ITEM), int(Kind.DATA)
+_pack, _pack_request = HEAD.pack, REQUEST_HEAD.pack
 _ANSWER, _ERROR, _END = int(Kind.ANSWER), int(Kind.ERROR), int(Kind.END)
+_ASKED: Final = CALLER[_IDLE][_REQUEST]
 
 
 class Connection(Link):
@@ -73,34 +78,53 @@ class Connection(Link):
                 encoded (INVALID_ARGUMENT). Nothing was sent.
             ValueError: there is no `room`.
         """
-        calls, outbox = self._calls, self._outbox
-        names, peer = calls.names, calls.peer
-        if names is None or peer is None or not self.room:
+        calls, names, credit = self._calls, self._calls.names, self._credit
+        number = calls.last + 1
+        if names is None or len(self._by_number) >= calls.peer_calls or number > LAST_NUMBER:
             raise ValueError("there is no room for a call; see `room`")
-        if items and not calls.features & Feature.STREAMS:
-            raise LocalError(Code.UNIMPLEMENTED, f"{method} takes a stream, which the server's protocol does not have")
-        size = len(payload)
-        if size > peer.message:
-            raise _too_large("the arguments have", size, peer.message)
         entry = names.methods.get(method)
         if entry is None:
             entry = names.method(method)
         block = names.block(headers) if headers else b""
-        milliseconds = int(min(timeout, _LONGEST_TIMEOUT) * 1000) or 1 if timeout is not None else 0
-        body = REQUEST_BODY.size + len(block)
-        whole = body + size <= outbox.frame and size <= outbox.credit[_SMALL]
-        kind = _REQUEST if whole else _REQUEST | MORE
-        if items:
-            kind |= ITEMS
-        calls.last = number = calls.last + 1
-        self._by_number[number] = call = Call(number, CALLER[State.IDLE][kind], State.IDLE)
+        milliseconds = 0
+        if timeout is not None:
+            milliseconds = (
+                int(timeout * 1000) if _SHORTEST_TIMEOUT <= timeout < _LONGEST_TIMEOUT else _other_timeout(timeout)
+            )
+        size = len(payload)
+        body = REQUEST_BODY.size + len(block) + size
+        if items or body > self._outbox.frame or size > credit[_SMALL]:
+            return self._request_in_parts(method, payload, block, entry, milliseconds, items=items)
+        calls.last = number
+        credit[_SMALL] -= size
+        # Saves 0.2 us: what the table of states says of IDLE and of this frame is known beforehand.
+        self._by_number[number] = Call(number, _ASKED, _IDLE, 0, True)  # noqa: FBT003 - positions save 0.1 us
         out = self._out
-        out.append(REQUEST_HEAD.pack(body + size if whole else body, kind, number, entry, milliseconds, len(block)))
+        out.append(_pack_request(body, _REQUEST, number, entry, milliseconds, len(block)))
         if block:
             out.append(block)
+        out.append(payload)
+        return number
+
+    def _request_in_parts(
+        self, method: str, payload: bytes, block: bytes, entry: int, milliseconds: int, *, items: bool
+    ) -> int:
+        """Begin a call after whose first frame something is to come."""
+        calls, outbox, size = self._calls, self._outbox, len(payload)
+        if items and not calls.features & Feature.STREAMS:
+            raise LocalError(Code.UNIMPLEMENTED, f"{method} takes a stream, which the server's protocol does not have")
+        if size > calls.peer_message:
+            raise _too_large("the arguments have", size, calls.peer_message)
+        body = REQUEST_BODY.size + len(block)
+        whole = body + size <= outbox.frame and size <= outbox.credit[_SMALL]
+        kind = _REQUEST | (0 if whole else MORE) | (ITEMS if items else 0)
+        calls.last = number = calls.last + 1
+        self._by_number[number] = call = Call(number, CALLER[_IDLE][kind], _IDLE)
+        self._out.append(_pack_request(body + size if whole else body, kind, number, entry, milliseconds, len(block)))
+        self._out.append(block)
         if whole:
             outbox.credit[_SMALL] -= size
-            out.append(payload)
+            self._out.append(payload)
         else:
             outbox.send(call, _DATA, payload)
         return number
@@ -123,7 +147,16 @@ class Connection(Link):
             LocalError: the result is larger than the client takes (RESOURCE_EXHAUSTED). The call has not ended.
             ValueError: there is no such call, it has ended, or items were sent.
         """
-        self._end_with(call, _ANSWER, payload)
+        entry, size, credit = self._by_number.get(call), len(payload), self._credit
+        if entry is not None and entry.plain and size <= self._outbox.frame and size <= credit[_SMALL]:
+            # Saves 1.6 us: an answer in one frame to a request in one frame needs no other checks and leaves nothing.
+            del self._by_number[call]
+            credit[_SMALL] -= size
+            self._answered += entry.held
+            self._out.append(_pack(size, _ANSWER, call))
+            self._out.append(payload)
+        else:
+            self._end_with(call, _ANSWER, payload)
 
     def error(self, call: int, payload: bytes) -> None:
         """End a call with an encoded `ErrorBody`, also in the middle of a stream: after the items before it.
@@ -138,6 +171,7 @@ class Connection(Link):
         call = self._unfinished(number)
         if call is None:
             return
+        call.plain = False
         size, outbox, most = len(payload), self._outbox, self._calls.peer_message
         if call.deaf:
             call.ending = True
@@ -287,6 +321,11 @@ class Connection(Link):
             calls.give_back(entry)
         else:
             calls.give_back_request(entry)
+
+
+def _other_timeout(seconds: float) -> int:
+    """The milliseconds of a time that is too short or too long for them."""
+    return 1 if seconds < 1 else LAST_NUMBER
 
 
 _UPLOADING: Final = (State.REQUEST_BEFORE_ITEMS, State.OPEN, State.ITEM)

@@ -67,7 +67,7 @@ class Control:
             raise ProtocolError(Reason.LIMIT, f"the peer's limits cannot work: {problem}")
         calls = self._calls
         calls.peer, calls.features = limits, features & self._features
-        calls.peer_message = limits.message
+        calls.peer_calls, calls.peer_message = limits.calls, limits.message
         calls.outbox.open(limits)
         if calls.client:
             calls.names = NameWriter(limits, calls.outbox.write)
@@ -78,7 +78,7 @@ class Control:
         if reason is not Reason.DRAIN:
             raise PeerError(reason, f"the peer says: {text}")
         calls = self._calls
-        calls.draining = True
+        calls.draining, calls.peer_calls = True, 0
         if calls.client:
             for call in [each for number, each in calls.by_number.items() if number > last]:
                 calls.forget(call)

@@ -18,6 +18,10 @@ class Heartbeat:
         timeout: seconds after a ping in which something must come. The same holds for the peer's hello.
         now: the monotonic time.
         write: takes frames.
+
+    Attributes:
+        waiting: whether something has to come, since a ping or the beginning.
+        next: when `tick` has something to do.
     """
 
     def __init__(self, interval: float, timeout: float, now: float, write: Callable[[bytes], object]) -> None:
@@ -26,13 +30,14 @@ class Heartbeat:
         self._write = write
         self._number = 0
         self._sent: float | None = None  # the time of the ping that has no answer yet
-        self._waiting_since: float | None = now  # since when nothing has come that should
+        self._since = now
+        self.waiting = True
         self.next = now + timeout
 
     def heard(self, now: float) -> None:
-        """Something has come. To be called once for what was read together."""
-        if self._waiting_since is not None:
-            self._waiting_since = None
+        """Something has come after `waiting`."""
+        if self.waiting:
+            self.waiting = False
             self.next = now + self._interval
 
     def tick(self, now: float) -> None:
@@ -43,9 +48,9 @@ class Heartbeat:
         """
         if now < self.next:
             return
-        if self._waiting_since is not None:
-            raise ProtocolError(Reason.SILENT, f"nothing came from the peer for {now - self._waiting_since:.3g} s")
-        self._waiting_since = now
+        if self.waiting:
+            raise ProtocolError(Reason.SILENT, f"nothing came from the peer for {now - self._since:.3g} s")
+        self._since, self.waiting = now, True
         self.next = now + self._timeout
         if self._sent is None:  # else the answer is still behind something large, which shows that the peer lives
             self._sent = now
