@@ -110,8 +110,7 @@ class HTTPChannel(Channel):
         """
         limit = self.options.max_body
         if body is not None and len(body) > limit:
-            text = f"{call.method}: the request is {len(body)} bytes, more than {limit} (setting max_body)"
-            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
+            raise request_too_large(call, len(body), limit)
         left = call.deadline - time.monotonic()
         sent = {**headers, TIMEOUT: write_timeout(left)}
         if call.headers:  # most calls have none
@@ -122,9 +121,9 @@ class HTTPChannel(Channel):
         try:
             answer = await self.transmit(call, verb, url, sent, body)
         except TooLargeError:
-            raise _too_large(call, limit) from None
+            raise too_large(call, limit) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _communication_error(call, url, error) from error
+            raise communication_error(call, url, error) from error
         except UnicodeEncodeError as error:  # which holds all headers
             text = f"{call.method}: a header or the URL contains what is no text: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, text) from None
@@ -133,7 +132,7 @@ class HTTPChannel(Channel):
         if attempt is not None:
             attempt.connecting = answer.connecting
         if len(answer.body) > limit:  # advice on `transmit` need not check
-            raise _too_large(call, limit)
+            raise too_large(call, limit)
         return answer
 
     async def transmit(self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
@@ -148,7 +147,7 @@ class HTTPChannel(Channel):
             ValueError: a header cannot be sent.
         """
         limit = self.options.max_body
-        session = self._session or self._open(call)
+        session = self.session(call)
         left = call.deadline - time.monotonic()
         # A timeout object of its own would take 2 us for each call.
         timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _shortened(session.timeout, left)
@@ -166,6 +165,14 @@ class HTTPChannel(Channel):
         except (MeshError, TooLargeError, aiohttp.ClientError, OSError, ValueError):  # a timeout is an OSError
             return False
         return answer.status not in _GATEWAY_ERRORS
+
+    def session(self, call: Call) -> aiohttp.ClientSession:
+        """Return the session. The first call makes it.
+
+        Raises:
+            LocalError: FAILED_PRECONDITION, the mesh has stopped.
+        """
+        return self._session or self._open(call)
 
     def _open(self, call: Call) -> aiohttp.ClientSession:
         if self._closed:  # the call outlived the mesh, and nothing would close a new session
@@ -232,12 +239,19 @@ def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTim
     )
 
 
-def _too_large(call: Call, limit: int) -> CommunicationError:
+def request_too_large(call: Call, size: int, limit: int) -> LocalError:
+    """Make the error for a request of more bytes than the limit."""
+    text = f"{call.method}: the request is {size} bytes, more than {limit} (setting max_body)"
+    return LocalError(Code.RESOURCE_EXHAUSTED, text)
+
+
+def too_large(call: Call, limit: int) -> CommunicationError:
+    """Make the error for an answer that is larger than the limit, in bytes."""
     text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
     return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
 
 
-def _communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:
+def communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:
     """Make the error for a failed exchange. `processed` is False only if the request was certainly not sent."""
     never_sent = isinstance(
         error,

@@ -17,6 +17,7 @@ from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
 from meshcore.asgi.rest_routes import rest_routes
+from meshcore.asgi.stream import Stream
 from meshcore.codec.codec import Limits
 from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
@@ -24,7 +25,7 @@ from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.server import Server
-from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT
+from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT, STREAM
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -53,7 +54,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshAsgi:
-    """Serves `/invoke`, REST routes, documents, `/contract`, the components' health, `/livez`, `/readyz`, `/report`."""
+    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, `/livez`, `/readyz` and `/report`."""
 
     def __init__(self, server: Server, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings) -> None:
         hosted = tuple(hosted)
@@ -62,6 +63,7 @@ class MeshAsgi:
         self._gate = Gate(settings)
         # The method: to call the object would take 0.1 us more.
         self._invoke = Invoke(server, components, self._gate, settings.max_body, limits).__call__
+        self._stream = Stream(server, components, self._gate, settings.max_body, limits)
         others = [
             Route(LIVEZ, _livez(probes)),
             Route(READYZ, _readyz(probes)),
@@ -84,6 +86,8 @@ class MeshAsgi:
             path: str = scope["path"]
             if path.removeprefix(scope.get("root_path", "")) == INVOKE:
                 return self._invoke
+        if scope["type"] == "websocket" and request_path(scope) == STREAM:
+            return self._stream
         return self._routed
 
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:

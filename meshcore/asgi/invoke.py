@@ -5,7 +5,7 @@ Starlette's routing and response classes cost 12 to 30 us per call here, which i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,8 +75,7 @@ class _Format:
         method = self.methods.get(request.method)
         if method is None:
             self.check_keys(body)
-            hint = self._hint(request.method)
-            raise LocalError(Code.UNIMPLEMENTED, f"no method {shown(request.method)} is offered here{hint}")
+            raise unknown_method(request.method, self.methods)
         return method, bytes(request.args)
 
     def check_keys(self, body: bytes) -> None:
@@ -96,14 +95,20 @@ class _Format:
             raise LocalError(Code.INVALID_ARGUMENT, text) from error
         return request
 
-    def _hint(self, path: str) -> str:
-        """The name that was probably meant. Where the service is right, only the method's own name counts."""
-        service, _, name = path.rpartition(":")
-        names = [known.rpartition(":")[2] for known in self.methods if known.rpartition(":")[0] == service]
-        if not names:
-            return did_you_mean(path, self.methods)
-        close = closest(name, names)
-        return f"; did you mean '{service}:{close}'?" if close else did_you_mean(name, names)
+
+def unknown_method(path: str, known: Iterable[str]) -> LocalError:
+    """The error of a call of something that is not offered. It says what was probably meant."""
+    return LocalError(Code.UNIMPLEMENTED, f"no method {shown(path)} is offered here{_hint(path, tuple(known))}")
+
+
+def _hint(path: str, known: Sequence[str]) -> str:
+    """The name that was probably meant. Where the service is right, only the method's own name counts."""
+    service, _, name = path.rpartition(":")
+    names = [each.rpartition(":")[2] for each in known if each.rpartition(":")[0] == service]
+    if not names:
+        return did_you_mean(path, known)
+    close = closest(name, names)
+    return f"; did you mean '{service}:{close}'?" if close else did_you_mean(name, names)
 
 
 class Invoke:

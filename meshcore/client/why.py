@@ -183,6 +183,8 @@ def _state(
     elif monitor.state is State.EJECTED:
         left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call or check"
+    if channel is not None and (more := channel.remark(endpoint)):
+        remark = f"{remark}; {more}" if remark else more
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
     if not isinstance(selector, LeastLoadedURLSelector):
         return InstanceState(*facts, state, monitor.pending, remark=remark, version=instance.version)

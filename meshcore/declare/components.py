@@ -67,11 +67,12 @@ class AbstractComponent(Component):
         return None
 
     def get_addresses(self, base_url: str) -> list[ChannelAddress]:
-        """All channels that the component can serve: dispatch, and REST if a method has an HTTP mapping."""
+        """All channels that the component can serve: dispatch, REST if a method has an HTTP mapping, and the stream."""
         channels = ["dispatch-msgpack", "dispatch-json"]
         marks = [mark for cls in type(self).__mro__ if (mark := find_mark(cls, ComponentMark)) is not None]
         if any(_is_mapped(service) for mark in marks for service in mark.services):
             channels.append("rest")
+        channels.append("stream-msgpack")
         return [ChannelAddress(channel, base_url) for channel in channels]
 
     def get_status(self) -> ComponentStatus:

@@ -100,5 +100,9 @@ class Channel(ABC):
         """
         return None
 
+    def remark(self, endpoint: Endpoint) -> str:  # noqa: ARG002
+        """Say what `mesh.why` should tell of the way to an endpoint. Empty if nothing."""
+        return ""
+
     async def aclose(self) -> None:  # noqa: B027 - not every channel has something to free
         """Close connections. Called once, when the mesh stops."""

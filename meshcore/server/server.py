@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -52,6 +52,7 @@ class Server:
         request_timeout: seconds for a request whose caller grants no less.
         limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
             it.
+        drains: called when the drain begins, such as to tell the clients of long connections.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Server:
         self.active = 0
         self.draining = False
         self.refused_at = 0.0
+        self.drains: set[Callable[[], None]] = set()
 
     def accept(self, headers: RequestHeaders, peer: str, left: Left) -> ServedRequest:
         """Admit a request, or refuse it before its body is read, so that a refusal is cheap.
@@ -241,6 +243,8 @@ class Server:
         self.draining = True
         self.refused_at = time.monotonic()
         self._idle = asyncio.Event()
+        for drains in tuple(self.drains):
+            drains()
         if not self.active:
             self._idle.set()
         waiting = [asyncio.create_task(event.wait()) for event in (self._idle, hurry)]

@@ -105,8 +105,11 @@ class MethodCodec:
         try:
             return self.head + self._write_arguments(arguments) + self._tail
         except EncodeError as error:
-            text = f"{self.method}: {self._argument_path(error.path)}: {error.reason}"
-            raise LocalError(Code.INVALID_ARGUMENT, text) from error
+            raise self._bad_argument(error) from error
+
+    def _bad_argument(self, error: EncodeError) -> LocalError:
+        text = f"{self.method}: {self._argument_path(error.path)}: {error.reason}"
+        return LocalError(Code.INVALID_ARGUMENT, text)
 
     def decode_answer(self, data: bytes) -> Any:
         """The result in an answer.

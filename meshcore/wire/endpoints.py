@@ -5,6 +5,12 @@ from __future__ import annotations
 INVOKE = "/invoke"
 """Takes the calls of the dispatch channels."""
 
+STREAM = "/stream"
+"""Takes the connections of the channel `stream-msgpack`, which are WebSockets."""
+
+STREAM_PROTOCOL = "meshcore.stream"
+"""The subprotocol of these WebSockets (RFC 6455, 1.9). A server that does not choose it is another one."""
+
 LIVEZ, READYZ = "/livez", "/readyz"
 """Answer probes: whether the process runs, and whether it takes calls."""
 

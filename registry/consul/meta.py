@@ -28,6 +28,9 @@ MAX_WEIGHT = 65535
 _VERSION = "1"
 _MAX_VALUE = 512  # bytes of a value
 
+_NEW = frozenset({"stream-msgpack"})
+"""Channels that aspyx-service is not told of: it might choose one that it does not know."""
+
 _LEGACY = re.compile(r"([^\s(),]+)\(([^\s(),]+)\)")
 _LEGACY_TEXT = re.compile(rf"{_LEGACY.pattern}(,{_LEGACY.pattern})*")
 
@@ -44,7 +47,11 @@ def instance_in(found: HealthEntry) -> Instance | None:
 
 
 def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
-    legacy = ",".join(each for address in instance.addresses if _LEGACY.fullmatch(each := _text(address)))
+    legacy = ",".join(
+        text
+        for address in instance.addresses
+        if address.channel not in _NEW and _LEGACY.fullmatch(text := _text(address))
+    )
     # A long list is cut between two addresses: aspyx-service cannot parse half of one.
     while len(legacy.encode()) > _MAX_VALUE:
         legacy = legacy.rpartition(",")[0]

@@ -33,7 +33,7 @@ from meshcore.testing.servers import answering
 from meshcore.wire.dispatch import MethodCodec
 
 
-@pytest.mark.parametrize("name", ["dispatch-json", "dispatch-msgpack", "rest"])
+@pytest.mark.parametrize("name", ["dispatch-json", "dispatch-msgpack", "rest", "stream-msgpack"])
 async def test_installed_channels_conform(name: str) -> None:
     """Each channel of the distribution keeps all clauses."""
     await check_channel(name)

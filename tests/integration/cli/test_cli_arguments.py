@@ -73,7 +73,7 @@ async def test_what_is_piped_is_complete(meshcore: Shell) -> None:
         _, out, _ = await meshcore("ls")
         rows = [line for line in out.splitlines() if url in line]
         assert {line.split()[0] for line in rows} == {"orders", "warehouse"}
-        assert all(line.endswith(f"dispatch-msgpack, dispatch-json, rest   {url}") for line in rows)
+        assert all(line.endswith(f"dispatch-msgpack, dispatch-json, rest, stream-msgpack   {url}") for line in rows)
 
 
 @pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "rest"])

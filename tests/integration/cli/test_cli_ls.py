@@ -42,7 +42,7 @@ async def test_an_instance_has_one_row(meshcore: Shell) -> None:
         assert " ".join(heads.split()) == "component instance health version zone weight age channels url"
         assert row.split()[2:6] == ["ok", "1.4", "north", "3"]
         assert re.fullmatch(r"\d+[sm]", row.split()[6])
-        assert row.endswith(f"dispatch-msgpack, dispatch-json   {url}")
+        assert row.endswith(f"dispatch-msgpack, dispatch-json, stream-msgpack   {url}")
         _, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
         assert "1.4" in next(line for line in out.splitlines() if url in line).split()
 

@@ -29,7 +29,7 @@ from tests.support.processes import ROOT, ServerProcess, free_port
 pytestmark = pytest.mark.one_python
 
 ROUNDS = int(os.environ.get("ROLLING_ROUNDS", "1"))
-CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
+CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest", "stream-msgpack")
 CALLERS = 3
 PAUSE = 0.02  # seconds; there are hundreds of calls for each restart, and the servers still find time to start
 MODULE = "tests.support.ledger:LedgerModule"

@@ -13,6 +13,7 @@ from meshcore.wire import endpoints
 PACKAGE = Path(meshcore.__file__).parent
 PATHS = (
     endpoints.INVOKE,
+    endpoints.STREAM,
     endpoints.LIVEZ,
     endpoints.READYZ,
     endpoints.REPORT,
@@ -58,5 +59,6 @@ def test_the_scan_sees_what_it_looks_for():
 
 
 def test_reserved_are_all_but_the_documents():
-    """Those a route of the user's may replace."""
-    assert {path for _, path in endpoints.RESERVED_PATHS} == {*PATHS} - {endpoints.OPENAPI, endpoints.DOCS}
+    """Those a route of the user's may replace. A WebSocket is in no route's way."""
+    free = {endpoints.OPENAPI, endpoints.DOCS, endpoints.STREAM}
+    assert {path for _, path in endpoints.RESERVED_PATHS} == {*PATHS} - free

@@ -1,0 +1,136 @@
+"""The channel `stream-msgpack`: all calls to an instance go over one connection. Where there is none, over dispatch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from meshcore.codec.codec import Limits as DecodeLimits
+from meshcore.core.call import Call
+from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.errors import Code, CommunicationError, MeshError, RemoteError
+from meshcore.core.instances import Endpoint
+from meshcore.core.masking import without_secrets
+from meshcore.declare.services import channel
+from meshcore.ports.channel import ChannelOptions
+from meshcore.wire.endpoints import STREAM
+from meshcore.wire.frames import Refusal
+from meshcore.wire.headers import ATTEMPT
+from meshcore.wire.stream.events import Answered, Erred, Lost, Refused
+from meshcore.wire.stream.limits import Limits
+from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
+
+from .dispatch import DispatchMsgpackChannel
+from .http import CONNECT_TIMEOUT, communication_error, parse_url, request_too_large, too_large
+from .stream_connection import StreamConnection
+from .stream_peer import StoppingError, StreamPeer
+
+_DISPATCH = "dispatch-msgpack"
+_MANY = 256
+
+
+@channel("stream-msgpack")
+class StreamMsgpackChannel(DispatchMsgpackChannel):
+    """Sends calls as frames on one WebSocket for each instance.
+
+    An instance is found to have no stream within two seconds, and within half of the time of the call that finds it:
+    it is of an older release, or a proxy does not let WebSockets pass. Its calls then go over dispatch-msgpack, at the
+    same address, and the stream is tried again after a while.
+    """
+
+    def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
+        """Make the codecs of all methods, so that types without a codec fail now."""
+        super().bind(component, options)
+        limits = DecodeLimits(max_depth=options.max_depth, max_items=options.max_items)
+        self._codecs: dict[Method, StreamCodec] = {
+            method: StreamCodec(component.name, method, limits)
+            for service in component.services
+            for method in service.methods
+        }
+        self._peers: dict[str, StreamPeer] = {}
+        self._limits = Limits.of_message(options.max_body)
+
+    async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
+        """Send one call."""
+        peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
+        connection = peer.connection
+        if connection is None or not connection.usable:
+            connection = await self._connect(peer, call, endpoint)
+            if connection is None:
+                if call.trail:
+                    call.trail[-1].channel = _DISPATCH
+                return await super().invoke(call, endpoint)
+        codec = self._codecs[call.method]
+        payload = codec.encode_arguments(call.arguments)
+        if len(payload) > self.options.max_body:
+            raise request_too_large(call, len(payload), self.options.max_body)
+        if not connection.usable:
+            raise self._stopping(call, endpoint)
+        if not connection.room:
+            text = f"{call.method}: the connection to {without_secrets(endpoint.url)} has all calls that it takes"
+            raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+        headers = call.headers if call.attempt == 1 else {**call.headers, ATTEMPT: str(call.attempt)}
+        number, outcome = connection.begin(codec.path, payload, headers, call.deadline - time.monotonic())
+        try:
+            found = await outcome
+        except BaseException:
+            connection.give_up(number)
+            raise
+        if isinstance(found, Answered):
+            return codec.decode_payload(found.payload)
+        raise self._failure(call, endpoint, codec, found)
+
+    def _failure(self, call: Call, endpoint: Endpoint, codec: StreamCodec, found: Erred | Refused | Lost) -> Exception:
+        """Return what the caller gets for a call that has no result."""
+        server = without_secrets(endpoint.url)
+        match found:
+            case Erred():
+                error = codec.decode_error(found.payload)
+                if isinstance(error, MeshError) and TOO_LARGE in error.details:
+                    return too_large(call, self.options.max_body)
+                return error
+            case Refused():
+                code = Code.RESOURCE_EXHAUSTED if found.refusal is Refusal.OVERLOADED else Code.UNAVAILABLE
+                return RemoteError(code, f"{call.method}: {server}: {found.text}", processed=False)
+            case Lost():
+                text = f"{call.method}: no answer from {server}: the connection broke"
+                return CommunicationError(Code.UNAVAILABLE, text, processed=found.processed)
+
+    def _stopping(self, call: Call, endpoint: Endpoint) -> RemoteError:
+        text = f"{call.method}: {without_secrets(endpoint.url)}: this instance is stopping"
+        return RemoteError(Code.UNAVAILABLE, text, processed=False)
+
+    def _peer(self, url: str) -> StreamPeer:
+        parse_url(url)
+        if len(self._peers) >= _MANY:  # of instances that are gone
+            self._peers = {each: peer for each, peer in self._peers.items() if not peer.idle}
+        found = self._peers[url] = StreamPeer(url, URL(url.rstrip("/") + STREAM), self._limits)
+        return found
+
+    async def _connect(self, peer: StreamPeer, call: Call, endpoint: Endpoint) -> StreamConnection | None:
+        began = time.monotonic()
+        session = self.session(call)
+        try:
+            return await peer.connect(session, min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
+        except StoppingError:
+            raise self._stopping(call, endpoint) from None
+        except aiohttp.ClientError as error:
+            raise communication_error(call, URL(endpoint.url), error) from error
+        finally:
+            if call.trail:
+                call.trail[-1].connecting = time.monotonic() - began
+
+    def remark(self, endpoint: Endpoint) -> str:
+        """Say why the calls to an instance take no stream."""
+        peer = self._peers.get(endpoint.url)
+        return f"over {_DISPATCH}: {peer.why_not}" if peer is not None and peer.why_not else ""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        for peer in self._peers.values():
+            await peer.aclose()
+        await super().aclose()

@@ -1,0 +1,150 @@
+"""One instance, as the channel `stream-msgpack` sees it: its connection, or why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+import aiohttp
+from yarl import URL
+
+from meshcore.core.masking import without_secrets
+from meshcore.wire.stream.limits import Limits
+
+from .stream_connection import NoStreamError, StreamConnection
+
+log = logging.getLogger(__name__)
+
+ESTABLISHING = 2.5
+"""Seconds for a new connection, all of it. aiohttp gives up after 2 s if nothing listens, which is another error."""
+
+TRY_AGAIN = 30.0
+"""Seconds after which a stream is tried again where there was none."""
+
+TRY_GATEWAY_AGAIN = 1.0
+"""The same, where there may be one as soon as a server is there."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+"""Seconds between attempts to connect where nothing listens. It doubles, with jitter."""
+
+
+class StoppingError(Exception):
+    """The instance is stopping, and accepts no calls any more. Nothing was sent."""
+
+
+class StreamPeer:
+    """One instance.
+
+    Args:
+        url: of the instance.
+        stream_url: of its endpoint.
+        limits: what this client accepts.
+
+    Attributes:
+        connection: for new calls; None if there is none.
+        why_not: why calls go without a stream, empty if they do not.
+    """
+
+    def __init__(self, url: str, stream_url: URL, limits: Limits) -> None:
+        self.connection: StreamConnection | None = None
+        self.why_not = ""
+        self._url = without_secrets(url)
+        self._stream_url = stream_url
+        self._limits = limits
+        self._connecting: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None  # of the last attempt, if nothing can be sent over dispatch either
+        self._not_before = 0.0
+        self._pause = _SHORTEST_PAUSE
+        self._going = set[StreamConnection]()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be forgotten."""
+        connected = self.connection is not None and self.connection.usable
+        return not (connected or self._going or self._connecting or self.why_not)
+
+    async def connect(self, session: aiohttp.ClientSession, seconds: float) -> StreamConnection | None:
+        """Return a connection for a new call.
+
+        Args:
+            session: makes it.
+            seconds: the longest wait.
+
+        Returns:
+            None if there is no stream to this instance at the moment, though there may be a server.
+
+        Raises:
+            StoppingError: the instance is stopping.
+            aiohttp.ClientError: there is no connection at all.
+        """
+        connection = self.connection
+        if connection is not None:
+            if connection.usable:
+                return connection
+            self._retire(connection)
+        if self._connecting is None and time.monotonic() >= self._not_before:
+            self._failure = None
+            self._connecting = asyncio.create_task(self._connect(session), name="meshcore.channels.stream.connect")
+        # While there is no stream, it is tried beside the calls, which know another way.
+        if self._connecting is not None and not self.why_not:
+            await asyncio.wait([self._connecting], timeout=seconds)
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        return self.connection
+
+    def _retire(self, connection: StreamConnection) -> None:
+        """Use a connection no more that is over, or that takes no more calls."""
+        self.connection = None
+        if connection.failed:
+            self._give_up(connection.failed, TRY_AGAIN)
+        elif not connection.task.done():
+            self._going.add(connection)
+            connection.task.add_done_callback(lambda _: self._going.discard(connection))
+
+    async def _connect(self, session: aiohttp.ClientSession) -> None:
+        """Try once. The outcome stands in the attributes."""
+        try:
+            async with asyncio.timeout(ESTABLISHING):
+                connection = await StreamConnection.open(session, self._stream_url, self._limits)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._back_off(error)
+        except NoStreamError as error:
+            self._give_up(str(error), TRY_GATEWAY_AGAIN if error.gateway else TRY_AGAIN)
+        except TimeoutError:
+            self._give_up(f"the WebSocket was not open within {ESTABLISHING:g} s", TRY_AGAIN)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            self._give_up(f"the WebSocket broke at once ({type(error).__name__})", TRY_GATEWAY_AGAIN)
+        else:
+            if connection.going:
+                await connection.aclose()
+                self._back_off(StoppingError())
+                return
+            if self.why_not:
+                log.info("calls to %s take the stream again", self._url)
+            self.why_not, self._pause = "", _SHORTEST_PAUSE
+            self.connection = connection
+        finally:
+            self._connecting = None
+
+    def _back_off(self, failure: Exception) -> None:
+        """Remember that nothing can be sent, for a short while, in which calls need not find that out again."""
+        self.why_not, self._failure = "", failure
+        self._not_before = time.monotonic() + random.uniform(self._pause / 2, self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _give_up(self, why: str, seconds: float) -> None:
+        """Let calls go over dispatch, and try again after this time, or up to twice as much."""
+        if not self.why_not:
+            log.warning("no stream to %s: %s; calls go over dispatch-msgpack meanwhile", self._url, why)
+        self.why_not = why
+        self._not_before = time.monotonic() + random.uniform(seconds, 2 * seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        for connection in (*self._going, *([self.connection] if self.connection else ())):
+            await connection.aclose()

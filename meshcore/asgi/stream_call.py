@@ -1,0 +1,147 @@
+"""One call on a connection that carries many, from its request to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from meshcore.asgi.messages import CHUNK
+from meshcore.core.description import Method
+from meshcore.wire.errors import ErrorBody, ErrorCodec
+from meshcore.wire.headers import RequestHeaders
+from meshcore.wire.stream_codec import StreamCodec, encode_error, too_large
+
+
+class Answers(Protocol):
+    """Sends the answers of a connection's calls."""
+
+    @property
+    def longest(self) -> int:
+        """The bytes of the largest answer that the client takes."""
+        ...
+
+    def find(self, path: str) -> StreamCodec:
+        """The method of that name.
+
+        Raises:
+            LocalError: there is none.
+        """
+        ...
+
+    def end(self, call: int, payload: bytes, *, failed: bool) -> None:
+        """End a call with a result or an error. What is ended already stays as it is."""
+        ...
+
+    async def sent(self, call: int) -> None:
+        """Return when the answer of a call has been written."""
+        ...
+
+    def not_read(self, call: int) -> None:
+        """The answer of a call was not read in time."""
+        ...
+
+
+class StreamAnswer:
+    """The result or the error of a call, encoded."""
+
+    __slots__ = ("_call", "_failed", "_payload", "size")
+
+    def __init__(self, call: int, payload: bytes, *, failed: bool) -> None:
+        self._call = call
+        self._payload = payload
+        self._failed = failed
+        self.size = len(payload)
+
+    async def send(self, send: Answers, *, close: bool) -> None:  # noqa: ARG002 - the connection says GO_AWAY itself
+        """Send it. A small one is only handed over: the connection bounds what waits, and its calls."""
+        send.end(self._call, self._payload, failed=self._failed)
+        self._payload = b""
+        if self.size > CHUNK:
+            await send.sent(self._call)
+
+
+class StreamCall:
+    """One call.
+
+    Attributes:
+        number: of the call.
+        headers: of the call, with those of the connection.
+        peer: the address of the client's host.
+        codec: of the method, None as long as it is not known.
+        gone: whether its caller has given up or the connection is over.
+    """
+
+    __slots__ = ("_answers", "_left", "_path", "_payload", "codec", "gone", "headers", "number", "peer")
+
+    def __init__(
+        self, answers: Answers, number: int, headers: RequestHeaders, peer: str, path: str, payload: bytes
+    ) -> None:
+        self._answers = answers
+        self.number = number
+        self.headers = headers
+        self.peer = peer
+        self._path = path
+        self._payload = payload
+        self.codec: StreamCodec | None = None
+        self.gone = False
+        self._left: asyncio.Event | None = None
+
+    @property
+    def method(self) -> Method | None:
+        """What is called."""
+        return None if self.codec is None else self.codec.method
+
+    @property
+    def errors(self) -> ErrorCodec | None:
+        """Writes its errors."""
+        return None if self.codec is None else self.codec.errors
+
+    def leave(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        self.gone = True
+        if self._left is not None:
+            self._left.set()
+
+    async def left(self) -> None:
+        """Return when the caller is gone."""
+        if not self.gone:
+            self._left = asyncio.Event()
+            await self._left.wait()
+
+    async def body(self) -> bytes:
+        """The payload, which is complete."""
+        payload, self._payload = self._payload, b""
+        return payload
+
+    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
+        """What is called, and with which arguments.
+
+        Raises:
+            LocalError: there is no such method, or its arguments are others.
+        """
+        self.codec = self._answers.find(self._path)
+        return self.codec.method, self.codec.decode_arguments(body)
+
+    def cut_off(self, send: Answers) -> None:
+        """Deal with an answer that nobody reads."""
+        send.not_read(self.number)
+
+    async def discard(self) -> None:
+        """Nothing: the request is complete, and its connection goes on."""
+
+    def result(self, value: Any) -> StreamAnswer:
+        """The answer with a result.
+
+        Raises:
+            EncodeError: the value does not fit the method's type.
+        """
+        assert self.codec is not None  # noqa: S101 - it was called
+        payload = self.codec.encode_payload(value)
+        if len(payload) > self._answers.longest:
+            told = too_large(self.codec.method, len(payload), self._answers.longest)
+            return StreamAnswer(self.number, encode_error(told), failed=True)
+        return StreamAnswer(self.number, payload, failed=False)
+
+    def failure(self, error: Exception, told: ErrorBody) -> StreamAnswer:  # noqa: ARG002 - what is told says it all
+        """The answer with an error."""
+        return StreamAnswer(self.number, encode_error(told), failed=True)

@@ -1,0 +1,1 @@
+"""The protocol of the channel `stream-msgpack`: many calls on one connection. Bytes in, events out, no clock."""

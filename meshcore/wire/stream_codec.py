@@ -1,0 +1,84 @@
+"""The payloads of the channel `stream-msgpack`: arguments, results and errors, each alone and in msgpack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshcore.codec.codec import MSGPACK, Limits
+from meshcore.codec.errors import DecodeError, EncodeError
+from meshcore.core.description import Method
+from meshcore.core.errors import Code
+from meshcore.wire.dispatch import MethodCodec
+from meshcore.wire.errors import ErrorBody, unfit_answer
+
+encode_error = MSGPACK.encoder(ErrorBody)
+"""Encodes the payload of an error."""
+
+_read_error = MSGPACK.decoder(ErrorBody)
+
+TOO_LARGE = "too_large"
+"""The detail of an error in place of an answer that is larger than the client takes. Its value is the size in bytes."""
+
+
+class StreamCodec(MethodCodec):
+    """Encodes and decodes the payloads of one method, for clients and servers; built once.
+
+    Attributes:
+        path: the name of the method on the wire.
+    """
+
+    def __init__(self, component: str, method: Method, limits: Limits) -> None:
+        super().__init__(MSGPACK, component, method, limits)
+        self.path = self._path
+        self._read_result = MSGPACK.decoder(method.returns, limits)
+
+    def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
+        """The payload of a call.
+
+        Raises:
+            LocalError: an argument cannot be encoded; the text names it.
+        """
+        try:
+            return self._write_arguments(arguments)
+        except EncodeError as error:
+            raise self._bad_argument(error) from error
+
+    def encode_payload(self, result: Any) -> bytes:
+        """The payload of an answer.
+
+        Raises:
+            EncodeError: the result does not fit the interface.
+        """
+        return self._write_result(result)
+
+    def decode_payload(self, data: bytes) -> Any:
+        """The result in an answer.
+
+        Raises:
+            CommunicationError: it does not fit the interface.
+        """
+        try:
+            return self._read_result(data)
+        except DecodeError as failure:
+            try:
+                msgspec.msgpack.decode(data)
+                readable = True
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                readable = False
+            raise unfit_answer(self.method, failure, readable=readable) from failure
+
+    def decode_error(self, data: bytes) -> Exception:
+        """The error in an answer, as its caller sees it."""
+        try:
+            body = _read_error(data)
+        except DecodeError as failure:
+            return unfit_answer(self.method, failure, readable=False)
+        return self.errors.restore(body)
+
+
+def too_large(method: Method, size: int, limit: int) -> ErrorBody:
+    """What a server sends in place of an answer that is larger than its client takes."""
+    text = f"the answer to {method} is larger than {limit} bytes (setting max_body)"
+    return ErrorBody(Code.RESOURCE_EXHAUSTED.value, text, details={TOO_LARGE: size})
