@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshcore.wire.frames import Feature, Kind, ProtocolError, Reason, Refusal, refused
 from meshcore.wire.stream.call import Call, Stream
+from meshcore.wire.stream.events import Event
 from meshcore.wire.stream.intake import Intake, Lane
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream.names import NameWriter
@@ -32,6 +33,7 @@ class Calls:
         features: that both have.
         names: of methods and headers, at a client, once there are limits of the peer.
         replies: frames that only reply to frames of the peer, since the last write.
+        events: what is to be reported, in order.
         unread: of a client: bytes of items that wait for their reader after their call has ended.
     """
 
@@ -47,6 +49,7 @@ class Calls:
         self.features = 0
         self.names: NameWriter | None = None
         self.replies = 0
+        self.events: list[Event] = []
         self.unread: dict[int, int] = {}
         self.outbox = Outbox(CALLER if client else CALLEE, limits.queued, self._sent_all)
         self.intake = Intake(limits, self.outbox.write)

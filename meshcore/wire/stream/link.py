@@ -134,7 +134,8 @@ class Link:
 
     def progress(self) -> list[Event]:
         """Events that come of writing, `Writable` for one: to be asked for after `data_to_send`."""
-        events, self._receiver.events = self._receiver.events, []
+        calls = self._calls
+        events, calls.events = calls.events, []
         if self._outbox.writable:
             events[:0] = map(Writable, self._outbox.writable)
             self._outbox.writable.clear()
@@ -175,7 +176,7 @@ class Link:
             last = 0 if self._calls.client else self._calls.last
             self._outbox.write(frames.go_away(error.reason, last, error.text))
         self._close()
-        self._receiver.events.append(Failed(error.reason, error.text))
+        self._calls.events.append(Failed(error.reason, error.text))
 
     def _close(self) -> None:
         if not self._closed:
