@@ -73,8 +73,7 @@ class CallFrames:
             check_empty(kind, len(body))
             call.partial = Partial(kind & _BARE, bytearray())
             return
-        intake.take(_SMALL, len(body))
-        intake.give(_SMALL, len(body))
+        intake.pass_on(_SMALL, len(body))
         self._end_call(call, kind, body)
 
     def _end_call(self, call: Call, kind: int, payload: bytes) -> None:

@@ -114,9 +114,10 @@ class Receiver:
         if items:  # once for all that came together
             calls.intake.take(_ITEMS, items)
         if small:
-            calls.intake.take(_SMALL, small)
             if calls.client:
-                calls.intake.give(_SMALL, small)
+                calls.intake.pass_on(_SMALL, small)
+            else:
+                calls.intake.take(_SMALL, small)
         return at
 
     def _check_begin(self, begin: bytes, size: int, kind: int) -> None:
