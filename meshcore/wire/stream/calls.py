@@ -25,7 +25,6 @@ class Calls:
     Attributes:
         by_number: the calls that are not over.
         last: the highest number so far.
-        accepted: of a server that stops: the last call that it accepts.
         draining: whether no call may begin any more.
         peer: the peer's limits, None before its hello.
         peer_calls: that may be in flight; 0 before the hello and when no call may begin any more.
@@ -42,7 +41,6 @@ class Calls:
         self.limits = limits
         self.by_number: dict[int, Call] = {}
         self.last = 0
-        self.accepted: int | None = None
         self.draining = False
         self.peer: Limits | None = None
         self.peer_calls = self.peer_message = 0

@@ -209,7 +209,7 @@ class Connection(ItemLink):
         """
         calls = self._calls
         if not calls.draining and not self._closed:
-            calls.draining = True
+            calls.draining, calls.peer_calls = True, 0
             self._outbox.write(frames.go_away(Reason.DRAIN, 0 if calls.client else calls.last, text))
 
     def _unfinished(self, number: int) -> Call | None:

@@ -76,7 +76,7 @@ class Control:
     def _go_away(self, body: bytes) -> None:
         reason, last, text = frames.read_go_away(body)
         if reason is not Reason.DRAIN:
-            raise PeerError(reason, f"the peer says: {text}")
+            raise PeerError(reason, f"the peer says: {text}", last)
         calls = self._calls
         calls.draining, calls.peer_calls = True, 0
         if calls.client:
@@ -88,4 +88,12 @@ class Control:
 
 
 class PeerError(ProtocolError):
-    """The peer has closed the connection because of an error of ours, so nothing is sent any more."""
+    """The peer has closed the connection because of an error of ours, so nothing is sent any more.
+
+    Attributes:
+        last: the last call that the peer knows.
+    """
+
+    def __init__(self, reason: Reason, text: str, last: int) -> None:
+        super().__init__(reason, text)
+        self.last = last

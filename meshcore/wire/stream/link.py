@@ -172,7 +172,9 @@ class Link:
         return [Lost(each.number, processed=True) for each in begun]
 
     def _fail(self, error: ProtocolError) -> None:
-        if error.reason is not Reason.SILENT and not isinstance(error, PeerError):
+        if isinstance(error, PeerError):
+            self._handed_out = min(self._handed_out, error.last)
+        elif error.reason is not Reason.SILENT:
             last = 0 if self._calls.client else self._calls.last
             self._outbox.write(frames.go_away(error.reason, last, error.text))
         self._close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshcore.core.errors import Code, LocalError
-from meshcore.wire.frames import Kind, Reason, Refusal
+from meshcore.wire.frames import Kind, Reason, Refusal, frame
 from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import (
     Answered,
@@ -342,6 +342,18 @@ def test_what_was_not_written_was_not_processed() -> None:
         pair.client.request("m", b"")
     pair.client.cancel(written)
     assert not pair.client.pending
+
+
+def test_an_error_of_the_client_says_which_calls_were_begun() -> None:
+    """The server names the last one in its GO_AWAY; those after it were not processed."""
+    pair = ready()
+    first = pair.client.request("m", b"1")
+    pair.client._outbox.write(frame(Kind.PING, 0, b"bad"))
+    second = pair.client.request("m", b"2")
+    client, server = pair.settle()
+    assert [type(event) for event in server] == [Requested, Failed]
+    assert client == [Failed(Reason.PROTOCOL, "the peer says: PING has a body of 3 bytes, not 8")]
+    assert pair.client.lost() == [Lost(first, processed=True), Lost(second, processed=False)]
 
 
 def test_a_server_stops_the_work_of_a_broken_connection() -> None:
