@@ -149,7 +149,7 @@ class Connection(ItemLink):
         """
         entry, size, credit = self._by_number.get(call), len(payload), self._credit
         if entry is not None and entry.plain and size <= self._outbox.frame and size <= credit[_SMALL]:
-            # Saves 2 us of 2.7: an answer in one frame to a request in one frame needs no other checks and leaves nothing.
+            # Saves 2 us of 2.7: this answer needs no other checks, and it leaves nothing.
             del self._by_number[call]
             credit[_SMALL] -= size
             self._answered += entry.held

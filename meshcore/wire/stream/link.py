@@ -111,7 +111,10 @@ class Link:
             self._receiver.feed(data, now)
         except ProtocolError as error:
             self._fail(error)
-        return self.progress()
+        if self._outbox.writable:
+            return self.progress()
+        events, self._calls.events = self._calls.events, []
+        return events
 
     @property
     def pending(self) -> bool:

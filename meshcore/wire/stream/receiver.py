@@ -69,9 +69,8 @@ class Receiver:
         calls, head, at, end = self._calls, HEAD.unpack_from, 0, len(data)
         by_number, most, add = calls.by_number, calls.limits.frame, calls.events.append
         answer, request = self._answers, self._requests
-        self._crowded = (
-            calls.draining or calls.outbox.waiting_bytes > calls.limits.queued or len(calls.outbox.out) > LONGEST_OUT
-        )
+        outbox = calls.outbox
+        self._crowded = calls.draining or outbox.waiting_bytes > calls.limits.queued or len(outbox.out) > LONGEST_OUT
         small = items = 0
         self._need = _HEAD_SIZE
         while end - at >= _HEAD_SIZE:
