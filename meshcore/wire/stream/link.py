@@ -125,8 +125,8 @@ class Link:
         """What is to be written now, in one write: all small frames, and chunks of large messages in turn.
 
         Args:
-            most: bytes from which on no further chunk is added. Look at `pending` afterwards; ask again when the
-                transport has taken this.
+            most: bytes from which on no further chunk is added, after the first; 0 for no chunk at all. Look at
+                `pending` afterwards; ask again when the transport has taken this.
         """
         self._handed_out = self._calls.last
         self._calls.replies = 0

@@ -38,6 +38,14 @@ def begun(pair: Pair, payload: bytes = b"", *, items: bool = False) -> int:
     return number
 
 
+def begun_without_writing(pair: Pair) -> int:
+    """The same, while the server writes nothing."""
+    number = pair.client.request("m", b"")
+    pair.up += pair.client.data_to_send()
+    pair.to_server()
+    return number
+
+
 def test_a_large_answer_does_not_hold_up_others() -> None:
     """A ping and small calls overtake 50 MiB, each within one write; two large answers take turns."""
     pair = ready(LARGE, LARGE)
@@ -60,6 +68,19 @@ def test_a_large_answer_does_not_hold_up_others() -> None:
         order += [event.call for event in pair.to_client() if isinstance(event, Answered)]
         pair.to_server()
     assert order == [second, first]
+
+
+def test_small_answers_do_not_hold_up_a_large_one() -> None:
+    """Each write takes a chunk of it along, however much else there is."""
+    pair = ready(LARGE, LARGE)
+    large = begun(pair)
+    pair.server.answer(large, b"1" * 300_000)
+    answered: list[int] = []
+    for _ in range(6):
+        pair.server.answer(begun_without_writing(pair), b"2" * 60_000)
+        pair.write(10_000)
+        answered += [event.call for event in pair.to_client() if isinstance(event, Answered)]
+    assert large in answered
 
 
 def test_a_payload_is_copied_a_few_times_whatever_the_pieces() -> None:
