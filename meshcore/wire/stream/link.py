@@ -111,7 +111,10 @@ class Link:
             self._receiver.feed(data, now)
         except ProtocolError as error:
             self._fail(error)
-        return self.progress()
+        if self._outbox.writable:
+            return self.progress()
+        events, self._calls.events = self._calls.events, []
+        return events
 
     @property
     def pending(self) -> bool:
@@ -122,8 +125,8 @@ class Link:
         """What is to be written now, in one write: all small frames, and chunks of large messages in turn.
 
         Args:
-            most: bytes from which on no further chunk is added. Look at `pending` afterwards; ask again when the
-                transport has taken this.
+            most: bytes from which on no further chunk is added, after the first; 0 for no chunk at all. Look at
+                `pending` afterwards; ask again when the transport has taken this.
         """
         self._handed_out = self._calls.last
         self._calls.replies = 0
@@ -134,7 +137,8 @@ class Link:
 
     def progress(self) -> list[Event]:
         """Events that come of writing, `Writable` for one: to be asked for after `data_to_send`."""
-        events, self._receiver.events = self._receiver.events, []
+        calls = self._calls
+        events, calls.events = calls.events, []
         if self._outbox.writable:
             events[:0] = map(Writable, self._outbox.writable)
             self._outbox.writable.clear()
@@ -171,11 +175,13 @@ class Link:
         return [Lost(each.number, processed=True) for each in begun]
 
     def _fail(self, error: ProtocolError) -> None:
-        if error.reason is not Reason.SILENT and not isinstance(error, PeerError):
+        if isinstance(error, PeerError):
+            self._handed_out = min(self._handed_out, error.last)
+        elif error.reason is not Reason.SILENT:
             last = 0 if self._calls.client else self._calls.last
             self._outbox.write(frames.go_away(error.reason, last, error.text))
         self._close()
-        self._receiver.events.append(Failed(error.reason, error.text))
+        self._calls.events.append(Failed(error.reason, error.text))
 
     def _close(self) -> None:
         if not self._closed:
