@@ -50,7 +50,7 @@ def run(peer: Peer) -> None:
             with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
                 runner.run(work(peer, variant, int(port), output))
         except Exception as error:
-            _say(output, {"error": f"{type(error).__name__}: {error}"})
+            _say(output, {"error": _reason(error)})
             raise
 
 
@@ -102,15 +102,19 @@ async def _connect(peer: Peer, variant: str, port: int, output: TextIO) -> None:
             try:
                 await _check(workload, call)
             except Exception as error:  # noqa: BLE001 - the others are measured all the same
-                failed[workload] = f"{type(error).__name__}: {error}"
+                failed[workload] = _reason(error)
         workloads = [each for each in calls if each not in failed]
         _say(output, {"workloads": workloads, "failed": failed, "logged": logged.news()})
         pools: dict[int, ThreadPoolExecutor] = {}
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
             gc.collect()
-            turn = await _turn(calls[Workload(asked["workload"])], pools, **asked)
-            _say(output, {**asdict(turn), "logged": logged.news()})
+            try:
+                turn = await _turn(calls[Workload(asked["workload"])], pools, **asked)
+            except Exception as error:  # noqa: BLE001 - it may do better under another load
+                _say(output, {"error": _reason(error)})
+            else:
+                _say(output, {**asdict(turn), "logged": logged.news()})
         for pool in pools.values():
             pool.shutdown()
 
@@ -134,6 +138,13 @@ async def _turn(
     # The same threads in each turn: clients may keep a connection for each.
     pool = pools.setdefault(callers, ThreadPoolExecutor(callers))
     return await asyncio.to_thread(load_threads, call.call, pool, callers, seconds)
+
+
+def _reason(error: Exception) -> str:
+    """The error; of several callers' errors, the first."""
+    if isinstance(error, ExceptionGroup):
+        return _reason(error.exceptions[0])
+    return f"{type(error).__name__}: {error}"
 
 
 def _say(output: TextIO, message: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ class Measured:
 async def measure(found: Found, effort: Effort, loads: Sequence[Load] = LOADS) -> list[Measured]:
     """Let the candidates have their turns: under each load, all of them in each round, another one first each time.
 
-    A candidate that fails under a load is left out from there on, and the reason is added to what was left out.
+    A candidate that fails under a load has no figures of that, and the reason is added to what was left out.
     """
     measured = {candidate.name: (candidate, Measured(candidate.peer, candidate.name)) for candidate in found.candidates}
     for load in loads:
@@ -83,13 +83,13 @@ async def measure(found: Found, effort: Effort, loads: Sequence[Load] = LOADS) -
                 except PeerFailedError as error:
                     found.left_out.append(f"left out: {name}: failed under {load.workload}, {load.callers}: {error}")
                     names.remove(name)
-                    del measured[name]
+                    entry.turns.pop(load, None)
                     continue
                 if number >= 0:
                     entry.turns.setdefault(load, []).append(turn)
     for candidate, entry in measured.values():
         entry.server_memory, entry.client_memory = candidate.server.memory(), candidate.client.memory()
-    return [entry for _, entry in measured.values()]
+    return [entry for _, entry in measured.values() if entry.turns]
 
 
 WARM_UP = 0.3

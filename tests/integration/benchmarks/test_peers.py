@@ -120,8 +120,17 @@ async def test_a_client_that_dies_in_its_turn_is_left_out(tmp_path: Path) -> Non
     dies = "echo.calls = getattr(echo, 'calls', 0) + 1\n    if echo.calls > 3: raise SystemExit('out of calls')"
     measured, found = await compare([peer(tmp_path, "mortal", echo=dies), peer(tmp_path, "good")], tmp_path)
     assert [each.name for each in measured] == ["good one", "good two"], found.left_out
-    assert len(found.left_out) == 2
+    assert {text.split(":")[1] for text in found.left_out} == {" mortal one", " mortal two"}
     assert all("the process has ended: out of calls" in text for text in found.left_out)
+
+
+async def test_a_call_that_fails_costs_a_client_that_load_only(tmp_path: Path) -> None:
+    """It is told what failed, and the other loads are measured."""
+    fails = "echo.calls = getattr(echo, 'calls', 0) + 1\n    if echo.calls > 1: raise OSError('no more')"
+    measured, found = await compare([peer(tmp_path, "moody", echo=fails)], tmp_path)
+    assert [set(each.turns) for each in measured] == [{LOADS[2]}] * 2
+    assert len(found.left_out) == 4
+    assert all(text.endswith(": OSError: no more") for text in found.left_out)
 
 
 @pytest.mark.parametrize("name", ["meshcore", "handwritten", "echo"])
