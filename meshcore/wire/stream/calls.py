@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshcore.wire.frames import Feature, Kind, ProtocolError, Reason, Refusal, refused
 from meshcore.wire.stream.call import Call, Stream
+from meshcore.wire.stream.events import Event
 from meshcore.wire.stream.intake import Intake, Lane
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream.names import NameWriter
@@ -24,7 +25,6 @@ class Calls:
     Attributes:
         by_number: the calls that are not over.
         last: the highest number so far.
-        accepted: of a server that stops: the last call that it accepts.
         draining: whether no call may begin any more.
         peer: the peer's limits, None before its hello.
         peer_calls: that may be in flight; 0 before the hello and when no call may begin any more.
@@ -32,6 +32,7 @@ class Calls:
         features: that both have.
         names: of methods and headers, at a client, once there are limits of the peer.
         replies: frames that only reply to frames of the peer, since the last write.
+        events: what is to be reported, in order.
         unread: of a client: bytes of items that wait for their reader after their call has ended.
     """
 
@@ -40,13 +41,13 @@ class Calls:
         self.limits = limits
         self.by_number: dict[int, Call] = {}
         self.last = 0
-        self.accepted: int | None = None
         self.draining = False
         self.peer: Limits | None = None
         self.peer_calls = self.peer_message = 0
         self.features = 0
         self.names: NameWriter | None = None
         self.replies = 0
+        self.events: list[Event] = []
         self.unread: dict[int, int] = {}
         self.outbox = Outbox(CALLER if client else CALLEE, limits.queued, self._sent_all)
         self.intake = Intake(limits, self.outbox.write)

@@ -20,21 +20,21 @@ from meshcore.wire.frames import (
 )
 from meshcore.wire.stream.call import Call
 from meshcore.wire.stream.intake import Lane
-from meshcore.wire.stream.link import LAST_NUMBER, Link
+from meshcore.wire.stream.items import ItemLink, too_large
+from meshcore.wire.stream.link import LAST_NUMBER
 from meshcore.wire.stream.names import NO_HEADERS
 from meshcore.wire.stream.states import CALLER, State
 
 _SHORTEST_TIMEOUT: Final = 0.001
 _LONGEST_TIMEOUT: Final = (2**32 - 1) / 1000
 _IDLE: Final = State.IDLE
-_SMALL, _ITEMS = int(Lane.SMALL), int(Lane.ITEMS)
-_REQUEST, _ITEM, _DATA = int(Kind.REQUEST), int(Kind.ITEM), int(Kind.DATA)
+_SMALL: Final = int(Lane.SMALL)
+_REQUEST, _ANSWER, _ERROR, _DATA = int(Kind.REQUEST), int(Kind.ANSWER), int(Kind.ERROR), int(Kind.DATA)
 _pack, _pack_request = HEAD.pack, REQUEST_HEAD.pack
-_ANSWER, _ERROR, _END = int(Kind.ANSWER), int(Kind.ERROR), int(Kind.END)
 _ASKED: Final = CALLER[_IDLE][_REQUEST]
 
 
-class Connection(Link):
+class Connection(ItemLink):
     """One side of a connection. It does no I/O: a shell feeds it what came, and writes what it has to send.
 
     A loop turn of a shell: `feed` what was read, act on the events, and when all tasks of this turn have run write
@@ -114,7 +114,7 @@ class Connection(Link):
         if items and not calls.features & Feature.STREAMS:
             raise LocalError(Code.UNIMPLEMENTED, f"{method} takes a stream, which the server's protocol does not have")
         if size > calls.peer_message:
-            raise _too_large("the arguments have", size, calls.peer_message)
+            raise too_large("the arguments have", size, calls.peer_message)
         body = REQUEST_BODY.size + len(block)
         whole = body + size <= outbox.frame and size <= outbox.credit[_SMALL]
         kind = _REQUEST | (0 if whole else MORE) | (ITEMS if items else 0)
@@ -178,7 +178,7 @@ class Connection(Link):
             outbox.say(call, _ERROR)  # nobody looks at it
             return
         if size > most:
-            raise _too_large("the answer has", size, most)
+            raise too_large("the answer has", size, most)
         if kind == _ANSWER and call.ours is not State.IDLE:
             raise ValueError(f"call {number} has sent items, so it cannot end with an answer")
         call.ending = True
@@ -214,7 +214,7 @@ class Connection(Link):
         """
         calls = self._calls
         if not calls.draining and not self._closed:
-            calls.draining = True
+            calls.draining, calls.peer_calls = True, 0
             self._outbox.write(frames.go_away(Reason.DRAIN, 0 if calls.client else calls.last, text))
 
     def _unfinished(self, number: int) -> Call | None:
@@ -226,111 +226,7 @@ class Connection(Link):
             return None
         raise ValueError(f"call {number} has ended, or has never begun")
 
-    # Streams, both sides
-
-    def send_item(self, call: int, payload: bytes) -> bool:
-        """Send an item. False if the next one should wait until `Writable`: the peer's credit is used up.
-
-        For a call that has ended or was canceled nothing is sent, and True is returned: its events say so.
-
-        Raises:
-            LocalError: the item is larger than the peer takes (RESOURCE_EXHAUSTED), or its protocol has no streams
-                (UNIMPLEMENTED). Nothing was sent.
-            ValueError: this call does not send items, or not any more.
-        """
-        entry = self._streaming(call)
-        if entry is None:
-            return True
-        calls, size = self._calls, len(payload)
-        peer = calls.peer
-        if peer is None or not calls.features & Feature.STREAMS:
-            raise LocalError(Code.UNIMPLEMENTED, "the peer's protocol has no streams")
-        if size > peer.message:
-            raise _too_large("the item has", size, peer.message)
-        stream = entry.stream or calls.stream(entry)
-        if self._outbox.send(entry, _ITEM, payload):
-            return True
-        stream.told = True
-        return False
-
-    def end(self, call: int) -> None:
-        """Say that there are no more items. For a server, this ends the call.
-
-        Raises:
-            ValueError: this call does not send items, or not any more.
-        """
-        entry = self._streaming(call)
-        if entry is not None:
-            entry.ending = True
-            self._outbox.send(entry, _END, b"")
-        elif (deaf := self._by_number.get(call)) is not None and not self._calls.client:
-            deaf.ending = True
-            self._outbox.say(deaf, _ERROR)
-
-    def _streaming(self, number: int) -> Call | None:
-        """A call that may send items; None if it was canceled or ended by the peer."""
-        call = self._by_number.get(number)
-        if call is None:
-            if self._closed or (self._calls.client and 0 < number <= self._calls.last):
-                return None
-        elif not call.ending and call.ours in (_UPLOADING if self._calls.client else _ANSWERING):
-            return None if call.deaf else call
-        elif call.deaf and self._calls.client:
-            return None
-        raise ValueError(f"call {number} does not send items, or not any more")
-
-    def consumed(self, call: int, size: int) -> None:
-        """The reader has taken an item of so many bytes. This is what lets its writer go on."""
-        calls = self._calls
-        entry = self._by_number.get(call)
-        if entry is None:
-            left = calls.unread.pop(call, 0)
-            if left:
-                calls.intake.give(_ITEMS, min(left, size))
-            if left > size:
-                calls.unread[call] = left - size
-            return
-        stream = entry.stream
-        if stream is None or entry.deaf:
-            return
-        size = min(size, stream.unread)
-        stream.unread -= size
-        calls.intake.give(_ITEMS, size)
-        if entry.theirs is State.DONE:
-            return
-        stream.read += 1
-        stream.read_bytes += size
-        # Half of the credit at a time: a frame for each item would double their cost.
-        if 2 * stream.read >= calls.limits.items or 2 * stream.read_bytes >= calls.limits.item_bytes:
-            self._out.append(frames.call_credit(call, stream.read, stream.read_bytes))
-            stream.left += stream.read
-            stream.left_bytes += stream.read_bytes
-            stream.read = stream.read_bytes = 0
-
-    def release(self, call: int) -> None:
-        """Give back credit early. All that a call holds at its server is given back anyway when it has ended.
-
-        A server may do so for a request whose arguments are decoded. A client must for every call from which items
-        came, when its reader has ended: items that it has not consumed are not wanted any more.
-        """
-        calls = self._calls
-        entry = self._by_number.get(call)
-        if entry is None:
-            calls.intake.give(_ITEMS, calls.unread.pop(call, 0))
-        elif calls.client:
-            calls.give_back(entry)
-        else:
-            calls.give_back_request(entry)
-
 
 def _other_timeout(seconds: float) -> int:
     """The milliseconds of a time that is too short or too long for them."""
     return 1 if seconds < 1 else LAST_NUMBER
-
-
-_UPLOADING: Final = (State.REQUEST_BEFORE_ITEMS, State.OPEN, State.ITEM)
-_ANSWERING: Final = (State.IDLE, State.OPEN, State.ITEM)
-
-
-def _too_large(what: str, size: int, most: int) -> LocalError:
-    return LocalError(Code.RESOURCE_EXHAUSTED, f"{what} {size} bytes, the peer takes {most}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshcore.wire import frames
 from meshcore.wire.frames import Kind, ProtocolError, Reason, Refusal
 from meshcore.wire.stream.calls import Calls
-from meshcore.wire.stream.events import Event, GoneAway, Ponged, Ready, Refused
+from meshcore.wire.stream.events import GoneAway, Ponged, Ready, Refused
 from meshcore.wire.stream.heartbeat import Heartbeat, check_ping
 from meshcore.wire.stream.limits import limits_of
 from meshcore.wire.stream.names import NameReader, NameWriter
@@ -31,7 +31,7 @@ class Control:
         self._features = features
         self.names = NameReader(calls.limits)
 
-    def handle(self, kind: int, body: bytes, now: float, events: list[Event]) -> None:
+    def handle(self, kind: int, body: bytes, now: float) -> None:
         """Act on a frame of call 0.
 
         Raises:
@@ -47,16 +47,16 @@ class Control:
             calls.replied()
             calls.outbox.write(frames.frame(Kind.PONG, 0, body))
         elif kind == Kind.PONG:
-            events.append(Ponged(self._heartbeat.pong(body, now)))
+            calls.events.append(Ponged(self._heartbeat.pong(body, now)))
         elif kind == Kind.GO_AWAY:
-            self._go_away(body, events)
+            self._go_away(body)
         elif kind == Kind.HELLO and calls.peer is None:
-            self._hello(body, events)
+            self._hello(body)
         else:
             sender = "a server" if calls.client else "a client"
             raise ProtocolError(Reason.PROTOCOL, f"{frames.name_of(kind)} from {sender} for call 0 is not allowed here")
 
-    def _hello(self, body: bytes, events: list[Event]) -> None:
+    def _hello(self, body: bytes) -> None:
         (lowest, highest), features, settings = frames.read_hello(body)
         version = min(highest, self._versions[1])
         if version < max(lowest, self._versions[0]):
@@ -71,21 +71,29 @@ class Control:
         calls.outbox.open(limits)
         if calls.client:
             calls.names = NameWriter(limits, calls.outbox.write)
-        events.append(Ready(version, calls.features, limits))
+        calls.events.append(Ready(version, calls.features, limits))
 
-    def _go_away(self, body: bytes, events: list[Event]) -> None:
+    def _go_away(self, body: bytes) -> None:
         reason, last, text = frames.read_go_away(body)
         if reason is not Reason.DRAIN:
-            raise PeerError(reason, f"the peer says: {text}")
+            raise PeerError(reason, f"the peer says: {text}", last)
         calls = self._calls
         calls.draining, calls.peer_calls = True, 0
         if calls.client:
             for call in [each for number, each in calls.by_number.items() if number > last]:
                 calls.forget(call)
                 if not call.deaf:
-                    events.append(Refused(call.number, Refusal.DRAINING, text))
-        events.append(GoneAway(text, last))
+                    calls.events.append(Refused(call.number, Refusal.DRAINING, text))
+        calls.events.append(GoneAway(text, last))
 
 
 class PeerError(ProtocolError):
-    """The peer has closed the connection because of an error of ours, so nothing is sent any more."""
+    """The peer has closed the connection because of an error of ours, so nothing is sent any more.
+
+    Attributes:
+        last: the last call that the peer knows.
+    """
+
+    def __init__(self, reason: Reason, text: str, last: int) -> None:
+        super().__init__(reason, text)
+        self.last = last

@@ -48,6 +48,19 @@ class Intake:
             text = f"{self._lent[lane]} bytes of {Lane(lane).name} payloads, there was credit for {self._limits[lane]}"
             raise ProtocolError(Reason.CREDIT, text)
 
+    def pass_on(self, lane: int, size: int) -> None:
+        """So many bytes have come, and are let go of at once.
+
+        Raises:
+            ProtocolError: as `take`.
+        """
+        self._owed[lane] += size
+        self._lent[lane] += size
+        if self._lent[lane] > self._limits[lane]:
+            self.take(lane, 0)
+        if self._owed[lane] >= self._enough[lane]:
+            self.give(lane, 0)
+
     def give(self, lane: int, size: int) -> None:
         """So many bytes are let go of."""
         self._owed[lane] += size

@@ -134,7 +134,8 @@ class Link:
 
     def progress(self) -> list[Event]:
         """Events that come of writing, `Writable` for one: to be asked for after `data_to_send`."""
-        events, self._receiver.events = self._receiver.events, []
+        calls = self._calls
+        events, calls.events = calls.events, []
         if self._outbox.writable:
             events[:0] = map(Writable, self._outbox.writable)
             self._outbox.writable.clear()
@@ -171,11 +172,13 @@ class Link:
         return [Lost(each.number, processed=True) for each in begun]
 
     def _fail(self, error: ProtocolError) -> None:
-        if error.reason is not Reason.SILENT and not isinstance(error, PeerError):
+        if isinstance(error, PeerError):
+            self._handed_out = min(self._handed_out, error.last)
+        elif error.reason is not Reason.SILENT:
             last = 0 if self._calls.client else self._calls.last
             self._outbox.write(frames.go_away(error.reason, last, error.text))
         self._close()
-        self._receiver.events.append(Failed(error.reason, error.text))
+        self._calls.events.append(Failed(error.reason, error.text))
 
     def _close(self) -> None:
         if not self._closed:

@@ -32,6 +32,7 @@ class Outbox:
         credit: bytes that may be sent, for each lane.
         frame: bytes of the largest body of a frame.
         waiting_bytes: of messages that are not in `out` yet.
+        blocked_items: calls whose items wait for credit of the connection.
         writable: calls whose items were all sent after `send` had told their writer to wait.
     """
 
@@ -49,6 +50,7 @@ class Outbox:
         # message of its queue.
         self._turn: OrderedDict[int, Call] = OrderedDict()  # it has credit, and goes out in chunks
         self._blocked: dict[int, OrderedDict[int, Call]] = {_LARGE: OrderedDict(), _ITEMS: OrderedDict()}
+        self.blocked_items = self._blocked[_ITEMS]
         self._held: OrderedDict[int, Call] = OrderedDict()  # it waits until `out` was written
 
     def open(self, limits: Limits) -> None:

@@ -14,6 +14,7 @@ from tests.support.reference.command_line import command_line
 from tests.support.reference.declarations import declarations, injection
 from tests.support.reference.errors import errors, texts, texts_and_kinds
 from tests.support.reference.numbers import policy, settings
+from tests.support.reference.stream import stream
 from tests.support.reference.wire import wire
 
 FOLDER: Final = ROOT / "examples/reference"
@@ -32,6 +33,7 @@ PAGES: Final[Mapping[str, Callable[[], Fill]]] = {
     "injection.md": injection,
     "policy.md": policy,
     "settings.md": settings,
+    "stream-protocol.md": stream,
     "wire.md": wire,
 }
 
