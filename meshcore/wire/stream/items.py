@@ -50,7 +50,7 @@ class ItemLink(Link):
             and not (entry.queue or entry.ending or entry.deaf or self._outbox.blocked_items)
             and len(self._out) <= LONGEST_OUT
         ):
-            # Saves 2 us: the second and all further items change no state, and this one need not wait.
+            # Saves 2.8 us of 3.7: the second and all further items change no state, and this one need not wait.
             stream.items -= 1
             stream.bytes -= size
             credit[_ITEMS] -= size

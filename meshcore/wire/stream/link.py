@@ -111,7 +111,10 @@ class Link:
             self._receiver.feed(data, now)
         except ProtocolError as error:
             self._fail(error)
-        return self.progress()
+        if self._outbox.writable:
+            return self.progress()
+        events, self._calls.events = self._calls.events, []
+        return events
 
     @property
     def pending(self) -> bool:
@@ -122,8 +125,8 @@ class Link:
         """What is to be written now, in one write: all small frames, and chunks of large messages in turn.
 
         Args:
-            most: bytes from which on no further chunk is added. Look at `pending` afterwards; ask again when the
-                transport has taken this.
+            most: bytes from which on no further chunk is added, after the first; 0 for no chunk at all. Look at
+                `pending` afterwards; ask again when the transport has taken this.
         """
         self._handed_out = self._calls.last
         self._calls.replies = 0

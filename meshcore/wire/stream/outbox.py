@@ -137,7 +137,8 @@ class Outbox:
         self.waiting_bytes = 0
 
     def _add_chunks(self, most: int) -> None:
-        size = sum(map(len, self.out))
+        # One chunk at least, however many small frames there are: else these could hold up a large message for ever.
+        size = min(sum(map(len, self.out)), max(most - 1, 0))
         while self._turn and size < most:
             number, call = next(iter(self._turn.items()))
             queue = _queue(call)

@@ -38,6 +38,14 @@ def begun(pair: Pair, payload: bytes = b"", *, items: bool = False) -> int:
     return number
 
 
+def begun_without_writing(pair: Pair) -> int:
+    """The same, while the server writes nothing."""
+    number = pair.client.request("m", b"")
+    pair.up += pair.client.data_to_send()
+    pair.to_server()
+    return number
+
+
 def test_a_large_answer_does_not_hold_up_others() -> None:
     """A ping and small calls overtake 50 MiB, each within one write; two large answers take turns."""
     pair = ready(LARGE, LARGE)
@@ -60,6 +68,19 @@ def test_a_large_answer_does_not_hold_up_others() -> None:
         order += [event.call for event in pair.to_client() if isinstance(event, Answered)]
         pair.to_server()
     assert order == [second, first]
+
+
+def test_small_answers_do_not_hold_up_a_large_one() -> None:
+    """Each write takes a chunk of it along, however much else there is."""
+    pair = ready(LARGE, LARGE)
+    large = begun(pair)
+    pair.server.answer(large, b"1" * 300_000)
+    answered: list[int] = []
+    for _ in range(6):
+        pair.server.answer(begun_without_writing(pair), b"2" * 60_000)
+        pair.write(10_000)
+        answered += [event.call for event in pair.to_client() if isinstance(event, Answered)]
+    assert large in answered
 
 
 def test_a_payload_is_copied_a_few_times_whatever_the_pieces() -> None:
@@ -368,3 +389,56 @@ def test_a_server_stops_the_work_of_a_broken_connection() -> None:
     pair.server.send_item(number, b"")
     pair.server.end(number)
     assert not pair.server.pending
+
+
+def test_items_wait_while_the_transport_takes_nothing() -> None:
+    """However much credit the peer gives, what was not written is bounded; the writer goes on after the write."""
+    generous = Limits(items=100_000, item_bytes=1_000_000)
+    pair = ready(generous, generous)
+    stream = begun(pair)
+    sent = 0
+    while pair.server.send_item(stream, b"%d" % sent):
+        sent += 1
+    assert 30_000 < sent < 40_000
+    pair.down += pair.server.data_to_send()
+    assert pair.server.progress() == [Writable(stream)]
+    pair.server.end(stream)
+    items, _ = pair.settle()
+    assert items == [*(Item(stream, b"%d" % number) for number in range(sent + 1)), Ended(stream)]
+
+
+def test_items_may_be_read_after_the_end() -> None:
+    """They count as held until each was consumed, or until the reader lets go of the rest."""
+    pair = ready()
+    read, left = begun(pair), begun(pair)
+    for stream in (read, left):
+        pair.server.send_item(stream, b"12")
+        pair.server.send_item(stream, b"345")
+        pair.server.end(stream)
+    pair.settle()
+    assert (pair.client.calls, pair.client.held) == (0, 10)
+    pair.client.consumed(read, 2)
+    assert pair.client.held == 8
+    pair.client.consumed(read, 3)
+    pair.client.consumed(left, 2)
+    assert pair.client.held == 3
+    pair.client.release(left)
+    pair.client.release(left)
+    assert pair.client.held == 0
+
+
+def test_answers_without_credit_wait_and_come_in_turn() -> None:
+    """A client that lets go of nothing gets what it has room for; a canceled answer makes room for others."""
+    pair = ready()
+    numbers = [begun(pair) for _ in range(3)]
+    for number in numbers:
+        pair.server.answer(number, b"1" * 5_000)
+    pair.write(0)
+    pair.write(3_000)
+    pair.to_client()
+    assert pair.server.waiting > 5_000
+    pair.client.cancel(numbers[0])
+    client, server = pair.settle()
+    assert server == []  # the server's part had ended, so nobody has to be told
+    assert client == [Answered(number, b"1" * 5_000) for number in numbers[1:]]
+    assert (pair.server.waiting, pair.server.calls, pair.client.held) == (0, 0, 0)
