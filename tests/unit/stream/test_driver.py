@@ -133,6 +133,22 @@ async def test_small_answers_pass_a_large_one_by():
 
 
 @virtually
+async def test_an_answer_that_is_being_sent():
+    """It is until its last part was handed out. Who waits for that looks after each write."""
+    limits = Limits.of_message(10_000_000)
+    client, server, tasks = await pair(limits=limits)
+    call = client.connection.request("m", bytes(10_000_000))
+    client.driver.wake()
+    while not server.connection.is_sending(call):
+        await asyncio.sleep(0)
+    await client.until(lambda: any(isinstance(each, Answered) for each in client.events))
+    assert not server.connection.is_sending(call)
+    assert not server.connection.is_sending(call + 1)
+    client.abort()
+    await ended(tasks)
+
+
+@virtually
 async def test_a_dead_peer():
     """It is found within the time of two pings, calls are lost, and the line is cut."""
     client, server, tasks = await pair()
