@@ -25,8 +25,9 @@ from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
 
 from .dispatch import DispatchMsgpackChannel
 from .http import CONNECT_TIMEOUT, communication_error, parse_url, request_too_large, too_large
-from .stream_connection import StreamConnection
+from .stream_connection import ClientTransport, StreamConnection
 from .stream_peer import StoppingError, StreamPeer
+from .websocket import dial
 
 _DISPATCH = "dispatch-msgpack"
 _MANY = 256
@@ -112,9 +113,9 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
 
     async def _connect(self, peer: StreamPeer, call: Call, endpoint: Endpoint) -> StreamConnection | None:
         began = time.monotonic()
-        session = self.session(call)
+        self.session(call)  # which may not be made any more
         try:
-            return await peer.connect(session, min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
+            return await peer.connect(self.dial, min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
         except StoppingError:
             raise self._stopping(call, endpoint) from None
         except aiohttp.ClientError as error:
@@ -122,6 +123,18 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         finally:
             if call.trail:
                 call.trail[-1].connecting = time.monotonic() - began
+
+    async def dial(self, url: URL) -> ClientTransport:
+        """Open a connection to the endpoint of an instance. Around advice on this method can replace the network.
+
+        Raises:
+            NoStreamError: what answers there has no such WebSocket.
+            aiohttp.ClientError: there is no connection.
+            OSError: likewise.
+        """
+        if self._session is None:
+            raise aiohttp.ClientConnectionError("the mesh has stopped")
+        return await dial(self._session, url)
 
     def remark(self, endpoint: Endpoint) -> str:
         """Say why the calls to an instance take no stream."""

@@ -1,46 +1,28 @@
-"""One connection of the channel `stream-msgpack` to one instance: a WebSocket, and the calls in flight on it."""
+"""One connection of the channel `stream-msgpack` to one instance, and the calls in flight on it."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from math import inf
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-import aiohttp
-from yarl import URL
-
-from meshcore.stream.driver import Driver, new_connection
-from meshcore.wire.endpoints import STREAM_PROTOCOL
+from meshcore.stream.driver import Driver, Transport, new_connection
 from meshcore.wire.frames import Reason
 from meshcore.wire.stream.events import Answered, Erred, Event, Failed, GoneAway, Lost, Ready, Refused
 from meshcore.wire.stream.limits import Limits
 
+from .websocket import NoStreamError
+
 Outcome: TypeAlias = Answered | Erred | Refused | Lost
 """How a call has ended."""
 
-_LARGEST_MESSAGE = 2**24
-"""Bytes of a message of the WebSocket. A server of ours writes a fiftieth of that in one."""
 
-_CLOSING = 1.0
-"""Seconds to close a connection in good order."""
+class ClientTransport(Transport, Protocol):
+    """The way to a server."""
 
-_TIMEOUTS = aiohttp.ClientWSTimeout(ws_close=_CLOSING)  # pyright: ignore[reportCallIssue] - a class of attrs
-_GATEWAY_ERRORS = frozenset({502, 503, 504})
-
-
-class NoStreamError(Exception):
-    """There is a server, and it does not speak the protocol, or something on the way does not let it pass.
-
-    Attributes:
-        gateway: whether a proxy says that it reaches no server at the moment.
-    """
-
-    def __init__(self, text: str, *, gateway: bool = False) -> None:
-        super().__init__(text)
-        self.gateway = gateway
+    async def close(self) -> None:
+        """Close it in good order, within a bounded time. It raises nothing."""
 
 
 class StreamConnection:
@@ -52,45 +34,24 @@ class StreamConnection:
         task: runs it until it is over.
     """
 
-    def __init__(self, websocket: aiohttp.ClientWebSocketResponse[bool], limits: Limits) -> None:
+    def __init__(self, transport: ClientTransport, limits: Limits) -> None:
         self.going = False
         self.failed = ""
-        self._websocket = websocket
+        self._transport = transport
         self._calls: dict[int, asyncio.Future[Outcome]] = {}
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._machine = new_connection(client=True, limits=limits)
-        self._driver = Driver(self._machine, _WebSocket(websocket), self._handle)
+        self._driver = Driver(self._machine, transport, self._handle)
         self.task = self._loop.create_task(self._run(), name="meshcore.channels.stream")
 
-    @classmethod
-    async def open(cls, session: aiohttp.ClientSession, url: URL, limits: Limits) -> StreamConnection:
-        """Connect, and wait until calls may begin. The caller bounds the time.
+    async def ready(self) -> None:
+        """Return when calls may begin.
 
         Raises:
-            NoStreamError: what answers there does not speak the protocol.
-            aiohttp.ClientError: there is no connection.
-            OSError: likewise.
+            NoStreamError: what answers does not speak the protocol.
         """
-        try:
-            websocket = await session.ws_connect(
-                url, protocols=(STREAM_PROTOCOL,), timeout=_TIMEOUTS, max_msg_size=_LARGEST_MESSAGE, autoclose=True
-            )
-        except aiohttp.WSServerHandshakeError as error:
-            gateway = error.status in _GATEWAY_ERRORS
-            raise NoStreamError(
-                f"the WebSocket was answered with HTTP status {error.status}", gateway=gateway
-            ) from None
-        if websocket.protocol != STREAM_PROTOCOL:
-            await websocket.close()
-            raise NoStreamError("the server has WebSockets, but not this protocol")
-        connection = cls(websocket, limits)
-        try:
-            await connection._ready
-        except BaseException:
-            await connection.aclose()
-            raise
-        return connection
+        await asyncio.shield(self._ready)
 
     @property
     def usable(self) -> bool:
@@ -152,44 +113,9 @@ class StreamConnection:
             if not self._ready.done():
                 self._ready.set_exception(NoStreamError(self.failed or "the WebSocket was closed at once"))
                 self._ready.exception()  # nobody may wait for it any more
-            with suppress(aiohttp.ClientError, OSError):  # a timeout is an OSError
-                async with asyncio.timeout(_CLOSING):
-                    await self._websocket.close()
+            await self._transport.close()
 
     async def aclose(self) -> None:
         """Close the connection. Calls in flight end as lost."""
         self._driver.close("the mesh has stopped")
         await asyncio.wait([self.task])
-
-
-class _WebSocket:
-    """A WebSocket of aiohttp as the transport of a connection."""
-
-    def __init__(self, websocket: aiohttp.ClientWebSocketResponse[bool]) -> None:
-        self._websocket = websocket
-
-    async def receive(self) -> bytes | None:
-        """The next message, None when the connection is closed, or if it is a text, which is no frame."""
-        message = await self._websocket.receive()
-        if message.type is aiohttp.WSMsgType.BINARY:
-            data: bytes = message.data
-            return data
-        return None
-
-    async def send(self, data: bytes) -> None:
-        """Write a message.
-
-        Raises:
-            OSError: the connection is closed.
-        """
-        try:
-            await self._websocket.send_bytes(data)
-        except aiohttp.ClientError as error:
-            raise ConnectionResetError(str(error)) from error
-
-    def abort(self) -> None:
-        """Close the connection at once. aiohttp gives no transport, and uvloop a socket without methods."""
-        sock: socket.socket | None = self._websocket.get_extra_info("socket")
-        if sock is not None:
-            with suppress(OSError), socket.fromfd(sock.fileno(), sock.family, sock.type) as same:
-                same.shutdown(socket.SHUT_RDWR)

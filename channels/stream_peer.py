@@ -6,6 +6,9 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -13,7 +16,10 @@ from yarl import URL
 from meshcore.core.masking import without_secrets
 from meshcore.wire.stream.limits import Limits
 
-from .stream_connection import NoStreamError, StreamConnection
+from .stream_connection import ClientTransport, StreamConnection
+from .websocket import NoStreamError
+
+Dial: TypeAlias = Callable[[URL], Awaitable[ClientTransport]]
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +71,11 @@ class StreamPeer:
         connected = self.connection is not None and self.connection.usable
         return not (connected or self._going or self._connecting or self.why_not)
 
-    async def connect(self, session: aiohttp.ClientSession, seconds: float) -> StreamConnection | None:
+    async def connect(self, dial: Dial, seconds: float) -> StreamConnection | None:
         """Return a connection for a new call.
 
         Args:
-            session: makes it.
+            dial: opens a WebSocket.
             seconds: the longest wait.
 
         Returns:
@@ -86,7 +92,12 @@ class StreamPeer:
             self._retire(connection)
         if self._connecting is None and time.monotonic() >= self._not_before:
             self._failure = None
-            self._connecting = asyncio.create_task(self._connect(session), name="meshcore.channels.stream.connect")
+            self._connecting = asyncio.create_task(
+                # It outlives the call that happens to be the first. So it has none of its context variables.
+                self._connect(dial),
+                name="meshcore.channels.stream.connect",
+                context=Context(),
+            )
         # While there is no stream, it is tried beside the calls, which know another way.
         if self._connecting is not None and not self.why_not:
             await asyncio.wait([self._connecting], timeout=seconds)
@@ -103,11 +114,11 @@ class StreamPeer:
             self._going.add(connection)
             connection.task.add_done_callback(lambda _: self._going.discard(connection))
 
-    async def _connect(self, session: aiohttp.ClientSession) -> None:
+    async def _connect(self, dial: Dial) -> None:
         """Try once. The outcome stands in the attributes."""
         try:
             async with asyncio.timeout(ESTABLISHING):
-                connection = await StreamConnection.open(session, self._stream_url, self._limits)
+                connection = await self._open(dial)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             self._back_off(error)
         except NoStreamError as error:
@@ -127,6 +138,15 @@ class StreamPeer:
             self.connection = connection
         finally:
             self._connecting = None
+
+    async def _open(self, dial: Dial) -> StreamConnection:
+        connection = StreamConnection(await dial(self._stream_url), self._limits)
+        try:
+            await connection.ready()
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
 
     def _back_off(self, failure: Exception) -> None:
         """Remember that nothing can be sent, for a short while, in which calls need not find that out again."""

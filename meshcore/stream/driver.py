@@ -180,7 +180,8 @@ class Driver:
                 self._handle(event)
             if connection.pending:
                 self._pending.set()
-            await asyncio.sleep(max(min(connection.next_tick - time.monotonic(), STALL), 0.001))
+            # What comes meanwhile may make the next ping due earlier, but not before the interval has passed.
+            await asyncio.sleep(max(min(connection.next_tick - time.monotonic(), PING_INTERVAL), 0.001))
 
     async def _last_words(self, writer: asyncio.Task[Any]) -> None:
         """Write what is left, which is why a connection has failed."""

@@ -19,6 +19,7 @@ from yarl import URL
 from meshcore.asgi.messages import Application
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.ports.channel import Channel
+from meshcore.testing.memory_websocket import MemoryWebSocket
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import check_headers
 
@@ -36,6 +37,7 @@ class Loopback:
         self.requests = 0
         self._applications: dict[str, Application | None] = {}
         self._running: dict[_Request, asyncio.Task[None]] = {}
+        self._websockets = set[MemoryWebSocket]()
 
     def serve(self, url: str, application: Application) -> None:
         """Serve an application at a URL."""
@@ -78,8 +80,26 @@ class Loopback:
         finally:
             self._running.pop(request, None)
 
+    async def dial(self, url: URL) -> MemoryWebSocket:
+        """Open a WebSocket to an application.
+
+        Raises:
+            aiohttp.ClientConnectionResetError: connections are refused.
+            aiohttp.ServerDisconnectedError: the application does not accept it.
+        """
+        application = self._applications[url.raw_authority]
+        if application is None:
+            raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
+        websocket = MemoryWebSocket(url)
+        self._websockets.add(websocket)
+        websocket.over.add_done_callback(lambda _: self._websockets.discard(websocket))
+        await websocket.open(application)
+        return websocket
+
     async def aclose(self) -> None:
         """Cancel all requests in progress, as a server does that is closed, and wait for their ends."""
+        for websocket in tuple(self._websockets):
+            await websocket.close()
         running, self._running = self._running, {}
         for task in running.values():
             task.cancel()
@@ -182,3 +202,9 @@ class LoopbackAdvice:
         if self._loopback.knows(cast("URL", url)):
             return self._loopback.transmit(verb, url, headers, body)
         return invocation.proceed()
+
+    @around(methods().named("dial").of_type(Channel))
+    def dial(self, invocation: Invocation) -> Any:
+        """Replace `StreamMsgpackChannel.dial`. Returns an awaitable."""
+        url = cast("URL", invocation.args[1])
+        return self._loopback.dial(url) if self._loopback.knows(url) else invocation.proceed()

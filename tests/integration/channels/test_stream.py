@@ -76,7 +76,8 @@ async def test_many_calls_last_at_once(server: ServerProcess) -> None:
 
 async def test_the_deadline_travels(server: ServerProcess) -> None:
     """A call ends at its deadline, at both ends, and its connection goes on."""
-    async with tunnel(server.url) as way, calling(way.url, timeout=0.5, resilience=False) as client:
+    policies = {"depot.hold": Policy(timeout=0.5)}
+    async with tunnel(server.url) as way, calling(way.url, timeout=60.0, policies=policies) as client:
         assert await client.depot.echo("connected") == "connected"
         error = await failing(client.depot.hold("late", 60.0))
         assert error.code is Code.DEADLINE_EXCEEDED
@@ -84,7 +85,7 @@ async def test_the_deadline_travels(server: ServerProcess) -> None:
         async def cancelled() -> bool:
             return (await client.depot.held("late"))[1] == 1
 
-        await until(cancelled, "the server has cancelled it", 5.0)
+        await until(cancelled, "the server has cancelled it", 20.0)
         assert way.connections == 1
 
 
@@ -184,7 +185,7 @@ async def test_a_connection_that_is_cut(server: ServerProcess) -> None:
         async def cancelled() -> bool:
             return (await client.depot.held("cut"))[1] == 1
 
-        await until(cancelled, "the server has cancelled what nobody waits for", 5.0)
+        await until(cancelled, "the server has cancelled what nobody waits for", 20.0)
 
 
 async def test_a_half_open_connection(server: ServerProcess) -> None:

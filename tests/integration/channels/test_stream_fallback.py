@@ -140,7 +140,7 @@ async def test_a_proxy_that_keeps_websockets(
 
 async def test_half_of_a_short_deadline(server: ServerProcess) -> None:
     """A call with little time waits for half of that, and then has the other half for dispatch."""
-    async with silencer(server.url) as proxy, calling(proxy.url, timeout=1.5, resilience=False) as client:
+    async with silencer(server.url) as proxy, calling(proxy.url, timeout=4.0, resilience=False) as client:
         assert await client.depot.echo("in time") == "in time"
         assert client.channels == {DISPATCH}
 

@@ -1,0 +1,192 @@
+"""The channel `stream-msgpack` in memory and in virtual time: what a call becomes, and what ends a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from meshcore import Code, LocalError, MeshError, RemoteError, Settings
+from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT
+from meshcore.testing import memory_mesh, run_virtually
+from meshcore.testing.memory_websocket import MemoryWebSocket
+from tests.support.depot import Depot, DepotImpl, DepotModule
+
+STREAMED = "stream-msgpack"
+SETTINGS = Settings(registry="local:", adaptive_limit=False, resilience=False, timeout=60.0, max_body=1_000_000)
+
+
+def virtually(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test on a loop with virtual time."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def main() -> None:
+            await test(*args, **kwargs)
+
+        run_virtually(main())
+
+    return run
+
+
+def sockets(monkeypatch: pytest.MonkeyPatch) -> list[MemoryWebSocket]:
+    """Collect the connections that are made."""
+    made: list[MemoryWebSocket] = []
+    init = MemoryWebSocket.__init__
+
+    def noting(self: MemoryWebSocket, url: Any) -> None:
+        init(self, url)
+        made.append(self)
+
+    monkeypatch.setattr(MemoryWebSocket, "__init__", noting)
+    return made
+
+
+async def failing(call: Awaitable[object]) -> MeshError:
+    """Return the error that a call ends with."""
+    with pytest.raises(MeshError) as caught:
+        await call
+    return caught.value
+
+
+@virtually
+async def test_all_calls_take_one_connection(monkeypatch):
+    """Calls at the same time, and later ones, go over the connection that the first has made."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        texts = [str(number) for number in range(100)]
+        assert await asyncio.gather(*map(depot.echo, texts)) == texts
+        assert (await depot.facts()).peer == "memory"
+        assert len(made) == 1
+        assert mesh.requests == 0
+
+
+@virtually
+async def test_sizes(monkeypatch):
+    """What is too large is RESOURCE_EXHAUSTED, in both directions; what is large passes, and so do later calls."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        assert len(await depot.large(900_000)) == 900_000
+        assert len(await depot.echo("x" * 900_000)) == 900_000
+        for call, family in ((depot.echo("x" * 1_000_001), LocalError), (depot.large(1_000_001), MeshError)):
+            error = await failing(call)
+            assert isinstance(error, family)
+            assert (error.code, error.retryable) == (Code.RESOURCE_EXHAUSTED, False)
+            assert "(setting max_body)" in error.message
+        assert await depot.echo("afterwards") == "afterwards"
+        assert len(made) == 1
+
+
+@virtually
+async def test_a_call_that_is_given_up(monkeypatch):
+    """It is cancelled at the server, too, well before its deadline; its connection goes on."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot, impl = await mesh.get_service(Depot), await mesh.get(DepotImpl)
+        for end in ("cancel", "deadline"):
+            task = asyncio.ensure_future(depot.hold(end, 600.0))
+            while not impl.counts.get(end):
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            if end == "cancel":
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+            else:
+                assert (await failing(task)).code is Code.DEADLINE_EXCEEDED
+            while impl.counts[end] != [1, 1, 0]:
+                await asyncio.sleep(0.01)
+                assert time.monotonic() - began < 61
+        assert time.monotonic() < 62
+        assert await depot.echo("afterwards") == "afterwards"
+        assert len(made) == 1
+
+
+@virtually
+async def test_a_peer_that_is_silent(monkeypatch):
+    """Calls to a peer that is gone without a word fail when a ping has no answer. The next finds a new way."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        assert await depot.echo("connected") == "connected"
+        # Nobody reads these.
+        made[0]._to_server, made[0]._to_client = asyncio.Queue(), asyncio.Queue()
+        began = time.monotonic()
+        error = await failing(depot.echo("into nothing"))
+        assert (error.code, error.processed) == (Code.UNAVAILABLE, True)
+        assert time.monotonic() - began <= PING_INTERVAL + PING_TIMEOUT + 1
+        assert await depot.echo("again") == "again"
+        assert len(made) == 2
+
+
+@virtually
+async def test_an_idle_connection_stays(monkeypatch):
+    """Pings keep it."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        for _ in range(2):
+            assert await depot.echo("there") == "there"
+            await asyncio.sleep(200)
+        assert len(made) == 1
+
+
+@virtually
+async def test_a_connection_that_breaks(monkeypatch):
+    """What was sent may have been processed, and the server cancels it."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot, impl = await mesh.get_service(Depot), await mesh.get(DepotImpl)
+        task = asyncio.ensure_future(depot.hold("broken", 600.0))
+        while not impl.counts.get("broken"):
+            await asyncio.sleep(0.01)
+        made[0].abort()
+        error = await failing(task)
+        assert (error.code, error.processed) == (Code.UNAVAILABLE, True)
+        while impl.counts["broken"] != [1, 1, 0]:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() < 5
+        assert await depot.echo("again") == "again"
+        assert len(made) == 2
+
+
+@virtually
+async def test_a_server_that_stops(monkeypatch):
+    """What it has begun is answered. A new call is refused as not processed, and the connection is closed soon."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot, impl = await mesh.get_service(Depot), await mesh.get(DepotImpl)
+        task = asyncio.ensure_future(depot.hold("held", 3.0))
+        while not impl.counts.get("held"):
+            await asyncio.sleep(0.01)
+        server = mesh.servers[0]._server
+        assert server is not None
+        draining = asyncio.ensure_future(server.drain(10.0, asyncio.Event()))
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            error = await failing(depot.echo("too late"))
+            assert isinstance(error, RemoteError)
+            assert (error.code, error.processed) == (Code.UNAVAILABLE, False)
+        assert await task > 0
+        assert impl.counts["held"] == [1, 0, 1]
+        assert await draining == 0
+        await asyncio.wait_for(made[0].over, 2.0)
+
+
+@virtually
+async def test_a_mesh_that_stops(monkeypatch):
+    """Its calls in flight end, and so does the connection at the server."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot, impl = await mesh.get_service(Depot), await mesh.get(DepotImpl)
+        task = asyncio.ensure_future(depot.hold("left", 600.0))
+        while not impl.counts.get("left"):
+            await asyncio.sleep(0.01)
+    assert isinstance(await failing(task), MeshError)
+    await asyncio.wait_for(made[0].over, 2.0)
