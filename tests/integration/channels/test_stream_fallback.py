@@ -192,7 +192,7 @@ async def proxied(program: str, config: str, folder: Path, server: str, more: st
     """A real proxy in front of a server. Yields its URL."""
     path = shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if path is None:
-        pytest.skip(f"{program} is not installed")
+        pytest.fail(f"{program} is not installed; bash .dev/programs installs it")
     port = free_port()
     address = server if program == "nginx" else server.removeprefix("http://")
     file = folder / f"{program}.conf"
