@@ -11,9 +11,18 @@ if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
     from meshcore.client.proxy import awaitable, blocking, with_key, with_policy
     from meshcore.core.attempt import Attempt
-    from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
+    from meshcore.core.call import (
+        Call,
+        Handler,
+        Interceptor,
+        Interceptors,
+        SendItem,
+        StreamHandler,
+        StreamInterceptor,
+        compose,
+    )
     from meshcore.core.current_call import CurrentCall, current_call
-    from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
+    from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription, Shape
     from meshcore.core.errors import (
         AuthorizationError,
         Code,
@@ -129,10 +138,14 @@ __all__ = [
     "RandomURLSelector",
     "RemoteError",
     "RoundRobinURLSelector",
+    "SendItem",
     "Service",
     "ServiceDescription",
     "Settings",
+    "Shape",
     "Sighting",
+    "StreamHandler",
+    "StreamInterceptor",
     "URLSelector",
     "Value",
     "ValueSource",
@@ -190,9 +203,9 @@ if not TYPE_CHECKING:
             "asgi.openapi": "openapi",
             "client.proxy": "awaitable blocking with_key with_policy",
             "core.attempt": "Attempt",
-            "core.call": "Call Handler Interceptor Interceptors compose",
+            "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
             "core.current_call": "CurrentCall current_call",
-            "core.description": "ComponentDescription Method Parameter ServiceDescription",
+            "core.description": "ComponentDescription Method Parameter ServiceDescription Shape",
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",
             "core.instances": "Absent Bound ChannelAddress Endpoint Failed Instance Pending Sighting",

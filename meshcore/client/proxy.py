@@ -15,16 +15,18 @@ import inspect
 import sys
 import threading
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from meshcore.client.bridge import Bridge, discard
-from meshcore.core.call import CALLER_KEY, Call, Handler, why_no_key
-from meshcore.core.description import Method, ServiceDescription
+from meshcore.client.streaming.methods import FORM, awaitable_fake, blocking_fake, opener
+from meshcore.core.call import CALLER_KEY, Call, Handler, StreamHandler, why_no_key
+from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
+from meshcore.core.streaming.handler import without_items
 
 Variant = Callable[[Policy], Any]
 
@@ -53,7 +55,14 @@ class ProxyClass:
         self._name = service.name
         self._cls = type(service.interface)(f"{service.interface.__name__}Proxy", (service.interface,), members)
 
-    def make(self, handler: Handler, bridge: Bridge, target: str, variant: Variant | None = None) -> Any:
+    def make(
+        self,
+        handler: Handler,
+        bridge: Bridge,
+        target: str,
+        variant: Variant | None = None,
+        streams: StreamHandler | None = None,
+    ) -> Any:
         """Make a proxy.
 
         Args:
@@ -61,8 +70,11 @@ class ProxyClass:
             bridge: runs the calls of `def` methods, and those that are made on another loop.
             target: for the `repr`: where the calls go.
             variant: gives the same proxy with another policy; None if policies do not apply.
+            streams: gets the streaming calls; the handler itself by default, for one that refuses all calls.
         """
-        return self._cls(handler, bridge, f"{self._name} {target}", variant)
+        proxy = self._cls(handler, bridge, f"{self._name} {target}", variant)
+        redirect(proxy, handler, streams)
+        return proxy
 
 
 def with_policy(service: T, policy: Policy) -> T:
@@ -80,6 +92,10 @@ def with_policy(service: T, policy: Policy) -> T:
         text = f"{type(service).__name__} is no proxy of a service, so no policy governs calls to it"
         raise LocalError(Code.INVALID_ARGUMENT, text)
     return cast("T", variant(policy))
+
+
+@overload
+def blocking(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]: ...
 
 
 @overload
@@ -105,6 +121,8 @@ def blocking(method: Callable[..., Any]) -> Callable[..., Any]:
         LocalError: INVALID_ARGUMENT, this is no method.
     """
     _check_method("blocking", method)
+    if getattr(method, FORM, "") == "async" or inspect.isasyncgenfunction(method):
+        return _in_other_colour(method) or blocking_fake(method)
     if not inspect.iscoroutinefunction(method):
         return method
     if other := _in_other_colour(method):
@@ -121,6 +139,18 @@ def blocking(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @overload
+def awaitable(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    method: Callable[P, AsyncIterator[T]],
+) -> Callable[P, AsyncIterator[T]]: ...
+
+
+@overload
+def awaitable(  # type: ignore[overload-overlap]
+    method: Callable[P, Iterator[T]],
+) -> Callable[P, AsyncIterator[T]]: ...
+
+
+@overload
 def awaitable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]: ...
 
 
@@ -128,7 +158,7 @@ def awaitable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 def awaitable(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]: ...
 
 
-def awaitable(method: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def awaitable(method: Callable[..., Any]) -> Callable[..., Any]:
     """Make a coroutine function out of a method of a service, for code on an event loop, which `def` would block.
 
         tick = awaitable(clock.tick)
@@ -144,8 +174,14 @@ def awaitable(method: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, A
         LocalError: INVALID_ARGUMENT, this is no method.
     """
     _check_method("awaitable", method)
-    if inspect.iscoroutinefunction(method):
+    if (
+        inspect.iscoroutinefunction(method)
+        or inspect.isasyncgenfunction(method)
+        or getattr(method, FORM, "") == "async"
+    ):
         return method
+    if inspect.isgeneratorfunction(method):
+        return awaitable_fake(method)
     return _in_other_colour(method) or functools.wraps(method)(functools.partial(asyncio.to_thread, method))
 
 
@@ -225,13 +261,15 @@ def with_key(service: T, key: str) -> T:
     return cast("T", cls(keyed, proxy._mesh_bridge, target, other))  # noqa: SLF001 - as above
 
 
-def redirect(proxy: Any, handler: Handler) -> None:
-    """Let a proxy pass its calls to another handler."""
+def redirect(proxy: Any, handler: Handler, streams: StreamHandler | None = None) -> None:
+    """Let a proxy pass its calls to other handlers; see `ProxyClass.make`."""
     proxy._mesh_handler = handler  # noqa: SLF001 - the classes of proxies are made here
+    proxy._mesh_streams = streams or without_items(handler)  # noqa: SLF001 - as above
 
 
 def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
+    self._mesh_streams = without_items(handler)
     self._mesh_loop = bridge.loop
     self._mesh_runs = bridge.loop.is_running
     self._mesh_thread = bridge.thread
@@ -274,7 +312,12 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
     call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}))"
     handler = "__mesh_self._mesh_handler"
     head = f"def {method.name}({', '.join(parameters)}):"
-    if is_async:
+    if method.shape is not Shape.UNARY:
+        names["__mesh_open"] = opener(method, is_async=is_async)
+        opened = f"__mesh_open(__mesh_self._mesh_streams, __mesh_self._mesh_bridge, {call})"
+        waits = is_async and not method.yields
+        source = f"async {head}\n    return await {opened}" if waits else f"{head}\n    return {opened}"
+    elif is_async:
         source = (
             f"async {head}\n"
             f"    if {_ELSEWHERE}:\n"
@@ -285,5 +328,7 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
         source = f"{head}\n    return __mesh_self._mesh_bridge({handler}, {call})"
     exec(compile(source, f"<proxy of {method}>", "exec"), names)  # noqa: S102 - identifiers of a checked signature only
     function: Any = names[method.name]
+    if method.yields:
+        setattr(function, FORM, "async" if is_async else "blocking")
     # Not its __dict__, in which it is marked as abstract.
     return functools.update_wrapper(function, inspect.getattr_static(interface, method.name), updated=())

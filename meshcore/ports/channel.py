@@ -7,7 +7,7 @@ entry-point group `meshcore.channels`, by the name of the channel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ from meshcore.traffic.url_selector import URLSelector
 
 if TYPE_CHECKING:
     from meshcore.core.call import Call
-    from meshcore.core.description import ComponentDescription
+    from meshcore.core.description import ComponentDescription, Shape
     from meshcore.core.instances import Endpoint
 
 
@@ -50,6 +50,9 @@ class Channel(ABC):
     The injector makes one channel per component. So its constructor may have injectable parameters, and advice applies
     to its methods. Decorate subclasses with `@channel("name")`.
     """
+
+    streams: ClassVar[frozenset[Shape]] = frozenset()
+    """The kinds of streaming calls that it carries. `invoke` is for those that do not stream."""
 
     selector: URLSelector
     component: ComponentDescription
