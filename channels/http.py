@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
 from typing import Any
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from meshcore.client.no_answer import LostConnectionError, why_no_answer
@@ -65,6 +67,33 @@ def _unusable(url: str, reason: str) -> CommunicationError:
     return CommunicationError(
         Code.UNAVAILABLE, f"the URL {without_secrets(url)!r} cannot be used: {reason}", processed=False
     )
+
+
+class StreamedAnswer(msgspec.Struct, frozen=True):
+    """An answer whose body comes in chunks.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the answer.
+        chunks: of the body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+    async def whole(self, call: Call, limit: int) -> Answer:
+        """Read the body to its end.
+
+        Raises:
+            CommunicationError: it has more bytes than the limit.
+        """
+        body = bytearray()
+        async for chunk in self.chunks:
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(call, limit)
+        return Answer(self.status, self.headers, bytes(body))
 
 
 class HTTPChannel(Channel):
@@ -153,6 +182,50 @@ class HTTPChannel(Channel):
         if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
             return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
         return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
+
+    @asynccontextmanager
+    async def exchange_stream(
+        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[StreamedAnswer]:
+        """Send one request whose body or answer streams, once. When the context is left, the connection is closed.
+
+        Raises:
+            LocalError: a header cannot be sent.
+            CommunicationError: no answer came, or its connection broke.
+        """
+        sent = {**call.headers, **headers, TIMEOUT: write_timeout(call.deadline - time.monotonic())}
+        if call.attempt > 1:
+            sent[ATTEMPT] = str(call.attempt)
+        try:
+            check_headers(sent)
+            async with self.transmit_stream(call, url, sent, body) as answer:
+                yield answer
+        except (aiohttp.ClientError, OSError) as error:
+            raise _communication_error(call, url, error) from error
+        except UnicodeEncodeError as error:
+            text = f"{call.method}: a header or the URL contains what is no text: {error.reason}"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from None
+
+    def transmit_stream(
+        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AbstractAsyncContextManager[StreamedAnswer]:
+        """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
+        return self._transmit_stream(call, url, headers, body)
+
+    @asynccontextmanager
+    async def _transmit_stream(
+        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[StreamedAnswer]:
+        session = self._session or self._open(call)
+        timeout = _shortened(session.timeout, call.deadline - time.monotonic())
+        async with session.request(
+            "POST", url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+        ) as response:
+            try:
+                yield StreamedAnswer(response.status, response.headers, response.content.iter_any())
+            finally:
+                if not response.content.at_eof():
+                    response.close()  # the rest is not wanted
 
     async def is_alive(self, endpoint: Endpoint) -> bool | None:
         """Ask for `/livez`. Any answer will do, also of a server that is no mesh, but not that of a proxy before it."""

@@ -168,14 +168,16 @@ class Blueprint:
         streaming = [each for each in self.catalog.service(interface).methods if each.shape is not Shape.UNARY]
         if not streaming:
             return
-        carried = {name: _channel_class(cls).streams for name, cls in self.channels.items()}
         for method in streaming:
-            able = [name for name, shapes in carried.items() if method.shape in shapes]
+            able = self.carriers(method.shape)
             if channel not in able if channel else not able:
                 over = f"which channel {channel!r} cannot carry" if channel else "which no channel here can carry"
-                known = ", ".join([LOCAL, *sorted(able)])
-                text = f"{method} is a {method.shape.value}, {over}; it can be called over: {known}"
+                text = f"{method} is a {method.shape.value}, {over}; it can be called over: {', '.join([LOCAL, *able])}"
                 raise LocalError(Code.UNIMPLEMENTED, text)
+
+    def carriers(self, shape: Shape) -> list[str]:
+        """The names of the channels that carry streaming calls of a kind. It loads all channels that are installed."""
+        return sorted(name for name, cls in self.channels.items() if shape in _channel_class(cls).streams)
 
     def check_channel(self, name: str) -> None:
         """Check that there is a channel of that name; the empty name stands for any channel.

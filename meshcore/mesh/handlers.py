@@ -9,13 +9,15 @@ from meshcore.client.balancer import Balancer
 from meshcore.client.deadline import LocalDeadline
 from meshcore.client.destinations import Destinations
 from meshcore.client.stack import Limit, client_stack
+from meshcore.client.streaming.balancer import StreamBalancer
 from meshcore.client.streaming.idle import Idle
 from meshcore.client.streaming.run import Streams
-from meshcore.core.call import Call, Handler, Interceptors, StreamHandler, compose
+from meshcore.client.streaming.stack import client_stream_stack
+from meshcore.core.call import Handler, Interceptors, StreamHandler, compose
 from meshcore.core.description import ComponentDescription
-from meshcore.core.errors import Code, ConfigurationError, LocalError
+from meshcore.core.errors import ConfigurationError
 from meshcore.core.policy import Policy
-from meshcore.core.streaming.handler import around_stream, compose_streams, without_items
+from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
 
@@ -48,6 +50,7 @@ class Handlers:
         self._limit = Limit(blueprint.settings.max_calls)
         self._local = compose(served, *interceptors.client)
         self._running = running
+        self._carriers = blueprint.carriers
         self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
         self._local_streams = compose_streams(streams, *self._around_streams)
 
@@ -78,14 +81,16 @@ class Handlers:
         )
 
     def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:
-        del interface, channel, policy
-
-        async def refuse(call: Call) -> None:
-            raise LocalError(
-                Code.UNIMPLEMENTED, f"{call.method} is a {call.method.shape.value}, which no channel carries"
-            )
-
-        return without_items(refuse)
+        component, service = self._catalog.component_of(interface), self._catalog.service(interface)
+        destination = self._destinations.to(component)
+        return client_stream_stack(
+            StreamBalancer(destination, channel, self._carriers),
+            destination.traffic,
+            rules=self._policies.rules(component, service, policy),
+            outer=[self._running, around_stream(self._limit)],
+            interceptors=self._around_streams,
+            resilient=self._policies.resilient,
+        )
 
     def _component(self, interface: type) -> ComponentDescription | None:
         """The component whose policy governs calls in this process; an override may replace a service of none."""

@@ -38,8 +38,8 @@ from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
-from meshcore.server.server import Server
 from meshcore.server.streaming.implementations import StreamImplementations
+from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -59,6 +59,7 @@ class Runtime:
         destinations: the components that are called.
         proxies: of all services.
         handler: runs the implementations of this process.
+        streams: runs those of streaming methods.
         hosting: the components of this process.
     """
 
@@ -70,6 +71,7 @@ class Runtime:
     destinations: Destinations
     proxies: Proxies
     handler: Handler
+    streams: StreamHandler
     hosting: Hosting
 
     @property
@@ -82,11 +84,12 @@ class Runtime:
         """What the modules declare."""
         return self.blueprint.catalog
 
-    def server(self) -> Server:
+    def server(self) -> StreamingServer:
         """A server over the implementations of this mesh."""
         settings = self.settings
-        return Server(
+        return StreamingServer(
             self.handler,
+            self.streams,
             max_concurrency=settings.max_concurrency,
             request_timeout=settings.request_timeout,
             debug=settings.debug,
@@ -177,6 +180,7 @@ async def start_runtime(
             destinations=destinations,
             proxies=proxies,
             handler=handler,
+            streams=streams,
             hosting=hosting,
         )
 

@@ -157,7 +157,7 @@ class Items(AsyncIterator[Any]):
         """The same for a thread.
 
         Args:
-            loop: on which the pipe lives.
+            loop: on which they come.
         """
         while items := wait_for_loop(loop, self._pipe.receive_all()):
             yield from items

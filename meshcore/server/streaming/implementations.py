@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from meshcore.core.call import Call, SendItem
 from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.core.streaming.item_buffer import StreamClosedError
-from meshcore.core.streaming.pipe import Items, wait_for_loop
+from meshcore.core.streaming.pipe import END, wait_for_loop
 from meshcore.server.implementations import ScopedObject, below_in_thread, hide_foreign
 from meshcore.server.worker_threads import WorkerThreads
 
@@ -72,7 +72,7 @@ class StreamImplementations:
     async def _run_in_thread(self, call: Call, implementation: object, send: SendItem) -> Any:
         method, loop = call.method, asyncio.get_running_loop()
         function = below_in_thread(implementation, method.name) or getattr(implementation, method.name)
-        positional, named = _bound(call, lambda items: items.blocking(loop))
+        positional, named = _bound(call, lambda items: _for_thread(items, loop))
 
         def pass_on(item: Any) -> None:
             wait_for_loop(loop, _sent(send, item))
@@ -112,6 +112,19 @@ async def _sent(send: SendItem, item: Any) -> None:
     await send(item)
 
 
+def _for_thread(items: Any, loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+    """The items of a caller for a thread. An interceptor may have put an iterator of its own in their place."""
+    if hasattr(items, "blocking"):
+        yield from items.blocking(loop)
+        return
+    while (item := wait_for_loop(loop, _next(items))) is not END:
+        yield item
+
+
+async def _next(items: AsyncIterator[Any]) -> Any:
+    return await anext(items, END)
+
+
 def _runs_in_loop(method: Method, declared: Any) -> bool:
     """Whether an implementation runs on the event loop. A plain `def` may make an async iterator there."""
     if inspect.isasyncgenfunction(declared) or inspect.iscoroutinefunction(declared):
@@ -121,11 +134,11 @@ def _runs_in_loop(method: Method, declared: Any) -> bool:
     return method.yields and method.is_async
 
 
-def _bound(call: Call, form: Callable[[Items], Any]) -> tuple[list[Any], dict[str, Any]]:
+def _bound(call: Call, form: Callable[[Any], Any]) -> tuple[list[Any], dict[str, Any]]:
     """The arguments by position and by name, with the stream among them in the form that the implementation reads."""
     method = call.method
     values = [
-        form(cast("Items", value)) if parameter.stream else value
+        form(value) if parameter.stream else value
         for parameter, value in zip(method.parameters, call.arguments, strict=True)
     ]
     by_name = [parameter.name for parameter in method.parameters if parameter.keyword_only]

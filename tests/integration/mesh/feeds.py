@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from meshcore import (
     AbstractComponent,
     Component,
-    Policy,
     Service,
     component,
     current_call,
@@ -60,16 +59,19 @@ class Feed(Service):
         """The first item, without a look at the others."""
 
     @abstractmethod
-    def double(self, items: AsyncIterator[int]) -> AsyncIterator[int]:
-        """Each item twice as large, one by one."""
-
-    @abstractmethod
     def peer(self) -> AsyncIterator[str]:
         """Who calls, and what is left of the time."""
 
     @abstractmethod
     async def unary(self, text: str) -> str:
         """A call as any other."""
+
+
+@service()
+class Chat(Service):
+    @abstractmethod
+    def double(self, items: AsyncIterator[int]) -> AsyncIterator[int]:
+        """Each item twice as large, one by one."""
 
 
 @service()
@@ -91,7 +93,7 @@ class BlockingFeed(Service):
     def double(self, items: Iterator[int]) -> Iterator[int]: ...
 
 
-@component(services=[Feed, BlockingFeed])
+@component(services=[Feed, Chat, BlockingFeed])
 class Feeds(Component): ...
 
 
@@ -111,7 +113,7 @@ class Log:
 
 
 @implementation()
-class FeedImpl(Feed):
+class FeedImpl(Feed, Chat):
     def __init__(self) -> None:
         self.log = Log()
 
@@ -212,6 +214,3 @@ class FeedsImpl(AbstractComponent, Feeds): ...
 
 @module()
 class FeedsModule: ...
-
-
-LIFTED = Policy(timeout=float("inf"), idle=float("inf"))

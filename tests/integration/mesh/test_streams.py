@@ -35,6 +35,7 @@ from meshcore import (
 from tests.integration.mesh.feeds import (
     BlockingFeed,
     BlockingFeedImpl,
+    Chat,
     Feed,
     FeedImpl,
     FeedsModule,
@@ -45,7 +46,7 @@ from tests.integration.mesh.feeds import (
 
 
 @asynccontextmanager
-async def feeds(interceptors: Interceptors | None = None) -> AsyncGenerator[tuple[Mesh, Feed, Log]]:
+async def feeds(interceptors: Interceptors | None = None) -> AsyncGenerator[tuple[Mesh, Feed, Log, Chat]]:
     """A mesh with the services, and nothing left of it afterwards."""
 
     @module(imports=[FeedsModule])
@@ -56,7 +57,7 @@ async def feeds(interceptors: Interceptors | None = None) -> AsyncGenerator[tupl
 
     before = asyncio.all_tasks()
     async with Mesh(Whole, settings=Settings(registry="local:")) as mesh:
-        yield mesh, await mesh.get_service(Feed), (await mesh.get(FeedImpl)).log
+        yield mesh, await mesh.get_service(Feed), (await mesh.get(FeedImpl)).log, await mesh.get_service(Chat)
     left = {task for task in asyncio.all_tasks() - before if not task.done()}
     assert not left
 
@@ -108,7 +109,7 @@ async def prices(*cents: int) -> AsyncIterator[Price]:
 
 async def test_a_result_streams() -> None:
     """As an async generator; nothing runs until the first item is asked for."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         stream = feed.watch("tea", 100)
         await asyncio.sleep(0)
         assert [price.cents async for price in stream] == list(range(100))
@@ -120,7 +121,7 @@ async def test_a_result_streams() -> None:
 
 async def test_a_parameter_streams() -> None:
     """The result comes when the caller's items have ended, or before."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, _):
         assert await feed.total(prices(1, 2, 3), start=10) == 16
         assert await feed.total(prices=prices()) == 0
         source = Source()
@@ -131,14 +132,14 @@ async def test_a_parameter_streams() -> None:
 
 async def test_both_stream() -> None:
     """One item goes, one comes, as in a conversation."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, chat):
         asked: asyncio.Queue[int | None] = asyncio.Queue()
 
         async def questions() -> AsyncIterator[int]:
             while (item := await asked.get()) is not None:
                 yield item
 
-        stream = feed.double(questions())
+        stream = chat.double(questions())
         for item in range(50):
             asked.put_nowait(item)
             assert await anext(stream) == 2 * item
@@ -149,7 +150,7 @@ async def test_both_stream() -> None:
 
 async def test_an_error_in_mid_stream_comes_after_the_items_before_it() -> None:
     """As itself, once."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         got, error = await outcome(feed.watch("tea", 30, sold_out=True))
         assert [price.cents for price in got] == list(range(30))
         assert isinstance(error, SoldOut)
@@ -204,14 +205,14 @@ async def _cancel(feed: Feed) -> None:
 @pytest.mark.parametrize("leave", [_break, _raise, _close, _throw, _cancel])
 async def test_leaving_a_stream_closes_the_generator_of_its_implementation(leave: Any) -> None:
     """Within 50 ms, and its `finally` runs."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         await leave(feed)
         assert await until(lambda: log.ended == ["endless"]) < 1.0  # 50 ms and what a busy machine takes
 
 
 async def test_closing_waits_for_the_finally_of_the_implementation() -> None:
     """What it has freed is free then."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         stream = feed.endless()
         await anext(stream)
         await stream.aclose()
@@ -220,12 +221,12 @@ async def test_closing_waits_for_the_finally_of_the_implementation() -> None:
 
 async def test_a_stream_that_was_never_read_leaves_nothing() -> None:
     """No task, no warning."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, chat):
         feed.watch("tea")
         stream = feed.endless()
         await stream.aclose()
         source = Source()
-        feed.double(source.items())
+        chat.double(source.items())
         gc.collect()
         assert not log.ended
         assert not source.made
@@ -233,9 +234,9 @@ async def test_a_stream_that_was_never_read_leaves_nothing() -> None:
 
 async def test_leaving_a_stream_closes_the_generator_of_the_caller() -> None:
     """The call that read its items has ended."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, chat):
         source = Source()
-        async for item in feed.double(source.items()):
+        async for item in chat.double(source.items()):
             if item == 10:
                 break
         await until(lambda: source.closed and log.ended == ["double"])
@@ -243,7 +244,7 @@ async def test_leaving_a_stream_closes_the_generator_of_the_caller() -> None:
 
 async def test_a_cancelled_call_ends_both_sides() -> None:
     """The implementation that reads items, and the generator that makes them."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         closed = asyncio.Event()
 
         async def slow() -> AsyncIterator[Price]:
@@ -264,7 +265,7 @@ async def test_a_cancelled_call_ends_both_sides() -> None:
 
 async def test_an_error_of_the_callers_generator_is_the_error_of_the_call() -> None:
     """As itself; the implementation is told that its items end."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, chat):
 
         async def broken() -> AsyncIterator[Price]:
             yield Price("tea", 1)
@@ -278,14 +279,14 @@ async def test_an_error_of_the_callers_generator_is_the_error_of_the_call() -> N
             yield 1
             raise ZeroDivisionError
 
-        got, error = await outcome(feed.double(broken_numbers()))
+        got, error = await outcome(chat.double(broken_numbers()))
         assert got == [2]
         assert isinstance(error, ZeroDivisionError)
 
 
 async def test_streams_end_when_the_mesh_stops() -> None:
     """Before its components do, and their readers are told why."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         stream = feed.stuck(1)
         assert await anext(stream) == 0
         waiting = asyncio.create_task(anext(stream))
@@ -303,7 +304,7 @@ async def test_streams_end_when_the_mesh_stops() -> None:
 
 async def test_a_slow_reader_slows_its_writer() -> None:
     """It is ahead by a bounded number of items, however long the reader takes."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         stream = feed.endless()
         for item in range(1, 200):
             assert await anext(stream) == item
@@ -314,7 +315,7 @@ async def test_a_slow_reader_slows_its_writer() -> None:
 
 async def test_the_deadline_covers_the_whole_stream() -> None:
     """If a policy sets one; a slow reader does not stop it."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         begun = time.monotonic()
 
         async def read_slowly() -> None:
@@ -330,7 +331,7 @@ async def test_the_deadline_covers_the_whole_stream() -> None:
 
 async def test_a_stream_without_a_next_item_is_ended() -> None:
     """The items before it have come."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, _):
         got, error = await outcome(with_policy(feed, Policy(idle=0.1)).stuck(3))
         assert got == [0, 1, 2]
         assert isinstance(error, CommunicationError)
@@ -341,7 +342,7 @@ async def test_a_stream_without_a_next_item_is_ended() -> None:
 
 async def test_a_slow_reader_is_not_an_idle_stream() -> None:
     """Only the writer's time counts."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, _):
         count = 0
         async for _ in with_policy(feed, Policy(idle=0.05)).watch("tea", 100):
             count += 1
@@ -352,14 +353,14 @@ async def test_a_slow_reader_is_not_an_idle_stream() -> None:
 
 async def test_a_wait_for_one_item_may_be_given_up() -> None:
     """The stream goes on, other than an async generator, which is broken then."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, chat):
         asked: asyncio.Queue[int] = asyncio.Queue()
 
         async def questions() -> AsyncIterator[int]:
             while True:
                 yield await asked.get()
 
-        stream = feed.double(questions())
+        stream = chat.double(questions())
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await anext(stream)
@@ -369,7 +370,7 @@ async def test_a_wait_for_one_item_may_be_given_up() -> None:
 
 async def test_two_readers_of_one_stream_are_refused() -> None:
     """As those of one generator."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, _):
         stream = feed.stuck(0)
         first = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.01)
@@ -384,9 +385,9 @@ async def test_two_readers_of_one_stream_are_refused() -> None:
 
 async def test_what_is_no_stream_is_refused_at_once() -> None:
     """Before anything runs; the text names the parameter."""
-    async with feeds() as (mesh, feed, log):
+    async with feeds() as (mesh, feed, log, chat):
         with pytest.raises(LocalError, match=r"'items' is a stream: it takes an AsyncIterator, .* got int"):
-            feed.double(5)  # type: ignore[arg-type]
+            chat.double(5)  # type: ignore[arg-type]
         with pytest.raises(LocalError, match=r"feed\.total: 'prices' is a stream"):
             await feed.total(None)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
@@ -414,7 +415,7 @@ async def test_an_interceptor_of_calls_wraps_the_whole_life_of_a_stream() -> Non
 
         return interceptor
 
-    async with feeds(Interceptors(client=[around("client")], server=[around("server")])) as (_, feed, _):
+    async with feeds(Interceptors(client=[around("client")], server=[around("server")])) as (_, feed, _, _):
         stream = feed.watch("tea", 2)
         assert seen == []
         await anext(stream)
@@ -449,9 +450,9 @@ async def test_an_interceptor_of_streams_sees_the_items() -> None:
         return await handler(Call(call.method, arguments, call.headers), send)
 
     interceptors = Interceptors(client_streams=[tenfold], server_streams=[without_the_first])
-    async with feeds(interceptors) as (_, feed, _):
+    async with feeds(interceptors) as (_, feed, _, chat):
         source = Source()
-        assert [item async for item in feed.double(source.items(4))] == [20, 40, 60]
+        assert [item async for item in chat.double(source.items(4))] == [20, 40, 60]
 
 
 async def test_an_interceptor_refuses_a_stream() -> None:
@@ -460,7 +461,7 @@ async def test_an_interceptor_refuses_a_stream() -> None:
     async def refuse(handler: Handler, call: Call) -> Any:
         raise MeshError(Code.PERMISSION_DENIED, "no")
 
-    async with feeds(Interceptors(server=[refuse])) as (_, feed, log):
+    async with feeds(Interceptors(server=[refuse])) as (_, feed, log, _):
         with pytest.raises(MeshError, match="no"):
             await anext(feed.watch("tea"))
         assert not log.ended
@@ -476,11 +477,11 @@ async def test_an_interceptor_that_does_not_know_streams_is_told_so() -> None:
     async def value(handler: Handler, call: Call) -> Any:
         return 5
 
-    async with feeds(Interceptors(client=[again])) as (_, feed, _):
+    async with feeds(Interceptors(client=[again])) as (_, feed, _, _):
         got, error = await outcome(feed.watch("tea", 1))
         assert len(got) == 1
         assert "an interceptor began the stream again after its first item" in str(error)
-    async with feeds(Interceptors(client=[value])) as (_, feed, _):
+    async with feeds(Interceptors(client=[value])) as (_, feed, _, _):
         with pytest.raises(LocalError, match=r"but the interceptor .*value returned a value for it"):
             await anext(feed.watch("tea"))
 
@@ -490,7 +491,7 @@ async def test_an_interceptor_that_does_not_know_streams_is_told_so() -> None:
 
 async def test_a_def_implementation_runs_in_one_thread() -> None:
     """Its generator begins, goes on and is closed in it: connections of databases are bound to a thread."""
-    async with feeds() as (mesh, _, _):
+    async with feeds() as (mesh, _, _, _):
         feed = await mesh.get_service(BlockingFeed)
         log = (await mesh.get(BlockingFeedImpl)).log
         watch = awaitable(feed.watch)
@@ -506,7 +507,7 @@ async def test_a_def_implementation_runs_in_one_thread() -> None:
 
 async def test_leaving_a_stream_closes_a_def_generator() -> None:
     """Also while its thread waits for a slow reader."""
-    async with feeds() as (mesh, _, _):
+    async with feeds() as (mesh, _, _, _):
         feed = await mesh.get_service(BlockingFeed)
         log = (await mesh.get(BlockingFeedImpl)).log
         async for item in awaitable(feed.endless)():
@@ -562,7 +563,7 @@ def test_an_error_of_a_blocking_callers_generator_is_the_error_of_the_call() -> 
 
 async def test_a_blocking_stream_is_refused_on_a_running_loop() -> None:
     """It would block it."""
-    async with feeds() as (mesh, _, _):
+    async with feeds() as (mesh, _, _, _):
         feed = await mesh.get_service(BlockingFeed)
         with pytest.raises(LocalError, match="would block this thread's running event loop"):
             next(feed.watch("tea"))
@@ -570,14 +571,14 @@ async def test_a_blocking_stream_is_refused_on_a_running_loop() -> None:
 
 async def test_a_caller_on_another_loop_reads_a_stream() -> None:
     """Its own generator runs on its own loop, and is closed there."""
-    async with feeds() as (_, feed, log):
+    async with feeds() as (_, feed, log, chat):
         source = Source()
 
         async def there() -> None:
             assert [price.cents async for price in feed.watch("tea", 100)] == list(range(100))
-            assert [item async for item in feed.double(Source().items(50))] == [2 * item for item in range(50)]
+            assert [item async for item in chat.double(Source().items(50))] == [2 * item for item in range(50)]
             assert await feed.total(prices(1, 2)) == 3
-            async for item in feed.double(source.items()):
+            async for item in chat.double(source.items()):
                 if item == 10:
                     break
             await until(lambda: source.closed)
@@ -613,5 +614,5 @@ def test_fakes_stream_in_the_other_form() -> None:
 
 async def test_an_implementation_knows_its_call() -> None:
     """As that of any other method."""
-    async with feeds() as (_, feed, _):
+    async with feeds() as (_, feed, _, _):
         assert [item async for item in feed.peer()] == ["local", "feeds", "nobody"]
