@@ -24,7 +24,7 @@ from meshcore.wire.headers import RETRY_AFTER, read_retry_after
 from meshcore.wire.stream_codec import CONTENT_TYPES, StreamCodec
 
 from .dispatch_streams import StreamRequest, receive_items
-from .http import HTTPChannel, parse_url
+from .http import HTTPChannel, parse_url, read_whole
 
 _OK = 200
 _CLIENT_ERRORS = range(400, 500)
@@ -75,7 +75,7 @@ class DispatchChannel(HTTPChannel):
                 if answer.status == _OK and call.method.yields:
                     last = await receive_items(codec, answer, send, limit)
                 else:
-                    last = await answer.whole(call, limit)
+                    last = await read_whole(call, answer, limit)
         except CommunicationError as error:
             if request.error is not None:  # of the connection it is known only that the body was not sent
                 raise request.error from error

@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 
 from meshcore.core.call import Call, SendItem
 from meshcore.core.errors import Code, CommunicationError
-from meshcore.wire.answer import Answer
+from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.stream_codec import FrameReader, FrameTooLargeError, StreamCodec, write_frame
-
-from .http import StreamedAnswer
 
 
 class StreamRequest:

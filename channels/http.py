@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import Any
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from meshcore.client.no_answer import LostConnectionError, why_no_answer
@@ -20,7 +19,7 @@ from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
 from meshcore.ports.channel import Channel
-from meshcore.wire.answer import Answer
+from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.endpoints import LIVEZ
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
@@ -67,33 +66,6 @@ def _unusable(url: str, reason: str) -> CommunicationError:
     return CommunicationError(
         Code.UNAVAILABLE, f"the URL {without_secrets(url)!r} cannot be used: {reason}", processed=False
     )
-
-
-class StreamedAnswer(msgspec.Struct, frozen=True):
-    """An answer whose body comes in chunks.
-
-    Attributes:
-        status: of HTTP.
-        headers: of the answer.
-        chunks: of the body.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]
-
-    async def whole(self, call: Call, limit: int) -> Answer:
-        """Read the body to its end.
-
-        Raises:
-            CommunicationError: it has more bytes than the limit.
-        """
-        body = bytearray()
-        async for chunk in self.chunks:
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(call, limit)
-        return Answer(self.status, self.headers, bytes(body))
 
 
 class HTTPChannel(Channel):
@@ -301,6 +273,20 @@ def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTim
     return aiohttp.ClientTimeout(
         total=timeout.total, connect=timeout.connect, sock_read=timeout.sock_read, sock_connect=connect
     )
+
+
+async def read_whole(call: Call, answer: StreamedAnswer, limit: int) -> Answer:
+    """Read a streamed answer to its end.
+
+    Raises:
+        CommunicationError: it has more bytes than the limit.
+    """
+    body = bytearray()
+    async for chunk in answer.chunks:
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(call, limit)
+    return Answer(answer.status, answer.headers, bytes(body))
 
 
 def _too_large(call: Call, limit: int) -> CommunicationError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from meshcore.asgi.messages import ClientLeft, Receive
@@ -100,15 +100,22 @@ class BodyItems(AsyncIterator[Any]):
         self._decode = decode
 
     async def __anext__(self) -> Any:
-        try:
-            frame = await self._body.next()
-        except ClientLeft:
-            raise MeshError(Code.CANCELED, "the caller's items ended before their end: it has left") from None
+        frame = await _frame(self._body.next())
         if frame is None:
             raise StopAsyncIteration
         return self._decode(frame)
 
     def blocking(self, loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
         """The same for a thread."""
-        while (frame := wait_for_loop(loop, self._body.next_for_thread())) is not None:
+        while (frame := wait_for_loop(loop, _frame(self._body.next_for_thread()))) is not None:
             yield self._decode(frame)
+
+
+async def _frame(coming: Awaitable[bytes | None]) -> bytes | None:
+    """The next frame, for an implementation, which has begun: so the call was processed, whatever is wrong with it."""
+    try:
+        return await coming
+    except ClientLeft:
+        raise MeshError(Code.CANCELED, "the caller's items ended before their end: it has left") from None
+    except BodyError as error:
+        raise MeshError(error.code, error.message, retryable=False) from error

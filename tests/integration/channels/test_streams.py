@@ -34,6 +34,9 @@ from tests.integration.mesh.feeds import BlockingFeed, Chat, Feed, FeedImpl, Fee
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack"])
 
 
+TOTAL = b'{"method":"feeds:feed:total","args":[]}\n'
+
+
 @module(components=[Feeds])
 class Calling: ...
 
@@ -55,7 +58,7 @@ async def serving(module: type = FeedsModule, **values: Any) -> AsyncGenerator[t
 @asynccontextmanager
 async def calling(channel: str, *urls: str, module: type = Calling, **values: Any) -> AsyncGenerator[Feed]:
     """A client of servers, and nothing left of it afterwards."""
-    registry = "static:feeds=" + "".join(f"{channel}({url})" for url in urls[:1])
+    registry = "static:feeds=" + ",".join(f"{channel}({url})" for url in urls)
     async with Mesh(module, settings=Settings(registry=registry, **values)) as mesh:
         yield await mesh.get_service(Feed)
 
@@ -247,13 +250,10 @@ async def test_interceptors_of_a_server_wrap_the_life_of_a_stream(channel: str) 
 @CHANNELS
 async def test_a_stream_is_sent_again_only_before_its_first_item(channel: str) -> None:
     """An instance that refuses connections is passed over; one that dies in mid-stream is not."""
-    async with serving() as (url, _, _), refusing() as refused:
-        registry = f"static:feeds={channel}({refused});feeds={channel}({url})"
-        async with Mesh(Calling, settings=Settings(registry=registry)) as mesh:
-            feed = await mesh.get_service(Feed)
-            for _ in range(10):
-                assert len([price async for price in feed.watch("tea")]) == 3
-                assert await feed.total(prices(1, 2)) == 3
+    async with serving() as (url, _, _), refusing() as refused, calling(channel, refused, url) as feed:
+        for _ in range(10):
+            assert len([price async for price in feed.watch("tea")]) == 3
+            assert await feed.total(prices(1, 2)) == 3
 
 
 async def test_a_connection_that_breaks_in_mid_stream_is_an_error_after_the_items() -> None:
@@ -310,17 +310,22 @@ async def test_what_dispatch_cannot_carry_is_an_error_of_get_service() -> None:
         ("application/x-ndjson", b'{"method":"feeds:feed:unary","args":["x"]}', 501, "no streaming method"),
         ("application/x-ndjson", b'{"method":"feeds:feed:watch","args":[5]}', 400, "$.args[0]"),
         ("application/x-ndjson", b'{"method":"feeds:feed:total","args":[]}\n{"sku":1}\n', 400, "an item of 'prices'"),
-        ("application/x-ndjson", b"x" * 5000, 413, "larger than 4000 bytes"),
-        ("application/x-msgpack-frames", b"\x00\x00\xff\xff", 413, "larger than 4000 bytes"),
+        ("application/x-ndjson", TOTAL + b"y" * 5000, 429, "larger than 4000 bytes"),
+        ("application/x-ndjson", b"x" * 5000, 429, "larger than 4000 bytes"),
+        ("application/x-msgpack-frames", b"\x00\x00\xff\xff", 429, "larger than 4000 bytes"),
         ("application/x-msgpack-frames", b"\x00\x00\x00\x09x", 400, "ends within a frame"),
     ],
 )
 async def test_a_bad_request_is_told_what_is_wrong(kind: str, body: bytes, status: int, text: str) -> None:
     """With a status, before anything is sent."""
-    async with serving(max_body=4000) as (url, _, _), aiohttp.ClientSession() as session:
-        async with session.post(f"{url}/invoke/stream", data=body, headers={"content-type": kind}) as answer:
-            found = await answer.read()
-            assert (answer.status, text in found.decode("latin-1")) == (status, True), found
+    headers = {"content-type": kind}
+    async with (
+        serving(max_body=4000) as (url, _, _),
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/invoke/stream", data=body, headers=headers) as answer,
+    ):
+        found = await answer.read()
+        assert (answer.status, text in found.decode("latin-1")) == (status, True), found
 
 
 async def test_curl_reads_a_stream() -> None:

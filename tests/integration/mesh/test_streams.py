@@ -132,7 +132,7 @@ async def test_a_parameter_streams() -> None:
 
 async def test_both_stream() -> None:
     """One item goes, one comes, as in a conversation."""
-    async with feeds() as (_, feed, _, chat):
+    async with feeds() as (_, _feed, _, chat):
         asked: asyncio.Queue[int | None] = asyncio.Queue()
 
         async def questions() -> AsyncIterator[int]:
@@ -234,7 +234,7 @@ async def test_a_stream_that_was_never_read_leaves_nothing() -> None:
 
 async def test_leaving_a_stream_closes_the_generator_of_the_caller() -> None:
     """The call that read its items has ended."""
-    async with feeds() as (_, feed, log, chat):
+    async with feeds() as (_, _feed, log, chat):
         source = Source()
         async for item in chat.double(source.items()):
             if item == 10:
@@ -353,7 +353,7 @@ async def test_a_slow_reader_is_not_an_idle_stream() -> None:
 
 async def test_a_wait_for_one_item_may_be_given_up() -> None:
     """The stream goes on, other than an async generator, which is broken then."""
-    async with feeds() as (_, feed, _, chat):
+    async with feeds() as (_, _feed, _, chat):
         asked: asyncio.Queue[int] = asyncio.Queue()
 
         async def questions() -> AsyncIterator[int]:
@@ -450,7 +450,7 @@ async def test_an_interceptor_of_streams_sees_the_items() -> None:
         return await handler(Call(call.method, arguments, call.headers), send)
 
     interceptors = Interceptors(client_streams=[tenfold], server_streams=[without_the_first])
-    async with feeds(interceptors) as (_, feed, _, chat):
+    async with feeds(interceptors) as (_, _feed, _, chat):
         source = Source()
         assert [item async for item in chat.double(source.items(4))] == [20, 40, 60]
 
