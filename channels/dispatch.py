@@ -23,8 +23,8 @@ from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
 from meshcore.wire.stream_codec import CONTENT_TYPES, StreamCodec
 
-from .dispatch_streams import StreamRequest, receive_items
-from .http import HTTPChannel, parse_url, read_whole
+from .dispatch_streams import StreamRequest, read_whole, receive_items
+from .http import HTTPChannel, parse_url
 
 _OK = 200
 _CLIENT_ERRORS = range(400, 500)

@@ -9,6 +9,8 @@ from meshcore.core.errors import Code, CommunicationError
 from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.stream_codec import FrameReader, FrameTooLargeError, StreamCodec, write_frame
 
+from .http import too_large
+
 
 class StreamRequest:
     """The body of one request.
@@ -61,3 +63,17 @@ async def receive_items(codec: StreamCodec, answer: StreamedAnswer, send: SendIt
                 return Answer(answer.status, answer.headers, frame)
             await send(codec.decode_received(frame))
     raise CommunicationError(Code.UNAVAILABLE, f"{method}: the answer was cut off in mid-stream")
+
+
+async def read_whole(call: Call, answer: StreamedAnswer, limit: int) -> Answer:
+    """Read a streamed answer to its end.
+
+    Raises:
+        CommunicationError: it has more bytes than the limit.
+    """
+    body = bytearray()
+    async for chunk in answer.chunks:
+        body += chunk
+        if len(body) > limit:
+            raise too_large(call, limit)
+    return Answer(answer.status, answer.headers, bytes(body))

@@ -121,7 +121,7 @@ class HTTPChannel(Channel):
         try:
             answer = await self.transmit(call, verb, url, sent, body)
         except TooLargeError:
-            raise _too_large(call, limit) from None
+            raise too_large(call, limit) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _communication_error(call, url, error) from error
         except UnicodeEncodeError as error:  # which holds all headers
@@ -132,7 +132,7 @@ class HTTPChannel(Channel):
         if attempt is not None:
             attempt.connecting = answer.connecting
         if len(answer.body) > limit:  # advice on `transmit` need not check
-            raise _too_large(call, limit)
+            raise too_large(call, limit)
         return answer
 
     async def transmit(self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Answer:
@@ -275,21 +275,8 @@ def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTim
     )
 
 
-async def read_whole(call: Call, answer: StreamedAnswer, limit: int) -> Answer:
-    """Read a streamed answer to its end.
-
-    Raises:
-        CommunicationError: it has more bytes than the limit.
-    """
-    body = bytearray()
-    async for chunk in answer.chunks:
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(call, limit)
-    return Answer(answer.status, answer.headers, bytes(body))
-
-
-def _too_large(call: Call, limit: int) -> CommunicationError:
+def too_large(call: Call, limit: int) -> CommunicationError:
+    """Make the error of an answer with more bytes than allowed."""
     text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
     return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
 

@@ -9,7 +9,7 @@ from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
-    from meshcore.client.proxy import awaitable, blocking, with_key, with_policy
+    from meshcore.client.proxy import with_key, with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import (
         Call,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         shielded,
     )
     from meshcore.mesh.blocking import BlockingMesh
+    from meshcore.mesh.forms import awaitable, blocking
     from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, problem_details, provide
     from meshcore.mesh.mesh import Mesh
     from meshcore.mesh.settings_loader import load_settings
@@ -201,7 +202,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "asgi.openapi": "openapi",
-            "client.proxy": "awaitable blocking with_key with_policy",
+            "client.proxy": "with_key with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
             "core.current_call": "CurrentCall current_call",
@@ -223,6 +224,7 @@ if not TYPE_CHECKING:
             "idempotency_key idempotent implementation in_thread raises service shielded",
             "mesh.frameworks": "client_module mesh_lifespan mesh_of problem_details provide",
             "mesh.blocking": "BlockingMesh",
+            "mesh.forms": "awaitable blocking",
             "mesh.mesh": "Mesh",
             "mesh.settings_loader": "load_settings",
             "ports.channel": "Channel ChannelOptions",

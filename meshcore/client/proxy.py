@@ -14,14 +14,13 @@ import functools
 import inspect
 import sys
 import threading
-import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from meshcore.client.bridge import Bridge, discard
-from meshcore.client.streaming.methods import FORM, awaitable_fake, blocking_fake, opener
+from meshcore.client.bridge import Bridge
+from meshcore.client.streaming.methods import FORM, opener
 from meshcore.core.call import CALLER_KEY, Call, Handler, StreamHandler, why_no_key
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, LocalError
@@ -30,7 +29,6 @@ from meshcore.core.streaming.handler import without_items
 
 Variant = Callable[[Policy], Any]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 # Whether a call is made on another loop than the mesh's. Each call asks for it, so that it has to be fast: it takes
@@ -92,119 +90,6 @@ def with_policy(service: T, policy: Policy) -> T:
         text = f"{type(service).__name__} is no proxy of a service, so no policy governs calls to it"
         raise LocalError(Code.INVALID_ARGUMENT, text)
     return cast("T", variant(policy))
-
-
-@overload
-def blocking(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]: ...
-
-
-@overload
-def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]: ...
-
-
-@overload
-def blocking(method: Callable[P, T]) -> Callable[P, T]: ...
-
-
-def blocking(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that blocks its thread out of a method of a service, for code without an event loop.
-
-        hello = blocking(greeting.hello)
-        print(hello("world"))
-
-    The call is the same: instances, retries, deadline. A method that is declared with `def` stays as it is.
-
-    Args:
-        method: of a proxy. A method of another object, such as a fake in a test, is run by `asyncio.run`.
-
-    Raises:
-        LocalError: INVALID_ARGUMENT, this is no method.
-    """
-    _check_method("blocking", method)
-    if getattr(method, FORM, "") == "async" or inspect.isasyncgenfunction(method):
-        return _in_other_colour(method) or blocking_fake(method)
-    if not inspect.iscoroutinefunction(method):
-        return method
-    if other := _in_other_colour(method):
-        return other
-    bridge: Bridge | None = getattr(_owner(method), "_mesh_bridge", None)
-
-    @functools.wraps(method)
-    def run(*arguments: Any, **keywords: Any) -> Any:
-        given = method(*arguments, **keywords)
-        # A helper that the interface of a proxy implements itself runs on the mesh's loop.
-        return asyncio.run(given) if bridge is None else bridge.run(f"blocking({method.__name__})", given)
-
-    return run
-
-
-@overload
-def awaitable(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    method: Callable[P, AsyncIterator[T]],
-) -> Callable[P, AsyncIterator[T]]: ...
-
-
-@overload
-def awaitable(  # type: ignore[overload-overlap]
-    method: Callable[P, Iterator[T]],
-) -> Callable[P, AsyncIterator[T]]: ...
-
-
-@overload
-def awaitable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]: ...
-
-
-@overload
-def awaitable(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]: ...
-
-
-def awaitable(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a coroutine function out of a method of a service, for code on an event loop, which `def` would block.
-
-        tick = awaitable(clock.tick)
-        print(await tick(3))
-
-    The call is the same: instances, retries, deadline. It takes no thread, unless the implementation is `def` and in
-    this process. A method that is declared with `async def` stays as it is.
-
-    Args:
-        method: of a proxy. A method of another object, such as a fake in a test, is run in a thread.
-
-    Raises:
-        LocalError: INVALID_ARGUMENT, this is no method.
-    """
-    _check_method("awaitable", method)
-    if (
-        inspect.iscoroutinefunction(method)
-        or inspect.isasyncgenfunction(method)
-        or getattr(method, FORM, "") == "async"
-    ):
-        return method
-    if inspect.isgeneratorfunction(method):
-        return awaitable_fake(method)
-    return _in_other_colour(method) or functools.wraps(method)(functools.partial(asyncio.to_thread, method))
-
-
-def _check_method(name: str, method: object) -> None:
-    if not callable(method):
-        discard(method)
-        text = f"{name}() takes a method of a service, such as greeting.hello, and got {type(method).__name__}"
-        mend = f": do not call the method, call what {name}() returns" if inspect.isawaitable(method) else ""
-        raise LocalError(Code.INVALID_ARGUMENT, text + mend)
-
-
-def _owner(method: Any) -> Any:
-    return getattr(method, "__self__", None)
-
-
-def _in_other_colour(method: Any) -> Callable[..., Any] | None:
-    """A proxy's method as `async def` if it is `def`, and as `def` if it is `async def`; None if it has no such method.
-
-    Both make the same call. Only the proxy's own methods count, not the helpers that its interface implements.
-    """
-    functions: _OtherColour | None = getattr(_owner(method), "_mesh_other_colour", None)
-    function = functions.get(method.__name__) if functions is not None else None
-    return types.MethodType(function, _owner(method)) if function is not None else None
 
 
 class _OtherColour:

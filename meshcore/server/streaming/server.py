@@ -55,7 +55,7 @@ class StreamingServer(Server):
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
-        request.begin(method, begun)
+        request.method, request.begun = method, begun
         self.open_streams += 1
         try:
             return await self._streams(call, send)
