@@ -190,14 +190,23 @@ class HTTPChannel(Channel):
     ) -> AsyncGenerator[StreamedAnswer]:
         session = self._session or self._open(call)
         timeout = _shortened(session.timeout, call.deadline - time.monotonic())
+        sent = isinstance(body, bytes)
+
+        async def chunks(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            nonlocal sent
+            async for chunk in source:
+                yield chunk
+            sent = True
+
+        data = body if isinstance(body, bytes) else chunks(body)
         async with session.request(
-            "POST", url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+            "POST", url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
             try:
                 yield StreamedAnswer(response.status, response.headers, response.content.iter_any())
             finally:
-                if not response.content.at_eof():
-                    response.close()  # the rest is not wanted
+                if not (sent and response.content.at_eof()):
+                    response.close()  # the rest is not wanted, or the server has answered before the end
 
     async def is_alive(self, endpoint: Endpoint) -> bool | None:
         """Ask for `/livez`. Any answer will do, also of a server that is no mesh, but not that of a proxy before it."""

@@ -33,6 +33,7 @@ class FrameBody:
         self._frames: deque[bytes] = deque()
         self._ended = False
         self._read = asyncio.Event()  # set when nothing reads the body any more
+        self._gone = asyncio.Event()
         self._readers: set[asyncio.Task[Any]] = set()
 
     async def next(self) -> bytes | None:
@@ -65,10 +66,20 @@ class FrameBody:
         return self._frames.popleft()
 
     async def left(self) -> None:
-        """Return when the client is gone. While the body is read, that is found by whoever reads it."""
+        """Return when the client is gone, as `watch` has found."""
+        await self._gone.wait()
+
+    async def watch(self, stop: Callable[[], object]) -> None:
+        """Call a function when the client is gone. While the body is read, that is found by whoever reads it.
+
+        A server looks after its other requests every few hundredths of a second. A stream would write into a connection
+        that is closed meanwhile.
+        """
         await self._read.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._gone.set()
+        stop()
 
     def done(self) -> None:
         """Record that no frame will be read any more. Threads that wait for one are woken."""

@@ -126,12 +126,14 @@ class StreamInvoke:
 
         # A task of its own: what the implementation yields meanwhile goes in one piece.
         writer = asyncio.create_task(answer.write(pipe))
+        watcher = asyncio.create_task(body.watch(lambda: request.stop(Stop.CLIENT_LEFT)))
         try:
             result = await self._server.run_stream(
                 request, called.method, called.arguments(arguments, items), send_item
             )
             pipe.end()
             await writer
+            watcher.cancel()  # from here on the connection may end as it should
             await answer.end(called.call.encode_result(result))
         except BaseException:
             pipe.end()
@@ -143,6 +145,7 @@ class StreamInvoke:
             raise
         finally:
             writer.cancel()
+            watcher.cancel()
 
 
 class _Answer:

@@ -59,7 +59,7 @@ async def test_streams_on_the_command_line(meshcore: Shell, tmp_path: Path) -> N
 
 async def test_describe_names_streams(meshcore: Shell) -> None:
     """With the type of their items."""
-    status, out, err = meshcore.invoke("describe", MODULE)
+    status, out, err = await meshcore("describe", MODULE)
     assert (status, err) == (0, "")
     assert "watch(sku, count, sold_out) -> stream[Price]" in out
     assert "prices: stream[Price]" in out
