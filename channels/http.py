@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any
 
@@ -178,16 +178,11 @@ class HTTPChannel(Channel):
             text = f"{call.method}: a header or the URL contains what is no text: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, text) from None
 
-    def transmit_stream(
-        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
-    ) -> AbstractAsyncContextManager[StreamedAnswer]:
-        """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
-        return self._transmit_stream(call, url, headers, body)
-
     @asynccontextmanager
-    async def _transmit_stream(
+    async def transmit_stream(
         self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
     ) -> AsyncGenerator[StreamedAnswer]:
+        """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
         session = self._session or self._open(call)
         timeout = _shortened(session.timeout, call.deadline - time.monotonic())
         sent = isinstance(body, bytes)

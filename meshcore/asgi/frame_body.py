@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from meshcore.asgi.messages import ClientLeft, Receive
+from meshcore.asgi.messages import ClientLeft, Receive, discard_body
 from meshcore.codec.errors import DecodeError
 from meshcore.core.errors import Code, MeshError
 from meshcore.core.streaming.pipe import wait_for_loop
@@ -80,6 +80,16 @@ class FrameBody:
             pass
         self._gone.set()
         stop()
+
+    async def discard(self) -> None:
+        """Take what the caller still sends, for a bounded time, so that it reads an answer that came before the end."""
+        if not self._ended:
+            await discard_body(self._receive, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has come."""
+        return self._ended
 
     def done(self) -> None:
         """Record that no frame will be read any more. Threads that wait for one are woken."""

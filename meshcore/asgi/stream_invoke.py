@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -87,7 +87,7 @@ class StreamInvoke:
         form = self._formats.get(headers.content_type.partition(";")[0].strip().lower())
         known = form or self._formats[CONTENT_TYPES[JSON]]
         body = FrameBody(receive, FrameReader(known.codec, self._max_body), self._max_body)
-        answer = _Answer(self._server, known, send)
+        answer = _Answer(self._server, known, body, send)
         try:
             with self._server.accept(headers, peer_of(scope), body.left) as request:
                 self._gate.check("POST", headers)
@@ -155,9 +155,10 @@ class _Answer:
         called: the method, None as long as it is not known.
     """
 
-    def __init__(self, server: StreamingServer, form: _Format, send: Send) -> None:
+    def __init__(self, server: StreamingServer, form: _Format, body: FrameBody, send: Send) -> None:
         self._server = server
         self._form = form
+        self._body = body
         self._send = send
         self._begun = False
         self._broken = False
@@ -178,7 +179,7 @@ class _Answer:
     async def end(self, data: bytes) -> None:
         """Send the last frame; for a method that streams no result it is the whole answer."""
         if self.called is not None and not self.called.method.yields:
-            await Reply(_OK, data, self._form.content_type).send(self._send, close=self._server.draining)
+            await self._reply(Reply(_OK, data, self._form.content_type))
             return
         await self._begin()
         await self._send({"type": "http.response.body", "body": write_frame(self._form.codec, data)})
@@ -196,11 +197,30 @@ class _Answer:
             reply = Reply(
                 Code(told.code).http_status, data, self._form.content_type, write_retry_after(told.retry_after)
             )
-            await reply.send(self._send, close=True)  # the rest of the body was not read
+            await self._reply(reply)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
                 await self._send({"type": "http.response.body", "body": write_frame(self._form.codec, data)})
+
+    async def _reply(self, reply: Reply) -> None:
+        """Send an answer in one piece, perhaps before the caller has sent all of its items.
+
+        If that ended the exchange, what it still sends would break the connection, often before it has read the answer.
+        So the end waits until it has seen the answer and leaves.
+        """
+        early, held = not self._body.ended, list[MutableMapping[str, Any]]()
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if early and message["type"] == "http.response.body" and not message.get("more_body"):
+                message = {**message, "more_body": True}
+                held.append({"type": "http.response.body", "body": b""})
+            await self._send(message)
+
+        await reply.send(send, close=early or self._server.draining)
+        if held:
+            await self._body.discard()
+            await self._send(held[0])
 
     async def _begin(self) -> None:
         if not self._begun:
