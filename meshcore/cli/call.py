@@ -7,9 +7,9 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import anyio.to_thread
 import msgspec
@@ -79,9 +79,10 @@ async def _print_items(
     service: Any, method: Method, arguments: tuple[list[Any], dict[str, Any]], write: Callable[[Any], bytes]
 ) -> None:
     positional, named = arguments
-    function: Any = awaitable(getattr(service, method.name))
+    function: Callable[..., AsyncIterator[Any]] = getattr(service, method.name)
+    found = cast("AsyncGenerator[Any]", awaitable(function)(*positional, **named))
     with _declared_errors(method):
-        async with aclosing(function(*positional, **named)) as items:
+        async with aclosing(found) as items:
             async for item in items:
                 print(write(item).decode(), flush=True)
 
