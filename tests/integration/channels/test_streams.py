@@ -184,7 +184,8 @@ async def test_an_error_of_the_callers_items_is_the_error_of_the_call(channel: s
 async def test_deadlines_of_streams(channel: str) -> None:
     """For the whole, and for each item."""
     async with serving() as (url, _, log), calling(channel, url) as feed:
-        for policy, text in ((Policy(timeout=0.3), "not answered within 0.3 s"), (Policy(idle=0.2), "no item came")):
+        assert await feed.unary("x") == "x"  # what follows does not wait for a connection
+        for policy, text in ((Policy(timeout=2.0), "not answered within 2 s"), (Policy(idle=1.5), "no item came")):
             got, error = await outcome(with_policy(feed, policy).stuck(3))
             assert got == [0, 1, 2]
             assert isinstance(error, CommunicationError)

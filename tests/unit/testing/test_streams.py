@@ -109,6 +109,6 @@ async def test_slow_items() -> None:
     async with memory_mesh(FeedsModule, faults=faults) as mesh:
         feed = await mesh.get_service(Feed)
         assert len([price async for price in feed.watch("tea")]) == 3
-        got, error = await outcome(with_policy(feed, Policy(timeout=0.2)).endless())
-        assert 1 <= len(got) <= 4
+        got, error = await outcome(with_policy(feed, Policy(timeout=1.0)).endless())
+        assert 1 <= len(got) <= 20
         assert isinstance(error, CommunicationError)
