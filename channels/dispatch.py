@@ -18,10 +18,10 @@ from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
 from meshcore.wire.dispatch import MethodCodec
-from meshcore.wire.endpoints import INVOKE, STREAM
+from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
-from meshcore.wire.stream_codec import CONTENT_TYPES, StreamCodec
+from meshcore.wire.streamed_bodies import CONTENT_TYPES, StreamCodec
 
 from .dispatch_streams import StreamRequest, read_whole, receive_items
 from .http import HTTPChannel, parse_url
@@ -68,7 +68,7 @@ class DispatchChannel(HTTPChannel):
         """Send one streaming call."""
         codec, limit = self._streams[call.method], self.options.max_body
         request = StreamRequest(codec, call)
-        url = URL(f"{_invoke_url(endpoint.url)}{STREAM.removeprefix(INVOKE)}")
+        url = URL(f"{_invoke_url(endpoint.url)}{INVOKE_STREAM.removeprefix(INVOKE)}")
         headers = {"content-type": CONTENT_TYPES[self.codec]}
         try:
             async with self.exchange_stream(call, url, headers, request.body) as answer:

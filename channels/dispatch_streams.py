@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from meshcore.core.call import Call, SendItem
 from meshcore.core.errors import Code, CommunicationError
 from meshcore.wire.answer import Answer, StreamedAnswer
-from meshcore.wire.stream_codec import FrameReader, FrameTooLargeError, StreamCodec, write_frame
+from meshcore.wire.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec, write_frame
 
 from .http import too_large
 

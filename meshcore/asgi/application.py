@@ -25,7 +25,7 @@ from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
-from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT, STREAM
+from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT, INVOKE_STREAM
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -88,7 +88,7 @@ class MeshAsgi:
             path = path.removeprefix(scope.get("root_path", ""))
             if path == INVOKE:
                 return self._invoke
-            if path == STREAM:
+            if path == INVOKE_STREAM:
                 return self._stream
         return self._routed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 INVOKE = "/invoke"
 """Takes the calls of the dispatch channels."""
 
-STREAM = "/invoke/stream"
+INVOKE_STREAM = "/invoke/stream"
 """Takes their streaming calls."""
 
 LIVEZ, READYZ = "/livez", "/readyz"
@@ -22,7 +22,7 @@ OPENAPI, DOCS = "/openapi.json", "/docs"
 
 RESERVED_PATHS = (
     ("POST", INVOKE),
-    ("POST", STREAM),
+    ("POST", INVOKE_STREAM),
     ("GET", LIVEZ),
     ("GET", READYZ),
     ("GET", REPORT),
