@@ -9,8 +9,8 @@ from yarl import URL
 
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
-from meshcore.core.call import Call
-from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.call import Call, SendItem
+from meshcore.core.description import ComponentDescription, Method, Shape
 from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
@@ -18,10 +18,12 @@ from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.answer import Answer
 from meshcore.wire.dispatch import MethodCodec
-from meshcore.wire.endpoints import INVOKE
+from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
+from meshcore.wire.streamed_bodies import CONTENT_TYPES, StreamCodec
 
+from .dispatch_streams import StreamRequest, read_whole, receive_items
 from .http import HTTPChannel, parse_url
 
 _OK = 200
@@ -35,6 +37,7 @@ class DispatchChannel(HTTPChannel):
     """Sends `{"method": ..., "args": ...}` in the format of its subclass."""
 
     codec: ClassVar[Codec]
+    streams = frozenset({Shape.SERVER_STREAM, Shape.CLIENT_STREAM})
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Make the codecs of all methods, so that types without a codec fail now."""
@@ -44,6 +47,13 @@ class DispatchChannel(HTTPChannel):
             method: MethodCodec(self.codec, component.name, method, limits)
             for service in component.services
             for method in service.methods
+            if method.shape is Shape.UNARY
+        }
+        self._streams: dict[Method, StreamCodec] = {
+            method: StreamCodec(self.codec, component.name, method, limits)
+            for service in component.services
+            for method in service.methods
+            if method.shape in self.streams
         }
         self._headers = {"content-type": self.codec.content_type}
 
@@ -52,17 +62,40 @@ class DispatchChannel(HTTPChannel):
         codec = self._methods[call.method]
         body = codec.encode_request(call.arguments)
         answer = await self.exchange(call, "POST", _invoke_url(endpoint.url), self._headers, body)
+        return _result_of(codec, call, endpoint, answer)
+
+    async def invoke_stream(self, call: Call, endpoint: Endpoint, send: SendItem) -> Any:
+        """Send one streaming call."""
+        codec, limit = self._streams[call.method], self.options.max_body
+        request = StreamRequest(codec, call)
+        url = URL(f"{_invoke_url(endpoint.url)}{INVOKE_STREAM.removeprefix(INVOKE)}")
+        headers = {"content-type": CONTENT_TYPES[self.codec]}
         try:
-            if answer.status == _OK:
-                return codec.decode_answer(answer.body)
-            failure = _failure(codec, answer)
-            try:
-                raise failure if failure is not None else _status_error(call, endpoint, answer)
-            finally:
-                del failure  # its traceback holds this frame
+            async with self.exchange_stream(call, url, headers, request.body) as answer:
+                if answer.status == _OK and call.method.yields:
+                    last = await receive_items(codec, answer, send, limit)
+                else:
+                    last = await read_whole(call, answer, limit)
         except CommunicationError as error:
-            error.message += f" (from {without_secrets(endpoint.url)})"
+            if request.error is not None:  # of the connection it is known only that the body was not sent
+                raise request.error from error
             raise
+        return _result_of(codec.call, call, endpoint, last)
+
+
+def _result_of(codec: MethodCodec, call: Call, endpoint: Endpoint, answer: Answer) -> Any:
+    """Return the result in an answer, or raise its error."""
+    try:
+        if answer.status == _OK:
+            return codec.decode_answer(answer.body)
+        failure = _failure(codec, answer)
+        try:
+            raise failure if failure is not None else _status_error(call, endpoint, answer)
+        finally:
+            del failure  # its traceback holds this frame
+    except CommunicationError as error:
+        error.message += f" (from {without_secrets(endpoint.url)})"
+        raise
 
 
 @channel("dispatch-json")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +19,7 @@ from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
 from meshcore.ports.channel import Channel
-from meshcore.wire.answer import Answer
+from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.endpoints import LIVEZ
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
@@ -154,6 +155,54 @@ class HTTPChannel(Channel):
         if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
             return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
         return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
+
+    @asynccontextmanager
+    async def exchange_stream(
+        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[StreamedAnswer]:
+        """Send one request whose body or answer streams, once. When the context is left, the connection is closed.
+
+        Raises:
+            LocalError: a header cannot be sent.
+            CommunicationError: no answer came, or its connection broke.
+        """
+        sent = {**call.headers, **headers, TIMEOUT: write_timeout(call.deadline - time.monotonic())}
+        if call.attempt > 1:
+            sent[ATTEMPT] = str(call.attempt)
+        try:
+            check_headers(sent)
+            async with self.transmit_stream(call, url, sent, body) as answer:
+                yield answer
+        except (aiohttp.ClientError, OSError) as error:
+            raise communication_error(call, url, error) from error
+        except UnicodeEncodeError as error:
+            text = f"{call.method}: a header or the URL contains what is no text: {error.reason}"
+            raise LocalError(Code.INVALID_ARGUMENT, text) from None
+
+    @asynccontextmanager
+    async def transmit_stream(
+        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[StreamedAnswer]:
+        """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
+        session = self._session or self._open(call)
+        timeout = _shortened(session.timeout, call.deadline - time.monotonic())
+        sent = isinstance(body, bytes)
+
+        async def chunks(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            nonlocal sent
+            async for chunk in source:
+                yield chunk
+            sent = True
+
+        data = body if isinstance(body, bytes) else chunks(body)
+        async with session.request(
+            "POST", url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+        ) as response:
+            try:
+                yield StreamedAnswer(response.status, response.headers, response.content.iter_any())
+            finally:
+                if not (sent and response.content.at_eof()):
+                    response.close()  # the rest is not wanted, or the server has answered before the end
 
     async def is_alive(self, endpoint: Endpoint) -> bool | None:
         """Ask for `/livez`. Any answer will do, also of a server that is no mesh, but not that of a proxy before it."""

@@ -9,11 +9,20 @@ from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from meshcore.asgi.openapi import openapi
-    from meshcore.client.proxy import awaitable, blocking, with_key, with_policy
+    from meshcore.client.proxy import with_key, with_policy
     from meshcore.core.attempt import Attempt
-    from meshcore.core.call import Call, Handler, Interceptor, Interceptors, compose
+    from meshcore.core.call import (
+        Call,
+        Handler,
+        Interceptor,
+        Interceptors,
+        SendItem,
+        StreamHandler,
+        StreamInterceptor,
+        compose,
+    )
     from meshcore.core.current_call import CurrentCall, current_call
-    from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription
+    from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription, Shape
     from meshcore.core.errors import (
         AuthorizationError,
         Code,
@@ -63,6 +72,7 @@ if TYPE_CHECKING:
         shielded,
     )
     from meshcore.mesh.blocking import BlockingMesh
+    from meshcore.mesh.forms import awaitable, blocking
     from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, problem_details, provide
     from meshcore.mesh.mesh import Mesh
     from meshcore.mesh.settings_loader import load_settings
@@ -129,10 +139,14 @@ __all__ = [
     "RandomURLSelector",
     "RemoteError",
     "RoundRobinURLSelector",
+    "SendItem",
     "Service",
     "ServiceDescription",
     "Settings",
+    "Shape",
     "Sighting",
+    "StreamHandler",
+    "StreamInterceptor",
     "URLSelector",
     "Value",
     "ValueSource",
@@ -188,11 +202,11 @@ if not TYPE_CHECKING:
         __name__,
         {
             "asgi.openapi": "openapi",
-            "client.proxy": "awaitable blocking with_key with_policy",
+            "client.proxy": "with_key with_policy",
             "core.attempt": "Attempt",
-            "core.call": "Call Handler Interceptor Interceptors compose",
+            "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
             "core.current_call": "CurrentCall current_call",
-            "core.description": "ComponentDescription Method Parameter ServiceDescription",
+            "core.description": "ComponentDescription Method Parameter ServiceDescription Shape",
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",
             "core.instances": "Absent Bound ChannelAddress Endpoint Failed Instance Pending Sighting",
@@ -210,6 +224,7 @@ if not TYPE_CHECKING:
             "idempotency_key idempotent implementation in_thread raises service shielded",
             "mesh.frameworks": "client_module mesh_lifespan mesh_of problem_details provide",
             "mesh.blocking": "BlockingMesh",
+            "mesh.forms": "awaitable blocking",
             "mesh.mesh": "Mesh",
             "mesh.settings_loader": "load_settings",
             "ports.channel": "Channel ChannelOptions",

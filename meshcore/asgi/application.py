@@ -18,14 +18,15 @@ from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
 from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream import Stream
+from meshcore.asgi.stream_invoke import StreamInvoke
 from meshcore.codec.codec import Limits
 from meshcore.core.description import HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
-from meshcore.server.server import Server
-from meshcore.wire.endpoints import CONTRACT, INVOKE, LIVEZ, READYZ, REPORT, STREAM
+from meshcore.server.streaming.server import StreamingServer
+from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, READYZ, REPORT, STREAM
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -56,13 +57,16 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
 class MeshAsgi:
     """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, `/livez`, `/readyz` and `/report`."""
 
-    def __init__(self, server: Server, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings) -> None:
+    def __init__(
+        self, server: StreamingServer, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings
+    ) -> None:
         hosted = tuple(hosted)
         components = [each.component for each in hosted]
         limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
         self._gate = Gate(settings)
         # The method: to call the object would take 0.1 us more.
         self._invoke = Invoke(server, components, self._gate, settings.max_body, limits).__call__
+        self._invoke_stream = StreamInvoke(server, components, self._gate, settings.max_body, limits)
         self._stream = Stream(server, components, self._gate, settings.max_body, limits)
         others = [
             Route(LIVEZ, _livez(probes)),
@@ -84,8 +88,11 @@ class MeshAsgi:
         """The application that serves a request. `POST /invoke` does not pass through Starlette."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path: str = scope["path"]
-            if path.removeprefix(scope.get("root_path", "")) == INVOKE:
+            path = path.removeprefix(scope.get("root_path", ""))
+            if path == INVOKE:
                 return self._invoke
+            if path == INVOKE_STREAM:
+                return self._invoke_stream
         if scope["type"] == "websocket" and request_path(scope) == STREAM:
             return self._stream
         return self._routed

@@ -24,7 +24,7 @@ from meshcore.asgi.messages import (
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
-from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.description import ComponentDescription, Method, Shape
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.suggest import closest, did_you_mean, shown
 from meshcore.server.request import BodyError
@@ -56,6 +56,7 @@ class _Format:
             for component in components
             for service in component.services
             for method in service.methods
+            if method.shape is Shape.UNARY
         }
         self.by_head = {method.head: method for method in self.methods.values()}
         self.head_end = HEAD_ENDS[codec]

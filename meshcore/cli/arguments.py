@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from meshcore.codec.codec import JSON
@@ -26,7 +27,7 @@ def read_arguments(method: Method, words: Sequence[str]) -> tuple[list[Any], dic
     Args:
         method: the method to call.
         words: each is `name=value`, where the value is JSON or text, or `-` for JSON on stdin: an object, or an array
-            in the order of the signature.
+            in the order of the signature. A stream is read from stdin instead.
 
     Raises:
         ConfigurationError: with every problem.
@@ -45,6 +46,10 @@ def read_arguments(method: Method, words: Sequence[str]) -> tuple[list[Any], dic
         given |= found
     known = {parameter.name: parameter for parameter in method.parameters}
     problems += [f"no parameter {name!r}{did_you_mean(name, known)}" for name in given if name not in known]
+    streams = [parameter.name for parameter in method.parameters if parameter.stream]
+    text = "is a stream, whose items are read from stdin: one line of JSON each"
+    problems += [f"{name} {text}" for name in streams if name in given]
+    given |= dict.fromkeys(streams, _items)
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in known.items():
@@ -65,6 +70,26 @@ def read_arguments(method: Method, words: Sequence[str]) -> tuple[list[Any], dic
         signature = " ".join(f"{name}=..." for name in known)
         raise ConfigurationError(f"cannot call {method} ({signature or 'takes nothing'})", problems)
     return positional, named
+
+
+async def _items(parameter: Parameter) -> AsyncIterator[Any]:
+    """The items of a stream: lines of JSON on stdin, each read when it is needed.
+
+    Raises:
+        ConfigurationError: a line does not fit.
+    """
+    read = JSON.decoder(parameter.type)
+    number = 0
+    while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline, abandon_on_cancel=True):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            item = read(line)
+        except DecodeError as error:
+            text = f"line {number} of stdin: {error}"
+            raise ConfigurationError(f"{parameter.name} cannot be read", [text]) from error
+        yield item
 
 
 def _from_document(method: Method, data: bytes, problems: list[str]) -> dict[str, _Parse]:

@@ -7,9 +7,9 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any, cast
 
 import anyio.to_thread
 import msgspec
@@ -21,9 +21,10 @@ from meshcore.cli.call_headers import with_headers
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.codec.codec import JSON
-from meshcore.core.description import Method
+from meshcore.core.description import Method, Shape
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError, RemoteError
 from meshcore.core.settings import Settings
+from meshcore.mesh.forms import awaitable
 from meshcore.mesh.mesh import Mesh
 
 
@@ -54,18 +55,36 @@ async def call_once(
     headers: Mapping[str, str],
     *,
     as_json: bool = False,
-) -> str:
+) -> str | None:
     """Call a method, typed as `service.method`.
 
     Returns:
-        The result as JSON: indented, or on one line with `as_json`.
+        The result as JSON: indented, or on one line with `as_json`. None if the method streams it: then each item is
+        printed on a line when it comes. Ctrl-C ends the stream, at the server, too.
     """
     client, service, method = await client_of(settings, typed)
     arguments = read_arguments(method, words)
+    write = JSON.encoder(method.returns)
     async with Mesh(with_headers(client, headers), settings=settings) as mesh:
-        result = await _calls(await mesh.get_service(service.interface, channel), method, arguments)()
-    data = JSON.encoder(method.returns)(result)
+        called = await mesh.get_service(service.interface, channel)
+        if method.yields:
+            await _print_items(called, method, arguments, write)
+            return None
+        result = await _calls(called, method, arguments)()
+    data = write(result)
     return (data if as_json else msgspec.json.format(data, indent=2)).decode()
+
+
+async def _print_items(
+    service: Any, method: Method, arguments: tuple[list[Any], dict[str, Any]], write: Callable[[Any], bytes]
+) -> None:
+    positional, named = arguments
+    function: Callable[..., AsyncIterator[Any]] = getattr(service, method.name)
+    found = cast("AsyncGenerator[Any]", awaitable(function)(*positional, **named))
+    with _declared_errors(method):
+        async with aclosing(found) as items:
+            async for item in items:
+                print(write(item).decode(), flush=True)
 
 
 async def call_repeatedly(
@@ -84,6 +103,9 @@ async def call_repeatedly(
         MeshError: the first error, raised after all calls. A LocalError is raised at once: no call can be sent.
     """
     client, service, method = await client_of(settings, typed)
+    if method.shape is not Shape.UNARY:
+        text = f"{method} is a {method.shape.value}: --repeat is for methods that do not stream"
+        raise LocalError(Code.INVALID_ARGUMENT, text)
     arguments = read_arguments(method, words)
     latencies: list[float] = []
     failed: Counter[str] = Counter()
@@ -120,14 +142,21 @@ def _calls(service: Any, method: Method, arguments: tuple[list[Any], dict[str, A
     function = functools.partial(getattr(service, method.name), *positional, **named)
 
     async def once() -> Any:
-        try:
+        with _declared_errors(method):
             return await (function() if method.is_async else anyio.to_thread.run_sync(function))
-        except method.raises as error:  # a declared exception counts and prints as an error of the server
-            code = getattr(error, "code", Code.FAILED_PRECONDITION)
-            name = type(error).__name__
-            raise RemoteError(code, f"{name}: {error}", details={"exception": name}) from error
 
     return once
+
+
+@contextmanager
+def _declared_errors(method: Method) -> Generator[None]:
+    """Let a declared exception count and print as an error of the server."""
+    try:
+        yield
+    except method.raises as error:
+        code = getattr(error, "code", Code.FAILED_PRECONDITION)
+        name = type(error).__name__
+        raise RemoteError(code, f"{name}: {error}", details={"exception": name}) from error
 
 
 def _summary(method: str, latencies: list[float], failed: Counter[str], seconds: float) -> Summary:

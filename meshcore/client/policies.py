@@ -14,7 +14,7 @@ from meshcore.core.suggest import closest, did_you_mean
 Layer = tuple[str, Policy | None]
 """Who set a policy, and the policy."""
 
-_NO_TIMEOUT: Layer = ("none for calls in this process", Policy(timeout=inf))
+_NO_TIMEOUT: Layer = ("none for calls in this process", Policy(timeout=inf, idle=inf))
 
 
 class Policies:
@@ -66,7 +66,7 @@ class Policies:
         method: Method,
         caller: Policy | None = None,
     ) -> Resolved:
-        """The rules of a method's calls within the process: only a timeout counts, and only one that is set explicitly.
+        """The rules of a method's calls within the process: only timeouts that are set explicitly count.
 
         There is no default timeout, as a timer for each call would cost more than the call. A shielded method has only
         the timeout of its caller: it would be cancelled then, since no server stands between it and its caller.

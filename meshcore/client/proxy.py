@@ -14,21 +14,21 @@ import functools
 import inspect
 import sys
 import threading
-import types
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from meshcore.client.bridge import Bridge, discard
-from meshcore.core.call import CALLER_KEY, Call, Handler, why_no_key
-from meshcore.core.description import Method, ServiceDescription
+from meshcore.client.bridge import Bridge
+from meshcore.client.streaming.methods import FORM, opener
+from meshcore.core.call import CALLER_KEY, Call, Handler, StreamHandler, why_no_key
+from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
+from meshcore.core.streaming.handler import without_items
 
 Variant = Callable[[Policy], Any]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 # Whether a call is made on another loop than the mesh's. Each call asks for it, so that it has to be fast: it takes
@@ -54,7 +54,14 @@ class ProxyClass:
         self._name = service.name
         self._cls = type(service.interface)(f"{service.interface.__name__}Proxy", (service.interface,), members)
 
-    def make(self, handler: Handler, bridge: Bridge, target: str, variant: Variant | None = None) -> Any:
+    def make(
+        self,
+        handler: Handler,
+        bridge: Bridge,
+        target: str,
+        variant: Variant | None = None,
+        streams: StreamHandler | None = None,
+    ) -> Any:
         """Make a proxy.
 
         Args:
@@ -62,8 +69,11 @@ class ProxyClass:
             bridge: runs the calls of `def` methods, and those that are made on another loop.
             target: for the `repr`: where the calls go.
             variant: gives the same proxy with another policy; None if policies do not apply.
+            streams: gets the streaming calls; the handler itself by default, for one that refuses all calls.
         """
-        return self._cls(handler, bridge, f"{self._name} {target}", variant)
+        proxy = self._cls(handler, bridge, f"{self._name} {target}", variant)
+        redirect(proxy, handler, streams)
+        return proxy
 
 
 def with_policy(service: T, policy: Policy) -> T:
@@ -81,95 +91,6 @@ def with_policy(service: T, policy: Policy) -> T:
         text = f"{type(service).__name__} is no proxy of a service, so no policy governs calls to it"
         raise LocalError(Code.INVALID_ARGUMENT, text)
     return cast("T", variant(policy))
-
-
-@overload
-def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]: ...
-
-
-@overload
-def blocking(method: Callable[P, T]) -> Callable[P, T]: ...
-
-
-def blocking(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that blocks its thread out of a method of a service, for code without an event loop.
-
-        hello = blocking(greeting.hello)
-        print(hello("world"))
-
-    The call is the same: instances, retries, deadline. A method that is declared with `def` stays as it is.
-
-    Args:
-        method: of a proxy. A method of another object, such as a fake in a test, is run by `asyncio.run`.
-
-    Raises:
-        LocalError: INVALID_ARGUMENT, this is no method.
-    """
-    _check_method("blocking", method)
-    if not inspect.iscoroutinefunction(method):
-        return method
-    if other := _in_other_colour(method):
-        return other
-    bridge: Bridge | None = getattr(_owner(method), "_mesh_bridge", None)
-
-    @functools.wraps(method)
-    def run(*arguments: Any, **keywords: Any) -> Any:
-        given = method(*arguments, **keywords)
-        # A helper that the interface of a proxy implements itself runs on the mesh's loop.
-        return asyncio.run(given) if bridge is None else bridge.run(f"blocking({method.__name__})", given)
-
-    return run
-
-
-@overload
-def awaitable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]: ...
-
-
-@overload
-def awaitable(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]: ...
-
-
-def awaitable(method: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Make a coroutine function out of a method of a service, for code on an event loop, which `def` would block.
-
-        tick = awaitable(clock.tick)
-        print(await tick(3))
-
-    The call is the same: instances, retries, deadline. It takes no thread, unless the implementation is `def` and in
-    this process. A method that is declared with `async def` stays as it is.
-
-    Args:
-        method: of a proxy. A method of another object, such as a fake in a test, is run in a thread.
-
-    Raises:
-        LocalError: INVALID_ARGUMENT, this is no method.
-    """
-    _check_method("awaitable", method)
-    if inspect.iscoroutinefunction(method):
-        return method
-    return _in_other_colour(method) or functools.wraps(method)(functools.partial(asyncio.to_thread, method))
-
-
-def _check_method(name: str, method: object) -> None:
-    if not callable(method):
-        discard(method)
-        text = f"{name}() takes a method of a service, such as greeting.hello, and got {type(method).__name__}"
-        mend = f": do not call the method, call what {name}() returns" if inspect.isawaitable(method) else ""
-        raise LocalError(Code.INVALID_ARGUMENT, text + mend)
-
-
-def _owner(method: Any) -> Any:
-    return getattr(method, "__self__", None)
-
-
-def _in_other_colour(method: Any) -> Callable[..., Any] | None:
-    """A proxy's method as `async def` if it is `def`, and as `def` if it is `async def`; None if it has no such method.
-
-    Both make the same call. Only the proxy's own methods count, not the helpers that its interface implements.
-    """
-    functions: _OtherColour | None = getattr(_owner(method), "_mesh_other_colour", None)
-    function = functions.get(method.__name__) if functions is not None else None
-    return types.MethodType(function, _owner(method)) if function is not None else None
 
 
 class _OtherColour:
@@ -226,13 +147,15 @@ def with_key(service: T, key: str) -> T:
     return cast("T", cls(keyed, proxy._mesh_bridge, target, other))  # noqa: SLF001 - as above
 
 
-def redirect(proxy: Any, handler: Handler) -> None:
-    """Let a proxy pass its calls to another handler."""
+def redirect(proxy: Any, handler: Handler, streams: StreamHandler | None = None) -> None:
+    """Let a proxy pass its calls to other handlers; see `ProxyClass.make`."""
     proxy._mesh_handler = handler  # noqa: SLF001 - the classes of proxies are made here
+    proxy._mesh_streams = streams or without_items(handler)  # noqa: SLF001 - as above
 
 
 def _init(self: Any, handler: Handler, bridge: Bridge, target: str, variant: Variant | None) -> None:
     self._mesh_handler = handler
+    self._mesh_streams = without_items(handler)
     self._mesh_loop = bridge.loop
     self._mesh_runner = bridge.runner
     self._mesh_bridge = bridge
@@ -275,7 +198,12 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
     call = f"__mesh_call(__mesh_method, ({''.join(f'{each}, ' for each in arguments)}))"
     handler = "__mesh_self._mesh_handler"
     head = f"def {method.name}({', '.join(parameters)}):"
-    if is_async:
+    if method.shape is not Shape.UNARY:
+        names["__mesh_open"] = opener(method, is_async=is_async)
+        opened = f"__mesh_open(__mesh_self._mesh_streams, __mesh_self._mesh_bridge, {call})"
+        waits = is_async and not method.yields
+        source = f"async {head}\n    return await {opened}" if waits else f"{head}\n    return {opened}"
+    elif is_async:
         source = (
             f"async {head}\n"
             f"    if {_ELSEWHERE}:\n"
@@ -286,5 +214,7 @@ def _function(interface: type, method: Method, *, is_async: bool) -> Any:
         source = f"{head}\n    return __mesh_self._mesh_bridge({handler}, {call})"
     exec(compile(source, f"<proxy of {method}>", "exec"), names)  # noqa: S102 - identifiers of a checked signature only
     function: Any = names[method.name]
+    if method.yields:
+        setattr(function, FORM, "async" if is_async else "blocking")
     # Not its __dict__, in which it is marked as abstract.
     return functools.update_wrapper(function, inspect.getattr_static(interface, method.name), updated=())

@@ -27,7 +27,7 @@ class Type(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         kind: `any`, `none`, `bool`, `int`, `float`, `str`, `bytes`, `decimal`, `uuid`, `datetime`, `date`, `time`,
             `timedelta`; `enum` with its values; `list`, `set`, `tuple`, `map` and `union` with their parts; `ref` with
-            the name of a structure of the service.
+            the name of a structure of the service; `stream` of a whole parameter or result, with the type of its items.
         name: of the structure or the enum. That of an enum is for people only.
         parts: the types in it; of a map, those of key and value.
         values: of an enum.
@@ -229,5 +229,5 @@ def _check_references(service: ServiceContract) -> None:
             raise ValueError(f"it is not a contract: service {service.name!r} has no type {type_.name!r}")
         if type_.kind == "map" and len(type_.parts) != 2:  # noqa: PLR2004 - key and value
             raise ValueError(f"it is not a contract: service {service.name!r} has a map without key and value")
-        if type_.kind in {"list", "set"} and len(type_.parts) != 1:
+        if type_.kind in {"list", "set", "stream"} and len(type_.parts) != 1:
             raise ValueError(f"it is not a contract: service {service.name!r} has a {type_.kind} without item")

@@ -16,6 +16,7 @@ from meshcore.contract.contract import (
     MethodContract,
     ParameterContract,
     ServiceContract,
+    Type,
 )
 from meshcore.contract.digest import digest_of
 from meshcore.contract.equal_structures import merge_equal
@@ -47,7 +48,7 @@ def _types(service: ServiceDescription) -> Iterator[Any]:
 
 def _method(method: Method, types: TypeReader) -> MethodContract:
     parameters = tuple(_parameter(parameter, types) for parameter in method.parameters)
-    returns = types.next()
+    returns = _stream_of(types.next()) if method.yields else types.next()
     declared = [declared_exception(cls) for cls in method.raises]
     return MethodContract(
         method.name,
@@ -66,13 +67,17 @@ def _parameter(parameter: Parameter, types: TypeReader) -> ParameterContract:
     given = "name" if parameter.keyword_only else "position" if parameter.positional_only else "either"
     return ParameterContract(
         parameter.name,
-        types.next(),
+        _stream_of(types.next()) if parameter.stream else types.next(),
         parameter.required,
         UNSET if parameter.required else plain_default(parameter.default),
         given,
         _source(parameter),
         parameter.description,
     )
+
+
+def _stream_of(item: Type) -> Type:
+    return Type("stream", parts=(item,))
 
 
 def _source(parameter: Parameter) -> str:

@@ -12,7 +12,7 @@ import inspect
 import keyword
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from types import new_class
 from typing import Annotated, Any, ForwardRef, Literal, Union
@@ -42,6 +42,7 @@ _SCALARS: Mapping[str, Any] = {
     "time": dt.time,
     "timedelta": dt.timedelta,
 }
+_stream: Any = AsyncIterator  # as `Any`: it is subscribed with types that are known only at run time
 _KEPT = 600.0
 """The decorator needs the seconds for which an outcome is kept. They have no effect in a client: the server decides."""
 
@@ -67,17 +68,24 @@ def stub_of(component_name: str, contract: ServiceContract, method: MethodContra
 
 
 def _function(contract: ServiceContract, method: MethodContract) -> Any:
-    async def function(self: Any, **arguments: Any) -> Any:
+    async def answering(self: Any, **arguments: Any) -> Any:
         """Never called: the proxy replaces it."""
 
+    def streaming(self: Any, **arguments: Any) -> Any:
+        """Never called, as above."""
+
+    streams = method.returns.kind == "stream"
+    function: Any = streaming if streams else answering
     _check_name(method.name)
     types = _Types(contract.types)
     by_name = inspect.Parameter.KEYWORD_ONLY  # whatever the server requires: the wire needs their order only
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    hints: dict[str, Any] = {"return": Any}
+    hints: dict[str, Any] = {"return": AsyncIterator[Any] if streams else Any}
     for parameter in method.parameters:
         _check_name(parameter.name)
-        hint, default = _with_default(parameter, types.of(parameter))
+        hint, default = _with_default(parameter, types.of(parameter.type))
+        if parameter.type.kind == "stream":
+            hint = _stream[types.of(parameter.type.parts[0])]
         source, _, alias = parameter.source.partition(" as ")
         if method.http and source in {source.value for source in Source}:
             hint = Annotated[hint, ParameterMark(Source(source), alias=alias)]
@@ -85,7 +93,7 @@ def _function(contract: ServiceContract, method: MethodContract) -> Any:
         parameters.append(inspect.Parameter(parameter.name, by_name, default=default))
     function.__name__ = function.__qualname__ = method.name
     function.__annotations__ = hints
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters)
     return function
 
 
@@ -128,11 +136,11 @@ class _Types:
         self._names = {name: f"_Structure{number}" for number, name in enumerate(structures)}
         self._made: dict[str, type[msgspec.Struct] | None] = {}
 
-    def of(self, parameter: ParameterContract) -> Any:
-        """Return the type of a parameter. `Any` if it cannot be made: then only the server checks the argument."""
+    def of(self, type_: Type) -> Any:
+        """Return the Python type. `Any` if it cannot be made: then only the server checks the argument."""
         before = dict(self._made)
         try:
-            found = self._read(parameter.type)
+            found = self._read(type_)
             self._link()
             return Any if why_not_type(found) else found
         except (TypeError, ValueError):

@@ -220,8 +220,8 @@ class TypeComparison:
     def _reads(self, old: Type, new: Type) -> bool:
         """Return whether values of the one type can be read as the other. Neither is a union."""
         written, read = (old, new) if self._sent else (new, old)
-        if read.kind == "any":
-            return True
+        if read.kind == "any" or "stream" in {written.kind, read.kind}:
+            return read.kind == "any" and written.kind != "stream"
         if written.kind == read.kind == "ref":
             return False  # as an array, with another tag, or as an unknown one of several structures
         if written.kind == read.kind and written.parts:
@@ -247,7 +247,7 @@ class TypeComparison:
         return trial.found
 
 
-_STEPS: Mapping[str, Sequence[str]] = {"list": ("[]",), "set": ("[]",), "map": ("{key}", "{}")}
+_STEPS: Mapping[str, Sequence[str]] = {"list": ("[]",), "set": ("[]",), "stream": ("[]",), "map": ("{key}", "{}")}
 
 
 def _one_of_a_kind(one: Type, other: Type) -> bool:

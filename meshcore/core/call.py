@@ -75,17 +75,31 @@ Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
 Interceptor: TypeAlias = Callable[[Handler, Call], Awaitable[Any]]
 """Wraps a handler: `async def interceptor(handler, call) -> result`."""
 
+SendItem: TypeAlias = Callable[[Any], Awaitable[None]]
+"""Passes one item of a stream on: `await send(item)`. It raises `StreamClosedError` if nobody reads any more."""
+StreamHandler: TypeAlias = Callable[[Call, SendItem], Awaitable[Any]]
+"""Runs a streaming call: `async def handler(call, send) -> result`, None if the method streams its result.
+
+It returns when the stream has ended. A parameter that is a stream is an `AsyncIterator` in `call.arguments`.
+"""
+StreamInterceptor: TypeAlias = Callable[[StreamHandler, Call, SendItem], Awaitable[Any]]
+"""Wraps a handler of streaming calls: `async def interceptor(handler, call, send) -> result`."""
+
 
 class Interceptors(msgspec.Struct, frozen=True):
     """The user's interceptors. A module's `@create` method that returns this adds them to the mesh.
 
     Attributes:
-        client: around every call that is made, the first outermost.
-        server: around every call that is served or made locally, the first outermost.
+        client: around every call that is made, the first outermost; around a stream, for its whole life.
+        server: around every call that is served or made locally, likewise.
+        client_streams: around every streaming call that is made, inside of `client`. They see the items, too.
+        server_streams: around every streaming call that is served or made locally, likewise.
     """
 
     client: Sequence[Interceptor] = ()
     server: Sequence[Interceptor] = ()
+    client_streams: Sequence[StreamInterceptor] = ()
+    server_streams: Sequence[StreamInterceptor] = ()
 
 
 # The deadline of the call that the current code serves. Calls that it makes inherit it. Tasks inherit context

@@ -31,12 +31,22 @@ class Source(Enum):
     BODY = "body"
 
 
+class Shape(Enum):
+    """What streams in the calls of a method: gRPC's four kinds of methods. The value is what people read."""
+
+    UNARY = "unary call"
+    SERVER_STREAM = "server stream"
+    CLIENT_STREAM = "client stream"
+    BIDIRECTIONAL = "bidirectional stream"
+
+
 class Parameter(msgspec.Struct, frozen=True):
     """One parameter of a method.
 
     Attributes:
         name: its name in the signature.
-        type: the resolved annotation, without the mesh's marks. Constraints such as `msgspec.Meta` stay.
+        type: the resolved annotation, without the mesh's marks. Constraints such as `msgspec.Meta` stay. Of a stream it
+            is the type of the items.
         keyword_only: whether it must be given by name.
         positional_only: whether it must be given by position.
         default: `REQUIRED` if it has none.
@@ -44,6 +54,7 @@ class Parameter(msgspec.Struct, frozen=True):
         description: from its mark, else from the docstring.
         example: from its mark.
         alias: its name in the query or header, if it differs from `name`.
+        stream: whether it is a stream of values, which the caller sends one by one.
     """
 
     name: str
@@ -55,6 +66,7 @@ class Parameter(msgspec.Struct, frozen=True):
     description: str = ""
     example: Any = None
     alias: str = ""
+    stream: bool = False
 
     @property
     def required(self) -> bool:
@@ -105,8 +117,8 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         service: the service's name.
         name: the method's name.
         parameters: in the order of the signature; arguments are sent in this order.
-        returns: the resolved return type, `None` if it returns nothing.
-        is_async: whether the interface declares it with `async def`.
+        returns: the resolved return type, `None` if it returns nothing. Of a stream it is the type of the items.
+        is_async: whether its callers await it, or read its items with `async for`.
         idempotent: whether it may be executed again for the same call.
         shielded: whether it runs on when the caller has left.
         idempotency_key: seconds for which a server keeps a call's outcome for repetitions of it, None if the method
@@ -115,6 +127,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         http: its REST mapping, None if it has none.
         affinity: the index of the argument whose value selects the instance, None if the method has no affinity.
         policy: the policy that its interface declares for it.
+        yields: whether it returns a stream of values, which come one by one.
     """
 
     service: str
@@ -131,9 +144,23 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     description: str = ""
     affinity: int | None = None
     policy: Policy | None = None
+    yields: bool = False
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}"
+
+    @property
+    def stream_at(self) -> int | None:
+        """The index of the parameter that is a stream, None if none is."""
+        return next((at for at, parameter in enumerate(self.parameters) if parameter.stream), None)
+
+    @property
+    def shape(self) -> Shape:
+        """What streams in its calls."""
+        takes = self.stream_at is not None
+        if self.yields:
+            return Shape.BIDIRECTIONAL if takes else Shape.SERVER_STREAM
+        return Shape.CLIENT_STREAM if takes else Shape.UNARY
 
 
 class ServiceDescription(msgspec.Struct, frozen=True, eq=False):

@@ -31,7 +31,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
     Attributes:
         timeout: seconds that a call may take, all attempts included. A call that is made while another one is served
-            never has more time than that one has left.
+            never has more time than that one has left. A stream has it for its whole life: `inf` for one without end.
+        idle: seconds that a stream may take to its next item. The time that its reader takes does not count.
         attempts: how often a call is sent in all, if its method is idempotent and an attempt may have been processed.
             An attempt that was certainly not processed is repeated on each other instance.
         back_off: seconds; the longest pause before the first retry of an instance that was asked already. The pause is
@@ -56,6 +57,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """
 
     timeout: _Seconds | UnsetType = UNSET
+    idle: _Seconds | UnsetType = UNSET
     attempts: _Count | UnsetType = UNSET
     back_off: _Pause | UnsetType = UNSET
     back_off_max: _Pause | UnsetType = UNSET
@@ -138,6 +140,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """A policy in which every field is set. `Policy` explains the fields. The defaults suit 2 to 50 instances."""
 
     timeout: float = 10.0  # long enough for a slow report; without one, a hung server blocks its callers for ever
+    idle: float = 60.0  # long enough for rare events that a server confirms once a minute; about Envoy's and nginx's
     attempts: int = 3  # enough for a restart in progress, too few to double the load; gRPC caps them at 5
     back_off: float = 0.05  # about as long as a restarting process refuses connections
     back_off_max: float = 1.0

@@ -11,6 +11,7 @@ from meshcore.codec.constraints import why_not_enforced
 from meshcore.core.description import Method, Parameter, ServiceDescription
 from meshcore.declare.hints import split_marks
 from meshcore.declare.interface_methods import interface_functions
+from meshcore.declare.streams import form_problem, stream_of
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -76,8 +77,13 @@ def _contradictions(method: Method, function: Any) -> list[str]:
         if parameter.name in by_name:
             problems += _parameter_contradictions(parameter, by_name[parameter.name], hints.get(parameter.name, Any))
     returned = hints.get("return", Any)
+    if reason := form_problem(method, function, returned):
+        return [*problems, reason]
+    if method.yields and (stream := stream_of(returned)) is not None:
+        returned = stream.item
+    what = "yields" if method.yields else "returns"
     if not _compatible(returned, method.returns):
-        problems.append(f"returns {_show(returned)}, but the interface promises {_show(method.returns)}")
+        problems.append(f"{what} {_show(returned)}, but the interface promises {_show(method.returns)}")
     return problems
 
 
@@ -87,6 +93,12 @@ def _parameter_contradictions(expected: Parameter, given: inspect.Parameter, hin
         problems.append(f"takes {expected.name!r} by name only, the interface by position too")
     if expected.keyword_only and given.kind is inspect.Parameter.POSITIONAL_ONLY:
         problems.append(f"takes {expected.name!r} by position only, the interface by name")
+    stream = stream_of(hint)
+    if expected.stream and stream is not None:
+        hint = stream.item
+    elif (expected.stream or stream is not None) and hint is not Any:
+        wanted = "a stream" if expected.stream else "one value"
+        return [*problems, f"takes {expected.name!r} as {_show(hint)}, but the interface declares {wanted}"]
     if not _compatible(expected.type, hint):
         problems.append(f"takes {expected.name!r} as {_show(hint)}, but the interface declares {_show(expected.type)}")
     if _has_own_constraint(hint, expected.type):

@@ -34,6 +34,7 @@ from meshcore.declare.services import (
     ServiceMark,
     ShieldedMark,
 )
+from meshcore.declare.streams import buried_stream, mark_problems, mixed_forms, stream_of, why_not_stream
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
 _MARKS = {Source.PATH: "PathParam", Source.QUERY: "QueryParam", Source.HEADER: "HeaderParam", Source.BODY: "Body"}
@@ -121,6 +122,10 @@ def _read_method(
     doc = read_docstring(function)
     parameters = _read_parameters(function, hints, doc, place, problems)
     returns = _read_returns(function, hints, place, problems)
+    streamed = stream_of(hints.get("return"))
+    problems += [f"{place}: {reason}" for reason in mixed_forms(function, hints)]
+    if streamed is not None or any(parameter.stream for parameter in parameters):
+        problems += [f"{place}: {reason}" for reason in mark_problems(function, parameters)]
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
     if not raises and find_mark(function, RaisesMark) is not None:
@@ -150,7 +155,8 @@ def _read_method(
         parameters=parameters,
         returns=returns,
         # A decorator may hide that the method is async.
-        is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function)))),
+        is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function))))
+        or (streamed is not None and streamed.is_async),
         idempotent=find_mark(function, IdempotentMark) is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
         # A call with a key runs on when its caller has left: a retry may ask for the outcome.
@@ -162,6 +168,7 @@ def _read_method(
         description=(mapping.description if mapping else "") or doc.description,
         affinity=affinity,
         policy=policy,
+        yields=streamed is not None,
     )
 
 
@@ -202,16 +209,20 @@ def _read_parameters(
             problems.append(f"{where}: has no type annotation")
             continue
         hint, mark = split_marks(hints[parameter.name])
-        if reason := why_not_type(hint):
+        stream = stream_of(hint)
+        if reason := (why_not_stream(stream) if stream else buried_stream(hint) or why_not_type(hint)):
             problems.append(f"{where}: {reason}")
             continue
+        if stream:
+            hint = stream.item
         if buried := buried_mark(hint):
             source = buried.source
             text = f"a {source.value} mark inside of its type has no effect; mark the whole type"
             problems.append(f"{where}: {text}: {_MARKS[source]}[...]")
             continue
-        if parameter.default is not inspect.Parameter.empty and (reason := _why_no_default(parameter.default, hint)):
-            problems.append(f"{where}: {reason}")
+        if parameter.default is not inspect.Parameter.empty:
+            reason = "a stream has no default" if stream else _why_no_default(parameter.default, hint)
+            problems += [f"{where}: {reason}"] if reason else []
         found.append(
             Parameter(
                 name=parameter.name,
@@ -223,6 +234,7 @@ def _read_parameters(
                 description=(mark.description if mark else "") or doc.parameters.get(parameter.name, ""),
                 example=mark.example if mark else None,
                 alias=mark.alias if mark else "",
+                stream=stream is not None,
             )
         )
     return tuple(found)
@@ -256,6 +268,7 @@ def _read_returns(function: Any, hints: dict[str, Any], place: str, problems: li
     if returns is None or returns is type(None):
         return None
     returns, _ = split_marks(returns)
-    if reason := why_not_type(returns):
+    stream = stream_of(returns)
+    if reason := (why_not_stream(stream) if stream else buried_stream(returns) or why_not_type(returns)):
         problems.append(f"{place}: its result: {reason}")
-    return returns
+    return stream.item if stream else returns

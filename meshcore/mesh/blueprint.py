@@ -10,6 +10,7 @@ from meshcore.asgi.rest_arguments import RequestReader
 from meshcore.client.policies import Policies
 from meshcore.codec.codec import Limits
 from meshcore.core.call import Interceptors
+from meshcore.core.description import Shape
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
@@ -22,7 +23,7 @@ from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_function,
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.live_values import LiveValues
 from meshcore.ports.channel import LOCAL, Channel
-from meshcore.ports.installed import installed_channels, make_registry, make_value_source
+from meshcore.ports.installed import installed_channels, load_channel, make_registry, make_value_source
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.ports.values import ValueSource
 
@@ -151,15 +152,32 @@ class Blueprint:
 
         Raises:
             ConfigurationError: it is not known which component offers the service.
-            LocalError: there is no such channel.
+            LocalError: there is no such channel, or a method streams and the channel cannot carry that.
         """
         channel = self.channel_for(interface, preferred_channel)
         if channel != LOCAL:
             self.check_channel(channel)
             self.catalog.component_of(interface)
+            self._check_streams(interface, channel)
         elif not self.is_local(interface):
             text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
             raise LocalError(Code.UNAVAILABLE, text)
+
+    def _check_streams(self, interface: type, channel: str) -> None:
+        """Check that the channel, or any if it is empty, carries the streams of a service."""
+        streaming = [each for each in self.catalog.service(interface).methods if each.shape is not Shape.UNARY]
+        if not streaming:
+            return
+        for method in streaming:
+            able = self.carriers(method.shape)
+            if channel not in able if channel else not able:
+                over = f"which channel {channel!r} cannot carry" if channel else "which no channel here can carry"
+                text = f"{method} is a {method.shape.value}, {over}; it can be called over: {', '.join([LOCAL, *able])}"
+                raise LocalError(Code.UNIMPLEMENTED, text)
+
+    def carriers(self, shape: Shape) -> list[str]:
+        """The names of the channels that carry streaming calls of a kind. It loads all channels that are installed."""
+        return sorted(name for name, cls in self.channels.items() if shape in _channel_class(cls).streams)
 
     def check_channel(self, name: str) -> None:
         """Check that there is a channel of that name; the empty name stands for any channel.
@@ -170,6 +188,10 @@ class Blueprint:
         known = {*self.channels, LOCAL}
         if name and name not in known:
             raise LocalError(Code.INVALID_ARGUMENT, f"no channel {name!r}{did_you_mean(name, known)}")
+
+
+def _channel_class(found: type[Channel] | EntryPoint) -> type[Channel]:
+    return load_channel(found) if isinstance(found, EntryPoint) else found
 
 
 def _value_source(settings: Settings, overrides: Mapping[type, object], problems: list[str]) -> ValueSource | None:

@@ -9,26 +9,39 @@ from meshcore.client.balancer import Balancer
 from meshcore.client.deadline import Limit, LocalDeadline
 from meshcore.client.destinations import Destinations
 from meshcore.client.stack import client_stack
-from meshcore.core.call import Handler, Interceptors, compose
+from meshcore.client.streaming.balancer import StreamBalancer
+from meshcore.client.streaming.idle import Idle
+from meshcore.client.streaming.run import Streams
+from meshcore.client.streaming.stack import client_stream_stack
+from meshcore.core.call import Handler, Interceptors, StreamHandler, compose
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.policy import Policy
+from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
 
 
 class Handlers:
-    """Builds handlers for proxies.
+    """Builds handlers for proxies: of calls with one result, and of streaming calls.
 
     Args:
         blueprint: of the mesh.
         destinations: the components in other processes.
         served: runs the implementations of this process.
         interceptors: of the user.
+        streams: runs the streaming methods of this process.
+        running: the streams that are under way.
     """
 
     def __init__(
-        self, blueprint: Blueprint, destinations: Destinations, served: Handler, interceptors: Interceptors
+        self,
+        blueprint: Blueprint,
+        destinations: Destinations,
+        served: Handler,
+        interceptors: Interceptors,
+        streams: StreamHandler,
+        running: Streams,
     ) -> None:
         self._catalog = blueprint.catalog
         self._policies = blueprint.policies
@@ -36,16 +49,22 @@ class Handlers:
         self._interceptors = interceptors.client
         self._limit = Limit(blueprint.settings.max_calls)
         self._local = compose(served, *interceptors.client)
+        self._running = running
+        self._carriers = blueprint.carriers
+        self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
+        self._local_streams = compose_streams(streams, *self._around_streams)
 
-    def build(self, interface: type, channel: str, policy: Policy | None) -> Handler:
-        """The handler of a service's calls.
+    def build(self, interface: type, channel: str, policy: Policy | None) -> tuple[Handler, StreamHandler]:
+        """The handlers of a service's calls.
 
         Args:
             interface: of the service.
             channel: that the calls must use: "local", another one, or empty for any.
             policy: of the caller, None if it has none.
         """
-        return self._in_process(interface, policy) if channel == LOCAL else self._remote(interface, channel, policy)
+        if channel == LOCAL:
+            return self._in_process(interface, policy), self._streams_in_process(interface, policy)
+        return self._remote(interface, channel, policy), self._remote_streams(interface, channel, policy)
 
     def _in_process(self, interface: type, policy: Policy | None) -> Handler:
         service = self._catalog.service(interface)
@@ -53,6 +72,26 @@ class Handlers:
         if all(each.timeout == inf for each in rules.values()):
             return self._local
         return compose(self._local, LocalDeadline(rules, time.monotonic))
+
+    def _streams_in_process(self, interface: type, policy: Policy | None) -> StreamHandler:
+        service = self._catalog.service(interface)
+        rules = self._policies.local_rules(self._component(interface), service, policy)
+        return compose_streams(
+            self._local_streams, self._running, around_stream(LocalDeadline(rules, time.monotonic)), Idle(rules)
+        )
+
+    def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:
+        component, service = self._catalog.component_of(interface), self._catalog.service(interface)
+        destination = self._destinations.to(component)
+        return client_stream_stack(
+            StreamBalancer(destination, channel, self._carriers),
+            destination.traffic,
+            rules=self._policies.rules(component, service, policy),
+            running=self._running,
+            limit=self._limit,
+            interceptors=self._around_streams,
+            resilient=self._policies.resilient,
+        )
 
     def _component(self, interface: type) -> ComponentDescription | None:
         """The component whose policy governs calls in this process; an override may replace a service of none."""

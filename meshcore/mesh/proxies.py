@@ -13,9 +13,10 @@ from weakref import WeakSet, WeakValueDictionary
 from meshcore.client.bridge import Bridge
 from meshcore.client.policies import merged
 from meshcore.client.proxy import ProxyClass, redirect
-from meshcore.core.call import Call, Handler
+from meshcore.core.call import Call, Handler, StreamHandler
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
+from meshcore.core.streaming.handler import without_items
 from meshcore.core.threads import forked_error
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.handlers import Handlers
@@ -24,7 +25,7 @@ from meshcore.ports.channel import LOCAL
 _Key: TypeAlias = tuple[type, str, Policy | None]
 """Interface, channel, and the policy of the caller."""
 
-_Build: TypeAlias = Callable[[type, str, Policy | None], Handler]
+_Build: TypeAlias = Callable[[type, str, Policy | None], tuple[Handler, StreamHandler]]
 
 _RECENT = 256
 """Proxies with a policy that are kept though nobody may use them: 3 KB each, while making another one takes 100 us."""
@@ -86,14 +87,14 @@ class Proxies:
         cls = self._classes.get(kind)
         if cls is None:
             cls = self._classes[kind] = ProxyClass(self._blueprint.catalog.service(kind))
-        handler = self._build(kind, channel, policy)
+        handler, streams = self._build(kind, channel, policy)
         target = "in this process" if channel == LOCAL else f"over {channel or 'any channel'}"
         target += f" with {policy}" if policy else ""
 
         def variant(other: Policy) -> Any:
             return self._variant(kind, channel, merged(policy, other))
 
-        return cls.make(handler, self._bridge, target, variant)
+        return cls.make(handler, self._bridge, target, variant, streams)
 
     @contextmanager
     def connected(self, handlers: Handlers) -> Generator[None]:
@@ -108,10 +109,10 @@ class Proxies:
         with self._lock:
             self._build = build
             for (kind, channel, policy), proxy in list(self._alive.items()):
-                redirect(proxy, build(kind, channel, policy))
+                redirect(proxy, *build(kind, channel, policy))
 
-    def _refuse_stopped(self, *_: object) -> Handler:
-        return self._stopped
+    def _refuse_stopped(self, *_: object) -> tuple[Handler, StreamHandler]:
+        return self._stopped, without_items(self._stopped)
 
     async def _stopped(self, call: Call) -> Any:
         raise self._bridge.stopped(call.method)
@@ -123,7 +124,7 @@ class Proxies:
             raise forked_error(f"{call.method} was called", self._pid)
 
         self._lock = RLock()  # a thread of the parent may have held the old one
-        self._redirect_all(lambda _kind, _channel, _policy: forked)
+        self._redirect_all(lambda _kind, _channel, _policy: (forked, without_items(forked)))
 
 
 def _disown_all() -> None:
@@ -137,8 +138,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork either
     os.register_at_fork(after_in_child=_disown_all)
 
 
-def _refuse_starting(*_: object) -> Handler:
-    return _starting
+def _refuse_starting(*_: object) -> tuple[Handler, StreamHandler]:
+    return _starting, without_items(_starting)
 
 
 async def _starting(call: Call) -> Any:

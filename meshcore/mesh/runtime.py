@@ -15,12 +15,14 @@ import msgspec
 
 from meshcore.client.bridge import Bridge
 from meshcore.client.destinations import Destinations
+from meshcore.client.streaming.run import Streams
 from meshcore.client.why import Explanation, explain, explain_local
 from meshcore.codec.codec import Limits
-from meshcore.core.call import Handler, Interceptors, compose
+from meshcore.core.call import Handler, Interceptors, StreamHandler, compose
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
+from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
@@ -36,7 +38,8 @@ from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
-from meshcore.server.server import Server
+from meshcore.server.streaming.implementations import StreamImplementations
+from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -56,6 +59,7 @@ class Runtime:
         destinations: the components that are called.
         proxies: of all services.
         handler: runs the implementations of this process.
+        streams: runs those of streaming methods.
         hosting: the components of this process.
     """
 
@@ -67,6 +71,7 @@ class Runtime:
     destinations: Destinations
     proxies: Proxies
     handler: Handler
+    streams: StreamHandler
     hosting: Hosting
 
     @property
@@ -79,11 +84,12 @@ class Runtime:
         """What the modules declare."""
         return self.blueprint.catalog
 
-    def server(self) -> Server:
+    def server(self) -> StreamingServer:
         """A server over the implementations of this mesh."""
         settings = self.settings
-        return Server(
+        return StreamingServer(
             self.handler,
+            self.streams,
             max_concurrency=settings.max_concurrency,
             request_timeout=settings.request_timeout,
             debug=settings.debug,
@@ -157,10 +163,14 @@ async def start_runtime(
         )
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
-        handler = await _served(blueprint, injector, workers, interceptors)
+        handler, streams = await _served(blueprint, injector, workers, interceptors)
         stack.callback(bridge.close)
-        stack.enter_context(proxies.connected(Handlers(blueprint, destinations, handler, interceptors)))
+        running = Streams()
+        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running)
+        stack.enter_context(proxies.connected(handlers))
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
+        # Left before the components shut down: streams may need what these close.
+        await stack.enter_async_context(running)
         yield Runtime(
             identity=identity,
             bridge=bridge,
@@ -170,6 +180,7 @@ async def start_runtime(
             destinations=destinations,
             proxies=proxies,
             handler=handler,
+            streams=streams,
             hosting=hosting,
         )
 
@@ -185,16 +196,19 @@ def _interceptors(injector: Injector) -> Interceptors:
     """Those of all modules; the interceptors of imported modules are outermost."""
     found = injector.get_all(Interceptors)
     return Interceptors(
-        client=[each for one in found for each in one.client], server=[each for one in found for each in one.server]
+        client=[each for one in found for each in one.client],
+        server=[each for one in found for each in one.server],
+        client_streams=[each for one in found for each in one.client_streams],
+        server_streams=[each for one in found for each in one.server_streams],
     )
 
 
 async def _served(
     blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors
-) -> Handler:
-    """The handler that runs the implementations of this process."""
+) -> tuple[Handler, StreamHandler]:
+    """The handlers that run the implementations of this process: of calls with one result, and of streaming calls."""
     catalog, settings = blueprint.catalog, blueprint.settings
-    implementations = Implementations(workers)
+    implementations, streams = Implementations(workers), StreamImplementations(workers)
     overridden = [interface for interface in blueprint.overrides if blueprint.is_service(interface)]
     for interface in dict.fromkeys([*catalog.implementations, *overridden]):
         service = catalog.service(interface)
@@ -203,14 +217,19 @@ async def _served(
         if recipe.scope == "request":
             lend = partial(_instance_of_request, injector, recipe)
             implementations.add_scoped(service, recipe.product, lend, component)
+            streams.add_scoped(service, recipe.product, lend, component)
         else:
-            implementations.add(service, await injector.instance(recipe), component)
+            instance = await injector.instance(recipe)
+            implementations.add(service, instance, component)
+            streams.add(service, instance, component)
     services = [service for hosted in catalog.hosted for service in hosted.component.services]
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
+    around = [*map(around_stream, interceptors.server), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    return compose(implementations.__call__, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *interceptors.server, *idempotency)
+    return calls, compose_streams(streams, *around)
 
 
 @asynccontextmanager

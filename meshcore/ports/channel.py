@@ -7,17 +7,18 @@ entry-point group `meshcore.channels`, by the name of the channel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from meshcore.core.errors import Code, LocalError
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
 from meshcore.traffic.selectors import FirstURLSelector, PolicyURLSelector, RoundRobinURLSelector
 from meshcore.traffic.url_selector import URLSelector
 
 if TYPE_CHECKING:
-    from meshcore.core.call import Call
-    from meshcore.core.description import ComponentDescription
+    from meshcore.core.call import Call, SendItem
+    from meshcore.core.description import ComponentDescription, Shape
     from meshcore.core.instances import Endpoint
 
 
@@ -50,6 +51,9 @@ class Channel(ABC):
     The injector makes one channel per component. So its constructor may have injectable parameters, and advice applies
     to its methods. Decorate subclasses with `@channel("name")`.
     """
+
+    streams: ClassVar[frozenset[Shape]] = frozenset()
+    """The kinds of streaming calls that it carries. `invoke` is for those that do not stream."""
 
     selector: URLSelector
     component: ComponentDescription
@@ -91,6 +95,25 @@ class Channel(ABC):
             RemoteError: the server answered with an error.
             Exception: a declared exception of the method.
         """
+
+    async def invoke_stream(self, call: Call, endpoint: Endpoint, send: SendItem) -> Any:
+        """Send one streaming call to one endpoint, of a kind that `streams` names. Called concurrently.
+
+        Args:
+            call: a parameter that is a stream is an `AsyncIterator` among its arguments, to be read as fast as the
+                server takes the items.
+            endpoint: of the server.
+            send: gets each item of the result, decoded. It waits while the caller is slow.
+
+        Returns:
+            The result when the stream has ended, None if the method streams it.
+
+        Raises:
+            MeshError: as `invoke`, also in mid-stream.
+        """
+        del endpoint, send
+        text = f"{call.method} is a {call.method.shape.value}, which {type(self).__name__} does not carry"
+        raise LocalError(Code.UNIMPLEMENTED, text)
 
     async def is_alive(self, endpoint: Endpoint) -> bool | None:  # noqa: ARG002
         """Ask the server of an endpoint, without a call, whether it answers at all. It raises nothing, and is quick.

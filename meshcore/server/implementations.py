@@ -12,7 +12,7 @@ from typing import Any
 
 from meshcore.core.call import LOCAL_PEER, Call
 from meshcore.core.current_call import ambient_call
-from meshcore.core.description import Method, ServiceDescription
+from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
 from meshcore.core.marks import find_mark
 from meshcore.core.threads import awaited
@@ -35,13 +35,15 @@ class Implementations:
     def add(self, service: ServiceDescription, implementation: object, component: str = "") -> None:
         """Serve a service of a component with an object."""
         for method in service.methods:
+            if method.shape is not Shape.UNARY:  # of `StreamImplementations`
+                continue
             function = getattr(implementation, method.name)
             # Read from the class: advice may have replaced the object's own attribute by a plain function.
             declared = getattr(type(implementation), method.name, None)
             in_loop = inspect.iscoroutinefunction(declared)
             if declared is None and method.is_async:  # a mock, which may be of another form than the method
                 in_loop, function = True, functools.partial(_call_and_await, function)
-            if blocking := _below_in_thread(implementation, method.name):
+            if blocking := below_in_thread(implementation, method.name):
                 in_loop, function = False, blocking
             run = _keywords_by_name(method, function if in_loop else self._in_thread(function))
             self._table[method] = run, component
@@ -49,6 +51,8 @@ class Implementations:
     def add_scoped(self, service: ServiceDescription, cls: type, scoped: ScopedObject, component: str = "") -> None:
         """Serve a service of a component with an object of a class that is made for each call."""
         for method in service.methods:
+            if method.shape is not Shape.UNARY:
+                continue
             run = functools.partial(self._run_scoped, scoped, method.name)
             declared = getattr(cls, method.name)
             if find_mark(declared, InThreadMark) is not None or not inspect.iscoroutinefunction(declared):
@@ -70,25 +74,10 @@ class Implementations:
         try:
             return await run(*call.arguments)
         except (MeshError, asyncio.CancelledError) as error:
-            self._translate(call, error)
+            hide_foreign(call, error)
             raise
         finally:
             ambient_call.reset(token)
-
-    def _translate(self, call: Call, error: MeshError | asyncio.CancelledError) -> None:
-        """Hide an error from a remote caller if it is not about the caller's own call.
-
-        Raises:
-            ImplementationError: the error is that of a call which the implementation made, or something that the
-                implementation waited for was cancelled, but not the call itself.
-        """
-        if isinstance(error, MeshError):
-            if call.peer == LOCAL_PEER:
-                error.from_local_call = True
-            elif is_from_a_call(error):
-                raise ImplementationError from error
-        elif call.peer != LOCAL_PEER and (task := asyncio.current_task()) is not None and not task.cancelling():
-            raise ImplementationError from error
 
     def _in_thread(self, function: Callable[..., Any]) -> Run:
         return functools.partial(self._run_in_thread, function)
@@ -104,11 +93,27 @@ class Implementations:
 
     async def _run_scoped_in_thread(self, scoped: ScopedObject, name: str, *arguments: Any, **keywords: Any) -> Any:
         async with scoped() as implementation:
-            function = _below_in_thread(implementation, name) or getattr(implementation, name)
+            function = below_in_thread(implementation, name) or getattr(implementation, name)
             return await self._run_in_thread(function, *arguments, **keywords)
 
 
-def _below_in_thread(implementation: object, name: str) -> Callable[..., Any] | None:
+def hide_foreign(call: Call, error: MeshError | asyncio.CancelledError) -> None:
+    """Hide an error from a remote caller if it is not about the caller's own call.
+
+    Raises:
+        ImplementationError: the error is that of a call which the implementation made, or something that the
+            implementation waited for was cancelled, but not the call itself.
+    """
+    if isinstance(error, MeshError):
+        if call.peer == LOCAL_PEER:
+            error.from_local_call = True
+        elif is_from_a_call(error):
+            raise ImplementationError from error
+    elif call.peer != LOCAL_PEER and (task := asyncio.current_task()) is not None and not task.cancelling():
+        raise ImplementationError from error
+
+
+def below_in_thread(implementation: object, name: str) -> Callable[..., Any] | None:
     """The `def` that `@in_thread` decorates; None if there is none, or advice or another decorator is around it."""
     declared = getattr(type(implementation), name, None)
     mark = find_mark(declared, InThreadMark)

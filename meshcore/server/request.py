@@ -83,6 +83,10 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     def shield(self, deadline: float) -> None:
         """Set another deadline, and do not stop the call when its client disconnects."""
         self.left = None
+        self.set_deadline(deadline)
+
+    def set_deadline(self, deadline: float) -> None:
+        """Set another deadline, on `time.monotonic()`."""
         self.deadline = deadline
         if self._timer is not None:
             self._timer.cancel()

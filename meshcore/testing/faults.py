@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Any, cast
 
@@ -37,13 +37,13 @@ class Fault(Enum):
     """The connection is refused: the call is not sent."""
 
     DROP = "drop"
-    """The call is processed, and the connection breaks before the answer arrives."""
+    """The call is processed, and the connection breaks before the answer arrives; a stream breaks after some items."""
 
     ERROR = "error"
     """The server answers with an error of the mesh, without calling the implementation."""
 
     GARBAGE = "garbage"
-    """The call is processed, and the answer is malformed."""
+    """The call is processed, and the answer is malformed; of a stream, the item after some others."""
 
 
 class Faults:
@@ -59,6 +59,8 @@ class Faults:
         error: the share that is answered with an error.
         garbage: the share whose answers are malformed.
         code: the code of the error.
+        items: the items of a stream that arrive before it is dropped or malformed.
+        item_latency: seconds before each item of a stream.
 
     Attributes:
         happened: the fault of each attempt so far.
@@ -67,7 +69,7 @@ class Faults:
         ValueError: a share is negative, or their sum is greater than 1.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each says of one kind of fault how often it happens
         self,
         seed: object = 0,
         *,
@@ -77,6 +79,8 @@ class Faults:
         error: float = 0.0,
         garbage: float = 0.0,
         code: Code = Code.UNAVAILABLE,
+        items: int = 1,
+        item_latency: float = 0.0,
     ) -> None:
         self.latency = latency
         self.refuse = refuse
@@ -84,6 +88,8 @@ class Faults:
         self.error = error
         self.garbage = garbage
         self.code = code
+        self.items = items
+        self.item_latency = item_latency
         self.happened: list[Fault] = []
         self._rng = random.Random(str(seed))
         self._queue: deque[Fault] = deque()
@@ -144,7 +150,7 @@ class FaultyChannels(msgspec.Struct, frozen=True):
 
 @advice
 class FaultsAdvice:
-    """Advice around `invoke` of every channel. The module of a client provides it; see `with_faults`."""
+    """Advice around the calls of every channel. The module of a client provides it; see `with_faults`."""
 
     def __init__(self, faulty: FaultyChannels) -> None:
         self._faulty = faulty
@@ -159,14 +165,41 @@ class FaultsAdvice:
         wait, fault = faults.next()
         if wait > 0:
             await asyncio.sleep(wait)
-        return await _inject(fault, faults.code, call, invocation)
+        return await _inject(fault, faults.code, call, invocation.proceed)
+
+    @around(methods().named("invoke_stream").of_type(Channel))
+    async def invoke_stream(self, invocation: Invocation) -> Any:
+        """Wait, and inject the fault; in mid-stream, if it is one of the answer."""
+        channel, call, endpoint, send = invocation.args
+        faults = self._faulty.of(channel)
+        if faults is None:
+            return await invocation.proceed()
+        wait, fault = faults.next()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        breaks = fault in {Fault.DROP, Fault.GARBAGE}
+        left = faults.items
+
+        async def send_item(item: Any) -> None:
+            nonlocal left
+            if faults.item_latency > 0:
+                await asyncio.sleep(faults.item_latency)
+            if breaks and left <= 0:
+                raise _lost(fault, call)
+            left -= 1
+            await send(item)
+
+        def proceed() -> Any:
+            return invocation.proceed(call, endpoint, send_item)
+
+        return await _inject(fault, faults.code, call, proceed)
 
 
-async def _inject(fault: Fault, code: Code, call: Call, invocation: Invocation) -> Any:
+async def _inject(fault: Fault, code: Code, call: Call, proceed: Callable[[], Awaitable[Any]]) -> Any:
     """Raise what the channels of meshcore raise for the real fault."""
     match fault:
         case Fault.NONE:
-            return await invocation.proceed()
+            return await proceed()
         case Fault.REFUSE:
             text = f"{call.method}: injected fault: connection refused"
             raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
@@ -176,15 +209,20 @@ async def _inject(fault: Fault, code: Code, call: Call, invocation: Invocation) 
             raise restore_error(code.value, text, {}, retryable=retryable, processed=True)
         case Fault.DROP | Fault.GARBAGE:
             try:
-                await invocation.proceed()
+                await proceed()
             except MeshError as error:
                 if not error.processed:  # there is no answer to lose
                     raise
             except Exception:  # noqa: BLE001, S110 - a declared exception is an answer, which is lost
                 pass
-            if fault is Fault.GARBAGE:
-                raise unfit_answer(call.method, DecodeError("$", "injected fault: garbage"), readable=False)
-            raise CommunicationError(Code.UNAVAILABLE, f"{call.method}: injected fault: the connection broke")
+            raise _lost(fault, call)
+
+
+def _lost(fault: Fault, call: Call) -> CommunicationError:
+    """The error of an answer that does not arrive as it was sent."""
+    if fault is Fault.GARBAGE:
+        return unfit_answer(call.method, DecodeError("$", "injected fault: garbage"), readable=False)
+    return CommunicationError(Code.UNAVAILABLE, f"{call.method}: injected fault: the connection broke")
 
 
 def with_faults(module_: type, faults: Faults | Mapping[str, Faults]) -> type:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Any, cast
 
@@ -19,8 +20,9 @@ from yarl import URL
 from meshcore.asgi.messages import Application
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.ports.channel import Channel
+from meshcore.testing.loopback_streams import StreamedExchange
 from meshcore.testing.memory_websocket import MemoryWebSocket
-from meshcore.wire.answer import Answer
+from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.headers import check_headers
 
 _INTERNAL_ERROR = 500
@@ -38,6 +40,7 @@ class Loopback:
         self._applications: dict[str, Application | None] = {}
         self._running: dict[_Request, asyncio.Task[None]] = {}
         self._websockets = set[MemoryWebSocket]()
+        self._streaming: set[asyncio.Task[None]] = set()
 
     def serve(self, url: str, application: Application) -> None:
         """Serve an application at a URL."""
@@ -74,6 +77,34 @@ class Loopback:
         finally:
             request.leave()
 
+    @asynccontextmanager
+    async def stream(
+        self, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[StreamedAnswer]:
+        """Send a POST whose body or answer streams. To leave the context closes the connection.
+
+        Raises:
+            aiohttp.ClientConnectionResetError: the request is refused. As over the network, it was not sent.
+            aiohttp.ServerDisconnectedError: the application ended without a whole answer.
+        """
+        application = self._applications[url.raw_authority]
+        if application is None:
+            raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
+        self.requests += 1
+        chunked = [(b"transfer-encoding", b"chunked")]
+        exchange = StreamedExchange(_scope_of("POST", url, headers, chunked), body)
+        loop = asyncio.get_running_loop()
+        running = loop.create_task(exchange.run(application), name="meshcore.testing.request", context=Context())
+        self._streaming.add(running)
+        running.add_done_callback(self._streaming.discard)
+        writing = loop.create_task(exchange.write())
+        try:
+            yield await exchange.answer()
+        finally:
+            writing.cancel()
+            exchange.break_off()
+            await asyncio.wait([writing])
+
     async def _run(self, request: _Request, application: Application) -> None:
         try:
             await request.run(application)
@@ -101,10 +132,11 @@ class Loopback:
         for websocket in tuple(self._websockets):
             await websocket.close()
         running, self._running = self._running, {}
-        for task in running.values():
+        tasks = {*running.values(), *self._streaming}
+        for task in tasks:
             task.cancel()
-        if running:
-            await asyncio.wait(running.values())
+        if tasks:
+            await asyncio.wait(tasks)
         for request in running:
             request.end()  # for requests that had not begun
 
@@ -123,22 +155,7 @@ class _Request:
         self._left = False
         self._leaving: asyncio.Event | None = None  # made when the application waits for the disconnect, which is rare
         self._message: dict[str, Any] | None = {"type": "http.request", "body": body, "more_body": False}
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        host = url.raw_authority
-        self._scope: MutableMapping[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": verb,
-            "scheme": url.scheme,
-            "path": url.path,
-            "raw_path": url.raw_path.encode(),
-            "query_string": url.raw_query_string.encode(),
-            "root_path": "",
-            "headers": [(b"host", host.encode()), (b"content-length", b"%d" % len(body)), *raw],
-            "client": ("memory", 0),
-            "server": (url.host, url.port),
-        }
+        self._scope = _scope_of(verb, url, headers, [(b"content-length", b"%d" % len(body))])
         self._status = 0
         self._headers: CIMultiDict[str]
         self._chunks: list[bytes] = []
@@ -184,6 +201,27 @@ class _Request:
             self.answer.set_result(Answer(self._status, self._headers, b"".join(self._chunks)))
 
 
+def _scope_of(
+    verb: str, url: URL, headers: Mapping[str, str], length: Sequence[tuple[bytes, bytes]]
+) -> MutableMapping[str, Any]:
+    """The scope of a request. `length` is the header that tells the size of its body."""
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": verb,
+        "scheme": url.scheme,
+        "path": url.path,
+        "raw_path": url.raw_path.encode(),
+        "query_string": url.raw_query_string.encode(),
+        "root_path": "",
+        "headers": [(b"host", url.raw_authority.encode()), *length, *raw],
+        "client": ("memory", 0),
+        "server": (url.host, url.port),
+    }
+
+
 @advice
 class LoopbackAdvice:
     """Sends the requests of channels over HTTP to the servers in memory. Requests to other URLs go on as usual.
@@ -208,3 +246,11 @@ class LoopbackAdvice:
         """Replace `StreamMsgpackChannel.dial`. Returns an awaitable."""
         url = cast("URL", invocation.args[1])
         return self._loopback.dial(url) if self._loopback.knows(url) else invocation.proceed()
+
+    @around(methods().named("transmit_stream").of_type(Channel))
+    def transmit_stream(self, invocation: Invocation) -> Any:
+        """Replace `HTTPChannel.transmit_stream`. Returns an async context manager."""
+        _, _, url, headers, body = invocation.args
+        if self._loopback.knows(cast("URL", url)):
+            return self._loopback.stream(url, headers, body)
+        return invocation.proceed()

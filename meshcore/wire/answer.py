@@ -1,8 +1,8 @@
-"""An HTTP response before its body is decoded."""
+"""HTTP responses before their bodies are decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
@@ -21,3 +21,17 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     connecting: float = 0.0
+
+
+class StreamedAnswer(msgspec.Struct, frozen=True):
+    """An HTTP response whose body comes in chunks.
+
+    Attributes:
+        status: of HTTP.
+        headers: names of any case find them.
+        chunks: of the body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]

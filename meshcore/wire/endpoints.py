@@ -5,6 +5,9 @@ from __future__ import annotations
 INVOKE = "/invoke"
 """Takes the calls of the dispatch channels."""
 
+INVOKE_STREAM = "/invoke/stream"
+"""Takes their streaming calls."""
+
 STREAM = "/stream"
 """Takes the connections of the channel `stream-msgpack`, which are WebSockets."""
 
@@ -23,5 +26,12 @@ CONTRACT = "/contract"
 OPENAPI, DOCS = "/openapi.json", "/docs"
 """Tell programs and people what is offered over REST; a route of the user's may take their place."""
 
-RESERVED_PATHS = (("POST", INVOKE), ("GET", LIVEZ), ("GET", READYZ), ("GET", REPORT), ("GET", CONTRACT))
+RESERVED_PATHS = (
+    ("POST", INVOKE),
+    ("POST", INVOKE_STREAM),
+    ("GET", LIVEZ),
+    ("GET", READYZ),
+    ("GET", REPORT),
+    ("GET", CONTRACT),
+)
 """Verb and path of what no route of the user's may take."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Annotated, Any, Generic, Protocol, TypeVar, assert_type
 
 from meshcore import (
@@ -26,7 +26,10 @@ from meshcore import (
     PathParam,
     Query,
     QueryParam,
+    SendItem,
     Service,
+    StreamHandler,
+    StreamInterceptor,
     advice,
     around,
     awaitable,
@@ -311,6 +314,69 @@ class InThread(Bare):
 
     async def both(self) -> int:
         return await self.ask() + await self.pay()
+
+
+@service()
+class Streams(Service):
+    @abstractmethod
+    def watch(self, name: str) -> AsyncIterator[Order]: ...
+
+    @abstractmethod
+    async def load(self, orders: AsyncIterator[Order]) -> int: ...
+
+    @abstractmethod
+    def both(self, orders: AsyncIterator[Order]) -> AsyncGenerator[int, None]: ...
+
+    @abstractmethod
+    def blocking(self, orders: Iterator[Order]) -> Iterator[int]: ...
+
+
+@implementation()
+class StreamsImpl(Streams):
+    async def watch(self, name: str) -> AsyncIterator[Order]:
+        yield Order()
+
+    async def load(self, orders: AsyncIterator[Order]) -> int:
+        return len([order async for order in orders])
+
+    async def both(self, orders: AsyncIterator[Order]) -> AsyncGenerator[int, None]:
+        async for _ in orders:
+            yield 1
+
+    def blocking(self, orders: Iterator[Order]) -> Iterator[int]:
+        for _ in orders:
+            yield 1
+
+
+async def streamed(mesh: Mesh) -> None:
+    """Streams of a proxy."""
+    streams = await mesh.get_service(Streams)
+    async for order in streams.watch("a"):
+        assert_type(order, Order)
+    assert_type(await streams.load(streams.watch("a")), int)
+    both = streams.both(streams.watch("a"))
+    assert_type(await anext(both), int)
+    await both.aclose()
+    assert_type(list(blocking(streams.watch)("a")), list[Order])
+    assert_type(blocking(streams.load)(streams.watch("a")), int)
+    async for number in awaitable(streams.blocking)(iter([Order()])):
+        assert_type(number, int)
+
+
+async def stream_interceptor(handler: StreamHandler, call: Call, send: SendItem) -> Any:
+    """Sees each item."""
+
+    async def send_twice(item: Any) -> None:
+        await send(item)
+        await send(item)
+
+    return await handler(call, send_twice)
+
+
+def streaming() -> Interceptors:
+    """Those of streams beside the others."""
+    one: StreamInterceptor = stream_interceptor
+    return Interceptors(server=[interceptor], client_streams=[one], server_streams=[stream_interceptor])
 
 
 def decorated() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import meshcore
@@ -42,6 +43,33 @@ class Greeting(Service):
 @service()
 class Asking(Protocol):
     async def ask(self, text: str) -> int: ...
+
+
+@service()
+class Streams(Service):
+    @abstractmethod
+    def watch(self, name: str) -> AsyncIterator[Order]: ...
+
+    @abstractmethod
+    async def load(self, orders: AsyncIterator[Order]) -> int: ...
+
+
+class StreamsImpl(Streams):
+    async def watch(self, name: str) -> AsyncIterator[int]:  # wrong
+        yield 1
+
+    async def load(self, orders: AsyncIterator[int]) -> int:  # wrong
+        return 1
+
+
+async def streamed(streams: Streams) -> None:
+    """Streams are no lists, and nobody awaits them."""
+    await streams.watch("a")  # wrong
+    for order in streams.watch("a"):  # wrong
+        del order
+    await streams.load([Order()])  # wrong
+    async for _ in blocking(streams.watch)("a"):  # wrong
+        pass
 
 
 @module()

@@ -29,7 +29,10 @@ def call(
     repeat: Annotated[int | None, Option(min=1, help="Call N times, and print how long the calls took.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Call a method of a service, and print its result as JSON: meshcore call greeting.hello message=world."""
+    """Call a method of a service, and print its result as JSON: meshcore call greeting.hello message=world.
+
+    A stream is printed item by item. The items of a stream that the method takes are lines of JSON on stdin.
+    """
     with on_one_line(debug=context.obj):
         import asyncio
 
@@ -39,6 +42,8 @@ def call(
         settings = settings_of(context, module=module, registry=registry, timeout=timeout)
         words, headers = arguments or [], read_headers(header or [], token)
         if repeat is None:
-            print(asyncio.run(call_once(settings, method, words, channel, headers, as_json=as_json)))
+            result = asyncio.run(call_once(settings, method, words, channel, headers, as_json=as_json))
+            if result is not None:  # items were printed as they came
+                print(result)
         else:
             asyncio.run(call_repeatedly(settings, method, words, channel, headers, repeat, as_json=as_json))

@@ -12,7 +12,7 @@ import msgspec
 
 from meshcore import Code, MeshApp, Settings
 from meshcore.wire import headers
-from meshcore.wire.endpoints import DOCS, INVOKE
+from meshcore.wire.endpoints import DOCS, INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.problem_details import Problem
 from tests.support.reference.docs import attribute_docs, meaning
@@ -38,6 +38,7 @@ _OF_ANSWERS: Final = {
 }
 _PATHS: Final = {
     INVOKE: ("POST", "Calls over `dispatch-json` and `dispatch-msgpack`."),
+    INVOKE_STREAM: ("POST", "Their streaming calls."),
     "/livez": ("GET", "That the process runs, and which one it is: `status`, `instance`, `server`. Always 200."),
     "/readyz": ("GET", "Whether calls are welcome: 200; or 503 before the announcement and while the server stops."),
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
@@ -111,7 +112,7 @@ async def _see() -> Seen:
         await see("wrong verb", "GET", "/orders/bolt", {})
         assert app._asgi is not None
         routes = app._asgi._router.routes
-        paths = [INVOKE, *(route.path for route in routes if hasattr(route, "path"))]
+        paths = [INVOKE, INVOKE_STREAM, *(route.path for route in routes if hasattr(route, "path"))]
         await app.stop()
         await see("stopping", "POST", INVOKE, ours, json.dumps(_call("order", "bolt", 2)).encode())
     return Seen(found, paths)

@@ -7,7 +7,7 @@ import enum
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -833,3 +833,55 @@ def test_changes_and_digests_agree(old: Any, new: Any) -> None:
     assert same == (compare(before, after) == []) == (compare(after, before) == [])
     service_ = before.components[0].services[0]
     assert digest_of(service_) == service_.digest
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+class Whole:
+    @abstractmethod
+    async def run(self, items: list[int]) -> list[str]: ...
+
+
+class Streaming:
+    @abstractmethod
+    def run(self, items: AsyncIterator[int]) -> AsyncIterator[str]: ...
+
+
+class StreamingMore:
+    @abstractmethod
+    def run(self, items: AsyncIterator[int | None]) -> AsyncIterator[str | None]: ...
+
+
+class StreamingWithFor:
+    @abstractmethod
+    def run(self, items: Iterator[int]) -> Iterator[str]: ...
+
+
+def test_a_stream_is_no_list() -> None:
+    """Neither can be read as the other; the items are compared as other types are."""
+    whole, streaming, more = (
+        service_contract(describe(service("shop")(type(cls.__name__, (cls, Service), {}))))
+        for cls in (Whole, Streaming, StreamingMore)
+    )
+    texts = [
+        "parameter 1 'items' is now stream[int], was list[int]",
+        "result is now stream[str], was list[str]",
+    ]
+    assert [(each.text, each.breaking) for each in compare_services("c", whole, streaming)] == [
+        (text, True) for text in texts
+    ]
+    assert [(each.text, each.breaking) for each in compare_services("c", streaming, more)] == [
+        ("parameter 1 'items'[] may be None too", False),
+        ("result[] may now be None, which callers do not expect", True),
+    ]
+    assert len({whole.digest, streaming.digest, more.digest}) == 3
+
+
+def test_a_caller_cannot_notice_whether_a_stream_is_read_with_for_or_async_for() -> None:
+    """So both have one digest."""
+    one, other = (
+        service_contract(describe(service("shop")(type("Shop", (cls, Service), {}))))
+        for cls in (Streaming, StreamingWithFor)
+    )
+    assert one.digest == other.digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from http import HTTPStatus
@@ -27,12 +27,15 @@ from meshcore import (
     MeshApp,
     MeshError,
     Service,
+    affinity,
     describe,
     get,
+    idempotency_key,
     load_settings,
     post,
     raises,
     service,
+    shielded,
 )
 
 if TYPE_CHECKING:
@@ -160,9 +163,35 @@ class BadKey:
     async def run(self, counts: dict[tuple[int, int], int]) -> None: ...
 
 
-class Stream:
+class Streams:
     @abstractmethod
-    def run(self) -> AsyncIterator[int]: ...
+    async def awaited(self) -> AsyncIterator[int]: ...
+    @abstractmethod
+    async def two(self, ones: AsyncIterator[int], twos: AsyncIterator[str]) -> int: ...
+    @abstractmethod
+    async def blocking(self, items: Iterator[int]) -> int: ...
+    @abstractmethod
+    def not_blocking(self, items: AsyncIterator[int]) -> int: ...
+    @abstractmethod
+    def mixed(self, items: Iterable[int]) -> AsyncIterator[int]: ...
+    @abstractmethod
+    def inside(self, items: list[AsyncIterator[int]]) -> Iterator[Iterator[int]]: ...
+    @abstractmethod
+    def sent(self) -> AsyncGenerator[int, str]: ...
+    @abstractmethod
+    def of_nothing(self) -> AsyncIterator: ...  # type: ignore[type-arg]
+    @abstractmethod
+    def of_coins(self, coins: Iterator[Coin]) -> Generator[Coin, None, None]: ...
+    @abstractmethod
+    def default(self, items: Iterator[int] = iter(())) -> None: ...  # noqa: B008
+    @get("/mapped")
+    def mapped(self) -> AsyncIterator[int]: ...
+    @idempotency_key
+    def keyed(self) -> AsyncIterator[int]: ...
+    @shielded
+    def shielded(self) -> AsyncIterator[int]: ...
+    @affinity("items")
+    def affine(self, items: Iterator[int]) -> None: ...
 
 
 class PlainAwaitable:
@@ -372,7 +401,36 @@ INTERFACES: list[tuple[type, list[str]]] = [
     ),
     (BadResult, [".run: its result: $[]: Coin cannot travel; a dataclass can"]),
     (BadKey, [".run(counts): tuple cannot be the key of a dict: JSON has text there"]),
-    (Stream, [".run: its result: AsyncIterator cannot travel"]),
+    (
+        Streams,
+        [
+            (
+                ".awaited: is async def and returns AsyncIterator, so callers would have to await it before they can "
+                "read it; declare it with def (the implementation is an async def with yield)"
+            ),
+            ".two: takes several streams (ones, twos); a call has one: make it a stream of a union",
+            ".blocking: takes 'items' as Iterator, but reads with async for; write AsyncIterator[...]",
+            (
+                ".not_blocking: takes 'items' as AsyncIterator, but reads with for; write Iterator[...], or declare "
+                "the method as async (async def)"
+            ),
+            ".mixed: takes 'items' as Iterable, but reads with async for; write AsyncIterator[...]",
+            (
+                ".inside(items): a stream can only be a whole parameter or the whole result, not a part of another "
+                "type; a sequence that is complete travels as list[...]"
+            ),
+            ".inside: its result: the items of a stream cannot be streams themselves",
+            ".sent: its result: what is sent to a generator cannot travel; write AsyncIterator[...]",
+            ".of_nothing: its result: AsyncIterator needs the type of its items: AsyncIterator[str]",
+            ".of_coins(coins): its items: Coin cannot travel; a dataclass can",
+            ".of_coins: its result: its items: Coin cannot travel; a dataclass can",
+            ".default(items): a stream has no default",
+            ".mapped: a streaming method has no HTTP mapping: REST cannot carry it",
+            ".keyed: @idempotency_key keeps the one outcome of a call, which a stream does not have",
+            ".shielded: @shielded: a stream ends with its caller, who alone reads it",
+            ".affine: @affinity: 'items' is a stream, whose items come after the instance is chosen",
+        ],
+    ),
     (PlainAwaitable, [".run: returns an awaitable; declare it with async def"]),
     (
         Raises,
@@ -624,7 +682,58 @@ async def problems_of(source: str, **settings: object) -> list[str]:
     return [problem.replace(name, "") for problem in refused.value.problems]
 
 
+STREAMING = (
+    IMPL
+    + """
+from collections.abc import AsyncIterator, Iterator
+
+@service()
+class Feed(Service):
+    @abstractmethod
+    def one(self) -> AsyncIterator[int]: ...
+    @abstractmethod
+    def two(self) -> AsyncIterator[int]: ...
+    @abstractmethod
+    async def three(self, items: AsyncIterator[int]) -> int: ...
+    @abstractmethod
+    def four(self) -> AsyncIterator[int]: ...
+    @abstractmethod
+    def five(self) -> AsyncIterator[int]: ...
+
+@implementation()
+class FeedImpl(Feed):
+    async def one(self) -> AsyncIterator[int]: ...
+    def two(self) -> list[int]: ...
+    async def three(self, items: list[int]) -> int: ...
+    async def four(self) -> AsyncIterator[str]:
+        yield ""
+    def five(self) -> Iterator[int]:
+        yield 5
+
+@component(services=[Feed])
+class FeedComponent(Component): ...
+"""
+)
+
 MESHES: dict[str, tuple[str, list[str]]] = {
+    "yields where the interface promises one value": (
+        """
+@implementation()
+class GreetingImpl(Greeting):
+    async def hello(self, message: str, times: int = 1):
+        yield message
+""",
+        ["GreetingImpl.hello: yields items, but the interface promises one value"],
+    ),
+    "implementations of streams": (
+        STREAMING,
+        [
+            "FeedImpl.one: is async def without yield, but the interface promises AsyncIterator: yield the items",
+            "FeedImpl.two: returns list, but the interface promises AsyncIterator: yield the items",
+            "FeedImpl.three: takes 'items' as list[int], but the interface declares a stream",
+            "FeedImpl.four: yields str, but the interface promises int",
+        ],
+    ),
     "a parameter is missing": (
         _impl("hello(self, times: int = 1) -> str"),
         ["GreetingImpl.hello: lacks the parameter 'message' of the interface"],

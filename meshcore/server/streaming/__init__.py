@@ -1,0 +1,1 @@
+"""Streaming calls on the side of the implementation."""

@@ -1,0 +1,87 @@
+"""Admits and runs streaming calls, beside those that a `Server` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from meshcore.core.call import Call, SendItem, StreamHandler, ambient_attempt, ambient_deadline
+from meshcore.core.description import Method
+from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
+from meshcore.server.refusals import NotBegunError
+from meshcore.server.request import ServedRequest
+from meshcore.server.server import Server
+
+
+class StreamingServer(Server):
+    """A server that runs streaming calls, too.
+
+    A stream counts among the calls that run at once, but not for the adaptive limit: it takes time because its reader
+    or the world takes time, not because the server is slow.
+
+    Args:
+        handler: runs the calls that do not stream.
+        streams: runs those that do.
+
+    Attributes:
+        open_streams: the number of running ones.
+    """
+
+    def __init__(self, handler: Any, streams: StreamHandler, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._streams = streams
+        self._most = int(options["max_concurrency"])
+        self._none_open: asyncio.Event | None = None  # set when the last stream ends; only while draining
+        self.open_streams = 0
+
+    async def run_stream(
+        self, request: ServedRequest, method: Method, arguments: tuple[Any, ...], send: SendItem
+    ) -> Any:
+        """Run the streaming call of a request. It is stopped at its deadline, or when its caller leaves.
+
+        A caller that grants more time than `request_timeout` gets it: its policy has lifted the bound.
+
+        Raises:
+            MeshError: raised by the implementation; or RESOURCE_EXHAUSTED, not processed: too many calls run.
+            Exception: raised by the implementation.
+        """
+        begun = time.monotonic()
+        if self.active + self.open_streams >= self._most:
+            text = f"this instance runs {self._most} calls already"
+            raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=1.0)
+        if request.headers.seconds is not None:
+            request.set_deadline(begun + request.headers.seconds)
+        headers, attempt = request.headers, request.headers.attempt
+        call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
+        tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
+        request.method, request.begun = method, begun
+        self.open_streams += 1
+        try:
+            return await self._streams(call, send)
+        except LocalError as error:  # as in `Server.run`
+            raise ImplementationError from error
+        except MeshError as error:
+            if not isinstance(error, NotBegunError) or error.from_local_call:
+                error.processed = True
+            raise
+        finally:
+            ambient_deadline.reset(tokens[0])
+            ambient_attempt.reset(tokens[1])
+            self.open_streams -= 1
+            if self._none_open is not None and not self.open_streams:
+                self._none_open.set()
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> int:
+        """Refuse new calls, wait for running ones and for streams, then stop the rest: streams may never end."""
+        self.draining = True
+        self.refused_at = begun = time.monotonic()
+        if self.open_streams:
+            self._none_open = asyncio.Event()
+            waiting = [asyncio.create_task(event.wait()) for event in (self._none_open, hurry)]
+            try:
+                await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waiting:
+                    task.cancel()
+        return await super().drain(max(begun + seconds - time.monotonic(), 0.0), hurry)
