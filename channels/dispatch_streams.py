@@ -9,7 +9,7 @@ from meshcore.core.errors import Code, CommunicationError
 from meshcore.wire.answer import Answer, StreamedAnswer
 from meshcore.wire.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec, write_frame
 
-from .http import too_large
+from .http_errors import too_large
 
 
 class StreamRequest:

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from meshcore.client.no_answer import LostConnectionError, why_no_answer
+from meshcore.client.no_answer import LostConnectionError
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
@@ -25,6 +25,7 @@ from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
 
 from .direct import IDLE_SHARE, DirectExchange, TooLargeError, read_body
+from .http_errors import communication_error, request_too_large, too_large
 
 KEEP_ALIVE = IDLE_SHARE * USUAL_KEEP_ALIVE
 """Seconds after which an idle connection is not used again, if its server does not say that it closes it earlier."""
@@ -286,29 +287,3 @@ def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTim
     return aiohttp.ClientTimeout(
         total=timeout.total, connect=timeout.connect, sock_read=timeout.sock_read, sock_connect=connect
     )
-
-
-def request_too_large(call: Call, size: int, limit: int) -> LocalError:
-    """Make the error for a request of more bytes than the limit."""
-    text = f"{call.method}: the request is {size} bytes, more than {limit} (setting max_body)"
-    return LocalError(Code.RESOURCE_EXHAUSTED, text)
-
-
-def too_large(call: Call, limit: int) -> CommunicationError:
-    """Make the error for an answer that is larger than the limit, in bytes."""
-    text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
-    return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
-
-
-def communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:
-    """Make the error for a failed exchange. `processed` is False only if the request was certainly not sent."""
-    never_sent = isinstance(
-        error,
-        aiohttp.ClientConnectorError  # no connection: refused, unreachable, no such host, TLS
-        | aiohttp.ConnectionTimeoutError
-        | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
-        | aiohttp.InvalidURL,
-    )
-    server = url.origin() if url.absolute else url  # the subclass of a user may pass any URL
-    text = f"{call.method}: no answer from {server}: {why_no_answer(error)}"
-    return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)

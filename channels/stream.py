@@ -24,7 +24,8 @@ from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
 
 from .dispatch import DispatchMsgpackChannel
-from .http import CONNECT_TIMEOUT, communication_error, parse_url, request_too_large, too_large
+from .http import CONNECT_TIMEOUT, parse_url
+from .http_errors import communication_error, request_too_large, too_large
 from .stream_connection import ClientTransport, StreamConnection
 from .stream_peer import StoppingError, StreamPeer
 from .websocket import dial

@@ -17,7 +17,7 @@ from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
 from meshcore.asgi.rest_routes import rest_routes
-from meshcore.asgi.stream import Stream
+from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
 from meshcore.codec.codec import Limits
 from meshcore.core.description import HostedComponent

@@ -34,8 +34,8 @@ from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
 from meshcore.asgi.messages import Receive, Scope, Send, peer_of
 from meshcore.asgi.served_call import serve
-from meshcore.asgi.stream_call import StreamCall
-from meshcore.asgi.websocket import ServedWebSocket
+from meshcore.asgi.stream.call import StreamCall
+from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code

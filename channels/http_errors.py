@@ -1,0 +1,36 @@
+"""The errors of calls over HTTP."""
+
+from __future__ import annotations
+
+import aiohttp
+from yarl import URL
+
+from meshcore.client.no_answer import why_no_answer
+from meshcore.core.call import Call
+from meshcore.core.errors import Code, CommunicationError, LocalError
+
+
+def request_too_large(call: Call, size: int, limit: int) -> LocalError:
+    """Make the error for a request of more bytes than the limit."""
+    text = f"{call.method}: the request is {size} bytes, more than {limit} (setting max_body)"
+    return LocalError(Code.RESOURCE_EXHAUSTED, text)
+
+
+def too_large(call: Call, limit: int) -> CommunicationError:
+    """Make the error for an answer that is larger than the limit, in bytes."""
+    text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
+    return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
+
+
+def communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:
+    """Make the error for a failed exchange. `processed` is False only if the request was certainly not sent."""
+    never_sent = isinstance(
+        error,
+        aiohttp.ClientConnectorError  # no connection: refused, unreachable, no such host, TLS
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
+        | aiohttp.InvalidURL,
+    )
+    server = url.origin() if url.absolute else url  # the subclass of a user may pass any URL
+    text = f"{call.method}: no answer from {server}: {why_no_answer(error)}"
+    return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)
