@@ -13,6 +13,7 @@ from meshcore.wire import endpoints
 PACKAGE = Path(meshcore.__file__).parent
 PATHS = (
     endpoints.INVOKE,
+    endpoints.INVOKE_STREAM,
     endpoints.STREAM,
     endpoints.LIVEZ,
     endpoints.READYZ,
