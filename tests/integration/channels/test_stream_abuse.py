@@ -20,6 +20,8 @@ from meshcore.wire.stream.events import Answered, Failed
 from meshcore.wire.stream.limits import Limits
 from tests.support.processes import ServerProcess, serve
 
+pytestmark = pytest.mark.one_python
+
 MODULE = "tests.support.depot:DepotModule"
 SIZE = 8_000_000
 _ESTABLISHED = "01"  # in the table of the kernel

@@ -12,6 +12,8 @@ import pytest
 from tests.integration.cli.shell import Shell, end, until_status
 from tests.support.state import lives
 
+pytestmark = pytest.mark.one_python
+
 PROBE = "tests.support.probe:ProbeModule"
 GREETING = "examples.greeting:GreetingModule"
 

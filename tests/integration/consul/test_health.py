@@ -38,6 +38,8 @@ from meshcore.testing import ConsulAgent, Watcher, consul_agent, watching
 from tests.integration.consul.scene import CACHE, to
 from tests.support.processes import ServerProcess, free_port, serve
 
+pytestmark = pytest.mark.one_python
+
 FORMS = pytest.mark.parametrize("check", ["http", "ttl"])
 
 

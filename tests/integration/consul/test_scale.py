@@ -19,6 +19,8 @@ from tests.integration.consul.scene import CACHE, to
 from tests.support.faulty import Fault, faulty
 from tests.support.processes import count_open
 
+pytestmark = pytest.mark.one_python
+
 MANY, EACH, WATCHES = 150, 3, 10
 
 
