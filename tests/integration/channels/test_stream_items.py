@@ -229,6 +229,31 @@ async def test_where_there_is_no_stream() -> None:
         assert "double" not in log.ended
 
 
+async def test_another_instance_may_have_a_stream() -> None:
+    """A call that only a stream can carry is sent there."""
+
+    @advice
+    class Refusing:
+        @around(methods().named("dial").of_type(Channel))
+        def dial(self, invocation: Invocation) -> Any:
+            if str(invocation.args[1]).startswith(without):
+                raise NoStreamError("no WebSocket passes here")
+            return invocation.proceed()
+
+    @module(imports=[Calling], provides=[Refusing])
+    class Apart: ...
+
+    async with (
+        serving() as (without, _, log),
+        serving() as (url, _, other),
+        meeting(without, url, module=Apart) as mesh,
+    ):
+        chat = await mesh.get_service(Chat)
+        for _ in range(10):
+            assert [item async for item in chat.double(numbers(3))] == [0, 2, 4]
+        assert (log.begun, other.begun) == ([], ["double"] * 10)
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "items", "text"),
     [
