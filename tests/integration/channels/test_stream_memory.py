@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from meshcore import Code, LocalError, MeshError, Settings
 from meshcore.channels.stream_connection import StreamConnection
-from meshcore.testing import memory_mesh
+from meshcore.testing import memory_mesh, run_virtually
 from meshcore.wire.stream.limits import Limits
+from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule
 from tests.support.blobs import Blobs, BlobsImpl, BlobsModule
 
 STREAMED = "stream-msgpack"
@@ -161,3 +163,20 @@ async def test_streams_leave_nothing(connections: list[StreamConnection]) -> Non
         assert (machine.held, machine.waiting) == (0, 0)
         assert not connections[0]._streaming
         assert len(connections) == 1
+
+
+def test_leaving_stops_the_implementation_at_once() -> None:
+    """Whatever it waits for, and not when the server looks after its calls, every few hundredths of a second."""
+
+    async def main() -> None:
+        async with memory_mesh(FeedsModule, channel=STREAMED) as mesh:
+            feed, log = await mesh.get_service(Feed), (await mesh.get(FeedImpl)).log
+            stream = feed.stuck(1)
+            assert await anext(stream) == 0
+            began = time.monotonic()
+            await stream.aclose()  # type: ignore[attr-defined]
+            while not log.ended:
+                await asyncio.sleep(0.0001)
+            assert time.monotonic() - began < 0.002
+
+    run_virtually(main())
