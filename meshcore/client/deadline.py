@@ -25,11 +25,20 @@ class Limit(Timeouts):
 
     Args:
         calls: that may be in flight at once.
+
+    Attributes:
+        hedges: when these calls are slow, and when they hang.
     """
 
     def __init__(self, calls: int) -> None:
         super().__init__()
         self.calls = calls
+        self.hedges = Timeouts()
+
+    def close(self) -> None:
+        """Drop the timers if no call is in flight."""
+        super().close()
+        self.hedges.close()
 
     def refusal(self, call: Call) -> LocalError:
         """The error of a call when there are too many."""

@@ -44,10 +44,16 @@ _USUAL_QUANTILE = 0.99
 
 
 class Hedge:
-    """The layer of the client stack that hedges calls."""
+    """The layer of the client stack that hedges calls.
 
-    def __init__(self, traffic: Traffic) -> None:
+    Args:
+        traffic: what all calls to the component share.
+        timeouts: of the mesh: when its calls are slow, and when they hang.
+    """
+
+    def __init__(self, traffic: Traffic, timeouts: Timeouts) -> None:
         self._traffic = traffic
+        self._timeouts = timeouts
         self._paces: dict[Method, _Pace] = {}
 
     def __call__(self, handler: Handler, call: Call) -> Awaitable[Any]:
@@ -69,7 +75,7 @@ class Hedge:
             pace.update(rules.max_extra_load, begin)
         if pace.budget is not None:
             pace.budget.deposit(begin)
-        timeouts = pace.timeouts
+        timeouts = self._timeouts
         task = asyncio.current_task(timeouts.loop)
         assert task is not None  # noqa: S101 - a coroutine that asyncio runs
         race = _Race(traffic, handler, call, pace, begin, task)
@@ -101,7 +107,6 @@ class _Pace:
 
     Attributes:
         latency: of the method.
-        timeouts: of its calls.
         share: the value of `max_extra_load` that this is for.
         hedge_delay: seconds after which a call is slow, None if slow calls are not hedged.
         hang_delay: seconds after which a call hangs, unless its deadline is near.
@@ -113,7 +118,6 @@ class _Pace:
     def __init__(self, traffic: Traffic, method: Method) -> None:
         self._traffic = traffic
         self.latency = traffic.latency(method)
-        self.timeouts = Timeouts()
         self.share = 0.0
         self.hedge_delay: float | None = None
         self.hang_delay = _SHORTEST_HANG

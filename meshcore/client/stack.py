@@ -38,7 +38,7 @@ def client_stack(
     attempts: list[Interceptor] = []
     if resilient:
         attempts = [
-            Hedge(traffic),  # around the retries: their pauses count when a call is slow
+            Hedge(traffic, limit.hedges),  # around the retries: their pauses count when a call is slow
             Retry(traffic),  # around the balancer: each attempt chooses an instance
         ]
     return compose(

@@ -56,6 +56,12 @@ class Timeouts:
         if timeout.at < self._next and timeout.at < _NEVER:
             self._set_timer(timeout.at)
 
+    def close(self) -> None:
+        """Drop the timer if nothing is pending: what is left of it would keep this alive until it fires."""
+        if self._timer is not None and not self.pending:
+            self._timer.cancel()
+            self._next, self._timer = inf, None
+
     def _set_timer(self, at: float) -> None:
         if self.loop is None:
             self.loop = asyncio.get_running_loop()

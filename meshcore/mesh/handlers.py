@@ -54,6 +54,10 @@ class Handlers:
         self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
         self._local_streams = compose_streams(streams, *self._around_streams)
 
+    def close(self) -> None:
+        """Drop what waits for calls, when there are none any more."""
+        self._limit.close()
+
     def build(self, interface: type, channel: str, policy: Policy | None) -> tuple[Handler, StreamHandler]:
         """The handlers of a service's calls.
 

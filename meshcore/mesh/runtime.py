@@ -167,6 +167,7 @@ async def start_runtime(
         stack.callback(bridge.close)
         running = Streams()
         handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running)
+        stack.callback(handlers.close)
         stack.enter_context(proxies.connected(handlers))
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
         # Left before the components shut down: streams may need what these close.

@@ -15,7 +15,7 @@ from benchmarks.comparison.figures import ratio
 from benchmarks.comparison.measure import Effort, Load, Measured, measure
 from benchmarks.comparison.payload import Workload
 
-EFFORT = Effort(rounds=11, seconds=0.15, items=0)
+EFFORT = Effort(rounds=7, seconds=0.15, items=0)
 ONE, MANY = Load(Workload.TREE, 1), Load(Workload.TREE, 64)
 
 BY_HAND = "HTTP by hand"

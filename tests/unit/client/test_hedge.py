@@ -13,6 +13,7 @@ import pytest
 
 from meshcore import Attempt, Call, Code, CommunicationError, MeshError
 from meshcore.client.hedge import Hedge
+from meshcore.client.timeouts import Timeouts
 from meshcore.core.call import ambient_attempt
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
@@ -44,7 +45,7 @@ class Fleet:
         loop = asyncio.get_running_loop()
         self.traffic = Traffic("shop", self._rules, loop.time, random.Random(1))
         self.traffic.update(list(answers))
-        self.hedge = Hedge(self.traffic)
+        self.hedge = Hedge(self.traffic, Timeouts())
 
     async def handle(self, call: Call) -> str:
         """Ask the first that was not tried, as a balancer does."""

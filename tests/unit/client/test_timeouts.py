@@ -108,3 +108,25 @@ def test_one_that_never_expires_sets_no_timer() -> None:
 
     in_virtual_time(add)
     assert [each.expired for each in never] == [[], []]
+
+
+def test_closing_leaves_no_timer() -> None:
+    """Unless something is pending, which must not be forgotten."""
+    noted = Noted(5.0)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        timeouts = Timeouts()
+        timeouts.add(noted)
+        timeouts.close()
+        await asyncio.sleep(6.0)
+        assert noted.expired == [5.0]
+        timeouts.add(cancelled := Noted(loop.time() + 5.0))
+        timeouts.pending.discard(cancelled)
+        timeouts.pending.discard(noted)
+        timeouts.close()
+        timeouts.add(later := Noted(loop.time() + 3.0))
+        await asyncio.sleep(6.0)
+        assert (cancelled.expired, later.expired) == ([], [9.0])
+
+    run_virtually(run())
