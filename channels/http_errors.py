@@ -16,9 +16,9 @@ def request_too_large(call: Call, size: int, limit: int) -> LocalError:
     return LocalError(Code.RESOURCE_EXHAUSTED, text)
 
 
-def too_large(call: Call, limit: int) -> CommunicationError:
-    """Make the error for an answer that is larger than the limit, in bytes."""
-    text = f"the answer to {call.method} is larger than {limit} bytes (setting max_body)"
+def too_large(call: Call, limit: int, what: str = "") -> CommunicationError:
+    """Make the error for an answer that is larger than the limit, in bytes; or for what else is."""
+    text = f"{what or 'the answer'} to {call.method} is larger than {limit} bytes (setting max_body)"
     return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
 
 

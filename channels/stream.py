@@ -9,8 +9,8 @@ import aiohttp
 from yarl import URL
 
 from meshcore.codec.codec import Limits as DecodeLimits
-from meshcore.core.call import Call
-from meshcore.core.description import ComponentDescription, Method
+from meshcore.core.call import Call, SendItem
+from meshcore.core.description import ComponentDescription, Method, Shape
 from meshcore.core.errors import Code, CommunicationError, MeshError, RemoteError
 from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
@@ -19,13 +19,14 @@ from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.endpoints import STREAM
 from meshcore.wire.frames import Refusal
 from meshcore.wire.headers import ATTEMPT
-from meshcore.wire.stream.events import Answered, Erred, Lost, Refused
+from meshcore.wire.stream.events import Answered, Ended, Erred, Lost, Refused
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
 
 from .dispatch import DispatchMsgpackChannel
 from .http import CONNECT_TIMEOUT, parse_url
 from .http_errors import communication_error, request_too_large, too_large
+from .stream_calls import Outcome, no_stream, unfit
 from .stream_connection import ClientTransport, StreamConnection
 from .stream_peer import StoppingError, StreamPeer
 from .websocket import dial
@@ -36,12 +37,14 @@ _MANY = 256
 
 @channel("stream-msgpack")
 class StreamMsgpackChannel(DispatchMsgpackChannel):
-    """Sends calls as frames on one WebSocket for each instance.
+    """Sends calls as frames on one WebSocket for each instance, and the items of streaming calls in both directions.
 
     An instance is found to have no stream within two seconds, and within half of the time of the call that finds it:
     it is of an older release, or a proxy does not let WebSockets pass. Its calls then go over dispatch-msgpack, at the
     same address, and the stream is tried again after a while.
     """
+
+    streams = frozenset({Shape.SERVER_STREAM, Shape.CLIENT_STREAM, Shape.BIDIRECTIONAL})
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Make the codecs of all methods, so that types without a codec fail now."""
@@ -67,13 +70,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
                 return await super().invoke(call, endpoint)
         codec = self._codecs[call.method]
         payload = codec.encode_arguments(call.arguments)
-        if len(payload) > self.options.max_body:
-            raise request_too_large(call, len(payload), self.options.max_body)
-        if not connection.usable:
-            raise self._stopping(call, endpoint)
-        if not connection.room:
-            text = f"{call.method}: the connection to {without_secrets(endpoint.url)} has all calls that it takes"
-            raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+        self._check(call, endpoint, connection, len(payload))
         headers = call.headers if call.attempt == 1 else {**call.headers, ATTEMPT: str(call.attempt)}
         number, outcome = connection.begin(codec.path, payload, headers, call.deadline - time.monotonic())
         try:
@@ -85,14 +82,63 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
             return codec.decode_payload(found.payload)
         raise self._failure(call, endpoint, codec, found)
 
-    def _failure(self, call: Call, endpoint: Endpoint, codec: StreamCodec, found: Erred | Refused | Lost) -> Exception:
+    async def invoke_stream(self, call: Call, endpoint: Endpoint, send: SendItem) -> Any:
+        """Send one streaming call. Where there is no stream, dispatch carries those in one direction."""
+        codec = self._codecs[call.method]
+        items, at = codec.items, call.method.stream_at
+        assert items is not None  # noqa: S101 - it streams
+        peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
+        connection = await self._connect(peer, call, endpoint)
+        if connection is None:
+            if call.method.shape not in DispatchMsgpackChannel.streams:
+                raise no_stream(call.method, without_secrets(endpoint.url), peer.why_not or "it was not open in time")
+            if call.trail:
+                call.trail[-1].channel = _DISPATCH
+            return await super().invoke_stream(call, endpoint, send)
+        payload = codec.encode_arguments(items.without_stream(call.arguments))
+        self._check(call, endpoint, connection, len(payload))
+        headers = call.headers if call.attempt == 1 else {**call.headers, ATTEMPT: str(call.attempt)}
+        left = call.deadline - time.monotonic()
+        streaming = connection.begin_streaming(codec.path, payload, headers, left, items=at is not None)
+        try:
+            sent = None if at is None else call.arguments[at]
+            found = await streaming.run(items, sent, send, connection.longest)
+        finally:
+            connection.leave(streaming)
+        if isinstance(found, Ended) and call.method.yields:
+            return None
+        if isinstance(found, Answered) and not call.method.yields:
+            return codec.decode_payload(found.payload)
+        raise self._failure(call, endpoint, codec, found)
+
+    def _check(self, call: Call, endpoint: Endpoint, connection: StreamConnection, size: int) -> None:
+        """Check that a call can begin.
+
+        Args:
+            call: that is to begin.
+            endpoint: of the server.
+            connection: on which.
+            size: the bytes of its payload.
+
+        Raises:
+            MeshError: it cannot. Nothing was sent.
+        """
+        if size > self.options.max_body:
+            raise request_too_large(call, size, self.options.max_body)
+        if not connection.usable:
+            raise self._stopping(call, endpoint)
+        if not connection.room:
+            text = f"{call.method}: the connection to {without_secrets(endpoint.url)} has all calls that it takes"
+            raise CommunicationError(Code.RESOURCE_EXHAUSTED, text, processed=False)
+
+    def _failure(self, call: Call, endpoint: Endpoint, codec: StreamCodec, found: Outcome) -> Exception:
         """Return what the caller gets for a call that has no result."""
         server = without_secrets(endpoint.url)
         match found:
             case Erred():
                 error = codec.decode_error(found.payload)
                 if isinstance(error, MeshError) and TOO_LARGE in error.details:
-                    return too_large(call, self.options.max_body)
+                    return too_large(call, self.options.max_body, "an item of the answer" if call.method.yields else "")
                 return error
             case Refused():
                 code = Code.RESOURCE_EXHAUSTED if found.refusal is Refusal.OVERLOADED else Code.UNAVAILABLE
@@ -100,6 +146,10 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
             case Lost():
                 text = f"{call.method}: no answer from {server}: the connection broke"
                 return CommunicationError(Code.UNAVAILABLE, text, processed=found.processed)
+            case Answered():
+                return unfit(call.method, "a result came, where items were expected")
+            case Ended():
+                return unfit(call.method, "it has no result")
 
     def _stopping(self, call: Call, endpoint: Endpoint) -> RemoteError:
         text = f"{call.method}: {without_secrets(endpoint.url)}: this instance is stopping"

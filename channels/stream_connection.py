@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from math import inf
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from meshcore.stream.driver import Driver, Transport, new_connection
+from meshcore.stream.items import pass_on
 from meshcore.wire.frames import Reason
-from meshcore.wire.stream.events import Answered, Erred, Event, Failed, GoneAway, Lost, Ready, Refused
+from meshcore.wire.stream.events import (
+    Answered,
+    Ended,
+    Erred,
+    Event,
+    Failed,
+    GoneAway,
+    Item,
+    Lost,
+    Ready,
+    Refused,
+    Writable,
+)
 from meshcore.wire.stream.limits import Limits
 
+from .stream_calls import Outcome, StreamingCall
 from .websocket import NoStreamError
-
-Outcome: TypeAlias = Answered | Erred | Refused | Lost
-"""How a call has ended."""
 
 
 class ClientTransport(Transport, Protocol):
@@ -31,14 +42,17 @@ class StreamConnection:
     Attributes:
         going: whether the server accepts no more calls on it.
         failed: why it has failed, if one side broke the protocol; else empty.
+        longest: the bytes of the largest item that the server takes.
         task: runs it until it is over.
     """
 
     def __init__(self, transport: ClientTransport, limits: Limits) -> None:
         self.going = False
         self.failed = ""
+        self.longest = 0
         self._transport = transport
         self._calls: dict[int, asyncio.Future[Outcome]] = {}
+        self._streaming: dict[int, StreamingCall] = {}
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._machine = new_connection(client=True, limits=limits)
@@ -76,6 +90,35 @@ class StreamConnection:
         self._driver.wake()
         return number, outcome
 
+    def begin_streaming(
+        self, path: str, payload: bytes, headers: Mapping[str, str], timeout: float, *, items: bool
+    ) -> StreamingCall:
+        """Send a streaming call. `leave` has to follow, in any case.
+
+        Args:
+            path: the name of the method.
+            payload: the encoded arguments.
+            headers: of the call.
+            timeout: seconds.
+            items: whether the caller sends items.
+
+        Raises:
+            LocalError: it cannot be sent.
+        """
+        # Not None for a call without end: what its server grants other calls would end it.
+        number = self._machine.request(path, payload, headers, timeout, items=items)
+        call = self._streaming[number] = StreamingCall(self._driver, number)
+        self._driver.wake()
+        return call
+
+    def leave(self, call: StreamingCall) -> None:
+        """Forget a streaming call, and tell the server if it has not ended."""
+        del self._streaming[call.number]
+        call.sent.close()
+        self._machine.cancel(call.number)
+        self._driver.wake()
+        self._close_if_done()
+
     def give_up(self, number: int) -> None:
         """Tell the server that nobody waits for a call any more."""
         if self._calls.pop(number, None) is not None:
@@ -85,13 +128,12 @@ class StreamConnection:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case Answered() | Erred() | Refused() | Lost():
-                outcome = self._calls.pop(event.call, None)
-                if outcome is not None and not outcome.done():
-                    outcome.set_result(event)
-                if self.going:
-                    self._close_if_done()
-            case Ready():
+            case Answered() | Erred() | Refused() | Lost() | Ended():
+                self._end(event)
+            case Item() | Writable():
+                pass_on(event, self._streaming)
+            case Ready(limits=limits):
+                self.longest = limits.message
                 if not self._ready.done():
                     self._ready.set_result(None)
             case GoneAway():
@@ -101,6 +143,16 @@ class StreamConnection:
                 self.failed = text
             case _:
                 pass
+
+    def _end(self, event: Outcome) -> None:
+        outcome = self._calls.pop(event.call, None)
+        if outcome is not None:
+            if not outcome.done():
+                outcome.set_result(event)
+        elif (streaming := self._streaming.get(event.call)) is not None:
+            streaming.end(event)
+        if self.going:
+            self._close_if_done()
 
     def _close_if_done(self) -> None:
         if self.going and not self._machine.calls:

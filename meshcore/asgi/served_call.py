@@ -10,8 +10,8 @@ HTTP requests builds on `HTTPCall`; one whose connection carries many calls defi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,10 +19,13 @@ from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send, discard_body
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
-from meshcore.server.request import NotRead
+from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
+
+Run: TypeAlias = Callable[[ServedRequest, Method, tuple[Any, ...]], Awaitable[Any]]
+"""Runs an admitted call."""
 
 S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -147,8 +150,15 @@ class HTTPCall(msgspec.Struct):
         abort_connection(send)
 
 
-async def serve(server: Server, call: ServedCall[S], send: S) -> None:
-    """Run a call and answer it, if anybody waits for that. Its time and the server's limits cover the sending, too."""
+async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = None) -> None:
+    """Run a call and answer it, if anybody waits for that. Its time and the server's limits cover the sending, too.
+
+    Args:
+        server: admits it.
+        call: what is called.
+        send: the way to the caller.
+        run: runs it, in place of the server's `run`.
+    """
     accepted = sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
@@ -156,7 +166,7 @@ async def serve(server: Server, call: ServedCall[S], send: S) -> None:
             body = await call.body()
             request.check()
             method, arguments = call.arguments(body)
-            result = await server.run(request, method, arguments)
+            result = await (run or server.run)(request, method, arguments)
             answer = call.result(result)
             size = answer.size
             del body, arguments, result  # they are not needed while a client takes its time to read

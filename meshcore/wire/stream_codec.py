@@ -8,10 +8,11 @@ import msgspec
 
 from meshcore.codec.codec import MSGPACK, Limits
 from meshcore.codec.errors import DecodeError, EncodeError
-from meshcore.core.description import Method
-from meshcore.core.errors import Code
+from meshcore.core.description import Method, Shape
+from meshcore.core.errors import Code, MeshError
 from meshcore.wire.dispatch import MethodCodec
 from meshcore.wire.errors import ErrorBody, unfit_answer
+from meshcore.wire.item_codec import ItemCodec
 
 encode_error = MSGPACK.encoder(ErrorBody)
 """Encodes the payload of an error."""
@@ -27,12 +28,18 @@ class StreamCodec(MethodCodec):
 
     Attributes:
         path: the name of the method on the wire.
+        called: the method. `method` is what is left of it without its streams.
+        items: the items of a streaming method, None for others.
     """
 
     def __init__(self, component: str, method: Method, limits: Limits) -> None:
-        super().__init__(MSGPACK, component, method, limits)
+        items = None if method.shape is Shape.UNARY else ItemCodec(MSGPACK, method, limits)
+        plain = method if items is None else items.plain
+        super().__init__(MSGPACK, component, plain, limits)
         self.path = self._path
-        self._read_result = MSGPACK.decoder(method.returns, limits)
+        self.called = method
+        self.items = items
+        self._read_result = MSGPACK.decoder(plain.returns, limits)
 
     def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
         """The payload of a call.
@@ -82,3 +89,9 @@ def too_large(method: Method, size: int, limit: int) -> ErrorBody:
     """What a server sends in place of an answer that is larger than its client takes."""
     text = f"the answer to {method} is larger than {limit} bytes (setting max_body)"
     return ErrorBody(Code.RESOURCE_EXHAUSTED.value, text, details={TOO_LARGE: size})
+
+
+def item_too_large(method: Method, size: int, limit: int) -> MeshError:
+    """The error that a stream ends with in place of an item that is larger than its client takes."""
+    text = f"an item of the answer to {method} is larger than {limit} bytes (setting max_body)"
+    return MeshError(Code.RESOURCE_EXHAUSTED, text, retryable=False, details={TOO_LARGE: size})

@@ -12,11 +12,10 @@ from __future__ import annotations
 import msgspec
 
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
-from meshcore.codec.errors import DecodeError, EncodeError
+from meshcore.codec.errors import DecodeError
 from meshcore.core.description import Method
-from meshcore.core.errors import Code, LocalError, MeshError
 from meshcore.wire.dispatch import MethodCodec
-from meshcore.wire.errors import unfit_answer
+from meshcore.wire.item_codec import ItemCodec
 
 _LENGTH = 4
 
@@ -103,29 +102,18 @@ class FrameReader:
         return frames
 
 
-class StreamCodec:
-    """Encodes and decodes the calls of one streaming method in one format, for clients and servers; built once.
+class StreamCodec(ItemCodec):
+    """Encodes and decodes the frames of one streaming method in one format, for clients and servers; built once.
 
     Attributes:
-        method: which.
+        codec: the format.
         call: the call without its streams.
     """
 
     def __init__(self, codec: Codec, component: str, method: Method, limits: Limits) -> None:
-        self.method = method
+        super().__init__(codec, method, limits)
         self.codec = codec
-        plain = tuple(parameter for parameter in method.parameters if not parameter.stream)
-        returns = None if method.yields else method.returns
-        self.call = MethodCodec(
-            codec, component, msgspec.structs.replace(method, parameters=plain, returns=returns, yields=False), limits
-        )
-        self._name = next((parameter.name for parameter in method.parameters if parameter.stream), "")
-        sent = next((parameter.type for parameter in method.parameters if parameter.stream), None)
-        self._write_sent = codec.encoder(sent)
-        self._read_sent = codec.decoder(sent, limits, unique=True)
-        received = method.returns if method.yields else None
-        self._write_received = codec.encoder(received, validate=True)
-        self._read_received = codec.decoder(received, limits)
+        self.call = MethodCodec(codec, component, self.plain, limits)
         self._head, self._tail = _ITEM_HEADS[codec], _ITEM_TAILS[codec]
 
     def encode_sent(self, item: object) -> bytes:
@@ -134,23 +122,7 @@ class StreamCodec:
         Raises:
             LocalError: it cannot be encoded.
         """
-        try:
-            return write_frame(self.codec, self._write_sent(item))
-        except EncodeError as error:
-            text = f"{self.method}: an item of {self._name!r}: {error.path}: {error.reason}"
-            raise LocalError(Code.INVALID_ARGUMENT, text) from error
-
-    def decode_sent(self, data: bytes) -> object:
-        """An item of the caller's stream.
-
-        Raises:
-            MeshError: INVALID_ARGUMENT, it does not fit the method's type.
-        """
-        try:
-            return self._read_sent(data)
-        except DecodeError as error:
-            text = f"{self.method}: an item of {self._name!r}: {error.path}: {error.reason}"
-            raise MeshError(Code.INVALID_ARGUMENT, text) from error
+        return write_frame(self.codec, super().encode_sent(item))
 
     def encode_received(self, item: object) -> bytes:
         """The frame of an item of the result.
@@ -158,7 +130,7 @@ class StreamCodec:
         Raises:
             EncodeError: it does not fit the method's type.
         """
-        return write_frame(self.codec, self._head + self._write_received(item) + self._tail)
+        return write_frame(self.codec, self._head + super().encode_received(item) + self._tail)
 
     def is_item(self, data: bytes) -> bool:
         """Whether a frame of an answer is an item, and not the end."""
@@ -170,17 +142,4 @@ class StreamCodec:
         Raises:
             CommunicationError: it does not fit the interface.
         """
-        try:
-            return self._read_received(data[len(self._head) : len(data) - len(self._tail)])
-        except DecodeError as error:
-            raise unfit_answer(self.method, error, readable=True) from error
-
-    def arguments(self, values: tuple[object, ...], stream: object) -> tuple[object, ...]:
-        """The arguments of a call that was decoded, with its stream among them."""
-        at = self.method.stream_at
-        return values if at is None else (*values[:at], stream, *values[at:])
-
-    def without_stream(self, arguments: tuple[object, ...]) -> tuple[object, ...]:
-        """The arguments to encode."""
-        at = self.method.stream_at
-        return arguments if at is None else (*arguments[:at], *arguments[at + 1 :])
+        return super().decode_received(data[len(self._head) : len(data) - len(self._tail)])

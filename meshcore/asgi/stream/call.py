@@ -6,9 +6,12 @@ import asyncio
 from typing import Any, Protocol
 
 from meshcore.asgi.messages import CHUNK
+from meshcore.asgi.served_call import Answer
 from meshcore.core.description import Method
+from meshcore.core.errors import Code, LocalError
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
+from meshcore.wire.stream.events import Requested
 from meshcore.wire.stream_codec import StreamCodec, encode_error, too_large
 
 
@@ -71,17 +74,16 @@ class StreamCall:
         gone: whether its caller has given up or the connection is over.
     """
 
-    __slots__ = ("_answers", "_left", "_path", "_payload", "codec", "gone", "headers", "number", "peer")
+    __slots__ = ("_answers", "_items", "_left", "_path", "_payload", "codec", "gone", "headers", "number", "peer")
 
-    def __init__(
-        self, answers: Answers, number: int, headers: RequestHeaders, peer: str, path: str, payload: bytes
-    ) -> None:
+    def __init__(self, answers: Answers, event: Requested, headers: RequestHeaders, peer: str) -> None:
         self._answers = answers
-        self.number = number
+        self.number = event.call
         self.headers = headers
         self.peer = peer
-        self._path = path
-        self._payload = payload
+        self._path = event.method
+        self._payload = event.payload
+        self._items = event.items
         self.codec: StreamCodec | None = None
         self.gone = False
         self._left: asyncio.Event | None = None
@@ -89,7 +91,7 @@ class StreamCall:
     @property
     def method(self) -> Method | None:
         """What is called."""
-        return None if self.codec is None else self.codec.method
+        return None if self.codec is None else self.codec.called
 
     @property
     def errors(self) -> ErrorCodec | None:
@@ -117,10 +119,14 @@ class StreamCall:
         """What is called, and with which arguments.
 
         Raises:
-            LocalError: there is no such method, or its arguments are others.
+            LocalError: there is no such method, it takes a stream where the call has none or the other way round, or
+                its arguments are others.
         """
-        self.codec = self._answers.find(self._path)
-        return self.codec.method, self.codec.decode_arguments(body)
+        codec = self.codec = self._answers.find(self._path)
+        if self._items is not (codec.called.stream_at is not None):
+            has, takes = ("items", "none") if self._items else ("no items", "a stream of them")
+            raise LocalError(Code.INVALID_ARGUMENT, f"the call has {has}, {codec.called} takes {takes}")
+        return codec.called, codec.decode_arguments(body)
 
     def cut_off(self, send: Answers) -> None:
         """Deal with an answer that nobody reads."""
@@ -129,7 +135,7 @@ class StreamCall:
     async def discard(self) -> None:
         """Nothing: the request is complete, and its connection goes on."""
 
-    def result(self, value: Any) -> StreamAnswer:
+    def result(self, value: Any) -> Answer[Answers]:
         """The answer with a result.
 
         Raises:
@@ -138,7 +144,7 @@ class StreamCall:
         assert self.codec is not None  # noqa: S101 - it was called
         payload = self.codec.encode_payload(value)
         if len(payload) > self._answers.longest:
-            told = too_large(self.codec.method, len(payload), self._answers.longest)
+            told = too_large(self.codec.called, len(payload), self._answers.longest)
             return StreamAnswer(self.number, encode_error(told), failed=True)
         return StreamAnswer(self.number, payload, failed=False)
 

@@ -29,23 +29,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
 from meshcore.asgi.messages import Receive, Scope, Send, peer_of
 from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
+from meshcore.asgi.stream.streaming_call import StreamingCall
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
 from meshcore.server.request import BodyError
-from meshcore.server.server import Server
+from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
+from meshcore.stream.items import pass_on
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders
-from meshcore.wire.stream.events import Canceled, Event, Lost, Ready, Requested
+from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, Writable
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import StreamCodec, encode_error
 
@@ -67,7 +70,7 @@ class Stream:
 
     def __init__(
         self,
-        server: Server,
+        server: StreamingServer,
         components: Iterable[ComponentDescription],
         gate: Gate,
         max_body: int,
@@ -124,7 +127,7 @@ class _Served:
 
     def __init__(
         self,
-        server: Server,
+        server: StreamingServer,
         methods: Mapping[str, StreamCodec],
         limits: Limits,
         peer: str,
@@ -135,6 +138,7 @@ class _Served:
         self._peer = peer
         self._raw = raw
         self._calls: dict[int, StreamCall] = {}
+        self._streaming: dict[int, StreamingCall] = {}  # those of these that have items
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection = new_connection(client=False, limits=limits)
         self._driver: Driver
@@ -165,11 +169,13 @@ class _Served:
     def _handle(self, event: Event) -> None:
         match event:
             case Requested():
-                call = StreamCall(self, event.call, self._headers(event), self._peer, event.method, event.payload)
+                call = self._call(event)
                 self._calls[event.call] = call
                 task = self._loop.create_task(self._serve(call))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            case Item() | Ended() | Writable():
+                pass_on(event, self._streaming)
             case Canceled(call=number) | Lost(call=number):
                 if (left := self._calls.get(number)) is not None:
                     left.leave()
@@ -177,6 +183,13 @@ class _Served:
                 self.longest = limits.message
             case _:
                 pass
+
+    def _call(self, event: Requested) -> StreamCall:
+        headers, codec = self._headers(event), self._methods.get(event.method)
+        if codec is None or codec.items is None:
+            return StreamCall(self, event, headers, self._peer)
+        call = self._streaming[event.call] = StreamingCall(self, event, headers, self._peer, codec, self._driver)
+        return call
 
     def _headers(self, event: Requested) -> RequestHeaders:
         own = [(name.encode(), value.encode()) for name, value in event.headers.items()]
@@ -186,12 +199,16 @@ class _Served:
 
     async def _serve(self, call: StreamCall) -> None:
         try:
-            await serve(self._server, call, self)
+            if isinstance(call, StreamingCall):
+                await serve(self._server, call, self, partial(call.run, self._server))
+            else:
+                await serve(self._server, call, self)
         except Exception:  # a mistake of this side: the others are answered
             log.exception("call %d of %s failed", call.number, self._peer)
             self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
         finally:
             del self._calls[call.number]
+            self._streaming.pop(call.number, None)
             self._close_if_done()
 
     def find(self, path: str) -> StreamCodec:

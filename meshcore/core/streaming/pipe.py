@@ -43,6 +43,11 @@ class Pipe:
         """Whether items may be written."""
         return self._buffer.state is Flow.OPEN
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader waits for an item."""
+        return self._reader is not None
+
     async def send(self, item: Any) -> None:
         """Write an item. Waits while the reader is behind.
 
@@ -58,7 +63,15 @@ class Pipe:
             finally:
                 if waiting in self._writers:
                     self._writers.remove(waiting)
-        buffer.put(item)
+        self.put(item)
+
+    def put(self, item: Any) -> None:
+        """Write an item, whatever the limit: for a writer that is bounded in another way.
+
+        Raises:
+            StreamClosedError: the reader has left, or the stream has ended.
+        """
+        self._buffer.put(item)
         self._wake_reader()
 
     def end(self, error: BaseException | None = None) -> None:

@@ -77,6 +77,8 @@ class StreamingServer(Server):
         self.draining = True
         self.refused_at = begun = time.monotonic()
         if self.open_streams:
+            for drains in tuple(self.drains):  # now, and not when the streams have ended
+                drains()
             self._none_open = asyncio.Event()
             waiting = [asyncio.create_task(event.wait()) for event in (self._none_open, hurry)]
             try:

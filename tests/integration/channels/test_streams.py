@@ -1,4 +1,4 @@
-"""Streams over HTTP: what the dispatch channels carry is what a stream within a process is, and is ended as that is."""
+"""Streams between processes: what channels carry is what a stream within a process is, and is ended as that is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from meshcore import (
 from meshcore.testing.servers import answering, refusing, served
 from tests.integration.mesh.feeds import BlockingFeed, Chat, Feed, FeedImpl, Feeds, FeedsModule, Log, Price, SoldOut
 
-CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack"])
+CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack"])
 
 
 TOTAL = b'{"method":"feeds:feed:total","args":[]}\n'
@@ -194,9 +194,10 @@ async def test_deadlines_of_streams(channel: str) -> None:
         await until(lambda: log.ended == ["stuck", "stuck"])
 
 
-async def test_a_policy_lifts_the_time_that_a_server_grants() -> None:
+@CHANNELS
+async def test_a_policy_lifts_the_time_that_a_server_grants(channel: str) -> None:
     """The server's `request_timeout` is for callers that say nothing."""
-    async with serving(request_timeout=0.3) as (url, _, _), calling("dispatch-json", url) as feed:
+    async with serving(request_timeout=0.3) as (url, _, _), calling(channel, url) as feed:
         stream = with_policy(feed, Policy(timeout=float("inf"))).stuck(1)
         assert await anext(stream) == 0
         with pytest.raises(TimeoutError):
@@ -272,9 +273,10 @@ async def test_a_connection_that_breaks_in_mid_stream_is_an_error_after_the_item
             assert len(error.attempts) == 1
 
 
-async def test_a_drain_ends_streams() -> None:
+@CHANNELS
+async def test_a_drain_ends_streams(channel: str) -> None:
     """After the time that it has, with a code that says: come back."""
-    async with serving(drain=0.2) as (url, app, log), calling("dispatch-json", url) as feed:
+    async with serving(drain=0.2) as (url, app, log), calling(channel, url) as feed:
         stream = feed.stuck(1)
         assert await anext(stream) == 0
         stopping = asyncio.create_task(app.stop())
@@ -289,16 +291,14 @@ async def test_a_drain_ends_streams() -> None:
 async def test_what_dispatch_cannot_carry_is_an_error_of_get_service() -> None:
     """It names what can."""
     async with Mesh(Calling, settings=Settings(registry="local:")) as mesh:
-        text = r"chat\.double is a bidirectional stream, which channel 'dispatch-json' cannot carry; .* over: local$"
+        text = r"chat\.double is a bidirectional stream, which channel 'dispatch-json' .*: local, stream-msgpack$"
         with pytest.raises(LocalError, match=text) as caught:
             await mesh.get_service(Chat, "dispatch-json")
         assert caught.value.code is Code.UNIMPLEMENTED
-        with pytest.raises(LocalError, match="which no channel here can carry"):
-            await mesh.get_service(Chat)
-        with pytest.raises(LocalError, match="over: local, dispatch-json, dispatch-msgpack"):
+        with pytest.raises(LocalError, match="over: local, dispatch-json, dispatch-msgpack, stream-msgpack"):
             await mesh.get_service(Feed, "rest")
         with pytest.raises(LocalError, match="bidirectional"):
-            await mesh.get_service(BlockingFeed)
+            await mesh.get_service(BlockingFeed, "dispatch-msgpack")
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,10 @@ async def test_curl_reads_a_stream() -> None:
             assert "no method" in await answer.text()
 
 
-async def test_a_server_runs_a_bounded_number_of_streams() -> None:
+@CHANNELS
+async def test_a_server_runs_a_bounded_number_of_streams(channel: str) -> None:
     """The next one is refused, and not processed."""
-    async with serving(max_concurrency=2) as (url, _, _), calling("dispatch-json", url) as feed:
+    async with serving(max_concurrency=2) as (url, _, _), calling(channel, url) as feed:
         streams = [feed.stuck(1) for _ in range(2)]
         for stream in streams:
             assert await anext(stream) == 0

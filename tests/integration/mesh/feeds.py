@@ -102,12 +102,14 @@ class Log:
 
     Attributes:
         written: items that `endless` has yielded.
+        begun: the names of methods that wait for what may never come.
         ended: the names of methods whose `finally` has run.
         threads: those in which generators ran.
     """
 
     def __init__(self) -> None:
         self.written = 0
+        self.begun: list[str] = []
         self.ended: list[str] = []
         self.threads: set[int] = set()
 
@@ -136,6 +138,7 @@ class FeedImpl(Feed, Chat):
             self.log.ended.append("endless")
 
     async def stuck(self, after: int) -> AsyncIterator[int]:
+        self.log.begun.append("stuck")
         try:
             for item in range(after):
                 yield item
@@ -144,6 +147,7 @@ class FeedImpl(Feed, Chat):
             self.log.ended.append("stuck")
 
     async def total(self, prices: AsyncIterator[Price], start: int = 0) -> int:
+        self.log.begun.append("total")
         try:
             async for price in prices:
                 start += price.cents
@@ -155,6 +159,7 @@ class FeedImpl(Feed, Chat):
         return await anext(items)
 
     async def double(self, items: AsyncIterator[int]) -> AsyncIterator[int]:
+        self.log.begun.append("double")
         try:
             async for item in items:
                 yield 2 * item
@@ -201,6 +206,7 @@ class BlockingFeedImpl(BlockingFeed):
         return next(items)
 
     def double(self, items: Iterator[int]) -> Iterator[int]:
+        self.log.begun.append("double")
         try:
             for item in items:
                 yield 2 * item

@@ -12,7 +12,7 @@ from meshcore import CommunicationError, MeshError, Policy, with_policy
 from meshcore.testing import Fault, Faults, memory_mesh
 from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, Price
 
-CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack"])
+CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack"])
 
 
 async def outcome(stream: AsyncIterator[Any]) -> tuple[list[Any], Exception | None]:
@@ -74,11 +74,12 @@ async def test_an_instance_that_refuses_is_passed_over(channel: str) -> None:
             assert len([price async for price in feed.watch("tea")]) == 3
 
 
+@CHANNELS
 @pytest.mark.parametrize(("fault", "text"), [(Fault.DROP, "the connection broke"), (Fault.GARBAGE, "does not fit")])
-async def test_a_fault_in_mid_stream_comes_after_the_items_before_it(fault: Fault, text: str) -> None:
+async def test_a_fault_in_mid_stream_comes_after_the_items_before_it(channel: str, fault: Fault, text: str) -> None:
     """And the call is not sent again, although the method is idempotent."""
     faults = Faults(items=2)
-    async with memory_mesh(FeedsModule, faults=faults) as mesh:
+    async with memory_mesh(FeedsModule, faults=faults, channel=channel) as mesh:
         feed = await mesh.get_service(Feed)
         faults.then(fault)
         got, error = await outcome(feed.watch("tea", 10))
@@ -89,10 +90,11 @@ async def test_a_fault_in_mid_stream_comes_after_the_items_before_it(fault: Faul
         await until_ended((await mesh.get(FeedImpl)).log, "watch")
 
 
-async def test_a_fault_before_the_first_item_is_retried() -> None:
+@CHANNELS
+async def test_a_fault_before_the_first_item_is_retried(channel: str) -> None:
     """If the method is idempotent, or nothing was sent."""
     faults = Faults(items=0)
-    async with memory_mesh(FeedsModule, faults=faults) as mesh:
+    async with memory_mesh(FeedsModule, faults=faults, channel=channel) as mesh:
         feed = await mesh.get_service(Feed)
         faults.then(Fault.REFUSE, Fault.DROP, Fault.ERROR)
         assert len([price async for price in with_policy(feed, Policy(attempts=4)).watch("tea")]) == 3
