@@ -42,11 +42,13 @@ class FrameReader:
     Args:
         codec: the format.
         limit: the bytes that a frame may have.
+        blank: whether empty lines are frames, too. Else they are left out.
     """
 
-    def __init__(self, codec: Codec, limit: int) -> None:
+    def __init__(self, codec: Codec, limit: int, *, blank: bool = False) -> None:
         self._lines = codec is JSON
         self._limit = limit
+        self._blank = blank
         self._left = bytearray()
         self._searched = 0  # bytes of these that contain no end of a line
 
@@ -86,7 +88,7 @@ class FrameReader:
         self._searched = len(self._left)
         if any(len(line) > self._limit for line in lines):
             raise FrameTooLargeError
-        return [line for line in lines if line.strip()]
+        return lines if self._blank else [line for line in lines if line.strip()]
 
     def _split_lengths(self) -> list[bytes]:
         frames: list[bytes] = []
@@ -103,44 +105,38 @@ class FrameReader:
         return frames
 
 
-class StreamCodec:
-    """Encodes and decodes the calls of one streaming method in one format, for clients and servers; built once.
+class ItemCodec:
+    """Encodes and decodes the items of one streaming method in one format, each alone; built once.
 
     Attributes:
         method: which.
-        call: the call without its streams.
+        codec: the format.
     """
 
-    def __init__(self, codec: Codec, component: str, method: Method, limits: Limits) -> None:
+    def __init__(self, codec: Codec, method: Method, limits: Limits) -> None:
         self.method = method
         self.codec = codec
-        plain = tuple(parameter for parameter in method.parameters if not parameter.stream)
-        returns = None if method.yields else method.returns
-        self.call = MethodCodec(
-            codec, component, msgspec.structs.replace(method, parameters=plain, returns=returns, yields=False), limits
-        )
         self._name = next((parameter.name for parameter in method.parameters if parameter.stream), "")
         sent = next((parameter.type for parameter in method.parameters if parameter.stream), None)
         self._write_sent = codec.encoder(sent)
         self._read_sent = codec.decoder(sent, limits, unique=True)
         received = method.returns if method.yields else None
-        self._write_received = codec.encoder(received, validate=True)
+        self.write_received = codec.encoder(received, validate=True)
         self._read_received = codec.decoder(received, limits)
-        self._head, self._tail = _ITEM_HEADS[codec], _ITEM_TAILS[codec]
 
-    def encode_sent(self, item: object) -> bytes:
-        """The frame of an item of the caller's stream.
+    def write_sent(self, item: object) -> bytes:
+        """An item of the caller's stream.
 
         Raises:
             LocalError: it cannot be encoded.
         """
         try:
-            return write_frame(self.codec, self._write_sent(item))
+            return self._write_sent(item)
         except EncodeError as error:
             text = f"{self.method}: an item of {self._name!r}: {error.path}: {error.reason}"
             raise LocalError(Code.INVALID_ARGUMENT, text) from error
 
-    def decode_sent(self, data: bytes) -> object:
+    def read_sent(self, data: bytes) -> object:
         """An item of the caller's stream.
 
         Raises:
@@ -152,26 +148,14 @@ class StreamCodec:
             text = f"{self.method}: an item of {self._name!r}: {error.path}: {error.reason}"
             raise MeshError(Code.INVALID_ARGUMENT, text) from error
 
-    def encode_received(self, item: object) -> bytes:
-        """The frame of an item of the result.
-
-        Raises:
-            EncodeError: it does not fit the method's type.
-        """
-        return write_frame(self.codec, self._head + self._write_received(item) + self._tail)
-
-    def is_item(self, data: bytes) -> bool:
-        """Whether a frame of an answer is an item, and not the end."""
-        return data.startswith(self._head)
-
-    def decode_received(self, data: bytes) -> object:
+    def read_received(self, data: bytes) -> object:
         """An item of the result.
 
         Raises:
             CommunicationError: it does not fit the interface.
         """
         try:
-            return self._read_received(data[len(self._head) : len(data) - len(self._tail)])
+            return self._read_received(data)
         except DecodeError as error:
             raise unfit_answer(self.method, error, readable=True) from error
 
@@ -184,3 +168,48 @@ class StreamCodec:
         """The arguments to encode."""
         at = self.method.stream_at
         return arguments if at is None else (*arguments[:at], *arguments[at + 1 :])
+
+
+class StreamCodec(ItemCodec):
+    """Encodes and decodes the calls of one streaming method over dispatch, for clients and servers; built once.
+
+    Attributes:
+        call: the call without its streams.
+    """
+
+    def __init__(self, codec: Codec, component: str, method: Method, limits: Limits) -> None:
+        super().__init__(codec, method, limits)
+        plain = tuple(parameter for parameter in method.parameters if not parameter.stream)
+        returns = None if method.yields else method.returns
+        self.call = MethodCodec(
+            codec, component, msgspec.structs.replace(method, parameters=plain, returns=returns, yields=False), limits
+        )
+        self._head, self._tail = _ITEM_HEADS[codec], _ITEM_TAILS[codec]
+
+    def encode_sent(self, item: object) -> bytes:
+        """The frame of an item of the caller's stream.
+
+        Raises:
+            LocalError: it cannot be encoded.
+        """
+        return write_frame(self.codec, self.write_sent(item))
+
+    def encode_received(self, item: object) -> bytes:
+        """The frame of an item of the result.
+
+        Raises:
+            EncodeError: it does not fit the method's type.
+        """
+        return write_frame(self.codec, self._head + self.write_received(item) + self._tail)
+
+    def is_item(self, data: bytes) -> bool:
+        """Whether a frame of an answer is an item, and not the end."""
+        return data.startswith(self._head)
+
+    def decode_received(self, data: bytes) -> object:
+        """An item of the result.
+
+        Raises:
+            CommunicationError: it does not fit the interface.
+        """
+        return self.read_received(data[len(self._head) : len(data) - len(self._tail)])

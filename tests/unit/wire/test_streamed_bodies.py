@@ -88,11 +88,11 @@ def test_the_stream_of_a_caller_is_left_out_of_the_arguments(codec: Codec) -> No
     assert stream.without_stream((1, items, 5)) == (1, 5)
     assert stream.arguments((1, 5), items) == (1, items, 5)
     (frame,) = FrameReader(codec, LIMIT).feed(stream.encode_sent(7))
-    assert stream.decode_sent(frame) == 7
+    assert stream.read_sent(frame) == 7
     with pytest.raises(LocalError, match="an item of 'items'"):
         stream.encode_sent(object())
     with pytest.raises(MeshError, match="an item of 'items'"):
-        stream.decode_sent(codec.encoder(str)("x"))
+        stream.read_sent(codec.encoder(str)("x"))
 
 
 @CODECS
