@@ -24,6 +24,8 @@ from meshcore.wire.problem_details import ProblemReader
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import quote_text
 from meshcore.wire.rest_routing import PathWriter, Routes, meant_method, routes_of
+from meshcore.wire.rest_streams import ACCEPT as STREAM_ACCEPT
+from meshcore.wire.rest_streams import JSON_LINES
 
 from .http import HTTPChannel, parse_url
 from .http_streams import read_whole
@@ -76,16 +78,16 @@ class RestChannel(HTTPChannel):
             LocalError: the method has no HTTP mapping, or an argument cannot be written into the request.
         """
         operation, limit = self._operation(call.method), self.options.max_body
-        stream = operation.stream
         url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
         body = operation.body(call.arguments)
-        request = stream.request(call, body)
-        headers = stream.headers(operation.headers(call.arguments, has_body=body is not None))
+        request = operation.stream.request(call, body)
+        streams_body = call.method.stream_at is not None
+        headers = operation.headers(call.arguments, has_body=streams_body or body is not None)
         try:
             async with self.exchange_stream(call, operation.verb, url, headers, request.body) as answer:
                 if answer.status not in _SUCCESS or not call.method.yields:
                     return operation.result(await read_whole(call, answer, limit), endpoint)
-                problem = await stream.receive(answer, send, limit)
+                problem = await operation.stream.receive(answer, send, limit)
         except CommunicationError as error:
             if request.error is not None:  # of the connection it is known only that the body was not sent
                 raise request.error from error
@@ -105,7 +107,11 @@ class RestChannel(HTTPChannel):
         return operation
 
 
-_ACCEPT = {"accept": f"{JSON.content_type}, {PROBLEM_TYPE}"}
+_ACCEPT = {
+    False: {"accept": f"{JSON.content_type}, {PROBLEM_TYPE}"},
+    True: {"accept": f"{STREAM_ACCEPT}, {PROBLEM_TYPE}"},
+}
+"""By whether the result streams."""
 
 
 class _Operation:
@@ -142,11 +148,12 @@ class _Operation:
         ]
         bodies = [each for each in method.parameters if each.source is Source.BODY]
         names = {name for _, name, _ in self._headers}
-        accept = {} if "accept" in names else _ACCEPT  # else the server would read ours as the argument
+        accept = {} if "accept" in names else _ACCEPT[method.yields]  # else the server would read ours as the argument
         meant = {METHOD: meant_method(component.name, method)} if self._path else {}
         self._without_body = {**accept, **meant}
-        self._with_body = {**self._without_body, "content-type": JSON.content_type}
         whole = bodies[:1] if method.stream_at is None else []
+        content_type = JSON.content_type if method.stream_at is None else JSON_LINES
+        self._with_body = {**self._without_body, "content-type": content_type}
         self._body = (at[whole[0].name], JSON.encoder(whole[0].type)) if whole else None
         self._read = JSON.decoder(method.returns, limits)
         self._read_any = JSON.decoder(Any, limits)

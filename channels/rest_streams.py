@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call, SendItem
 from meshcore.core.description import Method
 from meshcore.wire.answer import StreamedAnswer
-from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
-from meshcore.wire.rest_streams import ACCEPT, END_MARK, JSON_LINES, MARKED, Kind, Part, part_reader
+from meshcore.wire.rest_streams import END_MARK, MARKED, Kind, Part, part_reader
 from meshcore.wire.streamed_bodies import FrameTooLargeError, ItemCodec
 
 from .http_errors import cut_off, item_too_large
@@ -31,15 +30,6 @@ class RestStream:
     def request(self, call: Call, body: bytes | None) -> StreamRequest:
         """The request of a call, whose body is this one if the caller streams nothing."""
         return StreamRequest(call, lambda item: self._items.write_sent(item) + b"\n", body)
-
-    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of a request, of those that it would have if it did not stream."""
-        found = dict(headers)
-        if self._method.stream_at is not None:
-            found["content-type"] = JSON_LINES
-        if self._method.yields and "application/json" in found.get("accept", ""):
-            found["accept"] = f"{ACCEPT}, {PROBLEM_TYPE}"
-        return found
 
     async def receive(self, answer: StreamedAnswer, send: SendItem, limit: int) -> bytes | None:
         """Pass the items of an answer on. Returns the problem that it ended with, None if it ended in order.

@@ -279,6 +279,18 @@ async def test_a_stream_without_its_end_was_cut_off(content_type: str, body: byt
         assert "cut off in mid-stream" in error.message
 
 
+async def test_a_connection_that_breaks_is_an_error_after_the_items() -> None:
+    """As HTTP says, with any server. The call is not sent again, although it is idempotent."""
+    for content_type, item in (("application/x-ndjson", TEA + b"\n"), ("text/event-stream", b"data: %b\n\n" % TEA)):
+        (whole,) = answered(content_type, item)
+        async with answering([whole.removesuffix(b"0\r\n\r\n")]) as url, calling("rest", url) as feed:
+            got, error = await outcome(feed.watch("tea"))
+            assert [price.cents for price in got] == [1]
+            assert isinstance(error, CommunicationError)
+            assert (error.code, len(error.attempts)) == (Code.UNAVAILABLE, 1)
+            assert "broke" in error.message
+
+
 async def test_an_error_in_an_event_is_that_of_the_call() -> None:
     """Of a mesh as itself, and of others as well as it can be read."""
     for problem, kind, text in ((json.dumps(SOLD_OUT), SoldOut, "tea"), ('{"message": "no"}', MeshError, "no")):
