@@ -21,10 +21,11 @@ from meshcore.wire.dispatch import MethodCodec
 from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
-from meshcore.wire.streamed_bodies import CONTENT_TYPES, StreamCodec
+from meshcore.wire.streamed_bodies import CONTENT_TYPES, StreamCodec, write_frame
 
-from .dispatch_streams import StreamRequest, read_whole, receive_items
+from .dispatch_streams import receive_items
 from .http import HTTPChannel, parse_url
+from .http_streams import StreamRequest, read_whole
 
 _OK = 200
 _CLIENT_ERRORS = range(400, 500)
@@ -67,11 +68,12 @@ class DispatchChannel(HTTPChannel):
     async def invoke_stream(self, call: Call, endpoint: Endpoint, send: SendItem) -> Any:
         """Send one streaming call."""
         codec, limit = self._streams[call.method], self.options.max_body
-        request = StreamRequest(codec, call)
+        first = write_frame(codec.codec, codec.call.encode_request(codec.without_stream(call.arguments)))
+        request = StreamRequest(call, codec.encode_sent, first)
         url = URL(f"{_invoke_url(endpoint.url)}{INVOKE_STREAM.removeprefix(INVOKE)}")
         headers = {"content-type": CONTENT_TYPES[self.codec]}
         try:
-            async with self.exchange_stream(call, url, headers, request.body) as answer:
+            async with self.exchange_stream(call, "POST", url, headers, request.body) as answer:
                 if answer.status == _OK and call.method.yields:
                     last = await receive_items(codec, answer, send, limit)
                 else:

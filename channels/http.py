@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -43,6 +43,10 @@ _LIVENESS_TIMEOUT = 1.0
 
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
 _LARGE = 2**20
+
+StreamBody: TypeAlias = bytes | AsyncIterator[bytes] | None
+"""The body of a request: whole, in chunks, or none."""
+
 _SCHEMES = frozenset({"http", "https"})
 
 
@@ -159,7 +163,7 @@ class HTTPChannel(Channel):
 
     @asynccontextmanager
     async def exchange_stream(
-        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+        self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: StreamBody
     ) -> AsyncGenerator[StreamedAnswer]:
         """Send one request whose body or answer streams, once. When the context is left, the connection is closed.
 
@@ -172,7 +176,7 @@ class HTTPChannel(Channel):
             sent[ATTEMPT] = str(call.attempt)
         try:
             check_headers(sent)
-            async with self.transmit_stream(call, url, sent, body) as answer:
+            async with self.transmit_stream(call, verb, url, sent, body) as answer:
                 yield answer
         except (aiohttp.ClientError, OSError) as error:
             raise communication_error(call, url, error) from error
@@ -182,12 +186,12 @@ class HTTPChannel(Channel):
 
     @asynccontextmanager
     async def transmit_stream(
-        self, call: Call, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+        self, call: Call, verb: str, url: URL, headers: Mapping[str, str], body: StreamBody
     ) -> AsyncGenerator[StreamedAnswer]:
         """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
         session = self._session or self._open(call)
         timeout = _shortened(session.timeout, call.deadline - time.monotonic())
-        sent = isinstance(body, bytes)
+        sent = not isinstance(body, AsyncIterator)
 
         async def chunks(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             nonlocal sent
@@ -195,9 +199,9 @@ class HTTPChannel(Channel):
                 yield chunk
             sent = True
 
-        data = body if isinstance(body, bytes) else chunks(body)
+        data = chunks(body) if isinstance(body, AsyncIterator) else body
         async with session.request(
-            "POST", url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+            verb, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
             try:
                 yield StreamedAnswer(response.status, response.headers, response.content.iter_any())

@@ -7,6 +7,7 @@ from yarl import URL
 
 from meshcore.client.no_answer import why_no_answer
 from meshcore.core.call import Call
+from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError
 
 
@@ -20,6 +21,17 @@ def too_large(call: Call, limit: int, what: str = "") -> CommunicationError:
     """Make the error for an answer that is larger than the limit, in bytes; or for what else is."""
     text = f"{what or 'the answer'} to {call.method} is larger than {limit} bytes (setting max_body)"
     return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
+
+
+def item_too_large(method: Method, limit: int) -> CommunicationError:
+    """Make the error for an item of a stream that is larger than the limit, in bytes."""
+    text = f"an item of the answer to {method} is larger than {limit} bytes (setting max_body)"
+    return CommunicationError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
+
+
+def cut_off(method: Method) -> CommunicationError:
+    """Make the error for a stream without its end."""
+    return CommunicationError(Code.UNAVAILABLE, f"{method}: the answer was cut off in mid-stream")
 
 
 def communication_error(call: Call, url: URL, error: Exception) -> CommunicationError:

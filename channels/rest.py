@@ -9,9 +9,9 @@ from yarl import URL
 
 from meshcore.codec.codec import JSON, Limits
 from meshcore.codec.errors import DecodeError, EncodeError
-from meshcore.core.call import Call
-from meshcore.core.description import ComponentDescription, HttpMapping, Method, Source
-from meshcore.core.errors import Code, LocalError
+from meshcore.core.call import Call, SendItem
+from meshcore.core.description import ComponentDescription, HttpMapping, Method, Shape, Source
+from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
 from meshcore.declare.services import channel
@@ -24,15 +24,23 @@ from meshcore.wire.problem_details import ProblemReader
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import quote_text
 from meshcore.wire.rest_routing import PathWriter, Routes, meant_method, routes_of
+from meshcore.wire.rest_streams import ACCEPT as STREAM_ACCEPT
+from meshcore.wire.rest_streams import JSON_LINES
 
 from .http import HTTPChannel, parse_url
+from .http_streams import read_whole
+from .rest_streams import RestStream
 
 _SUCCESS = range(200, 300)
+_BROKEN = 500
+"""Stands for the status of a stream that ended with a problem of another kind of server."""
 
 
 @channel("rest")
 class RestChannel(HTTPChannel):
     """Sends calls as plain JSON over REST."""
+
+    streams = frozenset({Shape.SERVER_STREAM, Shape.CLIENT_STREAM})
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Prepare all methods that have an HTTP mapping.
@@ -56,21 +64,54 @@ class RestChannel(HTTPChannel):
         Raises:
             LocalError: the method has no HTTP mapping, or an argument cannot be written into the request.
         """
-        operation = self._operations.get(call.method)
-        if operation is None:
-            text = (
-                f"{call.method} has no path, so channel 'rest' cannot call it: decorate it with @get, @post, ... "
-                "or prefer another channel, such as 'dispatch-json'"
-            )
-            raise LocalError(Code.UNIMPLEMENTED, text)
+        operation = self._operation(call.method)
         url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
         body = operation.body(call.arguments)
         headers = operation.headers(call.arguments, has_body=body is not None)
         answer = await self.exchange(call, operation.verb, url, headers, body)
         return operation.result(answer, endpoint)
 
+    async def invoke_stream(self, call: Call, endpoint: Endpoint, send: SendItem) -> Any:
+        """Send one streaming call.
 
-_ACCEPT = {"accept": f"{JSON.content_type}, {PROBLEM_TYPE}"}
+        Raises:
+            LocalError: the method has no HTTP mapping, or an argument cannot be written into the request.
+        """
+        operation, limit = self._operation(call.method), self.options.max_body
+        url = URL(_base(endpoint.url) + operation.target(call.arguments), encoded=True)
+        body = operation.body(call.arguments)
+        request = operation.stream.request(call, body)
+        streams_body = call.method.stream_at is not None
+        headers = operation.headers(call.arguments, has_body=streams_body or body is not None)
+        try:
+            async with self.exchange_stream(call, operation.verb, url, headers, request.body) as answer:
+                if answer.status not in _SUCCESS or not call.method.yields:
+                    return operation.result(await read_whole(call, answer, limit), endpoint)
+                problem = await operation.stream.receive(answer, send, limit)
+        except CommunicationError as error:
+            if request.error is not None:  # of the connection it is known only that the body was not sent
+                raise request.error from error
+            raise
+        if problem is not None:
+            raise operation.problem(Answer(_BROKEN, answer.headers, problem), endpoint)
+        return None
+
+    def _operation(self, method: Method) -> _Operation:
+        operation = self._operations.get(method)
+        if operation is None:
+            text = (
+                f"{method} has no path, so channel 'rest' cannot call it: decorate it with @get, @post, ... "
+                "or prefer another channel, such as 'dispatch-json'"
+            )
+            raise LocalError(Code.UNIMPLEMENTED, text)
+        return operation
+
+
+_ACCEPT = {
+    False: {"accept": f"{JSON.content_type}, {PROBLEM_TYPE}"},
+    True: {"accept": f"{STREAM_ACCEPT}, {PROBLEM_TYPE}"},
+}
+"""By whether the result streams."""
 
 
 class _Operation:
@@ -78,6 +119,7 @@ class _Operation:
 
     Attributes:
         verb: the HTTP method.
+        stream: for streaming calls.
     """
 
     def __init__(
@@ -89,6 +131,7 @@ class _Operation:
         limits: Limits,
     ) -> None:
         self.verb = http.verb
+        self.stream = RestStream(method, limits)
         self._method = method
         self._writer = PathWriter(method, http, routes)
         at = {parameter.name: index for index, parameter in enumerate(method.parameters)}
@@ -105,11 +148,13 @@ class _Operation:
         ]
         bodies = [each for each in method.parameters if each.source is Source.BODY]
         names = {name for _, name, _ in self._headers}
-        accept = {} if "accept" in names else _ACCEPT  # else the server would read ours as the argument
+        accept = {} if "accept" in names else _ACCEPT[method.yields]  # else the server would read ours as the argument
         meant = {METHOD: meant_method(component.name, method)} if self._path else {}
         self._without_body = {**accept, **meant}
-        self._with_body = {**self._without_body, "content-type": JSON.content_type}
-        self._body = (at[bodies[0].name], JSON.encoder(bodies[0].type)) if bodies else None
+        whole = bodies[:1] if method.stream_at is None else []
+        content_type = JSON.content_type if method.stream_at is None else JSON_LINES
+        self._with_body = {**self._without_body, "content-type": content_type}
+        self._body = (at[whole[0].name], JSON.encoder(whole[0].type)) if whole else None
         self._read = JSON.decoder(method.returns, limits)
         self._read_any = JSON.decoder(Any, limits)
         self._problems = ProblemReader(ErrorCodec(JSON, method, limits), limits)
@@ -169,16 +214,20 @@ class _Operation:
             CommunicationError: the result does not fit the interface.
         """
         if answer.status not in _SUCCESS:
-            pause = read_retry_after(answer.headers.get(RETRY_AFTER))
-            raise self._problems.read(
-                answer.status, answer.body, f"{self._method}: {without_secrets(endpoint.url)}", pause
-            )
+            raise self.problem(answer, endpoint)
         try:
             return self._read(answer.body or b"null")
         except DecodeError as error:
             unfit = unfit_answer(self._method, error, readable=self._readable(answer.body))
             unfit.message += f" (from {without_secrets(endpoint.url)})"
             raise unfit from error
+
+    def problem(self, answer: Answer, endpoint: Endpoint) -> Exception:
+        """Return the error in an answer."""
+        pause = read_retry_after(answer.headers.get(RETRY_AFTER))
+        return self._problems.read(
+            answer.status, answer.body, f"{self._method}: {without_secrets(endpoint.url)}", pause
+        )
 
     def _readable(self, data: bytes) -> bool:
         try:

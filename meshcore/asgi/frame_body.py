@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from meshcore.asgi.messages import ClientLeft, Receive, discard_body
+from meshcore.asgi.messages import ClientLeft, Receive, discard_body, read_body
 from meshcore.codec.errors import DecodeError
 from meshcore.core.errors import Code, MeshError
 from meshcore.core.streaming.pipe import wait_for_loop
@@ -64,6 +64,19 @@ class FrameBody:
             except DecodeError as error:
                 raise MeshError(Code.INVALID_ARGUMENT, error.reason) from error
         return self._frames.popleft()
+
+    async def whole(self, length: int | None) -> bytes:
+        """All of a body that is no sequence of frames.
+
+        Args:
+            length: how many bytes it has, None if that is not known.
+
+        Raises:
+            ClientLeft: the connection broke.
+            BodyError: it is larger than the limit.
+        """
+        self._ended = True  # also if it is too large: then enough of it was read
+        return await read_body(self._receive, self._limit, length)
 
     async def left(self) -> None:
         """Return when the client is gone, as `watch` has found."""

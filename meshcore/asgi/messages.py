@@ -14,6 +14,10 @@ from meshcore.core.errors import Code
 from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
 from meshcore.server.request import BodyError
+from meshcore.wire.errors import ErrorBody
+from meshcore.wire.headers import RequestHeaders, write_retry_after
+from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
+from meshcore.wire.problem_details import encode_problem
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -34,6 +38,7 @@ class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
     """The client closed the connection before its request was complete."""
 
 
+_UNAUTHORIZED = 401
 UNSUPPORTED = 415
 """The status of a body in a format or a coding that is not read."""
 
@@ -164,3 +169,20 @@ class Reply(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """The bytes of the body."""
         return len(self.data)
+
+
+def problem_reply(headers: RequestHeaders, error: Exception, told: ErrorBody) -> Reply:
+    """The answer of REST for an error.
+
+    Args:
+        headers: of the request.
+        error: what was raised.
+        told: what the caller is told of it.
+    """
+    status, data = encode_problem(told, error.status if isinstance(error, BodyError) else None)
+    more = write_retry_after(told.retry_after)
+    if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
+        more.append((b"www-authenticate", b"Bearer"))
+    if status == UNSUPPORTED and headers.content_coding:
+        more.append(NO_CODINGS)
+    return Reply(status, data, PROBLEM_TYPE.encode(), more)

@@ -21,8 +21,9 @@ from meshcore.wire.headers import IDEMPOTENCY_KEY
 from meshcore.wire.problem_details import CONTENT_TYPE, status_phrase
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import PathTemplate
+from meshcore.wire.rest_streams import FORMS, JSON_LINES
 
-_BAD_REQUEST, _TOO_LARGE, _WRONG_MEDIA_TYPE = 400, 413, 415
+_BAD_REQUEST, _NOT_ACCEPTABLE, _TOO_LARGE, _WRONG_MEDIA_TYPE = 400, 406, 413, 415
 
 _PROBLEM: Schema = {
     "title": "Problem",
@@ -181,14 +182,18 @@ class _Document:
         return {
             **_given(description=parameter.description),
             "required": parameter.required,
-            "content": {JSON.content_type: content},
+            "content": {JSON_LINES if parameter.stream else JSON.content_type: content},
         }
 
     def _responses(self, method: Method, http: HttpMapping, *, has_body: bool) -> dict[str, Any]:
         success: dict[str, Any] = {"description": status_phrase(http.status)}
-        if http.status != NO_CONTENT:
-            success["content"] = {JSON.content_type: {"schema": self._results[method]}}
         errors: dict[int, list[str]] = {}
+        if method.yields:
+            success["description"] = "A stream. The schema is that of an item."
+            success["content"] = {form.content_type: {"schema": self._results[method]} for form in FORMS}
+            errors[_NOT_ACCEPTABLE] = [self._problem]
+        elif http.status != NO_CONTENT:
+            success["content"] = {JSON.content_type: {"schema": self._results[method]}}
         if method.parameters:
             errors[_BAD_REQUEST] = [self._problem]
         if has_body:

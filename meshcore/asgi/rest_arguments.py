@@ -8,13 +8,19 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from meshcore.asgi.messages import UNSUPPORTED
 from meshcore.codec.codec import JSON, Limits
 from meshcore.codec.errors import NOT_UTF8, DecodeError
 from meshcore.core.description import Method, Parameter, Source
 from meshcore.core.errors import Code, LocalError
+from meshcore.core.suggest import shown
+from meshcore.server.request import BodyError
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import unquote_value
+
+PATH_VALUES = "meshcore.asgi.rest_arguments.values"
+"""The key of the quoted values of the path in the ASGI scope."""
 
 Values: TypeAlias = Mapping[str, str]
 Query: TypeAlias = Mapping[str, list[str]]
@@ -38,7 +44,7 @@ class RequestParts(msgspec.Struct):
 
 
 class RequestReader:
-    """The arguments of one method; what reads them is built once.
+    """The arguments of one method without a stream of its caller; what reads them is built once.
 
     Attributes:
         takes_body: whether a parameter is the body.
@@ -51,7 +57,7 @@ class RequestReader:
             ConfigurationError: a parameter in path, query or headers has no form as text.
         """
         self._method = method
-        self._parts = [_part(method, parameter, limits) for parameter in method.parameters]
+        self._parts = [_part(method, parameter, limits) for parameter in method.parameters if not parameter.stream]
         self.takes_body = any(parameter.source is Source.BODY for parameter in method.parameters)
 
     def read(self, values: Values, query_string: bytes, headers: RequestHeaders, body: bytes) -> tuple[Any, ...]:
@@ -108,3 +114,21 @@ def _body_reader(parameter: Parameter, limits: Limits) -> _Read:
         return parameter.fresh_default()
 
     return read
+
+
+def check_json(method: Method, headers: RequestHeaders, body: bytes) -> None:
+    """Refuse a body of another content type, such as `text/plain`; `application/merge-patch+json` is one of JSON.
+
+    Also if nobody reads the body: a form of another site may send it without asking this server.
+
+    Raises:
+        BodyError: it is no JSON.
+    """
+    content_type = headers.content_type
+    if not body or content_type == JSON.content_type:  # nearly always
+        return
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != JSON.content_type and not (media_type.startswith("application/") and media_type.endswith("+json")):
+        got = shown(content_type) if content_type else "none"
+        text = f"{method}: content type must be {JSON.content_type}, got {got}"
+        raise BodyError(UNSUPPORTED, Code.INVALID_ARGUMENT, text)

@@ -8,35 +8,26 @@ from typing import Any
 from starlette.routing import BaseRoute, Match, Route
 
 from meshcore.asgi.connection import reading
-from meshcore.asgi.messages import (
-    NO_CODINGS,
-    UNSUPPORTED,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    peer_of,
-    read_body,
-    refused_coding,
-)
-from meshcore.asgi.rest_arguments import RequestReader
+from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, problem_reply, read_body, refused_coding
+from meshcore.asgi.rest_arguments import PATH_VALUES, RequestReader, check_json
+from meshcore.asgi.rest_streams import StreamEndpoint
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
-from meshcore.core.description import ComponentDescription, HttpMapping, Method
+from meshcore.core.description import ComponentDescription, HttpMapping, Method, Shape
 from meshcore.core.errors import Code, LocalError
-from meshcore.core.suggest import closest, shown
+from meshcore.core.suggest import closest
 from meshcore.declare.http_mapping import BODY_VERBS
-from meshcore.server.request import BodyError
 from meshcore.server.server import Server
+from meshcore.server.streaming.server import StreamingServer
 from meshcore.wire import rest_routing as routing
 from meshcore.wire.endpoints import INVOKE
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.wire.headers import METHOD, RequestHeaders, write_retry_after
+from meshcore.wire.headers import METHOD, RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE, encode_problem
 from meshcore.wire.rest_paths import PathTemplate, request_path
 from meshcore.wire.rest_routing import Routes, meant_method, shortened
 
-_UNAUTHORIZED, _NOT_FOUND, _WRONG_VERB = 401, 404, 405
+_NOT_FOUND, _WRONG_VERB = 404, 405
 _JSON_TYPE = JSON.content_type.encode()
 _PROBLEM_TYPE = CONTENT_TYPE.encode()
 _METHOD = METHOD.encode()
@@ -44,12 +35,11 @@ _LONGEST_PATH = 200  # characters of one that may be misspelt
 
 # Keys in the ASGI scope.
 _PATH = "meshcore.asgi.rest_routes.path"
-_VALUES = "meshcore.asgi.rest_routes.values"
 _MEANT = "meshcore.asgi.rest_routes.meant"
 
 
 def rest_routes(
-    server: Server,
+    server: StreamingServer,
     components: Iterable[ComponentDescription],
     others: Sequence[Route],
     max_body: int,
@@ -69,7 +59,11 @@ def rest_routes(
     """
     named = {
         meant_method(component.name, method): RestRoute(
-            method, method.http, _Endpoint(server, method, method.http, max_body, limits)
+            method,
+            method.http,
+            (_Endpoint if method.shape is Shape.UNARY else StreamEndpoint)(
+                server, method, method.http, max_body, limits
+            ),
         )
         for component in components
         for service in component.services
@@ -87,7 +81,7 @@ class RestRoute(Route):
         template: its path.
     """
 
-    def __init__(self, method: Method, http: HttpMapping, endpoint: _Endpoint) -> None:
+    def __init__(self, method: Method, http: HttpMapping, endpoint: _Endpoint | StreamEndpoint) -> None:
         super().__init__(http.path, endpoint, methods=[http.verb], name=str(method))
         self.template = PathTemplate(http.path)
         self.verbs = frozenset(self.methods or ())
@@ -97,7 +91,7 @@ class RestRoute(Route):
         if scope["type"] == "http" and scope["method"] in self.verbs:
             values = self.template.match(_path_of(scope))
             if values is not None:
-                return Match.FULL, {"endpoint": self.endpoint, _VALUES: values}
+                return Match.FULL, {"endpoint": self.endpoint, PATH_VALUES: values}
         return Match.NONE, {}
 
 
@@ -243,28 +237,18 @@ class _Call(HTTPCall):
         if headers.content_coding and endpoint.has_body:
             raise refused_coding(headers.content_coding)
         body = await read_body(self.receive, endpoint.max_body, headers.content_length) if endpoint.has_body else b""
-        # Also of a body that nobody reads: a form of another site may send it without asking this server.
-        if body and not _is_json(headers.content_type):
-            got = shown(headers.content_type) if headers.content_type else "none"
-            text = f"{self.method}: content type must be {JSON.content_type}, got {got}"
-            raise BodyError(UNSUPPORTED, Code.INVALID_ARGUMENT, text)
+        check_json(self.method, headers, body)
         return body
 
     def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
         scope, endpoint = self.scope, self.endpoint
-        return endpoint.method, endpoint.reader.read(scope[_VALUES], scope["query_string"], self.headers, body)
+        return endpoint.method, endpoint.reader.read(scope[PATH_VALUES], scope["query_string"], self.headers, body)
 
     def result(self, value: Any) -> Reply:
         return Reply(self.endpoint.status, self.endpoint.write(value), _JSON_TYPE)
 
     def failure(self, error: Exception, told: ErrorBody) -> Reply:
-        status, data = encode_problem(told, error.status if isinstance(error, BodyError) else None)
-        more = write_retry_after(told.retry_after)
-        if status == _UNAUTHORIZED:  # which must say how to authenticate (RFC 9110, 15.5.2)
-            more.append((b"www-authenticate", b"Bearer"))
-        if status == UNSUPPORTED and self.headers.content_coding:
-            more.append(NO_CODINGS)
-        return Reply(status, data, _PROBLEM_TYPE, more)
+        return problem_reply(self.headers, error, told)
 
 
 async def _refuse(server: Server, reply: Reply, send: Send) -> None:
@@ -278,11 +262,3 @@ def _path_of(scope: Scope) -> str:
     if path is None:
         path = scope[_PATH] = request_path(scope)
     return path
-
-
-def _is_json(content_type: str) -> bool:
-    """Whether it is a JSON type, such as `application/merge-patch+json`."""
-    if content_type == JSON.content_type:  # nearly always
-        return True
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == JSON.content_type or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -37,11 +37,11 @@ def read_mapping(mark: HttpMark, prefix: str) -> HttpMapping:
     return HttpMapping(mark.verb, f"/{path}{trailing}", mark.tags, mark.status)
 
 
-def why_not_status(http: HttpMapping, returns: Any) -> str | None:
+def why_not_status(http: HttpMapping, returns: Any, *, yields: bool) -> str | None:
     """Why a method cannot answer with its status, None if it can."""
     if http.status not in _SUCCESS:
         return f"status={http.status!r} is no success status (200 to 299)"
-    if http.status == NO_CONTENT and returns is not None:
+    if http.status == NO_CONTENT and (returns is not None or yields):
         return f"an answer with status {NO_CONTENT} has no body, so the method must return None"
     return None
 
@@ -51,8 +51,8 @@ def assign_sources(
 ) -> tuple[Parameter, ...]:
     """The parameters with their sources: where a request carries each.
 
-    A mark decides. Without one it is the path if that has the parameter's name; the body for the first object, or else
-    for the first value of any type, if the verb has a body; otherwise the query.
+    A mark decides. Without one it is the path if that has the parameter's name; the body for a stream, else for the
+    first object, or else for the first value of any type, if the verb has a body; otherwise the query.
     """
     in_path = _PATH_NAME.findall(http.path)
     names = {parameter.name for parameter in parameters}
@@ -63,11 +63,7 @@ def assign_sources(
         problems.append(f"{place}: path {http.path!r} has the same name twice")
     if reason := _why_no_path(http.path):
         problems.append(f"{place}: path {http.path!r}: {reason}")
-    body = next((parameter.name for parameter in parameters if parameter.source is Source.BODY), None)
-    if body is None and http.verb in BODY_VERBS:
-        free = [each for each in parameters if each.source is None and each.name not in in_path]
-        suitable = (each.name for may_be in (_is_object, _is_any) for each in free if may_be(each.type))
-        body = next(suitable, None)
+    body = _body_of(parameters, http, in_path)
     assigned: list[Parameter] = []
     for parameter in parameters:
         source = parameter.source
@@ -83,6 +79,16 @@ def assign_sources(
         if count > 1 and source in {Source.QUERY, Source.HEADER}:
             problems.append(f"{place}: two of its parameters are the {source.value} parameter {name!r}")
     return tuple(assigned)
+
+
+def _body_of(parameters: tuple[Parameter, ...], http: HttpMapping, in_path: list[str]) -> str | None:
+    """The name of the parameter that is the body, None if none is."""
+    body = next((each.name for each in parameters if each.stream), None)
+    body = body or next((each.name for each in parameters if each.source is Source.BODY), None)
+    if body is not None or http.verb not in BODY_VERBS:
+        return body
+    free = [each for each in parameters if each.source is None and each.name not in in_path]
+    return next((each.name for may_be in (_is_object, _is_any) for each in free if may_be(each.type)), None)
 
 
 def _why_no_path(path: str) -> str | None:
@@ -112,7 +118,7 @@ def _contradiction(
             return f"a {http.verb} request has no body"
         case Source.BODY if parameter.name != body:
             return f"a request has one body, and that is {body!r}"
-        case Source.QUERY | Source.PATH | Source.HEADER if reason := _why_no_text(parameter.type):
+        case Source.QUERY | Source.PATH | Source.HEADER if reason := _why_no_text(parameter):
             return f"{reason}, so it cannot be a {source.value} parameter; make it the Body[...] of a POST or PUT"
         case _:
             return _why_no_place(parameter, source)
@@ -132,9 +138,10 @@ def _why_no_place(parameter: Parameter, source: Source) -> str | None:
     return None
 
 
-def _why_no_text(hint: Any) -> str | None:
-    if _is_object(hint):
-        return "is an object"
+def _why_no_text(parameter: Parameter) -> str | None:
+    hint = parameter.type
+    if parameter.stream or _is_object(hint):
+        return "is a stream" if parameter.stream else "is an object"
     try:
         from_text(hint)
     except TravelError as error:

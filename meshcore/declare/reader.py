@@ -124,8 +124,9 @@ def _read_method(
     returns = _read_returns(function, hints, place, problems)
     streamed = stream_of(hints.get("return"))
     problems += [f"{place}: {reason}" for reason in mixed_forms(function, hints)]
-    if streamed is not None or any(parameter.stream for parameter in parameters):
-        problems += [f"{place}: {reason}" for reason in mark_problems(function, parameters)]
+    yields = streamed is not None
+    if yields or any(parameter.stream for parameter in parameters):
+        problems += [f"{place}: {reason}" for reason in mark_problems(function, parameters, yields=yields)]
     raises = tuple(error for mark in marks_of(function) if isinstance(mark, RaisesMark) for error in mark.exceptions)
     problems += [f"{place}: @raises: {reason}" for error in raises if (reason := why_not_exception(error))]
     if not raises and find_mark(function, RaisesMark) is not None:
@@ -143,7 +144,7 @@ def _read_method(
         rest = find_mark(interface, RestMark)
         http = read_mapping(mapping, rest.prefix if rest else "")
         parameters = assign_sources(parameters, http, place, problems)
-        if reason := why_not_status(http, returns):
+        if reason := why_not_status(http, returns, yields=yields):
             problems.append(f"{place}: {reason}")
     affinity = _read_affinity(function, parameters, place, problems)
     policy = _read_policy(function, place, problems)
@@ -168,7 +169,7 @@ def _read_method(
         description=(mapping.description if mapping else "") or doc.description,
         affinity=affinity,
         policy=policy,
-        yields=streamed is not None,
+        yields=yields,
     )
 
 

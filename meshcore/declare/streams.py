@@ -105,15 +105,23 @@ def mixed_forms(function: Any, hints: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def mark_problems(function: Any, parameters: Sequence[Parameter]) -> list[str]:
-    """The decorators of a streaming method that have no meaning there."""
+def mark_problems(function: Any, parameters: Sequence[Parameter], *, yields: bool) -> list[str]:
+    """The decorators of a streaming method that have no meaning there.
+
+    Args:
+        function: of the interface.
+        parameters: of the method.
+        yields: whether it returns a stream.
+    """
     problems: list[str] = []
     if find_mark(function, IdempotencyKeyMark) is not None:
         problems.append("@idempotency_key keeps the one outcome of a call, which a stream does not have")
     if find_mark(function, ShieldedMark) is not None:
         problems.append("@shielded: a stream ends with its caller, who alone reads it")
-    if find_mark(function, HttpMark) is not None:
-        problems.append("a streaming method has no HTTP mapping: REST cannot carry it")
+    takes = any(parameter.stream for parameter in parameters)
+    if takes and yields and find_mark(function, HttpMark) is not None:
+        text = "a method that takes a stream and returns one has no HTTP mapping"
+        problems.append(f"{text}: one exchange of HTTP/1.1 goes one way after the other")
     mark = find_mark(function, AffinityMark)
     if mark is not None and any(each.stream and each.name == mark.parameter for each in parameters):
         problems.append(f"@affinity: {mark.parameter!r} is a stream, whose items come after the instance is chosen")

@@ -159,7 +159,7 @@ class NotRead(Exception):  # noqa: N818 - nothing failed on this side
 
 
 class BodyError(LocalError):
-    """An error of a request's body that has an HTTP status of its own.
+    """An error of a request, mostly of its body, that has an HTTP status of its own.
 
     Attributes:
         status: the status.

@@ -79,9 +79,9 @@ class Loopback:
 
     @asynccontextmanager
     async def stream(
-        self, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+        self, verb: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
     ) -> AsyncGenerator[StreamedAnswer]:
-        """Send a POST whose body or answer streams. To leave the context closes the connection.
+        """Send a request whose body or answer streams. To leave the context closes the connection.
 
         Raises:
             aiohttp.ClientConnectionResetError: the request is refused. As over the network, it was not sent.
@@ -91,8 +91,8 @@ class Loopback:
         if application is None:
             raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
         self.requests += 1
-        chunked = [(b"transfer-encoding", b"chunked")]
-        exchange = StreamedExchange(_scope_of("POST", url, headers, chunked), body)
+        chunked = [(b"transfer-encoding", b"chunked")] if body is not None else []
+        exchange = StreamedExchange(_scope_of(verb, url, headers, chunked), body or b"")
         loop = asyncio.get_running_loop()
         running = loop.create_task(exchange.run(application), name="meshcore.testing.request", context=Context())
         self._streaming.add(running)
@@ -250,7 +250,7 @@ class LoopbackAdvice:
     @around(methods().named("transmit_stream").of_type(Channel))
     def transmit_stream(self, invocation: Invocation) -> Any:
         """Replace `HTTPChannel.transmit_stream`. Returns an async context manager."""
-        _, _, url, headers, body = invocation.args
+        _, _, verb, url, headers, body = invocation.args
         if self._loopback.knows(cast("URL", url)):
-            return self._loopback.stream(url, headers, body)
+            return self._loopback.stream(verb, url, headers, body)
         return invocation.proceed()

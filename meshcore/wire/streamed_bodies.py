@@ -41,11 +41,13 @@ class FrameReader:
     Args:
         codec: the format.
         limit: the bytes that a frame may have.
+        blank: whether empty lines are frames, too. Else they are left out.
     """
 
-    def __init__(self, codec: Codec, limit: int) -> None:
+    def __init__(self, codec: Codec, limit: int, *, blank: bool = False) -> None:
         self._lines = codec is JSON
         self._limit = limit
+        self._blank = blank
         self._left = bytearray()
         self._searched = 0  # bytes of these that contain no end of a line
 
@@ -85,7 +87,7 @@ class FrameReader:
         self._searched = len(self._left)
         if any(len(line) > self._limit for line in lines):
             raise FrameTooLargeError
-        return [line for line in lines if line.strip()]
+        return lines if self._blank else [line for line in lines if line.strip()]
 
     def _split_lengths(self) -> list[bytes]:
         frames: list[bytes] = []

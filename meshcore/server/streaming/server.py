@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any
 
+from msgspec import UNSET
+
 from meshcore.core.call import Call, SendItem, StreamHandler, ambient_attempt, ambient_deadline
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
@@ -40,7 +42,8 @@ class StreamingServer(Server):
     ) -> Any:
         """Run the streaming call of a request. It is stopped at its deadline, or when its caller leaves.
 
-        A caller that grants more time than `request_timeout` gets it: its policy has lifted the bound.
+        A caller that grants more time than `request_timeout` gets it: its policy has lifted the bound. Whoever says
+        nothing, such as a browser, gets the time that the method's own policy grants.
 
         Raises:
             MeshError: raised by the implementation; or RESOURCE_EXHAUSTED, not processed: too many calls run.
@@ -52,6 +55,8 @@ class StreamingServer(Server):
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=1.0)
         if request.headers.seconds is not None:
             request.set_deadline(begun + request.headers.seconds)
+        elif method.policy is not None and method.policy.timeout is not UNSET:
+            request.set_deadline(begun + method.policy.timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)

@@ -14,10 +14,13 @@ from meshcore import (
     Service,
     component,
     current_call,
+    get,
     idempotent,
     implementation,
     module,
+    post,
     raises,
+    rest,
     service,
 )
 
@@ -35,33 +38,41 @@ class SoldOut(Exception):
 
 
 @service()
+@rest("/feed")
 class Feed(Service):
     @idempotent
     @raises(SoldOut)
+    @get("/watch/{sku}")
     @abstractmethod
     def watch(self, sku: str, count: int = 3, *, sold_out: bool = False) -> AsyncIterator[Price]:
         """Count prices, then the end or the error."""
 
+    @post("/endless")
     @abstractmethod
     def endless(self) -> AsyncGenerator[int, None]:
         """Items as fast as they are read."""
 
+    @get("/stuck")
     @abstractmethod
     def stuck(self, after: int) -> AsyncIterator[int]:
         """Some items, and then nothing."""
 
+    @post("/total")
     @abstractmethod
     async def total(self, prices: AsyncIterator[Price], start: int = 0) -> int:
         """The sum of cents."""
 
+    @post("/first")
     @abstractmethod
     async def first(self, items: AsyncIterator[int]) -> int:
         """The first item, without a look at the others."""
 
+    @get("/peer")
     @abstractmethod
     def peer(self) -> AsyncIterator[str]:
         """Who calls, and what is left of the time."""
 
+    @get("/unary")
     @abstractmethod
     async def unary(self, text: str) -> str:
         """A call as any other."""

@@ -26,6 +26,7 @@ from meshcore import (
     Mesh,
     MeshApp,
     MeshError,
+    QueryParam,
     Service,
     affinity,
     describe,
@@ -184,14 +185,25 @@ class Streams:
     def of_coins(self, coins: Iterator[Coin]) -> Generator[Coin, None, None]: ...
     @abstractmethod
     def default(self, items: Iterator[int] = iter(())) -> None: ...  # noqa: B008
-    @get("/mapped")
-    def mapped(self) -> AsyncIterator[int]: ...
+    @post("/mapped")
+    def mapped(self, items: AsyncIterator[int]) -> AsyncIterator[int]: ...
     @idempotency_key
     def keyed(self) -> AsyncIterator[int]: ...
     @shielded
     def shielded(self) -> AsyncIterator[int]: ...
     @affinity("items")
     def affine(self, items: Iterator[int]) -> None: ...
+
+
+class MappedStreams:
+    @get("/in_get")
+    async def in_get(self, items: AsyncIterator[int]) -> None: ...
+    @post("/as_query")
+    async def as_query(self, items: QueryParam[AsyncIterator[int]]) -> None: ...
+    @post("/two_bodies")
+    async def two_bodies(self, items: AsyncIterator[int], more: Body[dict[str, int]]) -> None: ...
+    @get("/no_content", status=204)
+    def no_content(self) -> AsyncIterator[None]: ...
 
 
 class PlainAwaitable:
@@ -425,7 +437,10 @@ INTERFACES: list[tuple[type, list[str]]] = [
             ".of_coins(coins): its items: Coin cannot travel; a dataclass can",
             ".of_coins: its result: its items: Coin cannot travel; a dataclass can",
             ".default(items): a stream has no default",
-            ".mapped: a streaming method has no HTTP mapping: REST cannot carry it",
+            (
+                ".mapped: a method that takes a stream and returns one has no HTTP mapping: one exchange of HTTP/1.1 "
+                "goes one way after the other"
+            ),
             ".keyed: @idempotency_key keeps the one outcome of a call, which a stream does not have",
             ".shielded: @shielded: a stream ends with its caller, who alone reads it",
             ".affine: @affinity: 'items' is a stream, whose items come after the instance is chosen",
@@ -568,6 +583,15 @@ INTERFACES: list[tuple[type, list[str]]] = [
                 ".run(orders): dict has no form as text, so it cannot be a query parameter; "
                 "make it the Body[...] of a POST or PUT"
             )
+        ],
+    ),
+    (
+        MappedStreams,
+        [
+            ".in_get(items): a GET request has no body",
+            ".as_query(items): is a stream, so it cannot be a query parameter; make it the Body[...] of a POST or PUT",
+            ".two_bodies(more): a request has one body, and that is 'items'",
+            ".no_content: an answer with status 204 has no body, so the method must return None",
         ],
     ),
 ]
