@@ -21,7 +21,7 @@ from meshcore.wire.dispatch import MethodCodec
 from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import restore_error
 from meshcore.wire.headers import RETRY_AFTER, read_retry_after
-from meshcore.wire.streamed_bodies import CONTENT_TYPES, StreamCodec, write_frame
+from meshcore.wire.streaming.streamed_bodies import CONTENT_TYPES, StreamCodec, write_frame
 
 from .dispatch_streams import receive_items
 from .http import HTTPChannel, parse_url

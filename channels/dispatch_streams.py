@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshcore.core.call import SendItem
 from meshcore.wire.answer import Answer, StreamedAnswer
-from meshcore.wire.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec
+from meshcore.wire.streaming.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec
 
 from .http_errors import cut_off, item_too_large
 

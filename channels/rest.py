@@ -24,8 +24,8 @@ from meshcore.wire.problem_details import ProblemReader
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import quote_text
 from meshcore.wire.rest_routing import PathWriter, Routes, meant_method, routes_of
-from meshcore.wire.rest_streams import ACCEPT as STREAM_ACCEPT
-from meshcore.wire.rest_streams import JSON_LINES
+from meshcore.wire.streaming.rest_streams import ACCEPT as STREAM_ACCEPT
+from meshcore.wire.streaming.rest_streams import JSON_LINES
 
 from .http import HTTPChannel, parse_url
 from .http_streams import read_whole

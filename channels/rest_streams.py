@@ -8,9 +8,9 @@ from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call, SendItem
 from meshcore.core.description import Method
 from meshcore.wire.answer import StreamedAnswer
-from meshcore.wire.item_codec import ItemCodec
-from meshcore.wire.rest_streams import END_MARK, MARKED, Kind, Part, part_reader
-from meshcore.wire.streamed_bodies import FrameTooLargeError
+from meshcore.wire.streaming.item_codec import ItemCodec
+from meshcore.wire.streaming.rest_streams import END_MARK, MARKED, Kind, Part, part_reader
+from meshcore.wire.streaming.streamed_bodies import FrameTooLargeError
 
 from .http_errors import cut_off, item_too_large
 from .http_streams import StreamRequest

@@ -15,8 +15,8 @@ from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.stream.driver import Driver
 from meshcore.stream.items import ReceivedItems, SentItems
 from meshcore.wire.errors import unfit_answer
-from meshcore.wire.item_codec import ItemCodec
 from meshcore.wire.stream.events import Answered, Ended, Erred, Lost, Refused
+from meshcore.wire.streaming.item_codec import ItemCodec
 
 Outcome: TypeAlias = Answered | Ended | Erred | Refused | Lost
 """How a call has ended."""

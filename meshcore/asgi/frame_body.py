@@ -12,7 +12,7 @@ from meshcore.codec.errors import DecodeError
 from meshcore.core.errors import Code, MeshError
 from meshcore.core.streaming.pipe import wait_for_loop
 from meshcore.server.request import BodyError
-from meshcore.wire.streamed_bodies import FrameReader, FrameTooLargeError
+from meshcore.wire.streaming.streamed_bodies import FrameReader, FrameTooLargeError
 
 _TOO_LARGE = 413
 

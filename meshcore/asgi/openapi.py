@@ -21,7 +21,7 @@ from meshcore.wire.headers import IDEMPOTENCY_KEY
 from meshcore.wire.problem_details import CONTENT_TYPE, status_phrase
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import PathTemplate
-from meshcore.wire.rest_streams import FORMS, JSON_LINES
+from meshcore.wire.streaming.rest_streams import FORMS, JSON_LINES
 
 _BAD_REQUEST, _NOT_ACCEPTABLE, _TOO_LARGE, _WRONG_MEDIA_TYPE = 400, 406, 413, 415
 

@@ -1,4 +1,4 @@
-"""Serves the streaming methods that have a path: JSON lines or server-sent events, see `wire/rest_streams.py`."""
+"""Serves the streaming methods that have a path: JSON lines or server-sent events, see `wire/streaming/rest_streams.py`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
-from meshcore.wire.item_codec import ItemCodec
 from meshcore.wire.problem_details import encode_problem
-from meshcore.wire.rest_streams import END_MARK, FORMS, JSON_LINES, MARKED, Form, choose_form
-from meshcore.wire.streamed_bodies import FrameReader
+from meshcore.wire.streaming.item_codec import ItemCodec
+from meshcore.wire.streaming.rest_streams import END_MARK, FORMS, JSON_LINES, MARKED, Form, choose_form
+from meshcore.wire.streaming.streamed_bodies import FrameReader
 
 _NOT_ACCEPTABLE = 406
 _MARKED = (END_MARK.encode(), MARKED.encode())

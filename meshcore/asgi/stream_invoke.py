@@ -1,4 +1,4 @@
-"""`POST /invoke/stream`: the endpoint of streaming calls of the dispatch channels, see `wire/streamed_bodies.py`."""
+"""`POST /invoke/stream`: the endpoint of streaming calls of the dispatch channels, see `wire/streaming/streamed_bodies.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from meshcore.server.streaming.server import StreamingServer
 from meshcore.wire.dispatch import Request, encode_failure, method_path
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders, write_retry_after
-from meshcore.wire.streamed_bodies import CONTENT_TYPES, FrameReader, StreamCodec, write_frame
+from meshcore.wire.streaming.streamed_bodies import CONTENT_TYPES, FrameReader, StreamCodec, write_frame
 
 _OK = 200
 

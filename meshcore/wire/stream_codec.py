@@ -12,7 +12,7 @@ from meshcore.core.description import Method, Shape
 from meshcore.core.errors import Code, MeshError
 from meshcore.wire.dispatch import MethodCodec
 from meshcore.wire.errors import ErrorBody, unfit_answer
-from meshcore.wire.item_codec import ItemCodec
+from meshcore.wire.streaming.item_codec import ItemCodec
 
 encode_error = MSGPACK.encoder(ErrorBody)
 """Encodes the payload of an error."""

@@ -39,7 +39,7 @@ from meshcore import (
 from meshcore.testing import memory_mesh, run_virtually
 from meshcore.testing.loopback import Loopback
 from meshcore.testing.servers import answering
-from meshcore.wire.event_stream import Event, EventReader
+from meshcore.wire.streaming.event_stream import Event, EventReader
 from tests.integration.channels.test_streams import calling, outcome, serving, until
 from tests.integration.mesh.feeds import Feeds, SoldOut
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from meshcore.wire.streamed_bodies import FrameTooLargeError
+from meshcore.wire.streaming.streamed_bodies import FrameTooLargeError
 
 EVENT_STREAM: Final = "text/event-stream"
 """The content type."""

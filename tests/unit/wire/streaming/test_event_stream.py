@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.wire.event_stream import COMMENT, Event, EventReader, write_event
-from meshcore.wire.streamed_bodies import FrameTooLargeError
+from meshcore.wire.streaming.event_stream import COMMENT, Event, EventReader, write_event
+from meshcore.wire.streaming.streamed_bodies import FrameTooLargeError
 
 LIMIT = 200
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40)

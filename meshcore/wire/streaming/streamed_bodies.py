@@ -15,7 +15,7 @@ from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
 from meshcore.core.description import Method
 from meshcore.wire.dispatch import MethodCodec
-from meshcore.wire.item_codec import ItemCodec
+from meshcore.wire.streaming.item_codec import ItemCodec
 
 _LENGTH = 4
 

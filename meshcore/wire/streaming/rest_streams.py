@@ -13,8 +13,8 @@ from enum import Enum
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 from meshcore.codec.codec import JSON
-from meshcore.wire.event_stream import COMMENT, EVENT_STREAM, EventReader, write_event
-from meshcore.wire.streamed_bodies import CONTENT_TYPES, FrameReader
+from meshcore.wire.streaming.event_stream import COMMENT, EVENT_STREAM, EventReader, write_event
+from meshcore.wire.streaming.streamed_bodies import CONTENT_TYPES, FrameReader
 
 JSON_LINES: Final = CONTENT_TYPES[JSON]
 

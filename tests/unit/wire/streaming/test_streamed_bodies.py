@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshcore import CommunicationError, LocalError, MeshError, Service, describe, service
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError, EncodeError
-from meshcore.wire.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec, write_frame
+from meshcore.wire.streaming.streamed_bodies import FrameReader, FrameTooLargeError, StreamCodec, write_frame
 
 LIMIT = 64
 CODECS = pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.wire.rest_streams import Events, Form, Kind, Lines, Part, choose_form, part_reader
+from meshcore.wire.streaming.rest_streams import Events, Form, Kind, Lines, Part, choose_form, part_reader
 
 FORMS = pytest.mark.parametrize("form", [Lines, Events])
 VALUES = st.recursive(
