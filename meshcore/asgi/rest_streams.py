@@ -1,4 +1,4 @@
-"""Serves the streaming methods that have a path: JSON lines or server-sent events, see `wire/streaming/rest_streams.py`."""
+"""Serves the streaming methods that have a path: JSON lines or server-sent events; see `wire/streaming`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /invoke/stream`: the endpoint of streaming calls of the dispatch channels, see `wire/streaming/streamed_bodies.py`."""
+"""`POST /invoke/stream`: the endpoint of streaming calls of the dispatch channels; see `wire/streaming`."""
 
 from __future__ import annotations
 
