@@ -19,7 +19,6 @@ from meshcore import (
     AbstractComponent,
     Body,
     Component,
-    ConfigurationError,
     Mesh,
     MeshApp,
     Service,
@@ -122,18 +121,6 @@ def served(*parts: type) -> type:
 CALLS, STREAMS = (EchoImpl, EchoComponentImpl), (StreamImpl, StreamComponentImpl)
 
 
-async def no_streams() -> str:
-    """Why the installed meshcore cannot stream at all; empty if it can."""
-    settings = load_settings({"registry": "local:", "advertise_url": f"http://{HOST}"}, environ={})
-    app = MeshApp(served(*STREAMS), settings=settings)
-    try:
-        async with app.running():
-            app.hurry()
-    except ConfigurationError as error:
-        return error.message
-    return ""
-
-
 def settings_for(channel: str, port: int) -> Settings:
     """The defaults, and a server at a fixed place."""
     url = f"http://{HOST}:{port}"
@@ -144,8 +131,7 @@ def settings_for(channel: str, port: int) -> Settings:
 @asynccontextmanager
 async def serve(variant: str, port: int) -> AsyncGenerator[None, None]:
     """hypercorn, with its defaults, as for any ASGI application."""
-    module_ = served(*CALLS) if await no_streams() else served(*CALLS, *STREAMS)
-    app = MeshApp(module_, settings=settings_for(variant, port))
+    app = MeshApp(served(*CALLS, *STREAMS), settings=settings_for(variant, port))
     config = Config.from_mapping(bind=f"{HOST}:{port}")
     async with answering(hypercorn(app, config, shutdown_trigger=asyncio.Event().wait), port):
         yield
@@ -154,14 +140,10 @@ async def serve(variant: str, port: int) -> AsyncGenerator[None, None]:
 @asynccontextmanager
 async def connect(variant: str, port: int) -> AsyncGenerator[Calls, None]:
     """A mesh that only calls."""
-    reason = await no_streams()
-    components = [EchoComponent] if reason else [EchoComponent, StreamComponent]
-    async with Mesh(client_module(*components), settings=settings_for(variant, port)) as mesh:
+    async with Mesh(client_module(EchoComponent, StreamComponent), settings=settings_for(variant, port)) as mesh:
         echo = await mesh.get_service(Echo, variant)
 
         async def items(count: int) -> tuple[int, Node | None]:
-            if reason:
-                raise NotImplementedError(reason)
             stream = await mesh.get_service(Stream, variant)  # says so, if this channel cannot
             number, last = 0, None
             async for each in stream.items(count):

@@ -11,10 +11,10 @@ from meshcore.core.errors import CommunicationError, LocalError, MeshError
 from meshcore.traffic.outcome import Outcome, outcome_of
 from meshcore.traffic.peak_ewma import LONG
 
-_EARLY = 0.001
+EARLY = 0.001
 """Seconds by which the timer of a deadline may fire too early, and more: the clocks of event loops are coarse."""
 
-_LONGEST_RETRY_AFTER = 300.0
+LONGEST_RETRY_AFTER = 300.0
 """Seconds. The URL selector counts a `Retry-After` as latency, so that others are asked. Linkerd has the same bound."""
 
 
@@ -77,7 +77,7 @@ class Balancer:
             answered = not isinstance(error, CommunicationError | LocalError)
             attempt.unanswered = error.processed and not answered
             attempt.outcome = error.code.value
-            return outcome, answered, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+            return outcome, answered, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
         attempt.outcome = type(error).__name__
         answered = outcome is Outcome.SUCCEEDED  # a declared exception
         attempt.unanswered = not answered
@@ -85,7 +85,7 @@ class Balancer:
             # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to an
             # instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule such an
             # instance would never be ejected.
-            late = traffic.clock() >= call.deadline - _EARLY
+            late = traffic.clock() >= call.deadline - EARLY
             if late or attempt.hangs:
                 outcome, attempt.outcome = Outcome.FAILED, "deadline_exceeded" if late else "hung"
                 traffic.ejection.doubt(attempt.instance, attempt.began)

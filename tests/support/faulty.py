@@ -9,10 +9,11 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import Enum, auto
 from urllib.parse import urlsplit
+
+from tests.support.in_front import listening
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
@@ -230,18 +231,9 @@ class FaultyProxy:
             await asyncio.wait(self._clients)
 
 
-@asynccontextmanager
-async def faulty(server: str) -> AsyncIterator[FaultyProxy]:
+def faulty(server: str) -> AbstractAsyncContextManager[FaultyProxy]:
     """A proxy in front of the server with that URL."""
-    proxy = FaultyProxy(server)
-    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
-        yield proxy
-    finally:
-        listener.close()
-        await proxy.aclose()
-        await listener.wait_closed()
+    return listening(FaultyProxy(server))
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from urllib.parse import urlsplit
+
+from tests.support.in_front import listening
 
 
 class Tunnel:
@@ -83,15 +84,6 @@ class Tunnel:
             await asyncio.wait(self._tasks)
 
 
-@asynccontextmanager
-async def tunnel(server: str) -> AsyncIterator[Tunnel]:
+def tunnel(server: str) -> AbstractAsyncContextManager[Tunnel]:
     """A proxy in front of the server with that URL."""
-    found = Tunnel(server)
-    listener = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
-        yield found
-    finally:
-        listener.close()
-        await found.aclose()
-        await listener.wait_closed()
+    return listening(Tunnel(server))

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from meshcore.client.balancer import EARLY, LONGEST_RETRY_AFTER
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call, SendItem
@@ -15,8 +16,6 @@ from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.instances import Endpoint, Pending
 from meshcore.ports.channel import Channel
 from meshcore.traffic.outcome import Outcome, outcome_of
-
-_EARLY, LONGEST_RETRY_AFTER = 0.001, 300.0  # as in client/balancer.py
 
 
 class StreamBalancer:
@@ -104,7 +103,7 @@ class _Sending:
             answered = outcome is Outcome.SUCCEEDED
             attempt.unanswered = not (answered or self._settled)
             if outcome is Outcome.IGNORABLE:  # cancelled: its reader has left, or its time is over
-                late = not self._settled and traffic.clock() >= call.deadline - _EARLY
+                late = not self._settled and traffic.clock() >= call.deadline - EARLY
                 outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
             raise
         finally:

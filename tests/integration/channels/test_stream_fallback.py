@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from meshcore.channels import stream_peer
 from tests.support.depot import Depot
 from tests.support.depot_calls import MODULE, STREAMED, calling, until
+from tests.support.in_front import listening
 from tests.support.processes import ServerProcess, free_port, serve
 
 DISPATCH = "dispatch-msgpack"
@@ -74,18 +75,9 @@ class Silencer:
             await asyncio.wait(self._tasks)
 
 
-@asynccontextmanager
-async def silencer(server: str) -> AsyncIterator[Silencer]:
+def silencer(server: str) -> AbstractAsyncContextManager[Silencer]:
     """A proxy in front of the server with that URL."""
-    found = Silencer(server)
-    listener = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
-        yield found
-    finally:
-        listener.close()
-        await found.aclose()
-        await listener.wait_closed()
+    return listening(Silencer(server))
 
 
 @pytest.fixture

@@ -29,7 +29,19 @@ from meshcore import (
     with_policy,
 )
 from meshcore.testing.servers import answering, refusing, served
-from tests.integration.mesh.feeds import BlockingFeed, Chat, Feed, FeedImpl, Feeds, FeedsModule, Log, Price, SoldOut
+from tests.integration.mesh.feeds import (
+    BlockingFeed,
+    Chat,
+    Feed,
+    FeedImpl,
+    Feeds,
+    FeedsModule,
+    Log,
+    Price,
+    SoldOut,
+    outcome,
+    prices,
+)
 
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack", "rest"])
 
@@ -68,23 +80,6 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
-
-
-async def outcome(stream: AsyncIterator[Any]) -> tuple[list[Any], Exception | None]:
-    """What comes of a stream: its items, and the error that it ends with."""
-    got: list[Any] = []
-    try:
-        async for item in stream:
-            got.append(item)  # noqa: PERF401 - those before an error count
-    except Exception as error:  # noqa: BLE001 - the test judges it
-        return got, error
-    return got, None
-
-
-async def prices(*cents: int) -> AsyncIterator[Price]:
-    """Prices of a caller."""
-    for each in cents:
-        yield Price("tea", each)
 
 
 @CHANNELS

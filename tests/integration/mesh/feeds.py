@@ -7,6 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from meshcore import (
     AbstractComponent,
@@ -231,3 +232,20 @@ class FeedsImpl(AbstractComponent, Feeds): ...
 
 @module()
 class FeedsModule: ...
+
+
+async def outcome(stream: AsyncIterator[Any]) -> tuple[list[Any], Exception | None]:
+    """What comes of a stream: its items, and the error that it ends with."""
+    got: list[Any] = []
+    try:
+        async for item in stream:
+            got.append(item)  # noqa: PERF401 - those before an error count
+    except Exception as error:  # noqa: BLE001 - the test judges it
+        return got, error
+    return got, None
+
+
+async def prices(*cents: int) -> AsyncIterator[Price]:
+    """Prices of a caller."""
+    for each in cents:
+        yield Price("tea", each)

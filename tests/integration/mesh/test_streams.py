@@ -42,6 +42,8 @@ from tests.integration.mesh.feeds import (
     Log,
     Price,
     SoldOut,
+    outcome,
+    prices,
 )
 
 
@@ -71,17 +73,6 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> float
     return time.monotonic() - begun
 
 
-async def outcome(stream: AsyncIterator[Any]) -> tuple[list[Any], Exception | None]:
-    """What comes of a stream: its items, and the error that it ends with."""
-    got: list[Any] = []
-    try:
-        async for item in stream:
-            got.append(item)  # noqa: PERF401 - those before an error count
-    except Exception as error:  # noqa: BLE001 - the test judges it
-        return got, error
-    return got, None
-
-
 class Source:
     """An async generator of a caller, and whether it was closed."""
 
@@ -96,12 +87,6 @@ class Source:
                 yield item
         finally:
             self.closed = True
-
-
-async def prices(*cents: int) -> AsyncIterator[Price]:
-    """Prices of a caller."""
-    for each in cents:
-        yield Price("tea", each)
 
 
 # --- Items ------------------------------------------------------------------------------------------------------------

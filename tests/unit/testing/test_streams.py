@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from meshcore import CommunicationError, MeshError, Policy, with_policy
 from meshcore.testing import Fault, Faults, memory_mesh
-from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, Price
+from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, outcome, prices
 
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack"])
-
-
-async def outcome(stream: AsyncIterator[Any]) -> tuple[list[Any], Exception | None]:
-    """What comes of a stream: its items, and the error that it ends with."""
-    got: list[Any] = []
-    try:
-        async for item in stream:
-            got.append(item)  # noqa: PERF401 - those before an error count
-    except Exception as error:  # noqa: BLE001 - the test judges it
-        return got, error
-    return got, None
-
-
-async def prices(*cents: int) -> AsyncIterator[Price]:
-    """Prices of a caller."""
-    for each in cents:
-        yield Price("tea", each)
 
 
 async def until_ended(log: Any, name: str) -> None:
