@@ -5,14 +5,16 @@ Nothing is read, imported or built before the server starts the application.
 
 from __future__ import annotations
 
+import gc
 import logging
+from typing import TYPE_CHECKING
 
-from meshcore.asgi.messages import Receive, Scope, Send
 from meshcore.core.errors import ConfigurationError
-from meshcore.mesh.settings_loader import load_settings
-from meshcore.serve.mesh_app import MeshApp
-from meshcore.serve.module_loader import load_module
-from meshcore.serve.upgrades import ignore_upgrades
+from meshcore.core.lazy import uncollected
+
+if TYPE_CHECKING:
+    from meshcore.asgi.messages import Receive, Scope, Send
+    from meshcore.serve.mesh_app import MeshApp
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +27,20 @@ class LazyApp:
 
     def _build(self) -> str:
         """Make the application; else say why not."""
-        try:
-            settings = load_settings()
-            self._app = MeshApp(load_module(settings), settings=settings)
-            ignore_upgrades()
-        except ConfigurationError as error:
-            log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
-            return error.message
+        with uncollected():
+            from meshcore.mesh.settings_loader import load_settings
+            from meshcore.serve.mesh_app import MeshApp
+            from meshcore.serve.module_loader import load_module
+            from meshcore.serve.upgrades import ignore_upgrades
+
+            try:
+                settings = load_settings()
+                self._app = MeshApp(load_module(settings), settings=settings)
+                ignore_upgrades()
+            except ConfigurationError as error:
+                log.error("cannot start: %s", error.message)  # noqa: TRY400 - the text says it all
+                return error.message
+        gc.freeze()  # what is loaded stays until the process ends
         return ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

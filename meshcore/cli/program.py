@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import TYPE_CHECKING
 
 from meshcore.cli.errors import INTERRUPTED
+from meshcore.core.lazy import uncollected
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -17,7 +19,8 @@ _EXTRA = {"typer", "rich", "click", "shellingham"}
 def main() -> None:
     """Run the command line: the entry point `meshcore`, and `python -m meshcore.cli`."""
     try:
-        app = build()
+        with uncollected():
+            app = build()
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -28,6 +31,8 @@ def main() -> None:
         app(prog_name="meshcore")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()  # the interpreter would look through all of it twice before it ends
 
 
 def build() -> Typer:

@@ -1,7 +1,9 @@
-"""Loads public names of a package when they are first used (PEP 562)."""
+"""Loads public names of a package when they are first used (PEP 562), and modules without garbage collection."""
 
+import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -30,3 +32,15 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
         return sorted({*vars(sys.modules[package]), *modules})
 
     return getattr_, dir_
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Load modules without garbage collection. They stay, and the collector would look through them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

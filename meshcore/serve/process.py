@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -94,6 +95,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
     try:
         async with app.running():
             started = True
+            gc.freeze()  # what is loaded stays until the process ends
             ignore_upgrades()
             config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
             serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))

@@ -8,6 +8,7 @@ from typer import Argument, Context, Option
 
 from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def call(
@@ -34,10 +35,11 @@ def call(
     A stream is printed item by item. The items of a stream that the method takes are lines of JSON on stdin.
     """
     with on_one_line(debug=context.obj):
-        import asyncio
+        with uncollected():
+            import asyncio
 
-        from meshcore.cli.call import call_once, call_repeatedly
-        from meshcore.cli.call_headers import read_headers
+            from meshcore.cli.call import call_once, call_repeatedly
+            from meshcore.cli.call_headers import read_headers
 
         settings = settings_of(context, module=module, registry=registry, timeout=timeout)
         words, headers = arguments or [], read_headers(header or [], token)

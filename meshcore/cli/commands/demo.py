@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Context, Option
 
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def demo(
@@ -20,6 +21,7 @@ def demo(
 ) -> None:
     """Show the mesh at work: two servers, calls over every channel, and a server that is killed meanwhile."""
     with on_one_line(debug=context.obj):
-        from meshcore.cli.demo import story
+        with uncollected():
+            from meshcore.cli.demo import story
 
         sys.exit(story.run(registry, fetch=fetch))

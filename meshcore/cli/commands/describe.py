@@ -8,6 +8,7 @@ from typer import Context, Option
 
 from meshcore.cli.commands.options import ModuleArgument, settings_of
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def describe(
@@ -18,8 +19,9 @@ def describe(
 ) -> None:
     """Show the contract of a module: services, methods, types. Or list every problem that keeps it from starting."""
     with on_one_line(debug=context.obj):
-        import asyncio
+        with uncollected():
+            import asyncio
 
-        from meshcore.cli.describe import print_contract
+            from meshcore.cli.describe import print_contract
 
         asyncio.run(print_contract(settings_of(context, module=module or None), as_json=as_json))

@@ -9,6 +9,7 @@ from typer import Argument, Context
 
 from meshcore.cli.commands.options import AsJson, settings_of
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 if TYPE_CHECKING:
     from meshcore.core.settings import Settings
@@ -23,9 +24,10 @@ def diff(
 ) -> None:
     """List what changes for callers of OLD that meet NEW. The exit status is 1 if something breaks them."""
     with on_one_line(debug=context.obj):
-        import asyncio
+        with uncollected():
+            import asyncio
 
-        from meshcore.cli.diff import print_changes
+            from meshcore.cli.diff import print_changes
 
         def settings_for(module: str) -> Settings:
             return settings_of(context, module=module)

@@ -8,6 +8,7 @@ from typer import Context, Option
 
 from meshcore.cli.commands.options import AsJson, Registry, settings_of
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def ls(
@@ -19,9 +20,10 @@ def ls(
 ) -> None:
     """List what is announced: components, instances, their health, and their addresses."""
     with on_one_line(debug=context.obj):
-        import asyncio
+        with uncollected():
+            import asyncio
 
-        from meshcore.cli.ls import list_instances
+            from meshcore.cli.ls import list_instances
 
         settings = settings_of(context, registry=registry)
         asyncio.run(list_instances(settings, as_json=as_json, watch=watch))

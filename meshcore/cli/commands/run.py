@@ -9,6 +9,7 @@ from typer import Argument, Context, Option
 
 from meshcore.cli.commands.options import Registry, settings_of
 from meshcore.cli.errors import LOCAL, fail, on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def run(
@@ -34,6 +35,7 @@ def run(
             from meshcore.serve.reload import run_reloading
 
             sys.exit(run_reloading(settings, bind=bind, say=say_if_read))
-        from meshcore.serve import runner
+        with uncollected():
+            from meshcore.serve import runner
 
         sys.exit(runner.run(settings, bind=bind, workers=workers, say=say_if_read))

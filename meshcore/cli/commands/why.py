@@ -6,6 +6,7 @@ from typer import Context
 
 from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
+from meshcore.core.lazy import uncollected
 
 
 def why(
@@ -19,9 +20,10 @@ def why(
 ) -> None:
     """Show the policy of a method, where each value comes from, and the state of each instance."""
     with on_one_line(debug=context.obj):
-        import asyncio
+        with uncollected():
+            import asyncio
 
-        from meshcore.cli.why import explain
+            from meshcore.cli.why import explain
 
         settings = settings_of(context, module=module, registry=registry)
         asyncio.run(explain(settings, method, channel, as_json=as_json))
