@@ -2,9 +2,11 @@
 
 Their order is random, but the longest come first, so that nobody waits for them at the end. Hypothesis does not judge
 time, since how long an example takes says how busy the machine is. Processes under test start with the default action
-of signals, however the tests were started. What a test leaves behind fails it.
+of signals, however the tests were started. What a test leaves behind fails it. Garbage collections do not look through
+what was loaded before the first test.
 """
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ _UNIT = Path(__file__).parent / "unit"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare this process. Workers of pytest-xdist do the same, each for itself."""
+    gc.disable()
     restore_defaults()
     config.pluginmanager.register(Leftovers(), "leftovers")
 
@@ -34,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_UNIT):
             item.add_marker("unit")
     items.sort(key=_seconds, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Keep all that was loaded until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def _seconds(item: pytest.Item) -> float:
