@@ -301,15 +301,20 @@ async def test_tokens_are_revoked(tmp_path, note, caplog):
         async with scene(
             tmp_path, note, agent=agent, servers=3, token=writes, client_token=reads, master=master
         ) as acted:
-            await acted.until_known(acted.servers)  # what is known now has to stay
+            await acted.until_known(acted.servers)
             begun = time.monotonic()
             await tokens.revoke(reads)
             await wake(acted, there=True)  # a query that waits is not ended by that
-            async with asyncio.timeout(10):
-                while "its token is unknown to Consul" not in caplog.text:
+            async with asyncio.timeout(20):
+                # Two records, of two tasks.
+                while not all(
+                    text in caplog.text for text in ("its token is unknown to Consul", "keeping what is known")
+                ):
                     await asyncio.sleep(0.01)
             note("client_said_seconds", time.monotonic() - begun)
-            assert "keeping what is known" in caplog.text
+            # From now on that has to stay. On a busy machine one of them may have missed a check when it was seen last.
+            known = dict(acted.known)
+            assert len(known) > 1
             await acted.load.more()
             begun = time.monotonic()
             await tokens.revoke(writes)
@@ -320,9 +325,9 @@ async def test_tokens_are_revoked(tmp_path, note, caplog):
             await acted.load.more()
             newcomer = await acted.start(token=str(uuid4()), wait=False)
             await newcomer.until_logged("its token is unknown to Consul")
-            acted.servers[0].process.kill()
+            next(each for each in acted.servers if each.url in known.values()).process.kill()
             await acted.load.more(100)
-            assert len(acted.known) == 3
+            assert acted.known == known
 
 
 async def test_a_token_that_may_no_longer_read(tmp_path, note, caplog):
