@@ -30,6 +30,7 @@ pytestmark = pytest.mark.one_python
 ROOT = Path(__file__).parents[3]
 STORY = "from meshcore.cli.demo import story as demo"
 MAIN = ("-m", "meshcore.cli", "demo")
+QUICK = ("-c", f"{STORY}; demo._PHASE = 0.3; raise SystemExit(demo.run())")
 TABLE = re.compile(r"^ (dispatch-json|dispatch-msgpack|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
 
 
@@ -155,11 +156,21 @@ async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["two servers start", "the client calls over", "dropped B", "started anew"])
-async def test_a_signal_ends_it_at_any_time(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("words", "moment", "number"),
+    [
+        (MAIN, "two servers start", signal.SIGTERM),
+        (MAIN, "the client calls over", signal.SIGTERM),  # SIGINT then: `test_an_impatient_user`
+        (QUICK, "dropped B", signal.SIGINT),
+        (QUICK, "started anew", signal.SIGINT),
+    ],
+    ids=["starting", "calling", "without B", "starting B anew"],
+)
+async def test_a_signal_ends_it_at_any_time(
+    tmp_path: Path, words: tuple[str, ...], moment: str, number: signal.Signals
+) -> None:
     """After Ctrl-C or SIGTERM it stops its servers and removes its files, whatever it was doing."""
-    async with show(tmp_path) as demo:
+    async with show(tmp_path, *words) as demo:
         await demo.until(moment)
         demo.process.send_signal(number)
         assert await demo.end() == 128 + number
@@ -246,6 +257,8 @@ async def test_an_impatient_user(tmp_path: Path) -> None:
                 os.killpg(demo.process.pid, signal.SIGINT)
             await asyncio.sleep(0.05)
         assert await demo.end() == 128 + signal.SIGINT
+        assert "SIGINT: the servers have ended" in demo.output
+        assert "Traceback" not in demo.output
         demo.assert_nothing_is_left()
 
 
