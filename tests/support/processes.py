@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 _LOWEST, _HIGHEST = 10_000, 15_000  # below those of Consul's agents, see meshcore.testing.consul.agent
 _given = set[int]()
 
+_LONGEST_START = 60.0
+"""Seconds. Much more than a server needs on a busy machine: who waits for so long is told what it printed."""
+
 # The plugin that shuffles tests seeds the module's own generator, the same in all worker processes.
 _chance = random.SystemRandom()
 
@@ -69,27 +72,35 @@ class ServerProcess:
         """What it printed so far."""
         return self.log.read_text()
 
-    async def until_logged(self, text: str, seconds: float = 20.0) -> None:
+    async def until_logged(self, text: str, seconds: float = _LONGEST_START) -> None:
         """Return when the text was printed."""
-        async with asyncio.timeout(seconds):
-            while text not in self.output():
-                if self.process.returncode is not None:
-                    raise AssertionError(f"the server ended without printing {text!r}:\n{self.output()}")
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(seconds):
+                while text not in self.output():
+                    if self.process.returncode is not None:
+                        raise AssertionError(f"the server ended without printing {text!r}:\n{self.output()}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{text!r} not printed after {seconds} s:\n{self.output()}") from None
 
-    async def until_ready(self, seconds: float = 20.0) -> None:
+    async def until_ready(self, seconds: float = _LONGEST_START) -> None:
         """Return when /readyz says so."""
-        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
-            while True:
-                if self.process.returncode is not None:
-                    raise AssertionError(f"the server ended:\n{self.output()}")
-                try:
-                    async with session.get(f"{self.url}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.02)
+        last = "no answer"
+        try:
+            async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
+                while True:
+                    if self.process.returncode is not None:
+                        raise AssertionError(f"the server ended:\n{self.output()}")
+                    try:
+                        async with session.get(f"{self.url}/readyz") as response:
+                            if response.status == 200:
+                                return
+                            last = f"{response.status}, {await response.text()}"
+                    except aiohttp.ClientError as error:
+                        last = repr(error)
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not ready after {seconds} s, {last}:\n{self.output()}") from None
 
     def send(self, number: int) -> None:
         """Send it a signal, if it still runs.
