@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 _LOWEST, _HIGHEST = 10_000, 15_000  # below those of Consul's agents, see meshcore.testing.consul.agent
 _given = set[int]()
 
+QUICK_START = {"SSL_CERT_FILE": os.devnull}
+"""Variables for processes that use no TLS: to read the authorities of the machine would take each of them 40 ms."""
+
 _LONGEST_START = 60.0
 """Seconds. Much more than a server needs on a busy machine: who waits for so long is told what it printed."""
 
@@ -154,6 +157,7 @@ async def serve(
         "MESHCORE_REGISTRY": f"directory://{folder}/registry",
         # What it refuses is a matter of how busy the machine is; the tests of overload ask for it.
         "MESHCORE_ADAPTIVE_LIMIT": "false",
+        **QUICK_START,
         **(env or {}),
     }
     with log.open("w") as output:

@@ -17,8 +17,7 @@ import aiohttp
 from typer.testing import CliRunner
 
 from meshcore.cli import program
-
-ROOT = Path(__file__).parents[3]
+from tests.support.processes import QUICK_START, ROOT
 
 
 class Shell:
@@ -31,6 +30,7 @@ class Shell:
             **environ,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            **QUICK_START,
             "MESHCORE_REGISTRY": f"directory://{folder}/registry",
         }
 

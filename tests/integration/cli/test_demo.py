@@ -24,6 +24,7 @@ from meshcore.registry.consul.api.config import read_config
 from meshcore.registry.consul.registrations import registration_of
 from meshcore.testing import consul_agent
 from meshcore.testing.consul.binary import find_consul
+from tests.support.processes import QUICK_START
 
 pytestmark = pytest.mark.one_python
 
@@ -98,7 +99,7 @@ async def show(folder: Path, *words: str) -> AsyncGenerator[Show]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *(words or MAIN)),
         cwd=ROOT,
-        env={**environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **dict([marker.split("=")])},
+        env={**environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **QUICK_START, **dict([marker.split("=")])},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

@@ -24,7 +24,7 @@ from meshcore import Code, Mesh, MeshError, load_settings
 from meshcore.serve.mesh_app import _QUIET
 from tests.support.ledger import LET_GO, Ledger
 from tests.support.ledger_client import LedgerClient
-from tests.support.processes import ROOT, ServerProcess, free_port
+from tests.support.processes import QUICK_START, ROOT, ServerProcess, free_port
 
 ROUNDS = int(os.environ.get("ROLLING_ROUNDS", "1"))
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest", "stream-msgpack")
@@ -71,6 +71,7 @@ async def serving(folder: Path, way: tuple[str, ...], port: int, **env: str) -> 
         # What it refuses is a matter of how busy the machine is.
         "MESHCORE_ADAPTIVE_LIMIT": "false",
         "LEDGER_FOLDER": str(folder),
+        **QUICK_START,
         **env,
     }
     log = folder / f"server-{port}.log"
