@@ -28,15 +28,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
 from meshcore.asgi.messages import Receive, Scope, Send, peer_of
 from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
+from meshcore.asgi.stream.headers import ConnectionHeaders
 from meshcore.asgi.stream.streaming_call import StreamingCall
+from meshcore.asgi.stream.tasks import CallTasks
+from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.description import ComponentDescription
@@ -44,7 +48,7 @@ from meshcore.core.errors import Code
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
-from meshcore.stream.items import pass_on
+from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders
@@ -136,10 +140,10 @@ class _Served:
         self._server = server
         self._methods = methods
         self._peer = peer
-        self._raw = raw
+        self._headers = ConnectionHeaders(raw)
         self._calls: dict[int, StreamCall] = {}
         self._streaming: dict[int, StreamingCall] = {}  # those of these that have items
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = CallTasks()
         self._connection = new_connection(client=False, limits=limits)
         self._driver: Driver
         self._loop = asyncio.get_running_loop()
@@ -148,7 +152,7 @@ class _Served:
 
     async def run(self, websocket: ServedWebSocket) -> None:
         """Serve the connection until it is over and its calls have ended."""
-        driver = self._driver = Driver(self._connection, websocket, self._handle)
+        driver = self._driver = Driver(self._connection, websocket, self._handle, at_once=True)
         server = self._server
         server.drains.add(self._go_away)
         if server.draining:
@@ -156,24 +160,20 @@ class _Served:
         try:
             await driver.run()
             await websocket.close()
-            if self._tasks:  # the server stops those whose callers are gone, unless they are shielded
-                await asyncio.wait(self._tasks)
+            if running := self._tasks.running:  # the server stops those whose callers are gone, unless shielded
+                await asyncio.wait(running)
         finally:
             server.drains.discard(self._go_away)
             if self._closing is not None:
                 self._closing.cancel()
-            for task in self._tasks:
+            for task in self._tasks.running:
                 task.cancel()
         log.debug("a connection from %s is over: %s", self._peer, driver.over)
 
     def _handle(self, event: Event) -> None:
         match event:
             case Requested():
-                call = self._call(event)
-                self._calls[event.call] = call
-                task = self._loop.create_task(self._serve(call))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(event)
             case Item() | Ended() | Writable():
                 pass_on(event, self._streaming)
             case Canceled(call=number) | Lost(call=number):
@@ -184,25 +184,35 @@ class _Served:
             case _:
                 pass
 
-    def _call(self, event: Requested) -> StreamCall:
-        headers, codec = self._headers(event), self._methods.get(event.method)
-        if codec is None or codec.items is None:
-            return StreamCall(self, event, headers, self._peer)
-        call = self._streaming[event.call] = StreamingCall(self, event, headers, self._peer, codec, self._driver)
-        return call
+    def _begin(self, event: Requested) -> None:
+        number, path, items = event.call, event.method, event.items
+        codec, headers, server = self._methods.get(path), self._headers.of(event), self._server
+        if codec is not None and codec.items is not None:
+            driver = self._driver
+            stream = self._calls[number] = self._streaming[number] = StreamingCall(
+                self,
+                number,
+                path,
+                event.payload,
+                items,
+                headers,
+                self._peer,
+                streamed=codec.items,
+                driver=driver,
+                received=ReceivedItems(driver, number),
+                sent=SentItems(driver, number),
+            )
+            run = serve(server, stream, self, partial(stream.run, server))
+            self._tasks.start(self._serve(stream, run), at_once=False)
+            return
+        call = self._calls[number] = StreamCall(self, number, path, event.payload, items, headers, self._peer)
+        # What is wrong, `serve` says.
+        run = serve(server, call, self) if codec is None or items else serve_unary(server, call, codec, self)
+        self._tasks.start(self._serve(call, run), at_once=True)
 
-    def _headers(self, event: Requested) -> RequestHeaders:
-        own = [(name.encode(), value.encode()) for name, value in event.headers.items()]
-        headers = RequestHeaders([*own, *self._raw])
-        headers.seconds = event.timeout
-        return headers
-
-    async def _serve(self, call: StreamCall) -> None:
+    async def _serve(self, call: StreamCall, run: Coroutine[Any, Any, None]) -> None:
         try:
-            if isinstance(call, StreamingCall):
-                await serve(self._server, call, self, partial(call.run, self._server))
-            else:
-                await serve(self._server, call, self)
+            await run
         except Exception:  # a mistake of this side: the others are answered
             log.exception("call %d of %s failed", call.number, self._peer)
             self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
