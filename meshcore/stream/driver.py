@@ -24,7 +24,7 @@ event loop is blocked for less than 10 s is not taken for dead."""
 _WRITE = 2**17
 """Bytes of large messages that are written at once."""
 
-_SLICE = 0.005
+_SLICE = 0.02
 """Seconds that the events of a message may take before the event loop turns: calls on other connections run, too."""
 
 _APART = 0.0001

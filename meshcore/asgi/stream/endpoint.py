@@ -28,9 +28,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
@@ -39,7 +38,6 @@ from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
 from meshcore.asgi.stream.headers import ConnectionHeaders
 from meshcore.asgi.stream.streaming_call import StreamingCall
-from meshcore.asgi.stream.tasks import CallTasks
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
@@ -48,6 +46,7 @@ from meshcore.core.errors import Code
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
+from meshcore.stream.eager import start
 from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
@@ -143,7 +142,7 @@ class _Served:
         self._headers = ConnectionHeaders(raw)
         self._calls: dict[int, StreamCall] = {}
         self._streaming: dict[int, StreamingCall] = {}  # those of these that have items
-        self._tasks = CallTasks()
+        self._tasks: set[asyncio.Task[None]] = set()  # of the calls that wait for something
         self._connection = new_connection(client=False, limits=limits)
         self._driver: Driver
         self._loop = asyncio.get_running_loop()
@@ -160,13 +159,13 @@ class _Served:
         try:
             await driver.run()
             await websocket.close()
-            if running := self._tasks.running:  # the server stops those whose callers are gone, unless shielded
-                await asyncio.wait(running)
+            if self._tasks:  # the server stops those whose callers are gone, unless they are shielded
+                await asyncio.wait(self._tasks)
         finally:
             server.drains.discard(self._go_away)
             if self._closing is not None:
                 self._closing.cancel()
-            for task in self._tasks.running:
+            for task in self._tasks:
                 task.cancel()
         log.debug("a connection from %s is over: %s", self._peer, driver.over)
 
@@ -202,23 +201,32 @@ class _Served:
                 received=ReceivedItems(driver, number),
                 sent=SentItems(driver, number),
             )
-            run = serve(server, stream, self, partial(stream.run, server))
-            self._tasks.start(self._serve(stream, run), at_once=False)
+            self._run(stream, self._loop.create_task(serve(server, stream, self, partial(stream.run, server))))
             return
         call = self._calls[number] = StreamCall(self, number, path, event.payload, items, headers, self._peer)
         # What is wrong, `serve` says.
         run = serve(server, call, self) if codec is None or items else serve_unary(server, call, codec, self)
-        self._tasks.start(self._serve(call, run), at_once=True)
+        # Most calls end before they wait. The loop does not hear of these, which saves 3 of 12.6 us, for a handle and a
+        # callback; and their answers are there a turn earlier.
+        self._run(call, start(self._loop, run))
 
-    async def _serve(self, call: StreamCall, run: Coroutine[Any, Any, None]) -> None:
-        try:
-            await run
-        except Exception:  # a mistake of this side: the others are answered
-            log.exception("call %d of %s failed", call.number, self._peer)
+    def _run(self, call: StreamCall, task: asyncio.Task[None]) -> None:
+        if task.done():
+            self._ended(call, task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, call))
+
+    def _ended(self, call: StreamCall, task: asyncio.Task[None]) -> None:
+        # No coroutine around that of the call, which would take 0.3 us.
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # of this side: the others are answered
+            log.error("call %d of %s failed", call.number, self._peer, exc_info=error)
             self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
-        finally:
-            del self._calls[call.number]
+        del self._calls[call.number]
+        if self._streaming:
             self._streaming.pop(call.number, None)
+        if self._server.draining:
             self._close_if_done()
 
     def find(self, path: str) -> StreamCodec:
