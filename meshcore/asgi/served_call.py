@@ -185,17 +185,36 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         call.cut_off(send)
         return
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        failure = failure_of(error)
-        try:
-            if sending or failure is None:
-                if sending:
-                    call.cut_off(send)
-                raise
-            if not accepted:
-                await call.discard()
-            await _send_failure(server, call, failure, send)
-        finally:
-            del failure  # its traceback holds this frame: in a cycle, the body and the answer would stay for long
+        await answer_failure(server, call, error, send, accepted=accepted, sending=sending)
+
+
+async def answer_failure(
+    server: Server, call: ServedCall[S], error: BaseException, send: S, *, accepted: bool, sending: bool
+) -> None:
+    """Answer a call that has failed.
+
+    Args:
+        server: has admitted it, or not.
+        call: that has failed.
+        error: what was raised.
+        send: the way to the caller.
+        accepted: whether it was admitted.
+        sending: whether a part of its answer may have been sent.
+
+    Raises:
+        BaseException: the error, if nothing can be answered.
+    """
+    failure = failure_of(error)
+    try:
+        if sending or failure is None:
+            if sending:
+                call.cut_off(send)
+            raise error
+        if not accepted:
+            await call.discard()
+        await _send_failure(server, call, failure, send)
+    finally:
+        del error, failure  # the traceback holds this frame: in a cycle, the body and the answer would stay for long
 
 
 async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:

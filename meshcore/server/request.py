@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -53,7 +54,11 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     _listening: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        CallScope.__enter__(self)  # not by `super()`, which takes 0.1 us of Python 3.11
+        task = asyncio.current_task()
+        if task is None or self._reason is not None or self.timer_at < inf:
+            CallScope.__enter__(self)
+        else:  # nearly always: to call that takes 0.2 us
+            self._task, self._cancelling = task, task.cancelling()
         self.among.add(self)
         return self
 

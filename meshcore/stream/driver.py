@@ -9,6 +9,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, Protocol
 
+from meshcore.stream.eager import EAGER, start
 from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import Event, Failed
 from meshcore.wire.stream.limits import Limits
@@ -22,6 +23,12 @@ event loop is blocked for less than 10 s is not taken for dead."""
 
 _WRITE = 2**17
 """Bytes of large messages that are written at once."""
+
+_SLICE = 0.02
+"""Seconds that the events of a message may take before the event loop turns: calls on other connections run, too."""
+
+_APART = 0.0001
+"""Seconds between two writes that do not wait for the end of a turn of the event loop."""
 
 _LATE = 0.2
 _LAST_WORDS = 1.0
@@ -62,32 +69,45 @@ class Driver:
         connection: the machine.
         transport: carries its bytes.
         handle: called with each event. It raises nothing.
+        at_once: whether what a message has caused, such as answers, may be written before the loop turns. Only if the
+            last write was not just before: one for each of many messages would take longer than the turns it saves.
 
     Attributes:
         connection: the machine.
         over: why the connection is over, empty as long as it is not.
     """
 
-    def __init__(self, connection: Connection, transport: Transport, handle: Callable[[Event], None]) -> None:
+    def __init__(
+        self, connection: Connection, transport: Transport, handle: Callable[[Event], None], *, at_once: bool = False
+    ) -> None:
         self.connection = connection
         self.over = ""
         self._transport = transport
         self._handle = handle
-        self._pending = asyncio.Event()
+        self._at_once = at_once and EAGER
+        self._loop = asyncio.get_running_loop()
+        self._idle: asyncio.Future[None] | None = None  # what the writer waits for, if it has nothing to do
+        self._begun: asyncio.Task[None] | None = None  # a write at once that has to wait: the writer goes on with it
+        self._handling = False  # events, after which the reader looks at what is to be written
         self._writing_since = inf
+        self._wrote = -inf
         self._progress: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
         """Write soon. One write takes what all tasks of this turn of the loop add."""
-        self._pending.set()
+        # A future of its own: an `asyncio.Event` would take 0.9 us more for each write.
+        if self._idle is not None and not self._handling:
+            if not self._idle.done():
+                self._idle.set_result(None)
+            self._idle = None
 
     async def progress(self) -> None:
         """Return after the next write, or when the connection is over."""
         if self.over:
             return
         if self._progress is None:
-            self._progress = asyncio.get_running_loop().create_future()
+            self._progress = self._loop.create_future()
         await asyncio.shield(self._progress)
 
     def close(self, why: str) -> None:
@@ -106,7 +126,7 @@ class Driver:
 
         It closes the transport only if the peer does not read.
         """
-        create = asyncio.get_running_loop().create_task
+        create = self._loop.create_task
         reader = create(self._read(), name="meshcore.stream.read")
         writer = create(self._write(), name="meshcore.stream.write")
         tasks = (reader, writer, create(self._keep_time(), name="meshcore.stream.keep_time"))
@@ -131,33 +151,69 @@ class Driver:
                 task.result()
 
     async def _read(self) -> None:
-        receive, feed, handle = self._transport.receive, self.connection.feed, self._handle
+        receive, connection, handle, clock = self._transport.receive, self.connection, self._handle, time.monotonic
         while (data := await receive()) is not None:
-            for event in feed(data, time.monotonic()):
-                if isinstance(event, Failed):
-                    self.over = self.over or event.text
-                handle(event)
+            now = clock()
+            until = now + _SLICE
+            events = iter(connection.feed(data, now))
+            self._handling = True
+            try:
+                for event in events:
+                    if isinstance(event, Failed):
+                        self.over = self.over or event.text
+                    handle(event)
+                    if clock() > until:
+                        await self._pause()
+                        until = clock() + _SLICE
+            finally:
+                for event in events:  # it was closed meanwhile, and no call may wait for ever
+                    handle(event)
+                self._handling = False
             if self.over:
                 return
-            if self.connection.pending:
-                self._pending.set()
+            if connection.pending:
+                if self._at_once and self._idle is not None and now - self._wrote > _APART:
+                    self._write_at_once()
+                else:
+                    self.wake()
+
+    async def _pause(self) -> None:
+        """Let the loop turn in the middle of a message."""
+        self._handling = False
+        if self.connection.pending:
+            self.wake()
+        await asyncio.sleep(0)
+        self._handling = True
+
+    def _write_at_once(self) -> None:
+        """Write before the loop turns, which saves a lone caller a turn. The reader does not wait for the peer."""
+        task = start(self._loop, self._write_pending())
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            self._begun = task
+            self.wake()
 
     async def _write(self) -> None:
-        connection, pending, send = self.connection, self._pending, self._transport.send
         with suppress(OSError):
             while True:
-                await pending.wait()
-                pending.clear()
-                while connection.pending:
-                    self._writing_since = time.monotonic()
-                    data = connection.data_to_send(_WRITE)
-                    for event in connection.progress():
-                        self._handle(event)
-                    await send(data)
-                    self._writing_since = inf
-                    self._progressed()
-                    if connection.pending:  # of something large: what else the loop has to do comes first
-                        await asyncio.sleep(0)
+                if self._begun is not None:
+                    await self._begun
+                    self._begun = None
+                await self._write_pending()
+                self._idle = self._loop.create_future()
+                await self._idle
+
+    async def _write_pending(self) -> None:
+        connection = self.connection
+        while connection.pending:
+            self._writing_since = time.monotonic()
+            data = connection.data_to_send(_WRITE)
+            for event in connection.progress():
+                self._handle(event)
+            await self._transport.send(data)
+            self._wrote, self._writing_since = time.monotonic(), inf
+            self._progressed()
+            if connection.pending:  # of something large: what else the loop has to do comes first
+                await asyncio.sleep(0)
 
     def _progressed(self) -> None:
         if self._progress is not None:
@@ -179,7 +235,7 @@ class Driver:
                     self.abort(event.text)
                 self._handle(event)
             if connection.pending:
-                self._pending.set()
+                self.wake()
             # What comes meanwhile may make the next ping due earlier, but not before the interval has passed.
             await asyncio.sleep(max(min(connection.next_tick - time.monotonic(), PING_INTERVAL), 0.001))
 
@@ -191,5 +247,5 @@ class Driver:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 while not writer.done() and self.connection.pending:
-                    self._progress = self._progress or asyncio.get_running_loop().create_future()
+                    self._progress = self._progress or self._loop.create_future()
                     await asyncio.wait([self._progress, writer], return_when=asyncio.FIRST_COMPLETED)

@@ -36,7 +36,9 @@ from meshcore.asgi.invoke import unknown_method
 from meshcore.asgi.messages import Receive, Scope, Send, peer_of
 from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
+from meshcore.asgi.stream.headers import ConnectionHeaders
 from meshcore.asgi.stream.streaming_call import StreamingCall
+from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.description import ComponentDescription
@@ -44,7 +46,8 @@ from meshcore.core.errors import Code
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
-from meshcore.stream.items import pass_on
+from meshcore.stream.eager import start
+from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders
@@ -136,10 +139,10 @@ class _Served:
         self._server = server
         self._methods = methods
         self._peer = peer
-        self._raw = raw
+        self._headers = ConnectionHeaders(raw)
         self._calls: dict[int, StreamCall] = {}
         self._streaming: dict[int, StreamingCall] = {}  # those of these that have items
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # of the calls that wait for something
         self._connection = new_connection(client=False, limits=limits)
         self._driver: Driver
         self._loop = asyncio.get_running_loop()
@@ -148,7 +151,7 @@ class _Served:
 
     async def run(self, websocket: ServedWebSocket) -> None:
         """Serve the connection until it is over and its calls have ended."""
-        driver = self._driver = Driver(self._connection, websocket, self._handle)
+        driver = self._driver = Driver(self._connection, websocket, self._handle, at_once=True)
         server = self._server
         server.drains.add(self._go_away)
         if server.draining:
@@ -169,11 +172,7 @@ class _Served:
     def _handle(self, event: Event) -> None:
         match event:
             case Requested():
-                call = self._call(event)
-                self._calls[event.call] = call
-                task = self._loop.create_task(self._serve(call))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(event)
             case Item() | Ended() | Writable():
                 pass_on(event, self._streaming)
             case Canceled(call=number) | Lost(call=number):
@@ -184,31 +183,50 @@ class _Served:
             case _:
                 pass
 
-    def _call(self, event: Requested) -> StreamCall:
-        headers, codec = self._headers(event), self._methods.get(event.method)
-        if codec is None or codec.items is None:
-            return StreamCall(self, event, headers, self._peer)
-        call = self._streaming[event.call] = StreamingCall(self, event, headers, self._peer, codec, self._driver)
-        return call
+    def _begin(self, event: Requested) -> None:
+        number, path, items = event.call, event.method, event.items
+        codec, headers, server = self._methods.get(path), self._headers.of(event), self._server
+        if codec is not None and codec.items is not None:
+            driver = self._driver
+            stream = self._calls[number] = self._streaming[number] = StreamingCall(
+                self,
+                number,
+                path,
+                event.payload,
+                items,
+                headers,
+                self._peer,
+                streamed=codec.items,
+                driver=driver,
+                received=ReceivedItems(driver, number),
+                sent=SentItems(driver, number),
+            )
+            self._run(stream, self._loop.create_task(serve(server, stream, self, partial(stream.run, server))))
+            return
+        call = self._calls[number] = StreamCall(self, number, path, event.payload, items, headers, self._peer)
+        # What is wrong, `serve` says.
+        run = serve(server, call, self) if codec is None or items else serve_unary(server, call, codec, self)
+        # Most calls end before they wait. The loop does not hear of these, which saves 3 of 12.6 us, for a handle and a
+        # callback; and their answers are there a turn earlier.
+        self._run(call, start(self._loop, run))
 
-    def _headers(self, event: Requested) -> RequestHeaders:
-        own = [(name.encode(), value.encode()) for name, value in event.headers.items()]
-        headers = RequestHeaders([*own, *self._raw])
-        headers.seconds = event.timeout
-        return headers
+    def _run(self, call: StreamCall, task: asyncio.Task[None]) -> None:
+        if task.done():
+            self._ended(call, task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, call))
 
-    async def _serve(self, call: StreamCall) -> None:
-        try:
-            if isinstance(call, StreamingCall):
-                await serve(self._server, call, self, partial(call.run, self._server))
-            else:
-                await serve(self._server, call, self)
-        except Exception:  # a mistake of this side: the others are answered
-            log.exception("call %d of %s failed", call.number, self._peer)
+    def _ended(self, call: StreamCall, task: asyncio.Task[None]) -> None:
+        # No coroutine around that of the call, which would take 0.3 us.
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # of this side: the others are answered
+            log.error("call %d of %s failed", call.number, self._peer, exc_info=error)
             self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
-        finally:
-            del self._calls[call.number]
+        del self._calls[call.number]
+        if self._streaming:
             self._streaming.pop(call.number, None)
+        if self._server.draining:
             self._close_if_done()
 
     def find(self, path: str) -> StreamCodec:

@@ -15,31 +15,25 @@ from meshcore.server.request import ServedRequest
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver
 from meshcore.stream.items import ReceivedItems, SentItems
-from meshcore.wire.headers import RequestHeaders
-from meshcore.wire.stream.events import Requested
-from meshcore.wire.stream_codec import StreamCodec, item_too_large
+from meshcore.wire.stream_codec import item_too_large
+from meshcore.wire.streaming.item_codec import ItemCodec
 
 
-class StreamingCall(StreamCall):
+class StreamingCall(StreamCall, eq=False, kw_only=True):
     """One call.
 
     Attributes:
+        streamed: encodes and decodes its items.
+        driver: of its connection.
         received: the items of its caller.
         sent: the items of its result.
     """
 
-    __slots__ = ("_driver", "_request", "_streamed", "received", "sent")
-
-    def __init__(
-        self, answers: Answers, event: Requested, headers: RequestHeaders, peer: str, codec: StreamCodec, driver: Driver
-    ) -> None:
-        super().__init__(answers, event, headers, peer)
-        assert codec.items is not None  # noqa: S101 - it streams
-        self._streamed = codec.items
-        self._driver = driver
-        self._request: ServedRequest | None = None
-        self.received = ReceivedItems(driver, event.call)
-        self.sent = SentItems(driver, event.call)
+    streamed: ItemCodec
+    driver: Driver
+    received: ReceivedItems
+    sent: SentItems
+    _request: ServedRequest | None = None
 
     def leave(self) -> None:
         """Stop what runs, at once. An implementation that waits for items gets an error from them instead."""
@@ -57,9 +51,9 @@ class StreamingCall(StreamCall):
             LocalError: they are others.
         """
         method, values = super().arguments(body)
-        items = CallerItems(self.received, self._streamed.decode_sent)
-        self._driver.connection.release(self.number)  # of the payload, which would count as long as the stream lives
-        return method, self._streamed.arguments(values, items)
+        items = CallerItems(self.received, self.streamed.decode_sent)
+        self.driver.connection.release(self.number)  # of the payload, which would count as long as the stream lives
+        return method, self.streamed.arguments(values, items)
 
     async def run(
         self, server: StreamingServer, request: ServedRequest, method: Method, arguments: tuple[Any, ...]
@@ -82,14 +76,14 @@ class StreamingCall(StreamCall):
             self.received.close()
 
     async def _send(self, item: Any) -> None:
-        payload = self._streamed.encode_received(item)
-        if len(payload) > self._answers.longest:
-            raise item_too_large(self._streamed.method, len(payload), self._answers.longest)
+        payload = self.streamed.encode_received(item)
+        if len(payload) > self.answers.longest:
+            raise item_too_large(self.streamed.method, len(payload), self.answers.longest)
         await self.sent.send(payload)
 
     def result(self, value: Any) -> Answer[Answers]:
         """The answer with a result; the end of the items, if it streams."""
-        return StreamEnd(self.sent) if self._streamed.method.yields else super().result(value)
+        return StreamEnd(self.sent) if self.streamed.method.yields else super().result(value)
 
 
 class StreamEnd:

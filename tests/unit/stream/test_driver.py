@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT, STALL, Driver, new_connection
+from meshcore.stream.eager import EAGER
 from meshcore.testing import run_virtually
 from meshcore.wire.frames import Reason
 from meshcore.wire.stream.events import Answered, Event, Failed, Lost, Ready, Requested
@@ -49,11 +50,13 @@ class End:
         self.other: End | None = None
         self.aborted = False
         self.connection = new_connection(client=client, limits=limits)
-        self.driver = Driver(self.connection, self, self._handle)
+        self.driver = Driver(self.connection, self, self._handle, at_once=not client)
+        self.slow = 0.0  # seconds that it takes to handle a request
 
     def _handle(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, Requested):
+            time.sleep(self.slow)
             self.connection.answer(event.call, event.payload)
             self.driver.wake()
 
@@ -109,6 +112,57 @@ async def test_one_write_for_a_turn():
         client.driver.wake()
     await client.until(lambda: sum(isinstance(event, Answered) for event in client.events) == 100)
     assert (len(client.writes) - before[0], len(server.writes) - before[1]) == (1, 1)
+    client.abort()
+    await ended(tasks)
+
+
+@pytest.mark.skipif(not EAGER, reason="answers wait for a turn of the loop before Python 3.12")
+@virtually
+async def test_a_lone_answer_is_written_before_the_loop_turns():
+    """But only the first of many that come one after the other. The others share a write."""
+    client, server, tasks = await pair()
+    await asyncio.sleep(1)
+    requests = [client.connection.request("m", b"x") for _ in range(3)]
+    server.inbox.put_nowait(client.connection.data_to_send())
+    before = len(server.writes)
+    await server.until(lambda: len(server.writes) > before)
+    turns = 0
+    for _ in requests:
+        client.connection.request("m", b"x")
+        server.inbox.put_nowait(client.connection.data_to_send())
+    while server.connection.calls or server.connection.pending or not server.inbox.empty():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len(server.writes) - before == 3
+    assert turns <= 4
+    client.abort()
+    await ended(tasks)
+
+
+async def test_the_loop_turns_within_a_message_of_slow_calls():
+    """So that other connections are served meanwhile, and the first answers are written."""
+    client, server, tasks = await pair()
+    server.slow = 0.03
+    before = len(server.writes)
+    for _ in range(5):
+        client.connection.request("m", b"x")
+    client.driver.wake()
+    await client.until(lambda: sum(isinstance(event, Answered) for event in client.events) == 5)
+    assert len(server.writes) - before >= 4
+    client.abort()
+    await ended(tasks)
+
+
+async def test_no_event_is_lost_if_the_connection_is_closed_in_the_middle_of_a_message():
+    """A client would wait for ever for an answer that has come."""
+    client, server, tasks = await pair()
+    server.slow = 0.03
+    requests = [client.connection.request("m", b"x") for _ in range(3)]
+    client.driver.wake()
+    await server.until(lambda: any(isinstance(event, Requested) for event in server.events))
+    server.driver.close("it is enough")
+    await asyncio.wait(tasks[1:])
+    assert [event.call for event in server.events if isinstance(event, Requested)] == requests
     client.abort()
     await ended(tasks)
 
