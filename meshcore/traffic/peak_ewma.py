@@ -256,8 +256,7 @@ class Load:
         self._before = last
         cost = self._cost
         low = seconds if seconds < last else last  # noqa: FURB136 - min() takes 0.1 us more
-        if before < low:
-            low = before
+        low = low if low < before else before  # noqa: FURB136 - as above
         noise = self._noise
         self._noise = noise + RISE * (abs(seconds - (cost or low)) - noise)
         if not cost:
