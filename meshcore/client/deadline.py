@@ -49,8 +49,8 @@ class Limit(Timeouts):
 class _InFlight(msgspec.Struct, eq=False):
     """A call in flight, which is cancelled at its deadline. Cancellations with another origin stay what they are.
 
-    It does what a `CallScope` does for this one reason, without a timer of its own. A `Struct` is made in 0.15 us, an
-    object with `__init__` in 0.4.
+    It does what a `CallScope` does for this one reason, without a timer of its own. A `Struct` is made in 0.07 us, an
+    object with `__init__` in 0.17.
 
     Attributes:
         at: its deadline.

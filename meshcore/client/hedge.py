@@ -156,7 +156,7 @@ def _answered(attempt: asyncio.Task[Any], method: Method) -> bool:
 
 
 class _Race(msgspec.Struct, eq=False):
-    """The first attempt of a call and its hedges. A `Struct` is made in 0.2 us, an object with `__init__` in 0.7.
+    """The first attempt of a call and its hedges. A `Struct` is made in 0.14 us, an object with `__init__` in 0.24.
 
     Attributes:
         at: when it hangs, or is slow; infinite once that has come.

@@ -25,7 +25,7 @@ class Budget:
         self._width = seconds / _BUCKETS
         self._balances = [0.0] * _BUCKETS  # deposits less withdrawals, by time
         self._sum = 0.0
-        self._deposits = 0  # in the current bucket, and not in its balance yet: only counting them saves 0.1 us
+        self._deposits = 0  # in the current bucket, and not in its balance yet: only counting them saves 0.05 us
         self._at = 0  # the number of the current bucket, counted from the clock's zero
         self._until = self._width  # when it ends
 

@@ -113,7 +113,7 @@ class LeastLoadedURLSelector(URLSelector):
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
         """The endpoint that is further behind its share, or less loaded, of two that were not tried."""
         self.now = now
-        if self._only is not None and not tried:  # saves 0.3 us: without a choice, no turns have to be counted
+        if self._only is not None and not tried:  # saves 0.15 us: without a choice, no turns have to be counted
             return self._only[0]
         method = call.method
         # Most methods have neither: to ask here saves the call of a function.
