@@ -79,13 +79,21 @@ class StreamConnection:
 
     def begin(
         self, path: str, payload: bytes, headers: Mapping[str, str], timeout: float
-    ) -> tuple[int, asyncio.Future[Outcome]]:
-        """Send a call. Returns its number and its future outcome.
+    ) -> tuple[int, asyncio.Future[Outcome]] | None:
+        """Send a call.
+
+        Returns:
+            Its number and its future outcome; None if no call may begin: it is not `usable`, or has no `room`.
 
         Raises:
             LocalError: it cannot be sent.
         """
-        number = self._machine.request(path, payload, headers, None if timeout == inf else timeout)
+        if self._driver.over:
+            return None
+        try:
+            number = self._machine.request(path, payload, headers, None if timeout == inf else timeout)
+        except ValueError:  # no room. Not asked for before: that takes 0.2 us
+            return None
         outcome = self._calls[number] = self._loop.create_future()
         self._driver.wake()
         return number, outcome
@@ -127,6 +135,13 @@ class StreamConnection:
             self._close_if_done()
 
     def _handle(self, event: Event) -> None:
+        # Saves 0.1 us: nearly all events end a call with one result.
+        if type(event) is Answered and (outcome := self._calls.pop(event.call, None)) is not None:
+            if not outcome.done():
+                outcome.set_result(event)
+            if self.going:
+                self._close_if_done()
+            return
         match event:
             case Answered() | Erred() | Refused() | Lost() | Ended():
                 self._end(event)

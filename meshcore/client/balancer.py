@@ -18,6 +18,9 @@ LONGEST_RETRY_AFTER = 300.0
 """Seconds. The URL selector counts a `Retry-After` as latency, so that others are asked. Linkerd has the same bound."""
 
 
+_SUCCEEDED = Outcome.SUCCEEDED
+
+
 class Balancer:
     """Sends an attempt, and reports its outcome to the URL selector, the ejection and the call's trail.
 
@@ -41,11 +44,12 @@ class Balancer:
             await destination.prepare(required)
         name, channel, endpoint, begin = choice
         traffic, selector, instance = destination.traffic, channel.selector, endpoint.instance
+        ejection = traffic.ejection
         attempt = Attempt(instance, name, begin)
         call.trail.append(attempt)
         # A user's own selector may raise. So it is told first here and last below: then the ejection's count is right.
         selector.begin(endpoint)
-        probe = traffic.ejection.begin(instance)
+        probe = ejection.begin(instance)
         try:
             result = await channel.invoke(call, endpoint)
         except BaseException as error:
@@ -58,10 +62,11 @@ class Balancer:
         end = traffic.clock()
         attempt.seconds = seconds = end - begin
         attempt.outcome, attempt.unanswered = "ok", False
-        traffic.succeed(instance, end, probe=probe)
+        if probe or not ejection.succeed(instance, end):
+            traffic.end(instance, _SUCCEEDED, end, probe=probe, answered=True)
         if attempt.connecting:  # a new connection says nothing of the instance: others of its latency have none
             seconds = max(seconds - attempt.connecting, 0.0)
-        selector.end(endpoint, Outcome.SUCCEEDED, seconds, end)
+        selector.end(endpoint, _SUCCEEDED, seconds, end)
         return result
 
     def _fail(self, attempt: Attempt, call: Call, error: BaseException) -> tuple[Outcome, bool, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from meshcore.client.timeouts import Timeout, Timeouts
+from meshcore.client.timeouts import Timeouts
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
@@ -46,28 +46,29 @@ class Limit(Timeouts):
         return LocalError(Code.RESOURCE_EXHAUSTED, text)
 
 
-class _InFlight(Timeout):
+class _InFlight(msgspec.Struct, eq=False):
     """A call in flight, which is cancelled at its deadline. Cancellations with another origin stay what they are.
 
-    It does what a `CallScope` does for this one reason, without a timer of its own.
+    It does what a `CallScope` does for this one reason, without a timer of its own. A `Struct` is made in 0.07 us, an
+    object with `__init__` in 0.17.
+
+    Attributes:
+        at: its deadline.
+        task: runs it, None when it has ended.
+        cancelling: the cancellations of the task before.
+        expired: whether it was cancelled here.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_task")
-
-    def __init__(self, deadline: float, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.at = deadline
-        task = asyncio.current_task(loop)  # before Python 3.12, to find the loop is a system call
-        if task is None:
-            raise RuntimeError("a call must run in a task of the mesh's event loop")
-        self._task: asyncio.Task[Any] | None = task
-        self._cancelling = task.cancelling()
-        self._expired = False
+    at: float
+    task: asyncio.Task[Any] | None
+    cancelling: int
+    expired: bool = False
 
     def expire(self) -> None:
         """Cancel the call."""
-        if self._task is not None:
-            self._expired = True
-            self._task.cancel()
+        if self.task is not None:
+            self.expired = True
+            self.task.cancel()
 
     def end(self) -> bool:
         """Take back the cancellation when the call has ended.
@@ -75,8 +76,8 @@ class _InFlight(Timeout):
         Returns:
             Whether a cancellation that ended it came from here alone.
         """
-        task, self._task = self._task, None  # in a traceback that the task holds, it would hold itself
-        return self._expired and task is not None and task.uncancel() <= self._cancelling
+        task, self.task = self.task, None  # in a traceback that the task holds, it would hold itself
+        return self.expired and task is not None and task.uncancel() <= self.cancelling
 
 
 class Deadline:
@@ -118,7 +119,11 @@ class Deadline:
         if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
             headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
         call = Call(method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
-        in_flight = _InFlight(deadline, limit.loop)
+        task = asyncio.current_task(limit.loop)  # before Python 3.12, to find the loop is a system call
+        if task is None:
+            raise RuntimeError("a call must run in a task of the mesh's event loop")
+        in_flight = _InFlight(deadline, task, task.cancelling())
+        del task  # as in `end`
         limit.add(in_flight)
         try:
             result = await handler(call)
@@ -131,7 +136,8 @@ class Deadline:
                 _with_attempts(error, trail)
             raise
         limit.pending.discard(in_flight)
-        in_flight.end()
+        if in_flight.expired:
+            in_flight.end()
         return result
 
 

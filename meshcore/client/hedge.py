@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from meshcore.client.timeouts import Timeout, Timeouts
+from meshcore.client.timeouts import Timeouts
 from meshcore.core.call import Call, Handler, ambient_attempt
 from meshcore.core.description import Method
 from meshcore.traffic.budget import Budget
@@ -78,7 +78,11 @@ class Hedge:
         timeouts = self._timeouts
         task = asyncio.current_task(timeouts.loop)
         assert task is not None  # noqa: S101 - a coroutine that asyncio runs
-        race = _Race(traffic, handler, call, pace, begin, task)
+        hang_delay = min(pace.hang_delay, (call.deadline - begin) / rules.attempts)
+        race = _Race(begin + hang_delay, traffic, handler, call, pace.sure, hang_delay, task, task.cancelling())
+        delay = pace.hedge_delay
+        if delay is not None and delay < hang_delay:
+            race.at, race.hang_at = begin + delay, begin + hang_delay
         timeouts.add(race)
         answered: asyncio.Task[Any] | None = None
         result: Any = None
@@ -151,98 +155,89 @@ def _answered(attempt: asyncio.Task[Any], method: Method) -> bool:
     return error is None or outcome_of(error, method) is Outcome.SUCCEEDED
 
 
-class _Race(Timeout):
-    """The first attempt of a call and its hedges.
+class _Race(msgspec.Struct, eq=False):
+    """The first attempt of a call and its hedges. A `Struct` is made in 0.14 us, an object with `__init__` in 0.24.
 
-    Args:
+    Attributes:
+        at: when it hangs, or is slow; infinite once that has come.
         traffic: of the component.
         handler: sends an attempt.
         call: the call.
-        pace: of its method.
-        begin: when the first attempt began.
+        sure: as that of the pace.
+        hang_delay: seconds after which it hangs.
         task: runs the first attempt.
-
-    Attributes:
-        task: see above.
+        cancelling: the cancellations of the task before.
+        hang_at: when it hangs, while it is not yet slow.
         hedges: the further attempts.
         winner: the hedge that was answered first, if it was before the first attempt ended.
         over: whether the first attempt has ended.
         began: when the attempt began that was answered, if the call hung before; None otherwise. The time that a hung
             instance cost is not what the method usually takes.
+        begun: when each hedge began, of a call that hung.
     """
 
-    # Most calls never set these, so they are attributes of the class: that saves 0.2 us.
+    at: float
+    traffic: Traffic
+    handler: Handler
+    call: Call
+    sure: bool
+    hang_delay: float
+    task: asyncio.Task[Any]
+    cancelling: int
+    hang_at: float | None = None
     hedges: tuple[asyncio.Task[Any], ...] = ()
     winner: asyncio.Task[Any] | None = None
-    over = False
+    over: bool = False
     began: float | None = None
-    _began: dict[asyncio.Task[Any], float] | None = None  # by hedge, of a call that hung
-    _hang_at: float | None = None  # when it hangs, while it is not yet slow
-
-    def __init__(
-        self, traffic: Traffic, handler: Handler, call: Call, pace: _Pace, begin: float, task: asyncio.Task[Any]
-    ) -> None:
-        hang_delay = min(pace.hang_delay, (call.deadline - begin) / call.rules.attempts)
-        self._traffic = traffic
-        self._handler = handler
-        self._call = call
-        self._sure = pace.sure
-        self._hang_delay = hang_delay
-        self.task = task
-        self._cancelling = task.cancelling()
-        delay = pace.hedge_delay
-        if delay is not None and delay < hang_delay:
-            self.at, self._hang_at = begin + delay, begin + hang_delay
-        else:
-            self.at = begin + hang_delay
+    begun: dict[asyncio.Task[Any], float] | None = None
 
     def expire(self) -> None:
         """Send a hedge: the call is slow, or it hangs."""
-        if self._hang_at is None:
+        if self.hang_at is None:
             self._on_hang()
             return
-        self.at, self._hang_at = self._hang_at, None
-        self._send(self._traffic.hedges(self._call.rules.max_extra_load).withdraw, hung=False)
+        self.at, self.hang_at = self.hang_at, None
+        self._send(self.traffic.hedges(self.call.rules.max_extra_load).withdraw, hung=False)
 
     def _on_hang(self) -> None:
         """Send a hedge, and set the time of the next one if the call may have more attempts."""
-        now = self._traffic.clock()
-        for attempt in self._call.trail:
+        now = self.traffic.clock()
+        for attempt in self.call.trail:
             # A call with little time left reaches this point early. That says nothing about the instance.
             if attempt.seconds is not None or now - attempt.began < _SHORTEST_HANG:
                 continue
-            ejection = self._traffic.ejection
-            if self._sure or ejection.stopped_since(attempt.instance, attempt.began, now):
+            ejection = self.traffic.ejection
+            if self.sure or ejection.stopped_since(attempt.instance, attempt.began, now):
                 attempt.hangs = True
                 ejection.hang(attempt.instance, attempt.began, now)
-        if len(self.hedges) + 1 < self._call.rules.attempts:
-            self.at = self.task.get_loop().time() + self._hang_delay
-            self._send(self._traffic.retries.withdraw, hung=True)
+        if len(self.hedges) + 1 < self.call.rules.attempts:
+            self.at = self.task.get_loop().time() + self.hang_delay
+            self._send(self.traffic.retries.withdraw, hung=True)
 
     def _send(self, withdraw: Callable[[float], bool], *, hung: bool) -> None:
         """Send a hedge if there is another instance and the budget allows it."""
-        asked = {attempt.instance for attempt in self._call.trail}
+        asked = {attempt.instance for attempt in self.call.trail}
         if self.over or not asked:  # nothing was sent yet: the call waits for an instance
             return
-        if not self._traffic.ejection.has_other(asked):
+        if not self.traffic.ejection.has_other(asked):
             return
-        if len(asked) >= MAX_SUSPECTS and len(self._traffic.suspects(self._call.trail)) >= MAX_SUSPECTS:
+        if len(asked) >= MAX_SUSPECTS and len(self.traffic.suspects(self.call.trail)) >= MAX_SUSPECTS:
             return  # the call itself may stop whoever gets it
-        if not withdraw(self._traffic.clock()):
+        if not withdraw(self.traffic.clock()):
             return
-        call = msgspec.structs.replace(self._call, attempt=len(self._call.trail) + 1, tried=tuple(asked))
+        call = msgspec.structs.replace(self.call, attempt=len(self.call.trail) + 1, tried=tuple(asked))
         hedge = self.task.get_loop().create_task(self._run_hedge(call), name=f"hedge of {call.method}")
         hedge.add_done_callback(self._on_end)
         self.hedges = (*self.hedges, hedge)
         if hung:
-            self._began = {**(self._began or {}), hedge: self._traffic.clock()}
+            self.begun = {**(self.begun or {}), hedge: self.traffic.clock()}
 
     async def _run_hedge(self, call: Call) -> Any:
-        return await self._handler(call)
+        return await self.handler(call)
 
     def _on_end(self, hedge: asyncio.Task[Any]) -> None:
         """Cancel the first attempt if a hedge was answered."""
-        if not _answered(hedge, self._call.method) or self.over or self.winner is not None:
+        if not _answered(hedge, self.call.method) or self.over or self.winner is not None:
             return
         self.winner = hedge
         self.task.cancel()
@@ -251,19 +246,19 @@ class _Race(Timeout):
         """The hedge that answers a call whose first attempt failed or was cancelled, None if there is none."""
         winner = self.winner
         if winner is not None:
-            if self.task.uncancel() <= self._cancelling:
-                self.began = self._began.get(winner) if self._began else None
+            if self.task.uncancel() <= self.cancelling:
+                self.began = self.begun.get(winner) if self.begun else None
                 return winner
             return None  # the caller cancelled the call, too
-        if outcome_of(error, self._call.method) in _FINAL:  # an answer, or the caller cancelled the call
+        if outcome_of(error, self.call.method) in _FINAL:  # an answer, or the caller cancelled the call
             return None
         left = {hedge for hedge in self.hedges if not hedge.done()}
         self.over = True  # a hedge that ends must not cancel this task any more
         while left:
             done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
             for hedge in done:
-                if _answered(hedge, self._call.method):
-                    self.began = self._began.get(hedge) if self._began else None
+                if _answered(hedge, self.call.method):
+                    self.began = self.begun.get(hedge) if self.begun else None
                     return hedge
         return None
 

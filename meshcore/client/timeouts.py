@@ -6,8 +6,8 @@ A timer of asyncio takes 2 us to set and to cancel, and each call had one or two
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from math import inf
+from typing import Protocol
 
 _GAP = 1e-6
 """Seconds between two looks at the pending timeouts, for each of them. A look takes a tenth of that, so at most a tenth
@@ -17,19 +17,18 @@ _NEVER = 1e10
 """Seconds. Later timeouts get no timer: uvloop's timers, which count milliseconds, cannot hold such numbers."""
 
 
-class Timeout(ABC):
-    """Something that happens at a time, unless it is cancelled before.
+class Timeout(Protocol):
+    """Something that happens at a time, unless it is cancelled before. It is hashed by identity.
 
     Attributes:
         at: the time on the clock of the event loop; infinite once it has come.
     """
 
-    __slots__ = ("at",)
     at: float
 
-    @abstractmethod
     def expire(self) -> None:
         """Called on the event loop when the time has come. It may set another time. It must not raise."""
+        ...
 
 
 class Timeouts:

@@ -25,6 +25,7 @@ class Budget:
         self._width = seconds / _BUCKETS
         self._balances = [0.0] * _BUCKETS  # deposits less withdrawals, by time
         self._sum = 0.0
+        self._deposits = 0  # in the current bucket, and not in its balance yet: only counting them saves 0.05 us
         self._at = 0  # the number of the current bucket, counted from the clock's zero
         self._until = self._width  # when it ends
 
@@ -32,14 +33,14 @@ class Budget:
         """Record a call."""
         if now >= self._until:  # to divide by the width takes 0.1 us, and each call has two deposits
             self._advance(int(now / self._width))
-        self._balances[self._at % _BUCKETS] += self._ratio
-        self._sum += self._ratio
+        self._deposits += 1
 
     def withdraw(self, now: float) -> bool:
         """Spend one retry or hedge. False if the budget is exhausted."""
         at = int(now / self._width)
         if at != self._at:
             self._advance(at)
+        self._add_deposits()
         if self._sum + self._reserve < 1.0:
             return False
         self._balances[at % _BUCKETS] -= 1.0
@@ -49,11 +50,19 @@ class Budget:
     def available(self, now: float) -> float:
         """How many withdrawals are granted now."""
         self._advance(int(now / self._width))
+        self._add_deposits()
         return self._sum + self._reserve
+
+    def _add_deposits(self) -> None:
+        amount = self._deposits * self._ratio
+        self._balances[self._at % _BUCKETS] += amount
+        self._sum += amount
+        self._deposits = 0
 
     def _advance(self, at: int) -> None:
         if at < self._at:  # the clock went back: keep the buckets
             return
+        self._add_deposits()
         for each in range(max(self._at + 1, at - _BUCKETS + 1), at + 1):
             self._balances[each % _BUCKETS] = 0.0
         self._at = at

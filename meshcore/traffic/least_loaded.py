@@ -113,13 +113,13 @@ class LeastLoadedURLSelector(URLSelector):
     def select(self, call: Call, tried: Collection[str], now: float) -> Endpoint | None:
         """The endpoint that is further behind its share, or less loaded, of two that were not tried."""
         self.now = now
+        if self._only is not None and not tried:  # saves 0.15 us: without a choice, no turns have to be counted
+            return self._only[0]
         method = call.method
         # Most methods have neither: to ask here saves the call of a function.
         if (method.affinity is not None or method.idempotency_key is not None) and has_affinity(call):
             return self._by_affinity(call, tried)
-        if self._only is not None and not tried:
-            chosen: _Candidate | None = self._only
-        elif not self._away.candidates:
+        if not self._away.candidates:
             chosen = self._better_of_two(self._all, tried, now)
         else:
             chosen = self._better_of_two(self._home, tried, now)

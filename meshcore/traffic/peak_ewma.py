@@ -62,6 +62,8 @@ _OWED, _ABSENT = 8, 0.4
 
 _LEAST_SHARE = 0.1  # of its calls, at the start of a new instance; Envoy's
 
+_SUCCEEDED = Outcome.SUCCEEDED
+
 
 class Load:
     """The load of one instance.
@@ -208,10 +210,11 @@ class Load:
         """
         if self.pending:  # 0 if the instance left and came back since the call began
             self.pending -= 1
-        if outcome is Outcome.SUCCEEDED:
-            if self._failures and now - seconds >= self._failed:  # a probe that was sent during the rest
-                self._rests_until = -inf
-            self._failures = 0
+        if outcome is _SUCCEEDED:
+            if self._failures:
+                if now - seconds >= self._failed:  # a probe that was sent during the rest
+                    self._rests_until = -inf
+                self._failures = 0
             self._since = now
             self._observe(seconds, now)
         elif outcome is Outcome.REFUSED:
@@ -254,12 +257,13 @@ class Load:
         cost = self._cost
         low = seconds if seconds < last else last  # noqa: FURB136 - min() takes 0.1 us more
         low = low if low < before else before  # noqa: FURB136 - as above
-        self._noise += RISE * (abs(seconds - (cost or low)) - self._noise)
-        seconds = low
+        noise = self._noise
+        self._noise = noise + RISE * (abs(seconds - (cost or low)) - noise)
         if not cost:
-            self._cost = seconds
-        elif seconds >= cost:
-            self._cost += (seconds - cost) * RISE
+            self._cost = low
+        elif low >= cost:
+            self._cost = cost + (low - cost) * RISE
         else:
-            self._cost = seconds + (cost - seconds) * exp(min(0.0, self._stamp - now) / DECAY)
+            stamp = self._stamp
+            self._cost = low + (cost - low) * (exp((stamp - now) / DECAY) if stamp < now else 1.0)
         self._stamp = now

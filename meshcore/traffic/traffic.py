@@ -77,11 +77,6 @@ class Traffic:
             return not self.ejection.was_broken(attempt.instance, attempt.began)
         return self.ejection.stopped_since(attempt.instance, attempt.began, now)
 
-    def succeed(self, instance: str, now: float, *, probe: bool) -> None:
-        """Record that an attempt has ended with a result."""
-        if probe or not self.ejection.succeed(instance, now):
-            self.end(instance, Outcome.SUCCEEDED, now, probe=probe, answered=True)
-
     def end(self, instance: str, outcome: Outcome, now: float, *, probe: bool, answered: bool) -> None:
         """Record that an attempt has ended, and log an ejection that follows from it."""
         panicking = self.ejection.panicking

@@ -30,6 +30,7 @@ _LONGEST_TIMEOUT: Final = (2**32 - 1) / 1000
 _IDLE: Final = State.IDLE
 _SMALL: Final = int(Lane.SMALL)
 _REQUEST, _ANSWER, _ERROR, _DATA = int(Kind.REQUEST), int(Kind.ANSWER), int(Kind.ERROR), int(Kind.DATA)
+_REQUEST_SIZE: Final = REQUEST_BODY.size
 _pack, _pack_request = HEAD.pack, REQUEST_HEAD.pack
 _ASKED: Final = CALLER[_IDLE][_REQUEST]
 
@@ -92,11 +93,12 @@ class Connection(ItemLink):
                 int(timeout * 1000) if _SHORTEST_TIMEOUT <= timeout < _LONGEST_TIMEOUT else _other_timeout(timeout)
             )
         size = len(payload)
-        body = REQUEST_BODY.size + len(block) + size
-        if items or body > self._outbox.frame or size > credit[_SMALL]:
+        body = _REQUEST_SIZE + len(block) + size
+        left = credit[_SMALL] - size
+        if items or body > self._outbox.frame or left < 0:
             return self._request_in_parts(method, payload, block, entry, milliseconds, items=items)
         calls.last = number
-        credit[_SMALL] -= size
+        credit[_SMALL] = left
         # Saves 0.1 us: what the table of states says of IDLE and of this frame is known beforehand.
         self._by_number[number] = Call(number, _ASKED, _IDLE, plain=True)
         out = self._out

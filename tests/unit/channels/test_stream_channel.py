@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 
-from meshcore import Code, LocalError, MeshError, RemoteError, Settings
+from meshcore import Code, CommunicationError, LocalError, MeshError, RemoteError, Settings
 from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT
 from meshcore.testing import memory_mesh, run_virtually
 from meshcore.testing.memory_websocket import MemoryWebSocket
+from meshcore.wire.stream.limits import Limits
 from tests.support.depot import Depot, DepotImpl, DepotModule
 
 STREAMED = "stream-msgpack"
@@ -177,6 +178,25 @@ async def test_a_server_that_stops(monkeypatch):
         assert impl.counts["held"] == [1, 0, 1]
         assert await draining == 0
         await asyncio.wait_for(made[0].over, 2.0)
+
+
+@virtually
+async def test_a_connection_that_is_full(monkeypatch):
+    """A call that finds no room on it was not sent. With room again, calls go over the same connection."""
+    made = sockets(monkeypatch)
+    monkeypatch.setattr(Limits, "of_message", partial(Limits.of_message, calls=1))
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot, impl = await mesh.get_service(Depot), await mesh.get(DepotImpl)
+        task = asyncio.ensure_future(depot.hold("full", 3.0))
+        while not impl.counts.get("full"):
+            await asyncio.sleep(0.01)
+        error = await failing(depot.echo("too many"))
+        assert isinstance(error, CommunicationError)
+        assert (error.code, error.processed) == (Code.RESOURCE_EXHAUSTED, False)
+        assert "has all calls that it takes" in error.message
+        await task
+        assert await depot.echo("again") == "again"
+        assert len(made) == 1
 
 
 @virtually
