@@ -17,12 +17,12 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.calls.sections import Plan, local_section, seed_section, wire_section
 from benchmarks.comparison.candidates import peer_files
 from benchmarks.comparison.section import peers_section, write
-from benchmarks.consul import consul_section
+from benchmarks.consul.section import consul_section
 from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
-from benchmarks.sections import Plan, local_section, seed_section, wire_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
