@@ -1,18 +1,17 @@
 """`python -m benchmarks`: what a call costs, next to what it could cost and to what it costs elsewhere.
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
-next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `consul`, how fast servers are found and
-missed through it. Every figure is a median of rounds in which all candidates have their turns one after the other.
+next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
+items on the stream channel; `consul`, how fast servers are found and missed through it. Every figure is a median of
+rounds in which all candidates have their turns one after the other, but those of `stream-scale` that say otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,8 +20,9 @@ from benchmarks.calls.sections import Plan, local_section, seed_section, wire_se
 from benchmarks.comparison.candidates import peer_files
 from benchmarks.comparison.section import peers_section, write
 from benchmarks.consul.section import consul_section
-from benchmarks.processes import CLIENT, leave_alone, pin
+from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
+from benchmarks.scale.section import scale_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -33,6 +33,7 @@ SECTIONS = {
     "wire": wire_section,
     "seed": seed_section,
     "peers": peers_section,
+    "stream-scale": scale_section,
     "consul": consul_section,
 }
 
@@ -50,11 +51,6 @@ async def run(names: list[str], plan: Plan) -> Report:
 def default_loop() -> str:
     """The faster one, if it is installed; aspyx's server does the same."""
     return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
-
-
-def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop of this process."""
-    return importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
 
 
 def main() -> int:
