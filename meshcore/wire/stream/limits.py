@@ -57,6 +57,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "header_bytes": min(default.header_bytes, frame - REQUEST_BODY.size),
             "large_bytes": max(default.large_bytes, message),
             "stream_bytes": max(default.stream_bytes, 2 * message),
+            "queued": max(default.queued, 2 * message),  # one large answer is no reason to refuse small calls
         }
         return cls(message=message, **{**fitting, **others})
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from meshcore.wire.frames import HEAD, MORE, Kind, ProtocolError, Reason
 from meshcore.wire.stream.call import Call, Outgoing
+from meshcore.wire.stream.heartbeat import Window
 from meshcore.wire.stream.intake import Lane
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream.states import Rows, State
@@ -32,6 +33,7 @@ class Outbox:
         credit: bytes that may be sent, for each lane.
         frame: bytes of the largest body of a frame.
         waiting_bytes: of messages that are not in `out` yet.
+        window: how many chunks may be on their way.
         blocked_items: calls whose items wait for credit of the connection.
         writable: calls whose items were all sent after `send` had told their writer to wait.
     """
@@ -41,6 +43,7 @@ class Outbox:
         self.credit = [0, 0, 0]
         self.frame = 0
         self.waiting_bytes = 0
+        self.window = Window()
         self.writable: list[int] = []
         self._rows = rows
         self._queued = queued
@@ -63,7 +66,7 @@ class Outbox:
     @property
     def pending(self) -> bool:
         """Whether there is something to write now."""
-        return bool(self.out or self._turn)
+        return bool(self.out or (self._turn and self.window.open))
 
     def write(self, frame: bytes) -> None:
         """Add a frame that needs no credit."""
@@ -139,7 +142,8 @@ class Outbox:
     def _add_chunks(self, most: int) -> None:
         # One chunk at least, however many small frames there are: else these could hold up a large message for ever.
         size = min(sum(map(len, self.out)), max(most - 1, 0))
-        while self._turn and size < most:
+        window = self.window
+        while self._turn and size < most and window.open:
             number, call = next(iter(self._turn.items()))
             queue = _queue(call)
             message = queue[0]
@@ -155,6 +159,8 @@ class Outbox:
                 queue.popleft()
                 self.whole(call, _DATA, chunk)
                 self._advance(call)
+            if ping := window.sent(len(chunk)):
+                self.out.append(ping)
 
     def whole(self, call: Call, kind: int, payload: bytes | memoryview) -> None:
         """Add a frame whose credit is taken."""
