@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -92,7 +91,7 @@ class Window:
         self._ahead = 0  # bytes that were sent, and not confirmed
         self._part = 0  # those of them that were sent after the last ping
         self._number = _MARK
-        self._parts: deque[int] = deque()
+        self._parts: list[int] = []  # of each ping without an answer, the oldest first; there are two or three
 
     def sent(self, size: int) -> bytes:
         """So many bytes were sent; the ping that follows, if it is time for one."""
@@ -116,7 +115,7 @@ class Window:
             return False
         if not self._parts or body != _BODY.pack(self._number - len(self._parts) + 1):
             raise _no_ping(body)
-        self._ahead -= self._parts.popleft()
+        self._ahead -= self._parts.pop(0)
         self.open = self._ahead < AHEAD
         return True
 
