@@ -73,6 +73,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         self._check(call, endpoint, connection, len(payload))
         headers = call.headers if call.attempt == 1 else {**call.headers, ATTEMPT: str(call.attempt)}
         number, outcome = connection.begin(codec.path, payload, headers, call.deadline - time.monotonic())
+        del payload  # which would stay in memory until the answer comes
         try:
             found = await outcome
         except BaseException:

@@ -16,6 +16,9 @@ from meshcore.wire.stream.states import Rows, State
 LONGEST_OUT: Final = 65_536
 """Parts of frames that wait for a write. A side that has more sends no items, and a server refuses calls."""
 
+_AT_ONCE: Final = 4_096
+"""Parts of frames in one write. More would be copied several times on their way, all of them at the same time."""
+
 _ITEM, _DATA, _END = int(Kind.ITEM), int(Kind.DATA), int(Kind.END)
 _SMALL, _LARGE, _ITEMS = map(int, Lane)
 
@@ -127,9 +130,14 @@ class Outbox:
         """What is to be written."""
         if self._turn:
             self._add_chunks(most)
-        data = b"".join(self.out)
-        self.out.clear()
-        while self._held and len(self.out) <= LONGEST_OUT:
+        out = self.out
+        if len(out) > _AT_ONCE:
+            data = b"".join(out[:_AT_ONCE])
+            del out[:_AT_ONCE]
+        else:
+            data = b"".join(out)
+            out.clear()
+        while self._held and len(out) <= LONGEST_OUT:
             self._advance(self._held.popitem(last=False)[1])
         return data
 
