@@ -61,21 +61,29 @@ async def calling(url: str, **policy: Any) -> AsyncGenerator[Scale, None]:
         yield service
 
 
-async def flight(url: str, callers: int, seconds: float) -> dict[str, float]:
-    """So many callers, each with one call in flight all the time, on one connection."""
+async def flight(url: str, callers: int, seconds: float, lasting: float) -> dict[str, float]:
+    """So many callers, each with one call in flight all the time, on one connection.
+
+    Args:
+        url: of the server.
+        callers: how many.
+        seconds: for which they call.
+        lasting: seconds that each call waits in its implementation. 0: it answers at once, so one process is busy.
+    """
     item, failed, clock = bundle(), 0, time.perf_counter
     times = array("d")
     async with calling(url, concurrency=callers, attempts=1) as service:
         before, begin = resident(), clock()
         end = begin + seconds
 
-        async def work() -> None:
+        async def work(number: int) -> None:
             nonlocal failed
+            await asyncio.sleep(lasting * number / callers)
             after = clock()
             while after < end:
                 began = after
                 try:
-                    await service.echo(item)
+                    await (service.wait(item, lasting) if lasting else service.echo(item))
                 except Exception as error:  # noqa: BLE001 - it is counted, and the first one shown
                     if not failed:
                         print(error, file=sys.stderr)
@@ -84,7 +92,7 @@ async def flight(url: str, callers: int, seconds: float) -> dict[str, float]:
                 times.append(after - began)
 
         # The tasks are those of the callers themselves: with load() each call would be two coroutines deep.
-        await asyncio.gather(*(work() for _ in range(callers)))
+        await asyncio.gather(*(work(number) for number in range(callers)))
         took, most = clock() - begin, peak()
     return {
         "failed": failed,

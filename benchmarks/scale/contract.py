@@ -20,6 +20,11 @@ class Scale(Service):
 
     @abstractmethod
     @idempotent
+    async def wait(self, item: Item, seconds: float) -> Item:
+        """Answer the item after some time."""
+
+    @abstractmethod
+    @idempotent
     async def large(self, size: int) -> bytes:
         """Answer so many bytes."""
 

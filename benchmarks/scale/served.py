@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from benchmarks.scale.contract import Scale, ScaleComponent
@@ -15,6 +16,11 @@ class ScaleImpl(Scale):
 
     async def echo(self, item: Item) -> Item:
         """Answer the item as it is."""
+        return item
+
+    async def wait(self, item: Item, seconds: float) -> Item:
+        """Answer the item after some time."""
+        await asyncio.sleep(seconds)
         return item
 
     async def large(self, size: int) -> bytes:
