@@ -170,7 +170,7 @@ class CallFrames:
         self._calls.outbox.go_on(call)
 
     # One table for all connections: one for each would take 0.8 KiB.
-    _HANDLERS: ClassVar[Mapping[int, Callable[[CallFrames, Call, int, bytes], None]]] = {
+    _HANDLERS: ClassVar[Mapping[int, Callable[..., None]]] = {
         Kind.ITEM: _item,
         Kind.END: _end,
         Kind.ANSWER: _last_message,

@@ -131,7 +131,7 @@ def test_a_payload_is_copied_a_few_times_whatever_the_pieces() -> None:
 def test_a_message_beyond_the_limit_is_not_sent() -> None:
     """The error says how much the peer takes, and the call can still be ended otherwise."""
     pair = ready()
-    with pytest.raises(LocalError, match="6001 bytes, the peer takes 6000") as raised:
+    with pytest.raises(LocalError, match="m: the request is 6001 bytes, more than the server takes, 6000 ") as raised:
         pair.client.request("m", b"1" * 6_001)
     assert raised.value.code is Code.RESOURCE_EXHAUSTED
     assert pair.client.calls == 0
