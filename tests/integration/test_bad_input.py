@@ -880,14 +880,6 @@ TABLE = [
         client_of_nobody(STREAMED),
         "CommunicationError unavailable: bazaar.raises: no answer from <url>: connection refused",
     ),
-    Row(
-        "a page for people instead of a stream",
-        client_of([response(b"<html>Please sign in</html>")], STREAMED),
-        (
-            "CommunicationError internal: the answer to bazaar.raises does not fit: $: expected object, got int "
-            "(from <url>)"
-        ),
-    ),
     # --- The start ----------------------------------------------------------------------------------------------------
     Row(
         "a port in use",
