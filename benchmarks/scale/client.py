@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from statistics import median, quantiles
@@ -178,7 +178,7 @@ async def large(url: str, size: int, seconds: float) -> dict[str, float]:
     }
 
 
-ROWS: dict[str, Callable[..., Awaitable[dict[str, float]]]] = {
+ROWS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, float]]]] = {
     "flight": flight,
     "idle": idle,
     "items": items,
