@@ -1,28 +1,29 @@
 """`python -m benchmarks`: what a call costs, next to what it could cost and to what it costs elsewhere.
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
-next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `consul`, how fast servers are found and
-missed through it. Every figure is a median of rounds in which all candidates have their turns one after the other.
+next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
+items on the stream channel; `consul`, how fast servers are found and missed through it. Every figure is a median of
+rounds in which all candidates have their turns one after the other, but those of `stream-scale` that say otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.calls.sections import Plan, local_section, seed_section, wire_section
 from benchmarks.comparison.candidates import peer_files
 from benchmarks.comparison.section import peers_section, write
-from benchmarks.consul import consul_section
-from benchmarks.processes import CLIENT, leave_alone, pin
+from benchmarks.consul.section import consul_section
+from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
-from benchmarks.sections import Plan, local_section, seed_section, wire_section
+from benchmarks.scale.section import scale_section
+from benchmarks.scale.written import write_scale
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -33,8 +34,10 @@ SECTIONS = {
     "wire": wire_section,
     "seed": seed_section,
     "peers": peers_section,
+    "stream-scale": scale_section,
     "consul": consul_section,
 }
+WRITERS = {"peers": write, "stream-scale": write_scale}
 
 
 async def run(names: list[str], plan: Plan) -> Report:
@@ -52,11 +55,6 @@ def default_loop() -> str:
     return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
 
 
-def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop of this process."""
-    return importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
-
-
 def main() -> int:
     """Measure, print, and say by the exit status whether a goal was missed, if that is asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="what a call costs")
@@ -66,7 +64,7 @@ def main() -> int:
         "--peer", choices=peer_files(), action="append", help="in the section peers, this one; may be given again"
     )
     parser.add_argument(
-        "--write", type=Path, metavar="FOLDER", help="write the section peers there: JSON, a table, a picture"
+        "--write", type=Path, metavar="FOLDER", help="write what peers and stream-scale found there: JSON and tables"
     )
     parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
     parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
@@ -76,14 +74,17 @@ def main() -> int:
     if options.no_pin:
         leave_alone()
     names = options.only or list(SECTIONS)
-    if "peers" not in names and (options.write or options.peer):
-        parser.error("--write and --peer belong to the section peers: --only peers")
+    if "peers" not in names and options.peer:
+        parser.error("--peer belongs to the section peers: --only peers")
+    if options.write and not WRITERS.keys() & names:
+        parser.error(f"--write needs one of the sections {' and '.join(WRITERS)}: --only {next(iter(WRITERS))}")
     effort = QUICK if options.quick else THOROUGH
     plan = Plan(*effort, options.loop, quick=options.quick, peers=options.peer or ())
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         report = runner.run(run(names, plan))
     if options.write:
-        print(*(f"wrote {file}" for file in write(report, options.write)), sep="\n", file=sys.stderr)
+        for name in WRITERS.keys() & names:
+            print(*(f"wrote {file}" for file in WRITERS[name](report, options.write)), sep="\n", file=sys.stderr)
     print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))
     return int(options.strict and not all(goal.reached for goal in report.goals))
 

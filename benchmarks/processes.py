@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,11 @@ def pin(pid: int, core: int) -> bool:
 def leave_alone() -> None:
     """Make `pin` do nothing."""
     CORES.clear()
+
+
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop of a process, asyncio's or uvloop's."""
+    return importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
 
 
 @contextmanager

@@ -80,6 +80,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
             begun = connection.begin(codec.path, payload, headers, call.deadline - time.monotonic())
             if begun is None:
                 raise self._stopping(call, endpoint)
+        del payload  # which would stay in memory until the answer comes
         number, outcome = begun
         try:
             found = await outcome

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.calls.wire import Plan
 from benchmarks.comparison.candidates import peer_files, running
 from benchmarks.comparison.figures import Comparison, comparison
 from benchmarks.comparison.goals import goals
@@ -13,7 +14,6 @@ from benchmarks.comparison.measure import Effort, measure
 from benchmarks.comparison.picture import draw
 from benchmarks.comparison.tables import summary, tables
 from benchmarks.report import Report
-from benchmarks.wire import Plan
 
 QUICK, THOROUGH = Effort(2, 0.1, 10_000), Effort(10, 0.4, 100_000)
 

@@ -3,7 +3,8 @@
 An encoder and a decoder are built once per method. For any bytes, a decoder returns a value of its type or raises
 `DecodeError`. For any value, an encoder returns bytes or raises `EncodeError`.
 
-msgspec does the work for both formats. Times in us, CPython 3.13, trees of 7 nodes (`python -m benchmarks.codec`).
+msgspec does the work for both formats. Times in us, CPython 3.13, trees of 7 nodes
+(`python -m benchmarks.calls.codec`).
 "Rich" nodes hold Decimal, datetime, UUID and an enum instead of str, int and float:
 
     | tree, 516 bytes of JSON  | msgspec JSON  | msgspec msgpack | ormsgpack                              |

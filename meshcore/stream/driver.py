@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
@@ -93,6 +94,7 @@ class Driver:
         self._wrote = -inf
         self._progress: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Write soon. One write takes what all tasks of this turn of the loop add."""
@@ -126,17 +128,22 @@ class Driver:
 
         It closes the transport only if the peer does not read.
         """
-        create = self._loop.create_task
+        create, ended = self._loop.create_task, self._loop.create_future()
         reader = create(self._read(), name="meshcore.stream.read")
         writer = create(self._write(), name="meshcore.stream.write")
-        tasks = (reader, writer, create(self._keep_time(), name="meshcore.stream.keep_time"))
+        tasks = (reader, writer)
+        for task in tasks:  # asyncio.wait() would take 1 KiB as long as the connection lives
+            task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
         self._reader = reader
+        self._keep_time()
         self.wake()
         try:
             if not self.over:
-                await asyncio.wait([reader, writer], return_when=asyncio.FIRST_COMPLETED)
+                await ended
         finally:
             self.over = self.over or "the connection was closed"
+            if self._timer is not None:
+                self._timer.cancel()
             try:
                 await self._last_words(writer)
             finally:
@@ -210,6 +217,7 @@ class Driver:
             for event in connection.progress():
                 self._handle(event)
             await self._transport.send(data)
+            del data  # it may be large, and the next one far
             self._wrote, self._writing_since = time.monotonic(), inf
             self._progressed()
             if connection.pending:  # of something large: what else the loop has to do comes first
@@ -220,24 +228,28 @@ class Driver:
             self._progress.set_result(None)
             self._progress = None
 
-    async def _keep_time(self) -> None:
-        connection = self.connection
-        while not self.over:
-            now = time.monotonic()
-            if now - connection.next_tick > _LATE:  # this process did nothing for a while: first read what has come
-                await asyncio.sleep(_LATE)
-                now = time.monotonic()
-            if now - self._writing_since > STALL:
-                self.abort("the peer does not read")
-                return
-            for event in connection.tick(now):
-                if isinstance(event, Failed):  # the peer is dead
-                    self.abort(event.text)
-                self._handle(event)
-            if connection.pending:
-                self.wake()
-            # What comes meanwhile may make the next ping due earlier, but not before the interval has passed.
-            await asyncio.sleep(max(min(connection.next_tick - time.monotonic(), PING_INTERVAL), 0.001))
+    def _keep_time(self, *, has_read: bool = False) -> None:
+        """Look after what is due, now and then."""
+        connection, call_later = self.connection, self._loop.call_later
+        if self.over:
+            return
+        now = time.monotonic()
+        if now - connection.next_tick > _LATE and not has_read:
+            # This process did nothing for a while: first read what has come.
+            self._timer = call_later(_LATE, partial(self._keep_time, has_read=True))
+            return
+        if now - self._writing_since > STALL:
+            self.abort("the peer does not read")
+            return
+        for event in connection.tick(now):
+            if isinstance(event, Failed):  # the peer is dead
+                self.abort(event.text)
+            self._handle(event)
+        if connection.pending:
+            self.wake()
+        # What comes meanwhile may make the next ping due earlier, but not before the interval has passed.
+        pause = max(min(connection.next_tick - time.monotonic(), PING_INTERVAL), 0.001)
+        self._timer = call_later(pause, self._keep_time)
 
     async def _last_words(self, writer: asyncio.Task[Any]) -> None:
         """Write what is left, which is why a connection has failed."""

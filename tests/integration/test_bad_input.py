@@ -72,6 +72,7 @@ class Row(NamedTuple):
 
 
 DEEP = 10_000
+STREAMED = "stream-msgpack"
 ORDER = {"customer": "ada", "lines": [{"sku": "bolt", "price": 1}, {"sku": "nut", "price": "x"}]}
 NAN = {"customer": "ada", "lines": [{"sku": "bolt", "price": float("nan")}]}
 
@@ -836,6 +837,48 @@ TABLE = [
             "event loop was blocked for <some> s while bazaar.blocks ran; move blocking code to a `def` "
             "implementation, which runs in a thread, or to asyncio.to_thread"
         ),
+    ),
+    # --- The stream ---------------------------------------------------------------------------------------------------
+    Row(
+        "a wrong type over the stream",
+        client(lambda bazaar: any_of(bazaar).price(7), STREAMED),
+        "RemoteError invalid_argument: bazaar.price: $.args[0]: expected str, got int",
+    ),
+    Row(
+        "a wrong type at depth over the stream",
+        client(lambda bazaar: bazaar.order(Order("a", [Line("b", any_of("x"))])), STREAMED),
+        "RemoteError invalid_argument: bazaar.order: $.args[0].lines[0].price: expected float, got str",
+    ),
+    Row(
+        "a request that is larger than the server takes, over the stream",
+        client(lambda bazaar: bazaar.price("x" * 2_000_000), STREAMED, max_body=10_000_000),
+        (
+            "LocalError resource_exhausted: bazaar-component:bazaar:price: the request is 2000007 bytes, more than the "
+            "server takes, 1000000 (setting max_body there)"
+        ),
+    ),
+    Row(
+        "an implementation that returns a wrong type over the stream",
+        logged(client(lying, STREAMED), "call <id>"),
+        (
+            "RemoteError internal: internal error; the server's log has it as call <id> | log: call <id> "
+            "of bazaar.lies failed: what it returned does not fit its type: $.lines[0].price: expected "
+            "float, got str"
+        ),
+    ),
+    Row(
+        "an implementation that blocks the loop, over the stream",
+        logged(client(hurried, STREAMED), "the event loop"),
+        (
+            "CommunicationError deadline_exceeded: bazaar.blocks was not answered within 0.5 s | log: the "
+            "event loop was blocked for <some> s while bazaar.blocks ran; move blocking code to a `def` "
+            "implementation, which runs in a thread, or to asyncio.to_thread"
+        ),
+    ),
+    Row(
+        "a server that does not run, over the stream",
+        client_of_nobody(STREAMED),
+        "CommunicationError unavailable: bazaar.raises: no answer from <url>: connection refused",
     ),
     # --- The start ----------------------------------------------------------------------------------------------------
     Row(

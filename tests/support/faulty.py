@@ -1,88 +1,24 @@
 """A proxying socket in front of a server, which spoils the exchanges that pass through it in every way a network knows.
 
-It reads HTTP, as far as it needs to: whole requests and whole answers, one at a time.
+It reads HTTP, as far as it needs to: whole requests and whole answers, one at a time. On a WebSocket it reads frames of
+the stream protocol: see `faulty_stream`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
 from contextlib import AbstractAsyncContextManager, suppress
-from enum import Enum, auto
 from urllib.parse import urlsplit
 
+from tests.support.faults import GUSH, Fault, reset
+from tests.support.faulty_stream import FaultyStream, Side
 from tests.support.in_front import listening
 
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade:\s*websocket", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
-_RESET = struct.pack("ii", 1, 0)
-_GUSH = b" " * 65536
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-
-
-class Fault(Enum):
-    """What happens to an exchange, and to the connections that are open when it begins."""
-
-    NONE = auto()
-
-    RESET_AT_ONCE = auto()
-    """Every connection is reset, those that are open too, before a request is read."""
-
-    RESET_IN_REQUEST = auto()
-    """The server gets half of the request, then both sides are reset."""
-
-    RESET_AFTER_REQUEST = auto()
-    """The server gets the request and answers, but its client is reset."""
-
-    RESET_IN_ANSWER = auto()
-    """The client gets half of the answer, then it is reset."""
-
-    CLOSE_AT_ONCE = auto()
-    """Every connection is closed in good order, those that are open too, before a request is read."""
-
-    CLOSE_AFTER_REQUEST = auto()
-    """The request is read, and the connection closed; the server gets nothing."""
-
-    CLOSE_IN_ANSWER = auto()
-    """The client gets half of the answer, then its connection is closed in good order."""
-
-    SILENT = auto()
-    """The request is read, nothing is ever answered; the server gets nothing."""
-
-    DEAF = auto()
-    """The connections that are open are closed; new ones are accepted, and nothing is read from them."""
-
-    ENDLESS = auto()
-    """The answer begins and goes on for ever, a byte at a time."""
-
-    GUSHING = auto()
-    """The answer begins and goes on for ever, as fast as it is read."""
-
-    NOT_HTTP = auto()
-    """The answer is no HTTP."""
-
-    NOT_OURS = auto()
-    """The answer is a page for people, with status 200."""
-
-    TRUNCATED = auto()
-    """The answer lacks its second half, and its length says that this is all."""
-
-    EMPTY = auto()
-    """The answer is empty, with status 200."""
-
-    SERVER_ERROR = auto()
-    """The answer is a 500, as Consul gives it without a leader: with an index that means nothing."""
-
-    TOO_MANY = auto()
-    """The answer is a 429."""
-
-    HIDDEN = auto()
-    """The answer is an empty list, as Consul gives it to a token that may see nothing of what is there."""
-
-    SOMEBODY_ELSE = auto()
-    """The address is now another application's, which knows nothing of the kind."""
 
 
 class FaultyProxy:
@@ -92,7 +28,9 @@ class FaultyProxy:
         url: of the proxy.
         fault: what happens to exchanges from now on; see `suffer`.
         delay: seconds by which an answer is held back, whatever the fault.
-        requests: how many it has read, or would have: one per connection that it spoils before.
+        requests: how many it has read, or would have: one per connection that it spoils before. Of a WebSocket, its
+            calls too.
+        streamed: calls on WebSockets.
         gushed: bytes of endless answers that were taken from it.
     """
 
@@ -104,6 +42,7 @@ class FaultyProxy:
         self.fault = Fault.NONE
         self.delay = 0.0
         self.requests = 0
+        self.streamed = 0
         self.gushed = 0
 
     def suffer(self, fault: Fault = Fault.NONE, *, delay: float = 0.0) -> None:
@@ -111,7 +50,7 @@ class FaultyProxy:
         self.fault, self.delay = fault, delay
         for writer in self._clients.values():
             if fault is Fault.RESET_AT_ONCE:
-                _reset(writer)
+                reset(writer)
             elif fault in {Fault.CLOSE_AT_ONCE, Fault.DEAF}:
                 writer.close()
 
@@ -139,7 +78,7 @@ class FaultyProxy:
         if self.fault in {Fault.RESET_AT_ONCE, Fault.CLOSE_AT_ONCE}:
             self.requests += 1
             if self.fault is Fault.RESET_AT_ONCE:
-                _reset(writer)
+                reset(writer)
             return
         if self.fault is Fault.DEAF:
             self.requests += 1
@@ -150,6 +89,14 @@ class FaultyProxy:
             while True:
                 request = await _message(reader)
                 self.requests += 1
+                if self.fault not in _OF_HTTP and _UPGRADE.search(request):
+                    server_writer.write(request)
+                    answer = await _message(server_reader)
+                    writer.write(answer)
+                    if not answer.startswith(b"HTTP/1.1 101"):
+                        continue
+                    await FaultyStream(self, Side(reader, writer), Side(server_reader, server_writer)).run()
+                    return
                 if not await self._exchange(request, writer, server_reader, server_writer):
                     return
         finally:
@@ -168,8 +115,8 @@ class FaultyProxy:
             case Fault.RESET_IN_REQUEST:
                 server.write(request[: len(request) // 2])
                 await server.drain()
-                _reset(server)
-                _reset(client)
+                reset(server)
+                reset(client)
                 return False
             case Fault.CLOSE_AFTER_REQUEST:
                 return False
@@ -186,9 +133,9 @@ class FaultyProxy:
             case Fault.GUSHING:
                 client.write(_OK + b"x-consul-index: 7\r\ntransfer-encoding: chunked\r\n\r\n")
                 while not client.is_closing():
-                    client.write(b"%x\r\n%b\r\n" % (len(_GUSH), _GUSH))
+                    client.write(b"%x\r\n%b\r\n" % (len(GUSH), GUSH))
                     await client.drain()
-                    self.gushed += len(_GUSH)
+                    self.gushed += len(GUSH)
                 return False
             case _:
                 server.write(request)
@@ -201,7 +148,7 @@ class FaultyProxy:
         answer = _INSTEAD.get(fault, answer)
         match fault:
             case Fault.RESET_AFTER_REQUEST:
-                _reset(client)
+                reset(client)
                 return False
             case Fault.RESET_IN_ANSWER | Fault.CLOSE_IN_ANSWER:
                 answer, goes_on = answer[: -len(answer) // 4], False
@@ -216,7 +163,7 @@ class FaultyProxy:
         await client.drain()
         if fault is Fault.RESET_IN_ANSWER:
             await asyncio.sleep(0.01)  # what was written must arrive: a reset overtakes it
-            _reset(client)
+            reset(client)
         return goes_on
 
     async def aclose(self) -> None:
@@ -252,13 +199,8 @@ def _with_body(head: bytes, body: bytes) -> bytes:
     return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close so that the other side gets a reset: nothing lingers, what is not yet sent is thrown away."""
-    sock: socket.socket = writer.get_extra_info("socket")
-    with suppress(OSError):  # it is closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    writer.transport.abort()
-
+_OF_HTTP = {Fault.SERVER_ERROR, Fault.TOO_MANY, Fault.HIDDEN, Fault.SOMEBODY_ELSE}
+"""These are answers to the request for a WebSocket, too. All others leave it alone, and spoil what follows."""
 
 _INSTEAD = {
     Fault.NOT_OURS: _with_body(b"HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Please sign in</html>"),

@@ -7,7 +7,8 @@ from pathlib import Path
 from meshcore import Mesh, load_settings, module
 from tests.support.till import TillComponent
 
-CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
+STREAMED = "stream-msgpack"
+CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest", STREAMED)
 
 
 @module(components=[TillComponent])

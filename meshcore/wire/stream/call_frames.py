@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from meshcore.wire import frames
 from meshcore.wire.frames import ITEMS, LARGEST, MORE, Kind, ProtocolError, Reason, Refusal
@@ -28,16 +28,6 @@ class CallFrames:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._rows = CALLEE if calls.client else CALLER
-        self._handlers: Mapping[int, Callable[[Call, int, bytes], None]] = {
-            Kind.ITEM: self._item,
-            Kind.END: self._end,
-            Kind.ANSWER: self._last_message,
-            Kind.ERROR: self._last_message,
-            Kind.REFUSED: self._refused,
-            Kind.CANCEL: self._cancel,
-            Kind.DATA: self._data,
-            Kind.CREDIT: self._credit,
-        }
 
     def handle(self, kind: int, number: int, body: bytes) -> None:
         """Act on a frame of a call.
@@ -55,7 +45,7 @@ class CallFrames:
             text = f"{frames.name_of(kind)} for call {number} in state {call.theirs.name}, where {may} may come"
             raise ProtocolError(Reason.PROTOCOL, text)
         call.theirs, call.plain = state, False
-        self._handlers[kind & _BARE](call, kind, body)
+        self._HANDLERS[kind & _BARE](self, call, kind, body)
 
     def _frame_of_no_call(self, kind: int, number: int) -> None:
         if number > self._calls.last:
@@ -178,6 +168,18 @@ class CallFrames:
         if max(stream.items, stream.bytes) > LARGEST:
             raise ProtocolError(Reason.CREDIT, f"CREDIT of {items} items with {size} bytes is more than can be counted")
         self._calls.outbox.go_on(call)
+
+    # One table for all connections: one for each would take 0.8 KiB.
+    _HANDLERS: ClassVar[Mapping[int, Callable[..., None]]] = {
+        Kind.ITEM: _item,
+        Kind.END: _end,
+        Kind.ANSWER: _last_message,
+        Kind.ERROR: _last_message,
+        Kind.REFUSED: _refused,
+        Kind.CANCEL: _cancel,
+        Kind.DATA: _data,
+        Kind.CREDIT: _credit,
+    }
 
 
 def check_empty(kind: int, size: int) -> None:

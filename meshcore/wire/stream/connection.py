@@ -116,7 +116,8 @@ class Connection(ItemLink):
         if items and not calls.features & Feature.STREAMS:
             raise LocalError(Code.UNIMPLEMENTED, f"{method} takes a stream, which the server's protocol does not have")
         if size > calls.peer_message:
-            raise too_large("the arguments have", size, calls.peer_message)
+            text = f"{method}: the request is {size} bytes, more than the server takes, {calls.peer_message}"
+            raise LocalError(Code.RESOURCE_EXHAUSTED, f"{text} (setting max_body there)")
         body = REQUEST_BODY.size + len(block)
         whole = body + size <= outbox.frame and size <= outbox.credit[_SMALL]
         kind = _REQUEST | (0 if whole else MORE) | (ITEMS if items else 0)

@@ -47,7 +47,8 @@ class Control:
             calls.replied()
             calls.outbox.write(frames.frame(Kind.PONG, 0, body))
         elif kind == Kind.PONG:
-            calls.events.append(Ponged(self._heartbeat.pong(body, now)))
+            if not calls.outbox.window.pong(body):
+                calls.events.append(Ponged(self._heartbeat.pong(body, now)))
         elif kind == Kind.GO_AWAY:
             self._go_away(body)
         elif kind == Kind.HELLO and calls.peer is None:

@@ -166,7 +166,7 @@ class NameReader:
         self.methods: list[str] = []
         self._names: list[str] = []
         self._headers: list[tuple[str, str]] = []
-        self._bytes = dict.fromkeys(Table, 0)
+        self._bytes = [0] * (max(Table) + 1)  # of each table
         self._blocks: dict[bytes, Mapping[str, str]] = {}
 
     def define(self, body: bytes) -> None:

@@ -8,12 +8,16 @@ from typing import Final
 
 from meshcore.wire.frames import HEAD, MORE, Kind, ProtocolError, Reason
 from meshcore.wire.stream.call import Call, Outgoing
+from meshcore.wire.stream.heartbeat import Window
 from meshcore.wire.stream.intake import Lane
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream.states import Rows, State
 
 LONGEST_OUT: Final = 65_536
 """Parts of frames that wait for a write. A side that has more sends no items, and a server refuses calls."""
+
+_AT_ONCE: Final = 4_096
+"""Parts of frames in one write. More would be copied several times on their way, all of them at the same time."""
 
 _ITEM, _DATA, _END = int(Kind.ITEM), int(Kind.DATA), int(Kind.END)
 _SMALL, _LARGE, _ITEMS = map(int, Lane)
@@ -32,6 +36,7 @@ class Outbox:
         credit: bytes that may be sent, for each lane.
         frame: bytes of the largest body of a frame.
         waiting_bytes: of messages that are not in `out` yet.
+        window: how many chunks may be on their way.
         blocked_items: calls whose items wait for credit of the connection.
         writable: calls whose items were all sent after `send` had told their writer to wait.
     """
@@ -41,6 +46,7 @@ class Outbox:
         self.credit = [0, 0, 0]
         self.frame = 0
         self.waiting_bytes = 0
+        self.window = Window()
         self.writable: list[int] = []
         self._rows = rows
         self._queued = queued
@@ -63,7 +69,7 @@ class Outbox:
     @property
     def pending(self) -> bool:
         """Whether there is something to write now."""
-        return bool(self.out or self._turn)
+        return bool(self.out or (self._turn and self.window.open))
 
     def write(self, frame: bytes) -> None:
         """Add a frame that needs no credit."""
@@ -124,9 +130,14 @@ class Outbox:
         """What is to be written."""
         if self._turn:
             self._add_chunks(most)
-        data = b"".join(self.out)
-        self.out.clear()
-        while self._held and len(self.out) <= LONGEST_OUT:
+        out = self.out
+        if len(out) > _AT_ONCE:
+            data = b"".join(out[:_AT_ONCE])
+            del out[:_AT_ONCE]
+        else:
+            data = b"".join(out)
+            out.clear()
+        while self._held and len(out) <= LONGEST_OUT:
             self._advance(self._held.popitem(last=False)[1])
         return data
 
@@ -139,7 +150,8 @@ class Outbox:
     def _add_chunks(self, most: int) -> None:
         # One chunk at least, however many small frames there are: else these could hold up a large message for ever.
         size = min(sum(map(len, self.out)), max(most - 1, 0))
-        while self._turn and size < most:
+        window = self.window
+        while self._turn and size < most and window.open:
             number, call = next(iter(self._turn.items()))
             queue = _queue(call)
             message = queue[0]
@@ -155,6 +167,8 @@ class Outbox:
                 queue.popleft()
                 self.whole(call, _DATA, chunk)
                 self._advance(call)
+            if ping := window.sent(len(chunk)):
+                self.out.append(ping)
 
     def whole(self, call: Call, kind: int, payload: bytes | memoryview) -> None:
         """Add a frame whose credit is taken."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from meshcore import Code, CommunicationError, MeshError
+from meshcore import Code, CommunicationError, Mesh, MeshError
+from meshcore.channels import stream_peer
 from meshcore.testing.servers import refusing
 from tests.support.faulty import Fault, faulty
 from tests.support.processes import serve
 from tests.support.till import Till
-from tests.support.till_client import CHANNELS, calling
+from tests.support.till_client import CHANNELS, STREAMED, calling
 
 LOST = {
     Fault.RESET_AT_ONCE,
@@ -41,8 +42,19 @@ async def till(folder: Path) -> AsyncIterator[tuple[str, Path]]:
         yield server.url, journal
 
 
-async def test_a_lost_connection_and_an_unreadable_answer(tmp_path: Path) -> None:
+async def streaming(mesh: Mesh) -> None:
+    """Return when calls take the stream again: after one that spoke nonsense they go over dispatch for a while."""
+    service = await mesh.get_service(Till, STREAMED)
+    async with asyncio.timeout(10):
+        await service.look(0)
+        while mesh.why(Till, "look", STREAMED).instances[0].remark:
+            await service.look(0)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_lost_connection_and_an_unreadable_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both may have been processed, so a call that must not be repeated fails, with its reason, and is sent once."""
+    monkeypatch.setattr(stream_peer, "TRY_AGAIN", 0.05)
     number = 0
     async with till(tmp_path) as (url, journal), faulty(url) as proxy, calling(tmp_path, proxy.url) as mesh:
         for channel in CHANNELS:
@@ -50,12 +62,16 @@ async def test_a_lost_connection_and_an_unreadable_answer(tmp_path: Path) -> Non
             for fault in LOST | UNREADABLE:
                 proxy.suffer()
                 number += 2
+                if channel == STREAMED:
+                    await streaming(mesh)
                 await service.sell(number - 1)  # so that there is a connection
                 proxy.suffer(fault)
                 with pytest.raises(CommunicationError) as failed:
                     await service.sell(number)
                 error = failed.value
-                expected = (Code.INTERNAL if fault in UNREADABLE else Code.UNAVAILABLE, True)
+                # A stream that was broken is over, and so are all its calls.
+                unreadable = fault in UNREADABLE and (channel != STREAMED or fault is not Fault.NOT_OURS)
+                expected = (Code.INTERNAL if unreadable else Code.UNAVAILABLE, True)
                 assert (error.code, error.retryable) == expected, f"{channel}, {fault}: {error}"
                 written = journal.read_text().split()
                 assert written.count(str(number)) == (fault in EXECUTED), f"{channel}, {fault}"

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 # What these keep for ever is no leak, wherever they are first used.
 import meshcore.channels.direct
+import meshcore.channels.rest
+import meshcore.channels.stream
 import meshcore.registry  # noqa: F401
 from meshcore import Mesh, MeshError
 from tests.support.faulty import FaultyProxy, faulty
@@ -228,6 +230,7 @@ async def chaos(folder: Path) -> AsyncIterator[Chaos]:
                 scene.stop()
                 await load
     scene.check()
+    assert all(each.streamed for each in proxies), "calls over the stream did not take it"
 
 
 async def census() -> Counter[str]:

@@ -21,6 +21,7 @@ from meshcore.wire.stream.events import (
     Requested,
     Writable,
 )
+from meshcore.wire.stream.heartbeat import AHEAD
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream.link import LAST_NUMBER
 from tests.support.stream_pair import SMALL, Pair, ready
@@ -70,6 +71,40 @@ def test_a_large_answer_does_not_hold_up_others() -> None:
     assert order == [second, first]
 
 
+def test_large_answers_do_not_run_ahead_of_their_reader() -> None:
+    """Whatever the transport takes, a bounded part is on its way: more follows when the peer has read of that."""
+    pair = ready(LARGE, LARGE)
+    large, other = begun(pair), begun(pair)
+    size = 5 * AHEAD
+    pair.server.answer(large, b"1" * size)
+    pair.server.answer(other, b"2" * size)
+    most, answered = 0, 0
+    while answered < 2:
+        while pair.server.pending:
+            pair.write(100_000)
+        most = max(most, len(pair.down))
+        before = len(pair.down)
+        pair.write(100_000)
+        assert len(pair.down) == before, "it writes as long as it is asked to"
+        events = pair.to_client(70_000)
+        answered += len([event for event in events if isinstance(event, Answered)])
+        pair.write()
+        pair.to_server()
+    assert AHEAD <= most < AHEAD + 3 * LARGE.frame
+    assert pair.server.waiting == 0
+
+
+def test_one_large_answer_is_no_reason_to_refuse_small_calls() -> None:
+    """What waits to be sent is bounded, but never below two messages of the largest size."""
+    pair = ready(LARGE, LARGE)
+    large = begun(pair)
+    pair.server.answer(large, b"1" * LARGE.message)
+    small = begun_without_writing(pair)
+    pair.server.answer(small, b"2")
+    pair.write()
+    assert pair.to_client() == [Answered(small, b"2")]
+
+
 def test_small_answers_do_not_hold_up_a_large_one() -> None:
     """Each write takes a chunk of it along, however much else there is."""
     pair = ready(LARGE, LARGE)
@@ -96,7 +131,7 @@ def test_a_payload_is_copied_a_few_times_whatever_the_pieces() -> None:
 def test_a_message_beyond_the_limit_is_not_sent() -> None:
     """The error says how much the peer takes, and the call can still be ended otherwise."""
     pair = ready()
-    with pytest.raises(LocalError, match="6001 bytes, the peer takes 6000") as raised:
+    with pytest.raises(LocalError, match="m: the request is 6001 bytes, more than the server takes, 6000 ") as raised:
         pair.client.request("m", b"1" * 6_001)
     assert raised.value.code is Code.RESOURCE_EXHAUSTED
     assert pair.client.calls == 0

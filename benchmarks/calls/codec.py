@@ -1,6 +1,6 @@
 """What encoding and decoding cost: msgspec against ormsgpack and pydantic, and our codec over the bare library.
 
-Run: `python -m benchmarks.codec`. Trees of 7 nodes; medians of interleaved rounds, in us; no garbage collection.
+Run: `python -m benchmarks.calls.codec`. Trees of 7 nodes; medians of interleaved rounds, in us; no garbage collection.
 """
 
 import datetime as dt

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 from functools import partial
 from statistics import median
 
+from benchmarks.aspyx.seed import ASYNC, SYNC, NoSeedError, seed
+from benchmarks.calls.local import INTERCEPTED, MEMORY, PLAIN, PROXY, measure_local, measure_memory
+from benchmarks.calls.wire import HANDWRITTEN, MANY, WITHOUT, Plan, by_hand, by_mesh, measure, turn, without_data_plane
 from benchmarks.load import Figures, Slice, ratio
-from benchmarks.local import INTERCEPTED, MEMORY, PLAIN, PROXY, measure_local, measure_memory
 from benchmarks.report import Goal, Report, Row, row
-from benchmarks.seed import ASYNC, SYNC, NoSeedError, seed
 from benchmarks.served import ADDED
-from benchmarks.wire import HANDWRITTEN, MANY, WITHOUT, Plan, by_hand, by_mesh, measure, turn, without_data_plane
 
 __all__ = ["Plan", "local_section", "seed_section", "wire_section"]
 

@@ -1,7 +1,7 @@
 """The reference: the same call without a mesh, as one would write it by hand for this one method.
 
-`hypercorn benchmarks.handwritten:app` serves it: bare ASGI, one path, msgspec. `HandwrittenClient` is its client: one
-aiohttp session, msgspec, a time limit. Both sides decode into the types and check the status.
+`hypercorn benchmarks.calls.handwritten:app` serves it: bare ASGI, one path, msgspec. `HandwrittenClient` is its client:
+one aiohttp session, msgspec, a time limit. Both sides decode into the types and check the status.
 """
 
 from __future__ import annotations

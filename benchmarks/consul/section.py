@@ -8,13 +8,13 @@ import random
 from contextlib import AsyncExitStack
 from statistics import median
 
-from benchmarks.announced import CHANNEL, Client, announced, clock, running_client
-from benchmarks.consul_ends import SELDOM, ends, p99, times_row
-from benchmarks.consul_seed import DEFAULT, HURRIED, seed_times
+from benchmarks.aspyx.seed import version_of
+from benchmarks.calls.wire import Plan
+from benchmarks.consul.announced import CHANNEL, Client, announced, clock, running_client
+from benchmarks.consul.aspyx import DEFAULT, HURRIED, seed_times
+from benchmarks.consul.ends import SELDOM, ends, p99, times_row
 from benchmarks.processes import ROOT, everywhere
 from benchmarks.report import Goal, Report
-from benchmarks.seed import version_of
-from benchmarks.wire import Plan
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.registry import ConsulComponentRegistry
 from meshcore.registry.consul.api.client import ConsulClient

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.consul_scale`: one process that watches a thousand components in a real Consul agent.
+"""`python -m benchmarks.consul.scale`: one process that watches a thousand components in a real Consul agent.
 
 They are in Consul as those of five other machines, so nobody listens, and the agent has only its own to keep: one
 that has thousands takes 30 to 200 ms for each registration. The client is a process of its own, so that its memory, its
@@ -168,7 +168,7 @@ class Watching:
 async def watching(agent: ConsulAgent, components: int, watches: int) -> AsyncIterator[Watching]:
     """The process, while the context lasts."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.consul_scale", "--watch", agent.url),
+        *(sys.executable, "-m", "benchmarks.consul.scale", "--watch", agent.url),
         *("--components", str(components), "--watches", str(watches)),
         stdout=asyncio.subprocess.PIPE,
     )
@@ -246,7 +246,7 @@ async def measure(options: argparse.Namespace) -> list[Goal]:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.consul_scale", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.consul.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--components", type=int, default=1000)
     parser.add_argument("--each", type=int, default=5, help="instances of each component (default: %(default)s)")
     parser.add_argument("--watches", type=int, default=WATCHES, help="components with a query of their own")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+from benchmarks.calls.handwritten import HandwrittenClient
 from benchmarks.contract import ClientModule, bundle
-from benchmarks.handwritten import HandwrittenClient
 from benchmarks.load import Calls, Figures, Slice, load
 from benchmarks.processes import Process, free_port, hypercorn
 from examples.orders.api import PricingService
@@ -63,7 +63,7 @@ class Plan:
 async def by_hand(plan: Plan) -> AsyncGenerator[dict[str, Candidate], None]:
     """The reference, in a process of its own."""
     item = bundle()
-    with hypercorn("benchmarks.handwritten:app", plan.loop, {}, free_port(), "/") as server:
+    with hypercorn("benchmarks.calls.handwritten:app", plan.loop, {}, free_port(), "/") as server:
         async with HandwrittenClient(server.url) as client, HandwrittenClient(server.url, None) as unbounded:
             assert await client.quote(item) == item
             yield {

@@ -18,7 +18,7 @@ from tests.aspyx.environment import EnvironmentFailed, aspyx_python
 
 ASYNC, SYNC = "aspyx async", "aspyx sync"
 MODES = {ASYNC: "async", SYNC: "sync"}
-HERE = Path(__file__).parent / "aspyx"
+HERE = Path(__file__).parent
 LIMIT = 120.0
 
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from benchmarks.announced import CALLERS, Beside, Client, announced, clock
+from benchmarks.calls.wire import Plan
+from benchmarks.consul.announced import CALLERS, Beside, Client, announced, clock
 from benchmarks.report import Goal, Report, Row
-from benchmarks.wire import Plan
 
 SECTION = "through Consul"
 SELDOM = 6
