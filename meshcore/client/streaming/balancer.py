@@ -11,7 +11,7 @@ from meshcore.client.balancer import EARLY, LONGEST_RETRY_AFTER
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call, SendItem
-from meshcore.core.description import Shape
+from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.instances import Endpoint, Pending
 from meshcore.ports.channel import Channel
@@ -27,10 +27,10 @@ class StreamBalancer:
     Args:
         destination: the component that is called; chooses channel and endpoint.
         required: the channel that must be used, empty for any.
-        carriers: gives the names of the channels that carry a kind of streams.
+        carriers: gives the names of the channels that carry the calls of a method.
     """
 
-    def __init__(self, destination: Destination, required: str, carriers: Callable[[Shape], Sequence[str]]) -> None:
+    def __init__(self, destination: Destination, required: str, carriers: Callable[[Method], Sequence[str]]) -> None:
         self._destination = destination
         self._required = required
         self._carriers = carriers
@@ -55,7 +55,7 @@ class StreamBalancer:
     def _offered(self, call: Call) -> str:
         """The first channel that instances offer and that carries the stream; empty if nobody offers any."""
         offered = self._destination.offered_channels()
-        able = self._carriers(call.method.shape)
+        able = self._carriers(call.method)
         found = next((name for name in offered if name in able), "")
         if offered and not found:
             text = f"{call.method} is a {call.method.shape.value}, which none of the offered channels carries: "

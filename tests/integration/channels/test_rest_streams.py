@@ -117,7 +117,8 @@ CallingTexts = client_module(TextsComponent)
 async def in_memory() -> AsyncGenerator[Loopback]:
     """A network with a server of texts."""
     loopback = Loopback()
-    app = MeshApp(TextsModule, settings=Settings(registry="local:", advertise_url="http://texts", request_timeout=5.0))
+    settings = Settings(registry="local:", advertise_url="http://texts", request_timeout=5.0, verify_advertise=False)
+    app = MeshApp(TextsModule, settings=settings)
     async with app.running():
         loopback.serve("http://texts", app)
         yield loopback
@@ -317,12 +318,14 @@ async def test_an_item_that_does_not_fit_or_is_too_large(marked: bool) -> None: 
 
 
 async def test_a_method_without_a_path_says_so() -> None:
-    """At the call, as one that does not stream."""
+    """By `get_service`, or at the call if the instances offer nothing else."""
     settings = Settings(registry="static:texts-component=rest(http://127.0.0.1:9)")
     async with Mesh(CallingTexts, settings=settings) as mesh:
+        with pytest.raises(LocalError, match=r"pathless\.stream is a server stream without a path, which channel 'rest'"):
+            await mesh.get_service(Pathless, "rest")
         _, error = await outcome((await mesh.get_service(Pathless)).stream())
-        assert isinstance(error, LocalError)
-        assert "pathless.stream has no path" in error.message
+        assert isinstance(error, CommunicationError)
+        assert "none of the offered channels carries: rest; these do: dispatch-json, dispatch-msg" in error.message
 
 
 def test_the_document_describes_streams() -> None:
