@@ -97,7 +97,7 @@ class _Call:
         codec: of the answer.
     """
 
-    idle = b""
+    begin = idle = b""
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class Journal(Service):
         """The names after one, in their order."""
 
     @resumable("after")
+    @get("/flaky")
     @abstractmethod
     def flaky(self, after: int = 0) -> AsyncIterator[int]:
         """Three numbers, and then an error that says: come back. Ten in all."""
@@ -62,7 +63,7 @@ class Journal(Service):
 class JournalComponent(Component): ...
 
 
-NAMES = ["", "a b", "a\nb", "ä%20", "z"]
+NAMES = ["", "a\nb", "a b", "z", "ä%20"]
 
 
 class Pages:
