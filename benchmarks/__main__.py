@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.comparison.candidates import peer_files
-from benchmarks.comparison.section import peers_section, write
+from benchmarks.comparison.section import peers_section, renew, write
 from benchmarks.consul import consul_section
 from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
@@ -68,6 +68,7 @@ def main() -> int:
     parser.add_argument(
         "--write", type=Path, metavar="FOLDER", help="write the section peers there: JSON, a table, a picture"
     )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="renew the figures of the section peers in a page")
     parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
     parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -76,14 +77,16 @@ def main() -> int:
     if options.no_pin:
         leave_alone()
     names = options.only or list(SECTIONS)
-    if "peers" not in names and (options.write or options.peer):
-        parser.error("--write and --peer belong to the section peers: --only peers")
+    if "peers" not in names and (options.write or options.page or options.peer):
+        parser.error("--write, --page and --peer belong to the section peers: --only peers")
     effort = QUICK if options.quick else THOROUGH
     plan = Plan(*effort, options.loop, quick=options.quick, peers=options.peer or ())
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         report = runner.run(run(names, plan))
     if options.write:
         print(*(f"wrote {file}" for file in write(report, options.write)), sep="\n", file=sys.stderr)
+    if options.page:
+        renew(options.page, report)
     print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))
     return int(options.strict and not all(goal.reached for goal in report.goals))
 
