@@ -207,7 +207,6 @@ class _MethodComparison:
             now, was = (f"may be repeated {each}" if each else "must not be repeated" for each in (new, old))
             self._say(f"{now}, before it {was}", breaking=breaking)
 
-
     def _resume(self, old: str, new: str) -> None:
         """Callers go on as their interface says. A server that expects something else sends items twice, or never."""
         if old != new:

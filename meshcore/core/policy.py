@@ -166,7 +166,13 @@ DEFAULTS: Final = Rules()
 """The rules of a call for which no policy is given."""
 
 OFF: Final = Policy(
-    resumes=0, attempts=1, max_extra_load=0.0, balance="round-robin", retry_ratio=0.0, retry_reserve=0.0, max_ejected=0.0
+    resumes=0,
+    attempts=1,
+    max_extra_load=0.0,
+    balance="round-robin",
+    retry_ratio=0.0,
+    retry_reserve=0.0,
+    max_ejected=0.0,
 )
 """The policy of the setting `resilience = false`: deadlines and round robin, nothing else."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from meshcore.client.balancer import EARLY, LONGEST_RETRY_AFTER
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
@@ -111,17 +109,13 @@ class _Sending:
 
     def _watched(self, call: Call) -> Call:
         """The call, whose items settle it: they are taken when there is a connection."""
-        at = call.method.stream_at
-        if at is None:
-            return call
 
         async def items(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for item in source:
                 self._settle(Outcome.IGNORABLE)
                 yield item
 
-        arguments = (*call.arguments[:at], items(call.arguments[at]), *call.arguments[at + 1 :])
-        return msgspec.structs.replace(call, arguments=arguments)
+        return call.with_items(items)
 
     def _settle(self, outcome: Outcome) -> None:
         """Report the attempt before its end. What follows says nothing of the instance's latency."""

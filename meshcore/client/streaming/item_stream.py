@@ -170,8 +170,12 @@ class BlockingItemStream(Generator[Any, None, None]):
 
 
 def _cancelled_error(run: StreamRun) -> LocalError:
-    text = "the stream has ended, because a wait for its next item was cancelled, as asyncio.timeout does; to wait for a "
-    text += "while only, keep a task: asyncio.wait([task], timeout=1.0), where task = asyncio.create_task(anext(stream))"
+    text = (
+        "the stream has ended, because a wait for its next item was cancelled, as asyncio.timeout does; to wait for a "
+    )
+    text += (
+        "while only, keep a task: asyncio.wait([task], timeout=1.0), where task = asyncio.create_task(anext(stream))"
+    )
     return LocalError(Code.CANCELED, f"{run.call.method}: {text}")
 
 

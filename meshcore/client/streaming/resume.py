@@ -24,9 +24,9 @@ _LASTED = 10.0
 class Resume:
     """Calls a stream again that broke after its first item, or when it may have begun.
 
-    It does so for errors after which a call may succeed elsewhere or later: the connection broke, the server drains. The
-    first pause is random, too, so that the readers of a server that stops do not all come at once. Deadline and idle
-    bound are those of the whole stream.
+    It does so for errors after which a call may succeed elsewhere or later: the connection broke, the server drains.
+    The first pause is random, too, so that the readers of a server that stops do not all come at once. Deadline and
+    idle bound are those of the whole stream.
 
     Args:
         rules: the numbers that govern each method.

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from meshcore.client.deadline import Deadline, Limit
 from meshcore.client.retry import Retry
 from meshcore.client.streaming.idle import Idle
@@ -78,12 +76,8 @@ class RetryBeforeItems:
                 yield item
 
         async def attempt(one: Call) -> Any:
-            at = one.method.stream_at
-            if at is not None:
-                arguments = (*one.arguments[:at], taken(one.arguments[at]), *one.arguments[at + 1 :])
-                one = msgspec.structs.replace(one, arguments=arguments)
             try:
-                return await handler(one, send_first)
+                return await handler(one.with_items(taken), send_first)
             except MeshError as error:
                 if begun:
                     raise _BegunError(error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -101,15 +101,15 @@ def _field(cls: Any, key: str) -> tuple[Any, str]:
         hints = {}
     if key not in hints:
         return None, f"{_shown(cls)} has no field {key!r}{did_you_mean(key, hints)}"
-    if key in getattr(plain, "__optional_keys__", ()):
+    if key in getattr(plain, "__optional_keys__", ()) or get_origin(hints[key]) is NotRequired:
         return None, f"key {key!r} of {_shown(cls)} may be missing, and then nobody knows where to go on"
     return hints[key], ""
 
 
 def _members(hint: Any) -> list[Any]:
     """The types that a value of a type may have: those of a union."""
-    while get_origin(hint) is Annotated or hasattr(hint, "__value__"):  # the latter of an alias
-        hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint.__value__
+    while get_origin(hint) in {Annotated, Required} or hasattr(hint, "__value__"):  # the latter of an alias
+        hint = hint.__value__ if hasattr(hint, "__value__") else get_args(hint)[0]
     if get_origin(hint) in {Union, types.UnionType}:
         return [each for part in get_args(hint) for each in _members(part)]
     return [hint]

@@ -1,4 +1,4 @@
-"""Server-sent events have ids where streams can be resumed, and a reader that comes back goes on behind the last one."""
+"""Server-sent events have ids where streams are resumed, and a reader that comes back goes on behind the last one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def ids(reader: asyncio.StreamReader, count: int) -> list[tuple[str, Any]]
 
 
 async def test_a_reader_goes_on_behind_the_last_event() -> None:
-    """Whatever its URL says, which is that of the first time. Each part of the answer is one write, as proxies like it."""
+    """Whatever its URL says, which is that of the first time."""
     async with serving() as (url, _, pages):
         pages.count = 5
         async with reading(url, "/journal/entries?after=1") as reader:

@@ -325,7 +325,9 @@ async def test_a_method_without_a_path_says_so() -> None:
     """By `get_service`, or at the call if the instances offer nothing else."""
     settings = Settings(registry="static:texts-component=rest(http://127.0.0.1:9)")
     async with Mesh(CallingTexts, settings=settings) as mesh:
-        with pytest.raises(LocalError, match=r"pathless\.stream is a server stream without a path, which channel 'rest'"):
+        with pytest.raises(
+            LocalError, match=r"pathless\.stream is a server stream without a path, which channel 'rest'"
+        ):
             await mesh.get_service(Pathless, "rest")
         _, error = await outcome((await mesh.get_service(Pathless)).stream())
         assert isinstance(error, CommunicationError)

@@ -28,7 +28,9 @@ async def test_streams_on_the_command_line(meshcore: Shell, tmp_path: Path) -> N
 
         status, out, err = await meshcore("call", "--channel", "rest", "feed.watch", "sku=tea", "count=1")
         assert (status, out, err) == (0, '{"sku":"tea","cents":0}\n', "")
-        status, out, err = await meshcore("call", "--channel", "rest", "feed.total", stdin=b'{"sku": "tea", "cents": 5}\n')
+        status, out, err = await meshcore(
+            "call", "--channel", "rest", "feed.total", stdin=b'{"sku": "tea", "cents": 5}\n'
+        )
         assert (status, out, err) == (0, "5\n", "")
 
         status, out, err = await meshcore("call", "feed.watch", "sku=tea", "count=1", "sold_out=true")

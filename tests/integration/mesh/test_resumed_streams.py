@@ -1,4 +1,4 @@
-"""Streams that break go on from behind their last item, where the interface says how: none is lost, none comes twice."""
+"""Streams that break go on behind their last item, where the interface says how: none is lost, none comes twice."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpac
 
 @pytest.fixture
 def pages() -> Pages:
+    """What the servers of this test read."""
     journal.pages = Pages()
     return journal.pages
 

@@ -337,7 +337,7 @@ async def test_a_slow_reader_is_not_an_idle_stream() -> None:
 
 
 async def test_a_cancelled_wait_for_an_item_ends_the_stream() -> None:
-    """As that of an async generator; whoever refers to the cancelled task does not keep it alive. Nor does it end silently."""
+    """As that of an async generator, but not silently. Whoever refers to the cancelled task does not keep it alive."""
     async with feeds() as (_, feed, log, _):
         stream = feed.stuck(1)
         assert await anext(stream) == 0

@@ -119,7 +119,8 @@ def test_a_page_gets_the_figures_between_its_marks(tmp_path: Path) -> None:
     report = Report("a machine", {"CPython": "3.13"}, [], [missed], [], compared())
     renew(page, report)
     text = page.read_text()
-    assert text.startswith(f"before\n\n{BEGIN}\n\n2 rounds of turns of 0.5 s, streams of 1,000 items. a machine. CPython 3.13.\n\n")
+    begin = "2 rounds of turns of 0.5 s, streams of 1,000 items. a machine. CPython 3.13."
+    assert text.startswith(f"before\n\n{BEGIN}\n\n{begin}\n\n")
     assert f"\n| {OURS} | 10 us | 100,000 | 100,000 to 100,000 | 20 us | 50 + 60 MB |\n" in text
     assert f"Items/s of a stream from the server: {OURS}: 100,000; {UNARY}: 5,000." in text
     assert "- ours to theirs: calls/s: 2.50 (goal: at least 10)\n" in text

@@ -31,7 +31,8 @@ def parts(form: type[Form], body: bytes, *cuts: int, marked: bool = True) -> lis
 def test_items_are_told_from_the_end(form: type[Form], items: list[object], fails: bool, cuts: list[int]) -> None:  # noqa: FBT001
     """Whatever they are, also if they look like a problem."""
     last = form.problem(b'{"status":400}', 2.0) if fails else form.end
-    body = form.begin() + b"".join(form.item(json.dumps(item, separators=(",", ":")).encode(), "%20") for item in items) + last
+    written = [json.dumps(item, separators=(",", ":")).encode() for item in items]
+    body = form.begin() + b"".join(form.item(data, "%20") for data in written) + last
     *found, end = parts(form, body, *cuts)
     assert [json.loads(part.data) for part in found] == items
     assert all(part.kind is Kind.ITEM for part in found)
