@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -131,7 +131,7 @@ class Resumption(msgspec.Struct, frozen=True):
         if not self.key:
             return item
         if isinstance(item, Mapping):
-            return item[self.key]
+            return cast("Mapping[str, Any]", item)[self.key]
         try:
             return getattr(item, self.key)
         except AttributeError:
