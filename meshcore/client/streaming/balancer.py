@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from meshcore.client.balancer import EARLY, LONGEST_RETRY_AFTER
+from meshcore.client.balancer import EARLY, note_failure
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call, SendItem
 from meshcore.core.description import Method
-from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
+from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.core.instances import Endpoint, Pending
 from meshcore.ports.channel import Channel
-from meshcore.traffic.outcome import Outcome, outcome_of
+from meshcore.traffic.outcome import Outcome
 
 
 class StreamBalancer:
@@ -89,20 +89,13 @@ class _Sending:
             result = await self._channel.invoke_stream(self._watched(call), endpoint, send_item)
             attempt.unanswered = False
             return result  # noqa: TRY300 - what is no error ends here
-        except MeshError as error:
-            error.instance = endpoint.instance
-            answered = not isinstance(error, CommunicationError | LocalError)
-            attempt.unanswered = error.processed and not answered
-            outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
-            self._retry_after = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
-            raise
         except BaseException as error:
-            outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
-            answered = outcome is Outcome.SUCCEEDED
-            attempt.unanswered = not (answered or self._settled)
-            if outcome is Outcome.IGNORABLE:  # cancelled: its reader has left, or its time is over
-                late = not self._settled and traffic.clock() >= call.deadline - EARLY
-                outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
+            outcome, answered, self._retry_after = note_failure(attempt, call.method, error)
+            if not isinstance(error, MeshError):
+                attempt.unanswered = not (answered or self._settled)
+                if outcome is Outcome.IGNORABLE:  # cancelled: its reader has left, or its time is over
+                    late = not self._settled and traffic.clock() >= call.deadline - EARLY
+                    outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
             raise
         finally:
             self._end(outcome, answered=answered)
