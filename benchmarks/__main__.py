@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.calls.sections import Plan, local_section, seed_section, wire_section
 from benchmarks.comparison.candidates import peer_files
-from benchmarks.comparison.section import peers_section, write
+from benchmarks.comparison.section import peers_section, renew, write
 from benchmarks.consul.section import consul_section
 from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument(
         "--write", type=Path, metavar="FOLDER", help="write what peers and stream-scale found there: JSON and tables"
     )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="renew the figures of the section peers in a page")
     parser.add_argument("--loop", choices=LOOPS, default=default_loop(), help="on both sides (default: %(default)s)")
     parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -74,8 +75,8 @@ def main() -> int:
     if options.no_pin:
         leave_alone()
     names = options.only or list(SECTIONS)
-    if "peers" not in names and options.peer:
-        parser.error("--peer belongs to the section peers: --only peers")
+    if "peers" not in names and (options.page or options.peer):
+        parser.error("--page and --peer belong to the section peers: --only peers")
     if options.write and not WRITERS.keys() & names:
         parser.error(f"--write needs one of the sections {' and '.join(WRITERS)}: --only {next(iter(WRITERS))}")
     effort = QUICK if options.quick else THOROUGH
@@ -85,6 +86,8 @@ def main() -> int:
     if options.write:
         for name in WRITERS.keys() & names:
             print(*(f"wrote {file}" for file in WRITERS[name](report, options.write)), sep="\n", file=sys.stderr)
+    if options.page:
+        renew(options.page, report)
     print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else render(report))
     return int(options.strict and not all(goal.reached for goal in report.goals))
 

@@ -42,6 +42,11 @@ class RestChannel(HTTPChannel):
 
     streams = frozenset({Shape.SERVER_STREAM, Shape.CLIENT_STREAM})
 
+    @classmethod
+    def why_not(cls, method: Method) -> str:
+        """Why the channel cannot carry the calls of a method: it needs a path, too."""
+        return super().why_not(method) or ("" if method.http else f"is a {method.shape.value} without a path")
+
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Prepare all methods that have an HTTP mapping.
 

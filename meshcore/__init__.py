@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         service,
         shielded,
     )
+    from meshcore.declare.streaming.resumption import resumable
     from meshcore.mesh.blocking import BlockingMesh
     from meshcore.mesh.forms import awaitable, blocking
     from meshcore.mesh.frameworks import client_module, mesh_lifespan, mesh_of, problem_details, provide
@@ -189,6 +190,7 @@ __all__ = [
     "put",
     "raises",
     "rest",
+    "resumable",
     "service",
     "shielded",
     "with_key",
@@ -222,6 +224,7 @@ if not TYPE_CHECKING:
             "declare.reader": "describe",
             "declare.services": "Service affinity channel component health "
             "idempotency_key idempotent implementation in_thread raises service shielded",
+            "declare.streaming.resumption": "resumable",
             "mesh.frameworks": "client_module mesh_lifespan mesh_of problem_details provide",
             "mesh.blocking": "BlockingMesh",
             "mesh.forms": "awaitable blocking",

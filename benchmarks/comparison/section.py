@@ -12,8 +12,11 @@ from benchmarks.comparison.figures import Comparison, comparison
 from benchmarks.comparison.goals import goals
 from benchmarks.comparison.measure import Effort, measure
 from benchmarks.comparison.picture import draw
-from benchmarks.comparison.tables import summary, tables
+from benchmarks.comparison.tables import short_table, summary, tables
 from benchmarks.report import Report
+
+BEGIN, END = "<!-- figures of the peers, written by the benchmark -->", "<!-- end of these figures -->"
+"""The marks in a page between which its figures stand."""
 
 QUICK, THOROUGH = Effort(2, 0.1, 10_000), Effort(10, 0.4, 100_000)
 
@@ -51,6 +54,31 @@ def write(report: Report, folder: Path) -> list[Path]:
         report.notes.append(f"left out: the picture: {error}; it needs the extra bench")
         return files[:2]
     return files
+
+
+def renew(page: Path, report: Report) -> None:
+    """Write the figures into a page, between its two marks.
+
+    Raises:
+        ValueError: the section peers is not in this report, or the page has no marks.
+    """
+    if report.peers is None:
+        raise ValueError("--page needs the section peers")
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} lacks the marks {BEGIN} and {END}")
+    of = report.peers
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    rounds = f"{of.rounds} rounds of turns of {of.seconds:g} s, streams of {of.items:,} items"
+    parts = [f"{rounds}. {report.machine}. {versions}.", short_table(of)]
+    if missed := [goal for goal in report.goals if not goal.reached]:
+        lines = [
+            f"- {goal.text}: {goal.found:.2f} (goal: at {'least' if goal.at_least else 'most'} {goal.limit:g})"
+            for goal in missed
+        ]
+        parts.append("**Goals that are missed**, as ratios:\n\n" + "\n".join(lines))
+    page.write_text("\n\n".join([before + begin, *parts, end + after]), encoding="utf-8")
 
 
 def markdown(report: Report, of: Comparison) -> str:

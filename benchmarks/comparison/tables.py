@@ -16,6 +16,7 @@ TITLES = {
     Workload.STREAM: "A stream from the server, per item",
 }
 HEAD = ("p50 us", "p99 us", "calls/s", "quartiles", "CPU us, client", "CPU us, server", "MB, client", "MB, server")
+SHORT_HEAD = ("the tree", "p50, one caller", "calls/s, 64 callers", "quartiles", "CPU per call, both sides", "memory")
 MORE = {Workload.TEXT: "MB/s each way"}
 STREAM_HEAD = ("items/s", "quartiles", "CPU us, client", "CPU us, server")
 
@@ -55,6 +56,31 @@ class Table:
 def tables(of: Comparison) -> list[Table]:
     """A table for each workload that somebody has, the fastest on top."""
     return [table for workload in TITLES if (table := _table(of, workload)).rows]
+
+
+def short_table(of: Comparison) -> str:
+    """The calls with the tree in few columns, in Markdown, and the items of streams in a sentence."""
+    found = [
+        (subject, one, many)
+        for subject in of.subjects
+        if (one := subject.under(Workload.TREE, ONE)) and (many := subject.under(Workload.TREE, MANY))
+    ]
+    found.sort(key=lambda each: -each[2].rate.median)
+    rows = [
+        (
+            subject.name,
+            f"{_number(one.p50)} us",
+            *_rate(many),
+            f"{many.cpu.median:,.0f} us",
+            f"{subject.client_memory:,.0f} + {subject.server_memory:,.0f} MB",
+        )
+        for subject, one, many in found
+    ]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (SHORT_HEAD, ["---"] * len(SHORT_HEAD), *rows)]
+    streams = [(each.name, result) for each in of.subjects if (result := each.under(Workload.STREAM, ONE))]
+    streams.sort(key=lambda each: -each[1].rate.median)
+    items = "; ".join(f"{name}: {_number(result.rate)}" for name, result in streams)
+    return "\n".join(lines) + (f"\n\nItems/s of a stream from the server: {items}." if items else "")
 
 
 def summary(of: Comparison) -> str:

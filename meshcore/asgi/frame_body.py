@@ -65,6 +65,16 @@ class FrameBody:
                 raise MeshError(Code.INVALID_ARGUMENT, error.reason) from error
         return self._frames.popleft()
 
+    async def skip(self) -> None:
+        """Read the rest, of which nothing is needed. Else the answer would come before the end of the request.
+
+        Raises:
+            ClientLeft: the connection broke.
+            MeshError: INVALID_ARGUMENT, the body ends within a frame.
+        """
+        while await self.next() is not None:
+            pass
+
     async def whole(self, length: int | None) -> bytes:
         """All of a body that is no sequence of frames.
 

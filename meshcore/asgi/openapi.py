@@ -21,6 +21,7 @@ from meshcore.wire.headers import IDEMPOTENCY_KEY
 from meshcore.wire.problem_details import CONTENT_TYPE, status_phrase
 from meshcore.wire.rest_parameters import TextParameter
 from meshcore.wire.rest_paths import PathTemplate
+from meshcore.wire.streaming.event_keys import EventKeys
 from meshcore.wire.streaming.rest_streams import FORMS, JSON_LINES
 
 _BAD_REQUEST, _NOT_ACCEPTABLE, _TOO_LARGE, _WRONG_MEDIA_TYPE = 400, 406, 413, 415
@@ -50,6 +51,15 @@ _KEY_PARAMETER = {
     "in": "header",
     "description": "The same for all repetitions of one call: it is executed once. Also understood: Idempotency-Key.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+}
+
+
+_LAST_EVENT_PARAMETER = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the last server-sent event: the stream goes on behind it. Browsers send it themselves.",
+    "schema": {"type": "string"},
 }
 
 
@@ -148,6 +158,8 @@ class _Document:
         parameters = [self._parameter(method, each) for each in texts]
         if method.idempotency_key is not None:
             parameters.append(_KEY_PARAMETER)
+        if EventKeys.of(method) is not None:
+            parameters.append(_LAST_EVENT_PARAMETER)
         body = next((each for each in method.parameters if each.source is Source.BODY), None)
         return {
             "operationId": str(method),

@@ -19,6 +19,7 @@ from meshcore.server.streaming.server import StreamingServer
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import encode_problem
+from meshcore.wire.streaming.event_keys import EventKeys
 from meshcore.wire.streaming.item_codec import ItemCodec
 from meshcore.wire.streaming.rest_streams import END_MARK, FORMS, JSON_LINES, MARKED, Form, choose_form
 from meshcore.wire.streaming.streamed_bodies import FrameReader
@@ -39,6 +40,7 @@ class StreamEndpoint:
         has_body: whether a body is read.
         reader: reads the arguments that are no stream.
         items: reads and writes items.
+        keys: the ids of events, None if the interface does not say how to go on behind one.
         write: writes a result that is no stream.
         errors: writes errors.
     """
@@ -53,6 +55,7 @@ class StreamEndpoint:
         self.has_body = http.verb in BODY_VERBS
         self.reader = RequestReader(method, limits)
         self.items = ItemCodec(JSON, method, limits)
+        self.keys = EventKeys.of(method)
         self.write = JSON.encoder(None if method.yields else method.returns, validate=True)
         self.errors = ErrorCodec(JSON, method, limits)
 
@@ -84,7 +87,7 @@ class _Call:
         self._endpoint = endpoint
         self._chosen = choose_form(self.headers.all_of("accept")) if endpoint.method.yields else FORMS[0]
         self._form: type[Form] = self._chosen or FORMS[0]
-        self.idle = self._form.idle
+        self.begin, self.idle = self._form.begin(), self._form.idle
 
     @property
     def method(self) -> Method:
@@ -117,16 +120,20 @@ class _Call:
             raise BodyError(_NOT_ACCEPTABLE, Code.INVALID_ARGUMENT, text)
         values, query = self._scope[PATH_VALUES], self._scope["query_string"]
         arguments = endpoint.reader.read(values, query, headers, whole)
+        if endpoint.keys is not None:
+            arguments = endpoint.keys.resumed(arguments, headers)
         return self.method, endpoint.items.arguments(arguments, BodyItems(body, endpoint.items.decode_sent))
 
     def item(self, value: Any) -> bytes:
-        return self._form.item(self._endpoint.items.encode_received(value))
+        keys = self._endpoint.keys
+        key = keys.write(value) if keys is not None and self._form.keyed else ""
+        return self._form.item(self._endpoint.items.encode_received(value), key)
 
     def end(self) -> bytes:
         return self._form.end
 
     def broken(self, told: ErrorBody) -> bytes:
-        return self._form.problem(encode_problem(told)[1])
+        return self._form.problem(encode_problem(told)[1], told.retry_after)
 
     def result(self, value: Any) -> Reply:
         return Reply(self._endpoint.status, self._endpoint.write(value), _JSON_TYPE)

@@ -75,6 +75,11 @@ class StreamCall(Protocol):
         ...
 
     @property
+    def begin(self) -> bytes:
+        """What such an answer begins with, empty for nothing."""
+        ...
+
+    @property
     def idle(self) -> bytes:
         """What such an answer contains while there are no items, empty for nothing."""
         ...
@@ -262,3 +267,5 @@ class _Answer:
             headers = [(b"content-type", head.content_type), (b"cache-control", b"no-store"), *head.more]
             headers.append((b"x-accel-buffering", b"no"))  # nginx would collect the items
             await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
+            if self.call.begin:
+                await self._send({"type": "http.response.body", "body": self.call.begin, "more_body": True})

@@ -97,7 +97,7 @@ class _Call:
         codec: of the answer.
     """
 
-    idle = b""
+    begin = idle = b""
 
     def __init__(
         self,
@@ -137,6 +137,8 @@ class _Call:
             raise refused_coding(self.headers.content_coding)
         called, arguments = self._form.read_call(await body.next())
         self._called = called
+        if called.method.stream_at is None:
+            await body.skip()
         return called.method, called.arguments(arguments, BodyItems(body, called.decode_sent))
 
     def item(self, value: Any) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call
+from meshcore.core.description import Method
 from meshcore.core.errors import CommunicationError, LocalError, MeshError
 from meshcore.traffic.outcome import Outcome, outcome_of
 from meshcore.traffic.peak_ewma import LONG
@@ -76,17 +77,8 @@ class Balancer:
             What that says of the instance, whether it has answered, and the seconds for which it wants no calls.
         """
         traffic = self._destination.traffic
-        outcome = outcome_of(error, call.method)
-        if isinstance(error, MeshError):
-            error.instance = attempt.instance
-            answered = not isinstance(error, CommunicationError | LocalError)
-            attempt.unanswered = error.processed and not answered
-            attempt.outcome = error.code.value
-            return outcome, answered, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
-        attempt.outcome = type(error).__name__
-        answered = outcome is Outcome.SUCCEEDED  # a declared exception
-        attempt.unanswered = not answered
-        if outcome is Outcome.IGNORABLE:
+        outcome, answered, pause = note_failure(attempt, call.method, error)
+        if outcome is Outcome.IGNORABLE and not isinstance(error, MeshError):
             # A cancelled attempt counts as a failure if its deadline has passed or if the instance hangs. Calls to an
             # instance that hangs are hedged, and cancelled, long before their deadline. Without the second rule such an
             # instance would never be ejected.
@@ -98,4 +90,19 @@ class Balancer:
                 attempt.outcome = "given up"
                 if traffic.clock() - attempt.began > LONG:
                     traffic.ejection.doubt(attempt.instance, attempt.began)
-        return outcome, answered, 0.0
+        return outcome, answered, pause
+
+
+def note_failure(attempt: Attempt, method: Method, error: BaseException) -> tuple[Outcome, bool, float]:
+    """Note in the record of an attempt with what it has ended; see `Balancer`. A cancelled one needs another look."""
+    outcome = outcome_of(error, method)
+    if isinstance(error, MeshError):
+        error.instance = attempt.instance
+        answered = not isinstance(error, CommunicationError | LocalError)
+        attempt.unanswered = error.processed and not answered
+        attempt.outcome = error.code.value
+        return outcome, answered, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
+    attempt.outcome = type(error).__name__
+    answered = outcome is Outcome.SUCCEEDED  # a declared exception
+    attempt.unanswered = not answered
+    return outcome, answered, 0.0

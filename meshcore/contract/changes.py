@@ -98,6 +98,7 @@ class _MethodComparison:
         self._raises(old.raises, new.raises, mapped=bool(old.http))
         self._http(old, new, renamed)
         self._repeat(old.repeat, new.repeat)
+        self._resume(old.resume, new.resume)
 
     def _types(self, *, sent: bool) -> TypeComparison:
         return TypeComparison(self._old, self._new, sent=sent)
@@ -205,6 +206,12 @@ class _MethodComparison:
             breaking = old == "freely" or (old == "with a key" and new == "")
             now, was = (f"may be repeated {each}" if each else "must not be repeated" for each in (new, old))
             self._say(f"{now}, before it {was}", breaking=breaking)
+
+    def _resume(self, old: str, new: str) -> None:
+        """Callers go on as their interface says. A server that expects something else sends items twice, or never."""
+        if old != new:
+            now, was = (f"is resumed by {each}" if each else "is not resumed" for each in (new, old))
+            self._say(f"{now} now, before it {was.replace('is ', 'was ', 1)}", breaking=bool(old))
 
 
 def _absent(parameter: ParameterContract) -> Any:

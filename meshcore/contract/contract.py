@@ -120,6 +120,8 @@ class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
         repeat: how a call may be repeated: `freely`, `with a key`, or not at all (empty).
         http: verb and path; empty without an HTTP mapping.
         status: of a successful REST response.
+        resume: how a stream goes on that broke: the parameter that gets the last item, or `parameter=field` for one
+            field of it; empty if callers do not resume it.
     """
 
     name: str
@@ -131,6 +133,7 @@ class MethodContract(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = DEFAULT_STATUS
     summary: str = ""
     description: str = ""
+    resume: str = ""
 
 
 class ServiceContract(msgspec.Struct, frozen=True, omit_defaults=True):

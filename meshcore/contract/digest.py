@@ -49,6 +49,7 @@ class _Canonical:
             method.repeat,
             method.http,
             *([] if method.status == DEFAULT_STATUS else [method.status]),
+            *([method.resume] if method.resume else []),
         ]
 
     def slot(self, slot: ParameterContract | Field) -> list[Any]:

@@ -60,7 +60,16 @@ def _method(method: Method, types: TypeReader) -> MethodContract:
         status=method.http.status if method.http else DEFAULT_STATUS,
         summary=method.summary,
         description=method.description,
+        resume=_resume(method),
     )
+
+
+def _resume(method: Method) -> str:
+    resumption = method.resumption
+    if resumption is None:
+        return ""
+    name = method.parameters[resumption.at].name
+    return f"{name}={resumption.key}" if resumption.key else name
 
 
 def _parameter(parameter: Parameter, types: TypeReader) -> ParameterContract:

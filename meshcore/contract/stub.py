@@ -21,12 +21,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from meshcore.codec.wire_types import why_not_type
+from meshcore.contract.compatible import members_of
 from meshcore.contract.contract import Field, MethodContract, ParameterContract, ServiceContract, Structure, Type
 from meshcore.core.description import Source
 from meshcore.declare import http
 from meshcore.declare.components import Component
 from meshcore.declare.http import ParameterMark
 from meshcore.declare.services import Service, component, idempotency_key, idempotent, service
+from meshcore.declare.streaming.resumption import resumable
 
 _SCALARS: Mapping[str, Any] = {
     "none": None,
@@ -58,6 +60,9 @@ def stub_of(component_name: str, contract: ServiceContract, method: MethodContra
         function = idempotent(function)
     elif method.repeat:
         function = idempotency_key(_KEPT)(function)
+    parameter, _, key = method.resume.partition("=")
+    if _can_resume(contract, method, parameter, key):
+        function = resumable(parameter, key)(function)
     verb, _, path = method.http.partition(" ")
     if verb in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
         function = getattr(http, verb.lower())(path)(function)
@@ -95,6 +100,17 @@ def _function(contract: ServiceContract, method: MethodContract) -> Any:
     function.__annotations__ = hints
     function.__signature__ = inspect.Signature(parameters)
     return function
+
+
+def _can_resume(contract: ServiceContract, method: MethodContract, parameter: str, key: str) -> bool:
+    """Whether the key of an item is found in it as it travels: in an object, by its name on the wire."""
+    if parameter not in {each.name for each in method.parameters} or method.returns.kind != "stream":
+        return False
+    structures = (contract.types.get(item.name) for item in members_of(method.returns.parts[0]))
+    return not key or all(
+        structure is not None and not structure.record and key in {field.name for field in structure.fields}
+        for structure in structures
+    )
 
 
 def _check_name(name: str) -> None:

@@ -65,6 +65,14 @@ class Call(msgspec.Struct, frozen=True):
     trail: list[Attempt] = []
     peer: str = LOCAL_PEER
 
+    def with_items(self, change: Callable[[Any], Any]) -> Call:
+        """The same call, with what a function makes of the caller's stream; itself if it has none."""
+        at = self.method.stream_at
+        if at is None:
+            return self
+        arguments = (*self.arguments[:at], change(self.arguments[at]), *self.arguments[at + 1 :])
+        return msgspec.structs.replace(self, arguments=arguments)
+
     def __repr__(self) -> str:
         """Without arguments and values of headers, which may be secrets."""
         return f"Call({self.method}, headers={sorted(self.headers)}, attempt={self.attempt}, peer={self.peer!r})"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -110,6 +111,33 @@ class HttpMapping(msgspec.Struct, frozen=True):
     status: int = 200
 
 
+class Resumption(msgspec.Struct, frozen=True):
+    """How a stream that broke goes on: its method is called again with the key of the last item.
+
+    Attributes:
+        at: the index of the parameter that gets it.
+        key: the field of the item that is its key, empty if that is the whole item.
+    """
+
+    at: int
+    key: str = ""
+
+    def key_of(self, item: Any) -> Any:
+        """The key of an item.
+
+        Raises:
+            LookupError: it has none, which only an item of any type may lack.
+        """
+        if not self.key:
+            return item
+        if isinstance(item, Mapping):
+            return cast("Mapping[str, Any]", item)[self.key]
+        try:
+            return getattr(item, self.key)
+        except AttributeError:
+            raise LookupError(self.key) from None
+
+
 class Method(msgspec.Struct, frozen=True, eq=False):
     """One method of a service. Compared by identity: a mesh describes each interface once.
 
@@ -128,6 +156,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         affinity: the index of the argument whose value selects the instance, None if the method has no affinity.
         policy: the policy that its interface declares for it.
         yields: whether it returns a stream of values, which come one by one.
+        resumption: how such a stream goes on when it breaks, None if the interface does not say.
     """
 
     service: str
@@ -145,6 +174,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     affinity: int | None = None
     policy: Policy | None = None
     yields: bool = False
+    resumption: Resumption | None = None
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}"

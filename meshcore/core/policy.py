@@ -18,6 +18,7 @@ _Seconds = Annotated[float, Meta(gt=0, description="a number of seconds above 0"
 _Pause = Annotated[float, Meta(ge=0, description="a number of seconds, 0 or more")]
 _Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 _PerSecond = Annotated[float, Meta(ge=0, description="a number per second, 0 or more")]
+_Natural = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 _Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 
 Balance = Literal["least-loaded", "round-robin", "first", "random"]
@@ -33,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         timeout: seconds that a call may take, all attempts included. A call that is made while another one is served
             never has more time than that one has left. A stream has it for its whole life: `inf` for one without end.
         idle: seconds that a stream may take to its next item. The time that its reader takes does not count.
+        resumes: how often in a row a stream that broke is resumed without a new item, if its interface says how:
+            `@resumable`. 0: never.
         attempts: how often a call is sent in all, if its method is idempotent and an attempt may have been processed.
             An attempt that was certainly not processed is repeated on each other instance.
         back_off: seconds; the longest pause before the first retry of an instance that was asked already. The pause is
@@ -58,6 +61,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
     timeout: _Seconds | UnsetType = UNSET
     idle: _Seconds | UnsetType = UNSET
+    resumes: _Natural | UnsetType = UNSET
     attempts: _Count | UnsetType = UNSET
     back_off: _Pause | UnsetType = UNSET
     back_off_max: _Pause | UnsetType = UNSET
@@ -141,6 +145,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float = 10.0  # long enough for a slow report; without one, a hung server blocks its callers for ever
     idle: float = 60.0  # long enough for rare events that a server confirms once a minute; about Envoy's and nginx's
+    resumes: int = 10  # with pauses that double, about 10 s in all: a process that restarts is back by then
     attempts: int = 3  # enough for a restart in progress, too few to double the load; gRPC caps them at 5
     back_off: float = 0.05  # about as long as a restarting process refuses connections
     back_off_max: float = 1.0
@@ -161,7 +166,13 @@ DEFAULTS: Final = Rules()
 """The rules of a call for which no policy is given."""
 
 OFF: Final = Policy(
-    attempts=1, max_extra_load=0.0, balance="round-robin", retry_ratio=0.0, retry_reserve=0.0, max_ejected=0.0
+    resumes=0,
+    attempts=1,
+    max_extra_load=0.0,
+    balance="round-robin",
+    retry_ratio=0.0,
+    retry_reserve=0.0,
+    max_ejected=0.0,
 )
 """The policy of the setting `resilience = false`: deadlines and round robin, nothing else."""
 

@@ -11,7 +11,7 @@ from meshcore.codec.constraints import why_not_enforced
 from meshcore.core.description import Method, Parameter, ServiceDescription
 from meshcore.declare.hints import split_marks
 from meshcore.declare.interface_methods import interface_functions
-from meshcore.declare.streams import form_problem, stream_of
+from meshcore.declare.streaming.streams import form_problem, stream_of
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}

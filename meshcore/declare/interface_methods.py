@@ -12,6 +12,7 @@ from meshcore.core.marks import marks_of
 from meshcore.core.policy import Policy
 from meshcore.declare.http import HttpMark
 from meshcore.declare.services import AffinityMark, IdempotencyKeyMark, IdempotentMark, RaisesMark, ShieldedMark
+from meshcore.declare.streaming.resumption import ResumableMark
 
 METHOD_MARKS: Final = (
     HttpMark,
@@ -20,6 +21,7 @@ METHOD_MARKS: Final = (
     AffinityMark,
     ShieldedMark,
     IdempotencyKeyMark,
+    ResumableMark,
     Policy,
 )
 """The marks of decorators for the methods of an interface. Each of them makes a method a part of the interface."""

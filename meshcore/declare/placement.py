@@ -30,6 +30,7 @@ from meshcore.declare.services import (
     ServiceMark,
     ShieldedMark,
 )
+from meshcore.declare.streaming.resumption import ResumableMark
 
 _NAMES: dict[type, str] = {
     RaisesMark: "raises",
@@ -37,6 +38,7 @@ _NAMES: dict[type, str] = {
     AffinityMark: "affinity",
     ShieldedMark: "shielded",
     IdempotencyKeyMark: "idempotency_key",
+    ResumableMark: "resumable",
     CreateMark: "create",
     OnInitMark: "on_init",
     OnDestroyMark: "on_destroy",

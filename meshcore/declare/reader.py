@@ -34,7 +34,8 @@ from meshcore.declare.services import (
     ServiceMark,
     ShieldedMark,
 )
-from meshcore.declare.streams import buried_stream, mark_problems, mixed_forms, stream_of, why_not_stream
+from meshcore.declare.streaming.resumption import read_resumption
+from meshcore.declare.streaming.streams import buried_stream, mark_problems, mixed_forms, stream_of, why_not_stream
 
 _POSITIONAL = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY})
 _MARKS = {Source.PATH: "PathParam", Source.QUERY: "QueryParam", Source.HEADER: "HeaderParam", Source.BODY: "Body"}
@@ -147,6 +148,9 @@ def _read_method(
         if reason := why_not_status(http, returns, yields=yields):
             problems.append(f"{place}: {reason}")
     affinity = _read_affinity(function, parameters, place, problems)
+    resumed: list[str] = []
+    resumption = read_resumption(function, parameters, returns, yields=yields, problems=resumed)
+    problems += [f"{place}: {reason}" for reason in resumed]
     policy = _read_policy(function, place, problems)
     if len(problems) > before:
         return None
@@ -159,6 +163,7 @@ def _read_method(
         is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function))))
         or (streamed is not None and streamed.is_async),
         idempotent=find_mark(function, IdempotentMark) is not None
+        or resumption is not None
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
         # A call with a key runs on when its caller has left: a retry may ask for the outcome.
         shielded=find_mark(function, ShieldedMark) is not None or keyed is not None,
@@ -170,6 +175,7 @@ def _read_method(
         affinity=affinity,
         policy=policy,
         yields=yields,
+        resumption=resumption,
     )
 
 

@@ -10,7 +10,7 @@ from meshcore.asgi.rest_arguments import RequestReader
 from meshcore.client.policies import Policies
 from meshcore.codec.codec import Limits
 from meshcore.core.call import Interceptors
-from meshcore.core.description import Shape
+from meshcore.core.description import Method, Shape
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.marks import find_mark
 from meshcore.core.settings import Settings
@@ -158,26 +158,32 @@ class Blueprint:
         if channel != LOCAL:
             self.check_channel(channel)
             self.catalog.component_of(interface)
-            self._check_streams(interface, channel)
+            self._check_methods(interface, channel)
         elif not self.is_local(interface):
             text = f"{interface.__qualname__} is not implemented in this process, so there is no channel 'local' to it"
             raise LocalError(Code.UNAVAILABLE, text)
 
-    def _check_streams(self, interface: type, channel: str) -> None:
-        """Check that the channel, or any if it is empty, carries the streams of a service."""
-        streaming = [each for each in self.catalog.service(interface).methods if each.shape is not Shape.UNARY]
-        if not streaming:
-            return
-        for method in streaming:
-            able = self.carriers(method.shape)
+    def _check_methods(self, interface: type, channel: str) -> None:
+        """Check that the channel, or any if it is empty, carries all streams of a service, and one of its methods."""
+        methods = self.catalog.service(interface).methods
+        left_out = [each for each in methods if channel and self._why_not(channel, each)]
+        for method in methods:
+            if method.shape is Shape.UNARY and len(left_out) < len(methods):
+                continue  # others of the service can be called; this one says so at the call
+            able = self.carriers(method)
             if channel not in able if channel else not able:
+                what = self._why_not(channel, method) if channel else f"is a {method.shape.value}"
                 over = f"which channel {channel!r} cannot carry" if channel else "which no channel here can carry"
-                text = f"{method} is a {method.shape.value}, {over}; it can be called over: {', '.join([LOCAL, *able])}"
+                text = f"{method} {what}, {over}; it can be called over: {', '.join([LOCAL, *able])}"
                 raise LocalError(Code.UNIMPLEMENTED, text)
 
-    def carriers(self, shape: Shape) -> list[str]:
-        """The names of the channels that carry streaming calls of a kind. It loads all channels that are installed."""
-        return sorted(name for name, cls in self.channels.items() if shape in _channel_class(cls).streams)
+    def _why_not(self, channel: str, method: Method) -> str:
+        """Why a channel cannot carry the calls of a method, empty if it can. The channel is loaded."""
+        return _channel_class(self.channels[channel]).why_not(method)
+
+    def carriers(self, method: Method) -> list[str]:
+        """The names of the channels that carry the calls of a method. It loads all channels that are installed."""
+        return sorted(name for name in self.channels if not self._why_not(name, method))
 
     def check_channel(self, name: str) -> None:
         """Check that there is a channel of that name; the empty name stands for any channel.

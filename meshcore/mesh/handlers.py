@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from math import inf
 
@@ -11,6 +12,7 @@ from meshcore.client.destinations import Destinations
 from meshcore.client.stack import client_stack
 from meshcore.client.streaming.balancer import StreamBalancer
 from meshcore.client.streaming.idle import Idle
+from meshcore.client.streaming.resume import Resume
 from meshcore.client.streaming.run import Streams
 from meshcore.client.streaming.stack import client_stream_stack
 from meshcore.core.call import Handler, Interceptors, StreamHandler, compose
@@ -81,7 +83,11 @@ class Handlers:
         service = self._catalog.service(interface)
         rules = self._policies.local_rules(self._component(interface), service, policy)
         return compose_streams(
-            self._local_streams, self._running, around_stream(LocalDeadline(rules, time.monotonic)), Idle(rules)
+            self._local_streams,
+            self._running,
+            around_stream(LocalDeadline(rules, time.monotonic)),
+            Idle(rules),
+            Resume(rules, time.monotonic, random.Random()),
         )
 
     def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:

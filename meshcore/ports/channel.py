@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from meshcore.core.description import Method, Shape
 from meshcore.core.errors import Code, LocalError
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
 from meshcore.traffic.selectors import FirstURLSelector, PolicyURLSelector, RoundRobinURLSelector
@@ -18,7 +19,7 @@ from meshcore.traffic.url_selector import URLSelector
 
 if TYPE_CHECKING:
     from meshcore.core.call import Call, SendItem
-    from meshcore.core.description import ComponentDescription, Shape
+    from meshcore.core.description import ComponentDescription
     from meshcore.core.instances import Endpoint
 
 
@@ -58,6 +59,12 @@ class Channel(ABC):
     selector: URLSelector
     component: ComponentDescription
     options: ChannelOptions
+
+    @classmethod
+    def why_not(cls, method: Method) -> str:
+        """Why the channel cannot carry the calls of a method, empty if it can. It says so before anything is called."""
+        carried = method.shape is Shape.UNARY or method.shape in cls.streams
+        return "" if carried else f"is a {method.shape.value}"
 
     def bind(self, component: ComponentDescription, options: ChannelOptions) -> None:
         """Set the component to call, and prepare its calls. Without I/O."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Any, cast
 
@@ -59,8 +59,9 @@ class Faults:
         error: the share that is answered with an error.
         garbage: the share whose answers are malformed.
         code: the code of the error.
-        items: the items of a stream that arrive before it is dropped or malformed.
-        item_latency: seconds before each item of a stream.
+        items: the items of a stream that arrive before it is dropped or malformed: of the result; of the caller, if the
+            result is no stream.
+        item_latency: seconds before each item of a stream, in both directions. The writer sees a slow reader.
 
     Attributes:
         happened: the fault of each attempt so far.
@@ -177,20 +178,28 @@ class FaultsAdvice:
         wait, fault = faults.next()
         if wait > 0:
             await asyncio.sleep(wait)
-        breaks = fault in {Fault.DROP, Fault.GARBAGE}
+        breaks = fault is Fault.DROP or (fault is Fault.GARBAGE and call.method.yields)
         left = faults.items
 
-        async def send_item(item: Any) -> None:
+        async def take(*, counts: bool) -> None:
             nonlocal left
             if faults.item_latency > 0:
                 await asyncio.sleep(faults.item_latency)
-            if breaks and left <= 0:
+            if counts and breaks and left <= 0:
                 raise _lost(fault, call)
-            left -= 1
+            left -= counts
+
+        async def send_item(item: Any) -> None:
+            await take(counts=True)
             await send(item)
 
+        async def items(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            async for item in source:
+                await take(counts=not call.method.yields)
+                yield item
+
         def proceed() -> Any:
-            return invocation.proceed(call, endpoint, send_item)
+            return invocation.proceed(call.with_items(items), endpoint, send_item)
 
         return await _inject(fault, faults.code, call, proceed)
 

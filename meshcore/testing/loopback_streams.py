@@ -57,14 +57,20 @@ class StreamedExchange:
         return StreamedAnswer(status, headers, Items(self._received))
 
     async def write(self) -> None:
-        """Send the body, until it or the exchange ends."""
-        with suppress(StreamClosedError):
+        """Send the body, until it or the exchange ends. What fails to make it breaks the connection."""
+        try:
             if isinstance(self._body, bytes):
                 await self._sent.send(self._body)
             else:
                 async for chunk in self._body:
                     await self._sent.send(chunk)
             self._sent.end()
+        except StreamClosedError:
+            return
+        except Exception:  # noqa: BLE001 - of the caller, who keeps it
+            self.break_off()
+            if not self._answer.done():
+                self._answer.set_exception(aiohttp.ServerDisconnectedError())
 
     def break_off(self) -> None:
         """End the exchange: the client has left."""

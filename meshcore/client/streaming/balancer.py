@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-import msgspec
-
-from meshcore.client.balancer import EARLY, LONGEST_RETRY_AFTER
+from meshcore.client.balancer import EARLY, note_failure
 from meshcore.client.destination import Destination
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call, SendItem
-from meshcore.core.description import Shape
-from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
+from meshcore.core.description import Method
+from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.core.instances import Endpoint, Pending
 from meshcore.ports.channel import Channel
-from meshcore.traffic.outcome import Outcome, outcome_of
+from meshcore.traffic.outcome import Outcome
 
 
 class StreamBalancer:
@@ -27,10 +25,10 @@ class StreamBalancer:
     Args:
         destination: the component that is called; chooses channel and endpoint.
         required: the channel that must be used, empty for any.
-        carriers: gives the names of the channels that carry a kind of streams.
+        carriers: gives the names of the channels that carry the calls of a method.
     """
 
-    def __init__(self, destination: Destination, required: str, carriers: Callable[[Shape], Sequence[str]]) -> None:
+    def __init__(self, destination: Destination, required: str, carriers: Callable[[Method], Sequence[str]]) -> None:
         self._destination = destination
         self._required = required
         self._carriers = carriers
@@ -55,7 +53,7 @@ class StreamBalancer:
     def _offered(self, call: Call) -> str:
         """The first channel that instances offer and that carries the stream; empty if nobody offers any."""
         offered = self._destination.offered_channels()
-        able = self._carriers(call.method.shape)
+        able = self._carriers(call.method)
         found = next((name for name in offered if name in able), "")
         if offered and not found:
             text = f"{call.method} is a {call.method.shape.value}, which none of the offered channels carries: "
@@ -91,37 +89,26 @@ class _Sending:
             result = await self._channel.invoke_stream(self._watched(call), endpoint, send_item)
             attempt.unanswered = False
             return result  # noqa: TRY300 - what is no error ends here
-        except MeshError as error:
-            error.instance = endpoint.instance
-            answered = not isinstance(error, CommunicationError | LocalError)
-            attempt.unanswered = error.processed and not answered
-            outcome, attempt.outcome = outcome_of(error, call.method), error.code.value
-            self._retry_after = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
-            raise
         except BaseException as error:
-            outcome, attempt.outcome = outcome_of(error, call.method), type(error).__name__
-            answered = outcome is Outcome.SUCCEEDED
-            attempt.unanswered = not (answered or self._settled)
-            if outcome is Outcome.IGNORABLE:  # cancelled: its reader has left, or its time is over
-                late = not self._settled and traffic.clock() >= call.deadline - EARLY
-                outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
+            outcome, answered, self._retry_after = note_failure(attempt, call.method, error)
+            if not isinstance(error, MeshError):
+                attempt.unanswered = not (answered or self._settled)
+                if outcome is Outcome.IGNORABLE:  # cancelled: its reader has left, or its time is over
+                    late = not self._settled and traffic.clock() >= call.deadline - EARLY
+                    outcome, attempt.outcome = (Outcome.FAILED, "deadline_exceeded") if late else (outcome, "given up")
             raise
         finally:
             self._end(outcome, answered=answered)
 
     def _watched(self, call: Call) -> Call:
         """The call, whose items settle it: they are taken when there is a connection."""
-        at = call.method.stream_at
-        if at is None:
-            return call
 
         async def items(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for item in source:
                 self._settle(Outcome.IGNORABLE)
                 yield item
 
-        arguments = (*call.arguments[:at], items(call.arguments[at]), *call.arguments[at + 1 :])
-        return msgspec.structs.replace(call, arguments=arguments)
+        return call.with_items(items)
 
     def _settle(self, outcome: Outcome) -> None:
         """Report the attempt before its end. What follows says nothing of the instance's latency."""

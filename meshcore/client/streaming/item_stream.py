@@ -20,8 +20,8 @@ _GRACE = 5.0
 class ItemStream(AsyncGenerator[Any, None]):
     """The items of a result. The call begins when the first one is asked for.
 
-    It ends when its last item was read, when `aclose` is called, and when nobody has a reference to it any more, as
-    after `break` in `async for item in service.watch()`.
+    It ends when its last item was read, when `aclose` is called, when a wait for an item is cancelled, and when nobody
+    has a reference to it any more, as after `break` in `async for item in service.watch()`.
     """
 
     _mesh_stream = True
@@ -31,23 +31,29 @@ class ItemStream(AsyncGenerator[Any, None]):
         self._bridge = bridge
         self._batch: list[Any] = []  # items for a caller on another loop, the next one last
         self._done = False
+        self._cancelled = False
 
     async def __anext__(self) -> Any:
         """The next item.
 
         Raises:
             StopAsyncIteration: there is none.
+            LocalError: CANCELED, an earlier wait for an item was cancelled.
             Exception: the error that the call ended with.
         """
         if self._done:
+            if self._cancelled:
+                raise _cancelled_error(self._run)
             raise StopAsyncIteration
         try:
             item = await (self._next_here() if self._bridge.is_here else self._next_there())
         except StreamClosedError:
             item = END
         except asyncio.CancelledError:
-            if not self._bridge.is_here:  # items on their way are lost, so there is no sense in going on
-                self._leave()
+            # As an async generator, and a stream of gRPC: a task that is cancelled may be referred to for long, and
+            # with it the stream, for which the server would work on.
+            self._cancelled = True
+            self._leave()
             raise
         except BaseException:
             self._done = True
@@ -161,6 +167,16 @@ class BlockingItemStream(Generator[Any, None, None]):
 
     def __repr__(self) -> str:
         return f"<stream of {self._run.call.method}>"
+
+
+def _cancelled_error(run: StreamRun) -> LocalError:
+    text = (
+        "the stream has ended, because a wait for its next item was cancelled, as asyncio.timeout does; to wait for a "
+    )
+    text += (
+        "while only, keep a task: asyncio.wait([task], timeout=1.0), where task = asyncio.create_task(anext(stream))"
+    )
+    return LocalError(Code.CANCELED, f"{run.call.method}: {text}")
 
 
 def _made(error: Any, value: Any) -> BaseException:

@@ -8,8 +8,6 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import msgspec
-
 from meshcore.client.bridge import Bridge
 from meshcore.client.streaming.feed import Feed
 from meshcore.client.streaming.item_stream import BlockingItemStream, ItemStream
@@ -62,9 +60,7 @@ def _split(call: Call) -> tuple[Call, Feed | None]:
     at = call.method.stream_at
     if at is None:
         return call, None
-    feed = Feed(call.method, call.arguments[at])
-    arguments = tuple(None if index == at else value for index, value in enumerate(call.arguments))
-    return msgspec.structs.replace(call, arguments=arguments), feed
+    return call.with_items(lambda _: None), Feed(call.method, call.arguments[at])
 
 
 async def _no_items(item: Any) -> None:

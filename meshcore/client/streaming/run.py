@@ -8,8 +8,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
 from meshcore.client.streaming.feed import Feed
 from meshcore.core.call import Call, SendItem, StreamHandler
 from meshcore.core.call_scope import failure_of
@@ -159,10 +157,8 @@ async def run_call(
     if feed is None:
         return await handler(call, send)
     feed.start(home)
-    at = call.method.stream_at
-    arguments = tuple(feed.items if index == at else value for index, value in enumerate(call.arguments))
     try:
-        return await handler(msgspec.structs.replace(call, arguments=arguments), send)
+        return await handler(call.with_items(lambda _: feed.items), send)
     except BaseException as error:
         if feed.error is not None and failure_of(error) is not None:
             raise feed.error from None  # what the caller's own generator raised

@@ -1,6 +1,6 @@
 """The client stack of streaming calls to another process.
 
-proxy > running > deadline and limit > idle > the user's interceptors > retry > balancer > channel
+proxy > running > deadline and limit > idle > resume > the user's interceptors > retry > balancer > channel
 
 There is no hedge: two streams of one call cannot be merged.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from meshcore.client.deadline import Deadline, Limit
 from meshcore.client.retry import Retry
 from meshcore.client.streaming.idle import Idle
+from meshcore.client.streaming.resume import Resume
 from meshcore.core.call import Call, SendItem, StreamHandler, StreamInterceptor
 from meshcore.core.description import Method
 from meshcore.core.errors import MeshError
@@ -42,14 +41,15 @@ def client_stream_stack(
         running: knows the streams of the mesh that are under way.
         limit: of the calls of the mesh in flight.
         interceptors: of the user.
-        resilient: whether calls are retried.
+        resilient: whether calls are retried, and streams resumed.
     """
     return compose_streams(
         balancer,
         running,
         around_stream(Deadline(rules, traffic.clock, limit)),  # of the whole life, all attempts included
         Idle(rules),
-        *interceptors,
+        *([Resume(rules, traffic.clock, traffic.rng)] if resilient else []),
+        *interceptors,  # around each part of a stream that is resumed: a token may have changed
         *([RetryBeforeItems(traffic)] if resilient else []),
     )
 
@@ -76,12 +76,8 @@ class RetryBeforeItems:
                 yield item
 
         async def attempt(one: Call) -> Any:
-            at = one.method.stream_at
-            if at is not None:
-                arguments = (*one.arguments[:at], taken(one.arguments[at]), *one.arguments[at + 1 :])
-                one = msgspec.structs.replace(one, arguments=arguments)
             try:
-                return await handler(one, send_first)
+                return await handler(one.with_items(taken), send_first)
             except MeshError as error:
                 if begun:
                     raise _BegunError(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
 
 from meshcore.wire.streaming.streamed_bodies import FrameTooLargeError
 
@@ -12,8 +13,17 @@ EVENT_STREAM: Final = "text/event-stream"
 COMMENT: Final = b":\n\n"
 """A comment, which readers ignore. It keeps proxies from closing a connection that is idle."""
 
+LAST_EVENT_ID: Final = "last-event-id"
+"""The header with the id of the last event that a reader got before it lost the connection."""
+
 MESSAGE: Final = "message"
 """The name of an event that does not say one."""
+
+_ID = "!#$&'()*+,/:;=?@[]|^`{}<>\""
+"""What needs no quotes in an id, beside letters and digits."""
+
+_EMPTY = "%"
+"""The id for the empty text: an empty one would stand for no id."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -30,12 +40,45 @@ class Event(NamedTuple):
     data: bytes
 
 
-def write_event(data: bytes, name: str = "") -> bytes:
-    """One event. Its data may have several lines."""
+def write_event(data: bytes, name: str = "", *, key: str = "", retry: float | None = None) -> bytes:
+    """One event.
+
+    Args:
+        data: may have several lines.
+        name: of the event, empty for a message.
+        key: its id, in ASCII without spaces; see `write_id`. Empty for none.
+        retry: seconds after which a reader that loses the connection comes back.
+    """
     head = f"event: {name}\n".encode() if name else b""
+    if key:
+        head = b"%bid: %b\n" % (head, key.encode())
+    if retry is not None:
+        head = b"%b%b" % (head, write_retry(retry))
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
     return b"%bdata: %b\n\n" % (head, data)
+
+
+def write_retry(seconds: float) -> bytes:
+    """The field that says when a reader that loses the connection comes back."""
+    return b"retry: %d\n" % round(seconds * 1000)
+
+
+def write_id(text: str) -> str:
+    """A text as the id of an event, which its reader sends back in the header `Last-Event-ID`.
+
+    A header cannot have line breaks, nor spaces at its ends, and is read as Latin-1 by some. So these are quoted.
+    """
+    return quote(text, safe=_ID) or _EMPTY
+
+
+def read_id(text: str) -> str:
+    """What `write_id` wrote.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    return "" if text == _EMPTY else unquote(text, errors="strict")
 
 
 class EventReader:

@@ -8,12 +8,13 @@ nginx does by default, cannot tell.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 from meshcore.codec.codec import JSON
-from meshcore.wire.streaming.event_stream import COMMENT, EVENT_STREAM, EventReader, write_event
+from meshcore.wire.streaming.event_stream import COMMENT, EVENT_STREAM, EventReader, write_event, write_retry
 from meshcore.wire.streaming.streamed_bodies import CONTENT_TYPES, FrameReader
 
 JSON_LINES: Final = CONTENT_TYPES[JSON]
@@ -26,6 +27,8 @@ MARKED: Final = "marked"
 
 _PROBLEM = b'{"$problem":'
 _END, _ERROR = "end", "error"
+_RETRY = (1.0, 3.0)
+"""Seconds, from which each reader gets a number of its own: those of a server that stops do not come all at once."""
 
 
 class Kind(Enum):
@@ -69,22 +72,39 @@ class Form(Protocol):
 
     Attributes:
         content_type: of the answer.
+        keyed: whether items have an id, from behind which a reader goes on that lost the connection.
         end: the last part of a stream that ended in order.
         idle: sent from time to time while there are no items, empty for nothing.
     """
 
     content_type: ClassVar[str]
+    keyed: ClassVar[bool]
     end: ClassVar[bytes]
     idle: ClassVar[bytes]
 
     @staticmethod
-    def item(data: bytes) -> bytes:
-        """An item, of its JSON."""
+    def begin() -> bytes:
+        """What comes before the first part."""
         ...
 
     @staticmethod
-    def problem(data: bytes) -> bytes:
-        """The last part of a stream that failed."""
+    def item(data: bytes, key: str) -> bytes:
+        """An item.
+
+        Args:
+            data: its JSON.
+            key: its id, empty for none.
+        """
+        ...
+
+    @staticmethod
+    def problem(data: bytes, retry: float | None) -> bytes:
+        """The last part of a stream that failed.
+
+        Args:
+            data: the JSON of the problem.
+            retry: seconds after which the reader may come back, None if the server does not say.
+        """
         ...
 
 
@@ -92,16 +112,22 @@ class Lines(Form):
     """A line of JSON for each item."""
 
     content_type = JSON_LINES
+    keyed = False
     end = b"\n"
     idle = b""
 
     @staticmethod
-    def item(data: bytes) -> bytes:
+    def begin() -> bytes:
+        """Nothing."""
+        return b""
+
+    @staticmethod
+    def item(data: bytes, key: str) -> bytes:  # noqa: ARG004 - the item itself says it
         """An item. One that begins as a problem gets a space, which means nothing in JSON."""
         return b"{ %b\n" % data[1:] if data.startswith(_PROBLEM) else data + b"\n"
 
     @staticmethod
-    def problem(data: bytes) -> bytes:
+    def problem(data: bytes, retry: float | None) -> bytes:  # noqa: ARG004 - the problem itself says it
         """The problem, in an object with one member."""
         return b"%b%b}\n" % (_PROBLEM, data)
 
@@ -110,18 +136,24 @@ class Events(Form):
     """An event for each item, for a browser's `EventSource`."""
 
     content_type = EVENT_STREAM
+    keyed = True
     end = write_event(b"null", _END)
     idle = COMMENT
 
     @staticmethod
-    def item(data: bytes) -> bytes:
-        """An event without a name, which is a `message`."""
-        return write_event(data)
+    def begin() -> bytes:
+        """When readers come back: not all at once, and earlier than the 3 to 5 seconds that browsers wait."""
+        return write_retry(random.uniform(*_RETRY)) + b"\n"
 
     @staticmethod
-    def problem(data: bytes) -> bytes:
+    def item(data: bytes, key: str) -> bytes:
+        """An event without a name, which is a `message`."""
+        return write_event(data, key=key)
+
+    @staticmethod
+    def problem(data: bytes, retry: float | None) -> bytes:
         """An event `error` with the problem. Of a connection that broke, an `error` has no data."""
-        return write_event(data, _ERROR)
+        return write_event(data, _ERROR, retry=retry)
 
 
 FORMS: Final[tuple[type[Form], ...]] = (Lines, Events)

@@ -26,10 +26,11 @@ async def test_streams_on_the_command_line(meshcore: Shell, tmp_path: Path) -> N
         assert (status, err) == (0, "")
         assert [json.loads(line) for line in out.splitlines()] == [{"sku": "tea", "cents": each} for each in range(3)]
 
-        over_rest = ("--module", MODULE, "--channel", "rest")
-        status, out, err = await meshcore("call", *over_rest, "feed.watch", "sku=tea", "count=1")
+        status, out, err = await meshcore("call", "--channel", "rest", "feed.watch", "sku=tea", "count=1")
         assert (status, out, err) == (0, '{"sku":"tea","cents":0}\n', "")
-        status, out, err = await meshcore("call", *over_rest, "feed.total", stdin=b'{"sku": "tea", "cents": 5}\n')
+        status, out, err = await meshcore(
+            "call", "--channel", "rest", "feed.total", stdin=b'{"sku": "tea", "cents": 5}\n'
+        )
         assert (status, out, err) == (0, "5\n", "")
 
         status, out, err = await meshcore("call", "feed.watch", "sku=tea", "count=1", "sold_out=true")

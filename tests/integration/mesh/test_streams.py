@@ -336,8 +336,33 @@ async def test_a_slow_reader_is_not_an_idle_stream() -> None:
         assert count == 100
 
 
+async def test_a_cancelled_wait_for_an_item_ends_the_stream() -> None:
+    """As that of an async generator, but not silently. Whoever refers to the cancelled task does not keep it alive."""
+    async with feeds() as (_, feed, log, _):
+        stream = feed.stuck(1)
+        assert await anext(stream) == 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await anext(stream)
+        assert await until(lambda: log.ended == ["stuck"]) < 1.0
+        with pytest.raises(LocalError, match=r"feed\.stuck: the stream has ended, because a wait") as caught:
+            await anext(stream)
+        assert caught.value.code is Code.CANCELED
+
+        async def read() -> None:
+            kept = feed.stuck(0)
+            async for _ in kept:
+                pass
+
+        task = asyncio.create_task(read())
+        await until(lambda: log.begun == ["stuck"] * 2)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await until(lambda: log.ended == ["stuck"] * 2) < 1.0
+
+
 async def test_a_wait_for_one_item_may_be_given_up() -> None:
-    """The stream goes on, other than an async generator, which is broken then."""
+    """By a task that goes on waiting: the stream does, too."""
     async with feeds() as (_, _feed, _, chat):
         asked: asyncio.Queue[int] = asyncio.Queue()
 
@@ -346,11 +371,11 @@ async def test_a_wait_for_one_item_may_be_given_up() -> None:
                 yield await asked.get()
 
         stream = chat.double(questions())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await anext(stream)
+        task = asyncio.ensure_future(anext(stream))
+        done, _ = await asyncio.wait([task], timeout=0.02)
+        assert not done
         asked.put_nowait(4)
-        assert await anext(stream) == 8
+        assert await task == 8
 
 
 async def test_two_readers_of_one_stream_are_refused() -> None:

@@ -12,10 +12,10 @@ from benchmarks.comparison.goals import ASPYX, OURS, UNARY, goals
 from benchmarks.comparison.measure import Effort, Load, Measured
 from benchmarks.comparison.payload import Workload
 from benchmarks.comparison.picture import PANELS, bars, draw
-from benchmarks.comparison.section import markdown, write
+from benchmarks.comparison.section import BEGIN, END, markdown, renew, write
 from benchmarks.comparison.tables import summary, tables
 from benchmarks.comparison.turn import Turn
-from benchmarks.report import Report, render
+from benchmarks.report import Goal, Report, render
 
 EFFORT = Effort(rounds=2, seconds=0.5, items=1000)
 
@@ -109,6 +109,27 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert files[2].stat().st_size
     with pytest.raises(ValueError, match="needs the section peers"):
         write(Report("a machine", {}, [], [], []), tmp_path)
+
+
+def test_a_page_gets_the_figures_between_its_marks(tmp_path: Path) -> None:
+    """And keeps the rest, however often."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
+    missed = Goal("ours to theirs: calls/s", 10.0, 2.5, at_least=True)
+    report = Report("a machine", {"CPython": "3.13"}, [], [missed], [], compared())
+    renew(page, report)
+    text = page.read_text()
+    begin = "2 rounds of turns of 0.5 s, streams of 1,000 items. a machine. CPython 3.13."
+    assert text.startswith(f"before\n\n{BEGIN}\n\n{begin}\n\n")
+    assert f"\n| {OURS} | 10 us | 100,000 | 100,000 to 100,000 | 20 us | 50 + 60 MB |\n" in text
+    assert f"Items/s of a stream from the server: {OURS}: 100,000; {UNARY}: 5,000." in text
+    assert "- ours to theirs: calls/s: 2.50 (goal: at least 10)\n" in text
+    assert text.endswith(f"\n\n{END}\n\nafter\n")
+    renew(page, report)
+    assert page.read_text() == text
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="lacks the marks"):
+        renew(page, report)
 
 
 def test_goals_are_held_against_who_is_there() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from math import inf
 from typing import Any
 
 import pytest
 
 from meshcore import CommunicationError, MeshError, Policy, with_policy
-from meshcore.testing import Fault, Faults, memory_mesh
-from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, outcome, prices
+from meshcore.testing import Fault, Faults, memory_mesh, run_virtually
+from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, Price, outcome, prices
 
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack"])
 
@@ -85,6 +88,52 @@ async def test_a_fault_before_the_first_item_is_retried(channel: str) -> None:
             await anext(feed.endless())
         faults.then(Fault.REFUSE)
         assert await feed.total(prices(1, 2)) == 3
+
+
+@CHANNELS
+async def test_a_connection_may_break_while_the_caller_sends_items(channel: str) -> None:
+    """The implementation is told that they ended, and the caller's generator is closed."""
+    faults = Faults(items=2)
+    async with memory_mesh(FeedsModule, faults=faults, channel=channel) as mesh:
+        feed = await mesh.get_service(Feed)
+        faults.then(Fault.DROP)
+        made: list[int] = []
+        closed = asyncio.Event()
+
+        async def items() -> AsyncIterator[Price]:
+            try:
+                for cents in range(1000):
+                    made.append(cents)
+                    yield Price("tea", cents)
+                    await asyncio.sleep(0)
+            finally:
+                closed.set()
+
+        with pytest.raises(CommunicationError, match="the connection broke"):
+            await feed.total(items())
+        assert closed.is_set()
+        assert len(made) < 100
+        assert faults.happened == [Fault.DROP]
+        await until_ended((await mesh.get(FeedImpl)).log, "total")
+
+
+@CHANNELS
+def test_a_slow_reader_in_virtual_time(channel: str) -> None:
+    """A second between two items: the writer, of either side, is ahead by a bounded number of them."""
+
+    async def scenario() -> None:
+        async with memory_mesh(FeedsModule, faults=Faults(item_latency=1.0), channel=channel) as mesh:
+            feed = with_policy(await mesh.get_service(Feed), Policy(timeout=inf, idle=inf))
+            log = (await mesh.get(FeedImpl)).log
+            stream = feed.endless()
+            for number in range(1, 30):
+                assert await anext(stream) == number
+            assert time.monotonic() > 28
+            assert log.written < 500
+            await stream.aclose()
+            assert await feed.total(prices(*range(30))) == sum(range(30))
+
+    run_virtually(scenario())
 
 
 async def test_slow_items() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.wire.streaming.event_stream import COMMENT, Event, EventReader, write_event
+from meshcore.wire.streaming.event_stream import COMMENT, Event, EventReader, read_id, write_event, write_id
 from meshcore.wire.streaming.streamed_bodies import FrameTooLargeError
 
 LIMIT = 200
@@ -27,6 +27,20 @@ def test_what_is_written_is_read(events: list[tuple[str, str]], cuts: list[int])
     """Also data with line breaks, and comments between the events."""
     body = COMMENT.join(write_event(data.encode(), name) for name, data in events)
     assert read(body, *cuts) == [Event(name or "message", data.encode()) for name, data in events]
+
+
+@given(st.text(max_size=30))
+def test_an_id_comes_back_in_a_header(text: str) -> None:
+    """Any text does, in ASCII without spaces: proxies and browsers change nothing of that."""
+    written = write_id(text)
+    assert read_id(written) == text
+    assert written.isascii()
+    assert written.isprintable()
+    assert written
+    assert " " not in written
+    body = write_event(b"5", key=written, retry=1.5)
+    assert body == f"id: {written}\nretry: 1500\ndata: 5\n\n".encode()
+    assert read(body) == [Event("message", b"5")]
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 10**6), max_size=20))

@@ -30,8 +30,9 @@ def parts(form: type[Form], body: bytes, *cuts: int, marked: bool = True) -> lis
 @given(st.lists(VALUES, max_size=6), st.booleans(), st.lists(st.integers(0, 10**6), max_size=10))
 def test_items_are_told_from_the_end(form: type[Form], items: list[object], fails: bool, cuts: list[int]) -> None:  # noqa: FBT001
     """Whatever they are, also if they look like a problem."""
-    last = form.problem(b'{"status":400}') if fails else form.end
-    body = b"".join(form.item(json.dumps(item, separators=(",", ":")).encode()) for item in items) + last
+    last = form.problem(b'{"status":400}', 2.0) if fails else form.end
+    written = [json.dumps(item, separators=(",", ":")).encode() for item in items]
+    body = form.begin() + b"".join(form.item(data, "%20") for data in written) + last
     *found, end = parts(form, body, *cuts)
     assert [json.loads(part.data) for part in found] == items
     assert all(part.kind is Kind.ITEM for part in found)
@@ -42,8 +43,8 @@ def test_items_are_told_from_the_end(form: type[Form], items: list[object], fail
 @FORMS
 def test_a_body_that_is_cut_off_has_no_end(form: type[Form]) -> None:
     """Wherever that is: the end counts only as a whole."""
-    for last in (form.end, form.problem(b'{"status":400}')):
-        body = form.item(b'{"a":1}') + last
+    for last in (form.end, form.problem(b'{"status":400}', None)):
+        body = form.item(b'{"a":1}', "") + last
         for cut in range(len(body)):
             assert [part.kind for part in parts(form, body[:cut])] in ([], [Kind.ITEM])
         assert len(parts(form, body)) == 2

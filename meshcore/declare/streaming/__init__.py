@@ -1,0 +1,1 @@
+"""Streams in interfaces: their annotations, and how one that broke goes on."""
