@@ -23,7 +23,8 @@ class Instance(msgspec.Struct, frozen=True):
     Attributes:
         id: unique for each start of the process.
         component: the component's name.
-        addresses: in the server's order of preference. A client takes the first whose channel it knows, by default.
+        addresses: in the server's order of preference. A client takes the first whose channel it knows, by default; of
+            the channels that come with meshcore, `stream-msgpack` if all instances offer it.
         version: the version that its operator gave it, free text.
         zone: where it runs, free text.
         weight: its share of the calls, relative to the weights of the others. With 0 it gets no new calls.

@@ -44,8 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             hypercorn advertise what they have bound; on all interfaces, this machine's address towards the registry.
         verify_advertise: whether a server announces itself only once its advertised URL leads to it. The log says so if
             it leads elsewhere.
-        preferred_channel: the default channel of calls, where the instance offers it. Empty: the first that the
-            instance offers and this process knows.
+        preferred_channel: the default channel of calls, where the instance offers it. Empty: `stream-msgpack` where all
+            instances offer it, else the first that the instance offers and this process knows.
         timeout: seconds that a call to another process may take if the caller gives no deadline and no policy sets a
             timeout; `inf` for no bound.
         resilience: whether failed and slow calls are repeated, and failing instances ejected. `false` overrules all
