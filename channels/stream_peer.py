@@ -51,11 +51,15 @@ class StreamPeer:
     Attributes:
         connection: for new calls; None if there is none.
         why_not: why calls go without a stream, empty if they do not.
+        socket: the unix socket that the instance has announced.
+        path: the unix socket over which the connection goes, empty if it goes over TCP.
     """
 
     def __init__(self, url: str, stream_url: URL, limits: Limits) -> None:
         self.connection: StreamConnection | None = None
         self.why_not = ""
+        self.socket = ""
+        self.path = ""
         self._url = without_secrets(url)
         self._stream_url = stream_url
         self._limits = limits
