@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from meshcore.core.instances import Instance
@@ -14,7 +14,7 @@ STREAM: Final = "stream-msgpack"
 _HTTP: Final = frozenset({"dispatch-msgpack", "dispatch-json", "rest"})
 
 
-def order_of_choice(instances: tuple[Instance, ...], known: Set[str]) -> tuple[str, ...]:
+def order_of_choice(instances: tuple[Instance, ...], known: Collection[str]) -> tuple[str, ...]:
     """The channels that instances offer and that are known here, the first choice first.
 
     That is the order of the announcements, but for the stream. It comes before the channels of HTTP if nothing is
