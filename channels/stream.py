@@ -66,6 +66,8 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call."""
         peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
+        if peer.several:
+            peer.spread(partial(self._dial, peer))
         connection = peer.connection
         if connection is None or not connection.usable:
             connection = await self._connect(peer, call, endpoint)
@@ -93,6 +95,8 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         items, at = codec.items, call.method.stream_at
         assert items is not None  # noqa: S101 - it streams
         peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
+        if peer.several:
+            peer.spread(partial(self._dial, peer))
         connection = await self._connect(peer, call, endpoint)
         if connection is None:
             if call.method.shape not in DispatchMsgpackChannel.streams:
@@ -164,7 +168,9 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         parse_url(url)
         if len(self._peers) >= _MANY:  # of instances that are gone
             self._peers = {each: peer for each, peer in self._peers.items() if not peer.idle}
-        found = self._peers[url] = StreamPeer(url, URL(url.rstrip("/") + STREAM), self._limits)
+        found = self._peers[url] = StreamPeer(
+            url, URL(url.rstrip("/") + STREAM), self._limits, self.options.connections
+        )
         return found
 
     async def _connect(self, peer: StreamPeer, call: Call, endpoint: Endpoint) -> StreamConnection | None:

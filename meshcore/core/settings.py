@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             it leads elsewhere.
         preferred_channel: the default channel of calls, where the instance offers it. Empty: `stream-msgpack` where all
             instances offer it, else the first that the instance offers and this process knows.
+        connections: connections of `stream-msgpack` to each instance. A call takes that with the fewest in flight.
         timeout: seconds that a call to another process may take if the caller gives no deadline and no policy sets a
             timeout; `inf` for no bound.
         resilience: whether failed and slow calls are repeated, and failing instances ejected. `false` overrules all
@@ -100,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unix_socket: _Text = ""
     verify_advertise: _Flag = True
     preferred_channel: _Text = ""
+    connections: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
     timeout: _Seconds = 10.0
     resilience: _Flag = True
     policies: Annotated[dict[str, Policy], Meta(description="a table of tables")] = {}

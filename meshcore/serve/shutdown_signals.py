@@ -131,7 +131,7 @@ def _handler_of_server(number: int) -> Callable[[int, FrameType | None], object]
     handler = signal.getsignal(number)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         return None
-    function = handler.func if isinstance(handler, partial) else handler
+    function: object = getattr(handler, "func", handler)  # of a partial
     module = getattr(function, "__module__", None) or ""
     return None if module.partition(".")[0] in {"signal", "_signal", "asyncio", "uvloop"} else handler
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SERVERS = {
 
 
 @asynccontextmanager
-async def uvicorn(folder: Path, *options: str, module: str = MODULE) -> AsyncIterator[ServerProcess]:
+async def uvicorn(folder: Path, *options: str, module: str = MODULE) -> AsyncGenerator[ServerProcess]:
     """A process of uvicorn that serves the module; killed at the end if it still runs."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
