@@ -134,7 +134,9 @@ def explain(destination: Destination, method: Method, resolved: Resolved, requir
     traffic = destination.traffic
     now = traffic.clock()
     by_default = not required and not destination.preferred()
-    against = against_stream(destination.instances) if by_default and STREAM in destination.offered else {}
+    against: Mapping[str, str] = (
+        against_stream(destination.instances) if by_default and STREAM in destination.offered else {}
+    )
     states = tuple(
         _state(destination, each, name, channel, now, against.get(each.id, ""))
         for each in destination.instances
