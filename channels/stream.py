@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ from meshcore.core.instances import Endpoint
 from meshcore.core.masking import without_secrets
 from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
+from meshcore.stream.unix_socket import path_here
 from meshcore.wire.endpoints import STREAM
 from meshcore.wire.frames import Refusal
 from meshcore.wire.headers import ATTEMPT
@@ -29,7 +32,9 @@ from .http_errors import communication_error, request_too_large, too_large
 from .stream_calls import Outcome, no_stream, unfit
 from .stream_connection import ClientTransport, StreamConnection
 from .stream_peer import StoppingError, StreamPeer
-from .websocket import dial
+from .websocket import NoStreamError, dial, dial_alone
+
+log = logging.getLogger(__name__)
 
 _DISPATCH = "dispatch-msgpack"
 _MANY = 256
@@ -65,6 +70,8 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         payload = codec.encode_arguments(call.arguments)
         headers = call.headers if call.attempt == 1 else {**call.headers, ATTEMPT: str(call.attempt)}
         peer = self._peers.get(endpoint.url)
+        if peer is not None and peer.several:
+            peer.spread(partial(self._dial, peer))
         connection = None if peer is None else peer.connection
         begun = None
         # Saves 0.6 us: nearly all calls find an open connection, which itself says whether it takes them.
@@ -97,6 +104,8 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         items, at = codec.items, call.method.stream_at
         assert items is not None  # noqa: S101 - it streams
         peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
+        if peer.several:
+            peer.spread(partial(self._dial, peer))
         connection = await self._connect(peer, call, endpoint)
         if connection is None:
             if call.method.shape not in DispatchMsgpackChannel.streams:
@@ -168,14 +177,17 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         parse_url(url)
         if len(self._peers) >= _MANY:  # of instances that are gone
             self._peers = {each: peer for each, peer in self._peers.items() if not peer.idle}
-        found = self._peers[url] = StreamPeer(url, URL(url.rstrip("/") + STREAM), self._limits)
+        found = self._peers[url] = StreamPeer(
+            url, URL(url.rstrip("/") + STREAM), self._limits, self.options.connections
+        )
         return found
 
     async def _connect(self, peer: StreamPeer, call: Call, endpoint: Endpoint) -> StreamConnection | None:
         began = time.monotonic()
         self.session(call)  # which may not be made any more
+        peer.socket = endpoint.socket
         try:
-            return await peer.connect(self.dial, min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
+            return await peer.connect(partial(self._dial, peer), min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
         except StoppingError:
             raise self._stopping(call, endpoint) from None
         except aiohttp.ClientError as error:
@@ -183,6 +195,21 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         finally:
             if call.trail:
                 call.trail[-1].connecting = time.monotonic() - began
+
+    async def _dial(self, peer: StreamPeer, url: URL) -> ClientTransport:
+        """Open a connection, over the unix socket of the instance if this process sees it."""
+        path = path_here(peer.socket) if peer.socket else ""
+        if path:
+            connector = aiohttp.UnixConnector(path=path)
+            session = self.make_session(connector=connector)
+            # Advice may have set another connector, whose way is taken then.
+            peer.path = path if session.connector is connector else ""
+            try:
+                return await dial_alone(session, url)
+            except (NoStreamError, aiohttp.ClientError, OSError) as error:
+                log.info("no connection over the unix socket %s: %s; the port is taken", path, error)
+        peer.path = ""
+        return await self.dial(url)
 
     async def dial(self, url: URL) -> ClientTransport:
         """Open a connection to the endpoint of an instance. Around advice on this method can replace the network.
@@ -197,9 +224,13 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         return await dial(self._session, url)
 
     def remark(self, endpoint: Endpoint) -> str:
-        """Say why the calls to an instance take no stream."""
+        """Say why the calls to an instance take no stream, or that they go over a unix socket."""
         peer = self._peers.get(endpoint.url)
-        return f"over {_DISPATCH}: {peer.why_not}" if peer is not None and peer.why_not else ""
+        if peer is None:
+            return ""
+        if peer.why_not:
+            return f"over {_DISPATCH}: {peer.why_not}"
+        return f"over the unix socket {peer.path}" if peer.path and peer.connection is not None else ""
 
     async def aclose(self) -> None:
         """Close all connections."""

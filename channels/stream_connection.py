@@ -73,6 +73,11 @@ class StreamConnection:
         return not (self.going or self._driver.over or self._machine.exhausted)
 
     @property
+    def calls(self) -> int:
+        """How many calls are in flight."""
+        return len(self._calls) + len(self._streaming)
+
+    @property
     def room(self) -> int:
         """How many calls may begin now."""
         return self._machine.room

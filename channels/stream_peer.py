@@ -47,15 +47,21 @@ class StreamPeer:
         url: of the instance.
         stream_url: of its endpoint.
         limits: what this client accepts.
+        wanted: connections.
 
     Attributes:
         connection: for new calls; None if there is none.
+        several: whether more than one connection is wanted. Then `spread` goes before each call.
         why_not: why calls go without a stream, empty if they do not.
+        socket: the unix socket that the instance has announced.
+        path: the unix socket over which the connection goes, empty if it goes over TCP.
     """
 
-    def __init__(self, url: str, stream_url: URL, limits: Limits) -> None:
+    def __init__(self, url: str, stream_url: URL, limits: Limits, wanted: int = 1) -> None:
         self.connection: StreamConnection | None = None
         self.why_not = ""
+        self.socket = ""
+        self.path = ""
         self._url = without_secrets(url)
         self._stream_url = stream_url
         self._limits = limits
@@ -64,12 +70,18 @@ class StreamPeer:
         self._not_before = 0.0
         self._pause = _SHORTEST_PAUSE
         self._going = set[StreamConnection]()
+        self.several = wanted > 1
+        self._wanted = wanted
+        self._others: list[StreamConnection] = []
+        self._adding: asyncio.Task[None] | None = None
+        self._add_not_before = 0.0
 
     @property
     def idle(self) -> bool:
         """Whether it may be forgotten."""
         connected = self.connection is not None and self.connection.usable
-        return not (connected or self._going or self._connecting or self.why_not)
+        busy = self._going or self._connecting or self._others or self._adding
+        return not (connected or busy or self.why_not)
 
     async def connect(self, dial: Dial, seconds: float) -> StreamConnection | None:
         """Return a connection for a new call.
@@ -90,6 +102,12 @@ class StreamPeer:
             if connection.usable:
                 return connection
             self._retire(connection)
+        for other in tuple(self._others):
+            if other.usable:
+                self._others.remove(other)
+                self.connection = other
+                return other
+            self._retire(other)
         if self._connecting is None and time.monotonic() >= self._not_before:
             self._failure = None
             self._connecting = asyncio.create_task(
@@ -105,10 +123,43 @@ class StreamPeer:
             raise self._failure.with_traceback(None)
         return self.connection
 
+    def spread(self, dial: Dial) -> None:
+        """Let the next call take the connection with the fewest calls, and open those that are missing meanwhile."""
+        first = self.connection
+        if first is None or not first.usable:
+            return  # that is the matter of `connect`
+        for other in tuple(self._others):
+            if not other.usable:
+                self._retire(other)
+            elif other.calls < first.calls:
+                self._others[self._others.index(other)] = first
+                self.connection = first = other
+        missing = len(self._others) + 1 < self._wanted
+        if missing and self._adding is None and time.monotonic() >= self._add_not_before:
+            self._adding = asyncio.create_task(
+                self._add(dial), name="meshcore.channels.stream.connect", context=Context()
+            )
+
+    async def _add(self, dial: Dial) -> None:
+        """Open one more connection. Without it calls go over the others."""
+        try:
+            async with asyncio.timeout(ESTABLISHING):
+                connection = await self._open(dial)
+        except (NoStreamError, aiohttp.ClientError, OSError, ValueError) as error:  # a timeout is an OSError
+            log.info("no further connection to %s: %s", self._url, error)
+            self._add_not_before = time.monotonic() + random.uniform(TRY_AGAIN, 2 * TRY_AGAIN)
+        else:
+            self._others.append(connection)  # if the server has told it to go away, `spread` retires it
+        finally:
+            self._adding = None
+
     def _retire(self, connection: StreamConnection) -> None:
         """Use a connection no more that is over, or that takes no more calls."""
-        self.connection = None
-        if connection.failed:
+        if connection is self.connection:
+            self.connection = None
+        else:
+            self._others.remove(connection)
+        if connection.failed and self.connection is None and not self._others:
             self._give_up(connection.failed, TRY_AGAIN)
         elif not connection.task.done():
             self._going.add(connection)
@@ -163,8 +214,9 @@ class StreamPeer:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
-        for connection in (*self._going, *([self.connection] if self.connection else ())):
+        for task in (self._connecting, self._adding):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        for connection in (*self._going, *self._others, *([self.connection] if self.connection else ())):
             await connection.aclose()

@@ -54,11 +54,33 @@ async def dial(session: aiohttp.ClientSession, url: URL) -> WebSocket:
     return WebSocket(websocket)
 
 
+async def dial_alone(session: aiohttp.ClientSession, url: URL) -> WebSocket:
+    """Open a WebSocket with a session that only serves for that. The caller bounds the time.
+
+    Raises:
+        NoStreamError: what answers there has no such WebSocket.
+        aiohttp.ClientError: there is no connection.
+        OSError: likewise.
+    """
+    try:
+        websocket = await dial(session, url)
+    except BaseException:
+        await session.close()
+        raise
+    websocket.session = session
+    return websocket
+
+
 class WebSocket:
-    """A WebSocket that is open."""
+    """A WebSocket that is open.
+
+    Attributes:
+        session: is closed with it, if there is one.
+    """
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self._websocket = websocket
+        self.session: aiohttp.ClientSession | None = None
 
     async def receive(self) -> bytes | None:
         """The next message, None when the connection is closed, or if it is a text, which is no frame."""
@@ -91,3 +113,5 @@ class WebSocket:
         with suppress(aiohttp.ClientError, OSError):  # a timeout is an OSError
             async with asyncio.timeout(_CLOSING):
                 await self._websocket.close()
+        if self.session is not None:
+            await self.session.close()

@@ -16,6 +16,7 @@ from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.core.instances import Absent, Bound, Endpoint, Failed, Instance, Pending, Sighting
 from meshcore.ports.channel import Channel
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.traffic.channel_order import order_of_choice
 from meshcore.traffic.rendezvous import subset
 from meshcore.traffic.traffic import Traffic
 
@@ -47,9 +48,10 @@ class Destination:
     Attributes:
         sighting: what the registry reported last.
         instances: those that are used. While the registry fails, the last that it reported.
-        offered: the channels that instances offer and that are known here.
+        offered: the channels that instances offer and that are known here, see `order_of_choice`.
         channels: those that are open, by name.
         selector_errors: by the name of a channel, why its URL selector did not accept the current instances.
+        preferred: as given.
         hint: what else an error says if nobody offers the component.
     """
 
@@ -75,7 +77,7 @@ class Destination:
         self._known = known
         self._make = make
         self._client = client
-        self._preferred = preferred
+        self.preferred = preferred
         self.hint = ""
         self._endpoints: dict[str, dict[str, Endpoint]] = {}  # by channel and instance
         self._usable: dict[str, Channel] = {}  # the open channels whose URL selector knows the current instances
@@ -112,8 +114,7 @@ class Destination:
         self.sighting = sighting
         self._limit_instances()
         self.traffic.update([instance.id for instance in self.instances if instance.weight > 0])
-        names = [address.channel for instance in self.instances for address in instance.addresses]
-        self.offered = tuple(name for name in dict.fromkeys(names) if name in self._known)
+        self.offered = order_of_choice(self.instances, self._known)
         for name, channel in self.channels.items():
             self._update_selector(name, channel)
         if isinstance(sighting, Pending):
@@ -206,7 +207,7 @@ class Destination:
         if offered and not traffic.ejection.avoided:  # mostly: no instance is left out, and the first channel will do
             name = required
             if not name:
-                preferred = self._preferred()
+                preferred = self.preferred()
                 name = preferred if preferred in offered else offered[0]
             channel = self._usable.get(name)
             if channel is not None:
@@ -255,7 +256,7 @@ class Destination:
 
     def offered_channels(self) -> tuple[str, ...]:
         """The channels that instances offer and that are known here; the preferred one first."""
-        preferred, offered = self._preferred(), self.offered
+        preferred, offered = self.preferred(), self.offered
         if preferred in offered and preferred != offered[0]:
             return (preferred, *offered)
         return offered

@@ -32,7 +32,7 @@ class Destinations:
 
     Attributes:
         by_component: those that were made so far, by the component's name.
-        preferred: the channel to use wherever it is offered and no other is asked for; empty for the first offered.
+        preferred: the channel to use wherever it is offered and no other is asked for; empty if there is none.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from meshcore.core.errors import Code, CommunicationError
 from meshcore.core.instances import Bound, Failed, Instance
 from meshcore.core.policy import Resolved
 from meshcore.ports.channel import LOCAL, Channel
+from meshcore.traffic.channel_order import STREAM, against_stream
 from meshcore.traffic.instance_monitor import State
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
 
@@ -132,8 +133,14 @@ def explain(destination: Destination, method: Method, resolved: Resolved, requir
     channel = destination.channels.get(name)
     traffic = destination.traffic
     now = traffic.clock()
+    by_default = not required and not destination.preferred()
+    against: Mapping[str, str] = (
+        against_stream(destination.instances) if by_default and STREAM in destination.offered else {}
+    )
     states = tuple(
-        _state(destination, each, name, channel, now) for each in destination.instances if each.endpoint(name)
+        _state(destination, each, name, channel, now, against.get(each.id, ""))
+        for each in destination.instances
+        if each.endpoint(name)
     )
     return Explanation(
         str(method),
@@ -161,7 +168,7 @@ def _choice(method: Method, resolved: Resolved, channel: Channel | None) -> str:
 
 
 def _state(
-    destination: Destination, instance: Instance, name: str, channel: Channel | None, now: float
+    destination: Destination, instance: Instance, name: str, channel: Channel | None, now: float, against: str
 ) -> InstanceState:
     endpoint = instance.endpoint(name)
     assert endpoint is not None  # noqa: S101 - the caller has checked it
@@ -183,8 +190,8 @@ def _state(
     elif monitor.state is State.EJECTED:
         left = monitor.until - now
         remark = f"is probed in {left:.1f} s" if left > 0 else "is probed by the next call or check"
-    if channel is not None and (more := channel.remark(endpoint)):
-        remark = f"{remark}; {more}" if remark else more
+    more = channel.remark(endpoint) if channel is not None else ""
+    remark = "; ".join(filter(None, (remark, more, against)))
     selector = channel.selector if channel is not None and name not in destination.selector_errors else None
     if not isinstance(selector, LeastLoadedURLSelector):
         return InstanceState(*facts, state, monitor.pending, remark=remark, version=instance.version)

@@ -23,13 +23,15 @@ class Instance(msgspec.Struct, frozen=True):
     Attributes:
         id: unique for each start of the process.
         component: the component's name.
-        addresses: in the server's order of preference. A client takes the first whose channel it knows, by default.
+        addresses: in the server's order of preference. A client takes the first whose channel it knows, by default; of
+            the channels that come with meshcore, `stream-msgpack` if all instances offer it.
         version: the version that its operator gave it, free text.
         zone: where it runs, free text.
         weight: its share of the calls, relative to the weights of the others. With 0 it gets no new calls.
         digest: the digest of each service's contract, see `contract.ComponentContract.digest`.
         health: the URL of the component's health (200 for OK, 429 for WARNING, 500 for ERROR), empty if there is none.
         started: when the component started, in whole seconds since 1970 by its machine's clock; 0 if unknown.
+        socket: the unix socket at which its server listens as well, see `stream.unix_socket`; empty if there is none.
     """
 
     id: str
@@ -41,12 +43,13 @@ class Instance(msgspec.Struct, frozen=True):
     digest: str = ""
     health: str = ""
     started: int = 0
+    socket: str = ""
 
     def endpoint(self, channel: str) -> Endpoint | None:
         """The endpoint of this instance for a channel, None if it does not offer the channel."""
         for address in self.addresses:
             if address.channel == channel:
-                return Endpoint(instance=self.id, url=address.url, zone=self.zone, weight=self.weight)
+                return Endpoint(self.id, address.url, self.zone, self.weight, self.socket)
         return None
 
 
@@ -57,6 +60,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     url: str
     zone: str = ""
     weight: int = 1
+    socket: str = ""
 
 
 class Pending(msgspec.Struct, frozen=True):

@@ -42,10 +42,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         registry: the URL of the registry; its scheme chooses the adapter.
         advertise_url: the URL under which clients reach this process. If it is not set, `meshcore run` and workers of
             hypercorn advertise what they have bound; on all interfaces, this machine's address towards the registry.
+        unix_socket: the path of a unix socket at which the server listens as well, for clients of its own machine.
+            `meshcore run` binds it; hypercorn is given it as a second `--bind unix:PATH`, and tells the mesh.
         verify_advertise: whether a server announces itself only once its advertised URL leads to it. The log says so if
             it leads elsewhere.
-        preferred_channel: the default channel of calls, where the instance offers it. Empty: the first that the
-            instance offers and this process knows.
+        preferred_channel: the default channel of calls, where the instance offers it. Empty: `stream-msgpack` where all
+            instances offer it, else the first that the instance offers and this process knows.
+        connections: connections of `stream-msgpack` to each instance. A call takes that with the fewest in flight.
         timeout: seconds that a call to another process may take if the caller gives no deadline and no policy sets a
             timeout; `inf` for no bound.
         resilience: whether failed and slow calls are repeated, and failing instances ejected. `false` overrules all
@@ -95,8 +98,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     advertise_url: Annotated[
         str, Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$", description='a URL such as "http://host:8000"')
     ] = "http://127.0.0.1:8000"
+    unix_socket: _Text = ""
     verify_advertise: _Flag = True
     preferred_channel: _Text = ""
+    connections: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
     timeout: _Seconds = 10.0
     resilience: _Flag = True
     policies: Annotated[dict[str, Policy], Meta(description="a table of tables")] = {}

@@ -123,8 +123,12 @@ class Hosting:
         threads = HealthCheckManager.Result("threads", HealthStatus.WARNING, shortage)
         return HealthCheckManager.Health(max(found.status, threads.status), (*found.checks, threads))
 
-    def instances(self, base_url: str) -> list[Instance]:
+    def instances(self, base_url: str, socket: str = "") -> list[Instance]:
         """What this process announces if it is reached under the URL: one instance for each component.
+
+        Args:
+            base_url: the URL.
+            socket: the unix socket at which it listens as well.
 
         Raises:
             ConfigurationError: a component names an unknown channel or an invalid URL, or the registry cannot hold it.
@@ -147,6 +151,7 @@ class Hosting:
                 health=f"{base_url.rstrip('/')}{hosted.health_path}" if hosted.health_path else "",
                 digest=digests[name],
                 started=self._started,
+                socket=socket,
             )
             if objection := self._registry.objection(instance):
                 problems.append(f"component {name!r}: {objection}")

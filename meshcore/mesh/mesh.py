@@ -136,7 +136,8 @@ class Mesh:
         Args:
             interface: a class decorated with `@service`.
             preferred_channel: the channel to use. By default the implementation itself if it is in this process, else
-                the mesh's preferred channel if it is offered, else the first that is offered.
+                the mesh's preferred channel if it is offered, else `stream-msgpack` if all instances offer it, else
+                the first that is offered.
 
         Raises:
             ConfigurationError: the interface cannot be called; the text says why.
@@ -174,7 +175,7 @@ class Mesh:
         return runtime.bridge.at_once("why()", partial(runtime.why, cast("type", interface), method, preferred_channel))
 
     def set_preferred_channel(self, name: str) -> None:
-        """Use a channel wherever it is offered and no other is asked for. Empty: the first that is offered."""
+        """Use a channel wherever it is offered and no other is asked for. Empty: as without a preference."""
         self.runtime.blueprint.check_channel(name)
         self.runtime.destinations.preferred = name
 

@@ -36,6 +36,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_items: items in the lists and objects of the largest answer that is decoded, where its type does not bound
             their number.
         zone: the zone of this process; empty if it is not set.
+        connections: connections to each instance, where one carries many calls.
         slow_start: seconds in which a new instance gets its full share of the calls.
     """
 
@@ -44,6 +45,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_items: int = 2**19
     zone: str = ""
     slow_start: float = 10.0
+    connections: int = 1
 
 
 class Channel(ABC):

@@ -32,6 +32,14 @@ def listens_at() -> tuple[str, str, int] | None:
     return None
 
 
+def unix_socket() -> str:
+    """The path of the first unix socket without TLS that hypercorn's worker listens at. Empty if there is none."""
+    for sock in cast("Sequence[socket.socket]", getattr(worker_arguments().get("sockets"), "insecure_sockets", ())):
+        if sock.family == socket.AF_UNIX and isinstance(path := sock.getsockname(), str):  # bytes: no file
+            return path
+    return ""
+
+
 def keep_alive() -> float | None:
     """The seconds after which hypercorn's worker closes idle connections, None if that is not known."""
     seconds = getattr(worker_arguments().get("config"), "keep_alive_timeout", None)

@@ -25,6 +25,7 @@ from meshcore.serve.hypercorn_worker import keep_alive
 from meshcore.serve.logs import identify_lines
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
+from meshcore.serve.unix_socket import announced_unix_socket
 from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
@@ -124,7 +125,7 @@ class MeshApp:
             settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
             identify_lines((hosted.component.name for hosted in runtime.catalog.hosted), runtime.identity)
             server = self._server = runtime.server()
-            instances = runtime.hosting.instances(settings.advertise_url)
+            instances = runtime.hosting.instances(settings.advertise_url, announced_unix_socket(settings))
             identity = {"instance": runtime.identity, "server": server_identity()}
             probes = Probes(
                 identity=identity,

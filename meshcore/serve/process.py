@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType] - its WSGI half
@@ -53,7 +53,9 @@ def run_to_the_end(serving: Coroutine[Any, Any, int]) -> int:
     return status
 
 
-async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[[dict[str, Any]], None]) -> int:
+async def serve_sockets(
+    settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[dict[str, Any]], None]
+) -> int:
     """Serve in this process until a signal arrives. Returns the exit status, 1 after an immediate end.
 
     Raises:
@@ -97,7 +99,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
             started = True
             gc.freeze()  # what is loaded stays until the process ends
             ignore_upgrades()
-            config = _config(os.dup(sock.fileno()))  # a copy, which hypercorn closes
+            config = _config([os.dup(sock.fileno()) for sock in sockets])  # copies, which hypercorn closes
             serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
             try:
                 ready(startup_report(app.mesh.runtime, app.settings))
@@ -134,9 +136,9 @@ async def _end(serving: asyncio.Task[None]) -> None:
         await asyncio.wait([serving], timeout=0.1)
 
 
-def _config(descriptor: int) -> Config:
+def _config(descriptors: Sequence[int]) -> Config:
     config = Config()
-    config.bind = [f"fd://{descriptor}"]
+    config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
     config.backlog = BACKLOG
     config.errorlog = logging.getLogger("hypercorn.error")  # so that it has our format
     config.errorlog.setLevel(logging.WARNING)  # without hypercorn's "Running on"; our report has the address

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from socket import socket
@@ -20,6 +20,7 @@ from meshcore.core.settings import Settings
 from meshcore.serve.address import at_address, open_socket
 from meshcore.serve.module_loader import load_module, working_directory
 from meshcore.serve.report import print_report
+from meshcore.serve.unix_socket import bound_unix_socket
 from meshcore.serve.workers import start_worker
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,10 @@ def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) 
         load_module(settings)  # raises an error that says what to set
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     roots = _roots(settings.module)
-    with open_socket(bind) as sock:
+    with bound_unix_socket(settings.unix_socket) as more, open_socket(bind) as sock:
         settings = at_address(settings, sock)
-        server = _Server(msgspec.structs.replace(settings, drain=min(settings.drain, _DRAIN)), sock, say)
+        settings = msgspec.structs.replace(settings, drain=min(settings.drain, _DRAIN))
+        server = _Server(settings, (sock, *more), say)
         stop = threading.Event()
 
         def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
@@ -99,9 +101,9 @@ def _roots(module: str) -> list[Path]:
 class _Server:
     """The current worker process."""
 
-    def __init__(self, settings: Settings, sock: socket, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket], say: Callable[[str], None]) -> None:
         self._settings = settings
-        self._sock = sock
+        self._sockets = sockets
         self._say = say
         self._reader, self._writer = multiprocessing.Pipe(duplex=False)
         self._process: BaseProcess | None = None
@@ -115,7 +117,7 @@ class _Server:
     def start(self) -> None:
         """Start a worker. `report` then reports how it went."""
         self._failed = False
-        self._process = start_worker(self._settings, self._sock, self._writer)
+        self._process = start_worker(self._settings, self._sockets, self._writer)
 
     def report(self) -> None:
         """Print what the worker serves, or log why it failed, once."""

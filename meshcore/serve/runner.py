@@ -12,8 +12,9 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.serve.address import DEFAULT_BIND, at_address, open_socket
 from meshcore.serve.module_loader import load_served_module
-from meshcore.serve.process import run_to_the_end, serve_socket
+from meshcore.serve.process import run_to_the_end, serve_sockets
 from meshcore.serve.report import print_report
+from meshcore.serve.unix_socket import bound_unix_socket
 from meshcore.serve.workers import supervise
 
 
@@ -35,15 +36,15 @@ def run(settings: Settings, *, bind: str = DEFAULT_BIND, workers: int = 1, say: 
 
     Raises:
         ConfigurationError: the module cannot be served.
-        LocalError: the address cannot be bound.
+        LocalError: the address, or the unix socket of the settings, cannot be bound.
     """
     load_served_module(settings)  # here, so that an error is reported once and not by every worker
     if workers < 1:
         raise ConfigurationError("cannot serve", [f"workers must be a whole number above 0, got {workers}"])
-    with open_socket(bind) as sock:
-        settings = at_address(settings, sock)
+    with bound_unix_socket(settings.unix_socket) as more, open_socket(bind) as sock:
+        settings, sockets = at_address(settings, sock), (sock, *more)
         if workers > 1:
-            return supervise(settings, sock, workers, say)
+            return supervise(settings, sockets, workers, say)
         return run_to_the_end(
-            serve_socket(settings, sock, lambda report: print_report(report, 1, settings.log_format, say))
+            serve_sockets(settings, sockets, lambda report: print_report(report, 1, settings.log_format, say))
         )

@@ -13,10 +13,12 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.synchronize import Event
+from types import FrameType
 
 from meshcore.serve.hypercorn_worker import worker_arguments
 
@@ -75,7 +77,7 @@ def delay_shutdown(stop: Callable[[], Awaitable[None]], hurry: Callable[[], None
     event = _shutdown_event()
     with _watch_parent(shutdown if event is not None else None):
         if event is None:
-            with _delay_signals(shutdown):
+            with _delay_handlers(shutdown) as delayed, _delay_signals(shutdown, delayed):
                 yield
         else:
             with _delay_event(shutdown, event[0], event[1]):
@@ -86,13 +88,66 @@ def delay_shutdown(stop: Callable[[], Awaitable[None]], hurry: Callable[[], None
 
 
 @contextmanager
-def _delay_signals(shutdown: Shutdown) -> Generator[None]:
+def _delay_handlers(shutdown: Shutdown) -> Generator[frozenset[int]]:
+    """Delay SIGINT and SIGTERM for a server with handlers of its own, as uvicorn's. Yields the signals that have one.
+
+    Only the first signal is passed on: to uvicorn a second one says that it need not shut its applications down.
+    """
+    loop = asyncio.get_running_loop()
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {
+        number: handler for number in _SHUTDOWN_SIGNALS if (handler := _handler_of_server(number)) is not None
+    }
+    waiting: list[asyncio.Task[None]] = []
+
+    async def pass_on_later(number: int, frame: FrameType | None) -> None:
+        await shutdown.done.wait()
+        handlers[number](number, frame)
+
+    def on_request(number: int, frame: FrameType | None) -> None:
+        shutdown.request()
+        if not waiting:
+            waiting.append(asyncio.create_task(pass_on_later(number, frame)))
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if shutdown.done.is_set():
+            handlers[number](number, frame)
+        else:
+            loop.call_soon_threadsafe(on_request, number, frame)
+
+    try:
+        for number in handlers:
+            signal.signal(number, on_signal)
+        yield frozenset(handlers)
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, handler)
+        for task in waiting:
+            task.cancel()
+
+
+def _handler_of_server(number: int) -> Callable[[int, FrameType | None], object] | None:
+    """The handler of a signal that is a function, but for those of event loops, which learn of signals otherwise."""
+    handler = signal.getsignal(number)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        return None
+    function: object = getattr(handler, "func", handler)  # of a partial
+    module = getattr(function, "__module__", None) or ""
+    return None if module.partition(".")[0] in {"signal", "_signal", "asyncio", "uvloop"} else handler
+
+
+@contextmanager
+def _delay_signals(shutdown: Shutdown, delayed: frozenset[int]) -> Generator[None]:
     """Delay SIGINT and SIGTERM for the handlers that the server has added to the event loop.
 
     The interpreter writes the number of a signal to the wakeup descriptor, from which the event loop reads it. Here the
     descriptor is replaced by our own, and the numbers are written to the loop's descriptor later. So the handlers need
     not be known. If a handler is added to the loop meanwhile, the loop sets its own descriptor again, and signals are
     no longer delayed.
+
+    Args:
+        shutdown: what runs before.
+        delayed: the signals that are delayed otherwise.
     """
     loop = asyncio.get_running_loop()
     reader, writer = socket.socketpair()
@@ -121,7 +176,7 @@ def _delay_signals(shutdown: Shutdown) -> Generator[None]:
 
         def on_signals() -> None:
             for number in reader.recv(4096):
-                if number not in _SHUTDOWN_SIGNALS or shutdown.done.is_set():
+                if number not in _SHUTDOWN_SIGNALS - delayed or shutdown.done.is_set():
                     pass_on(number)
                     continue
                 shutdown.request()
@@ -150,8 +205,9 @@ def _shutdown_event() -> tuple[Event, int] | None:
     if multiprocessing.parent_process() is None:
         return None
     arguments = worker_arguments()
-    if not arguments:
+    if not arguments and _handler_of_server(signal.SIGTERM) is None:
         log.warning("the parent of this worker is no known hypercorn: it may end this process before its calls end")
+    if not arguments:
         return None
     return arguments["shutdown_event"], getattr(arguments.get("config"), "workers", 2)
 

@@ -1,4 +1,4 @@
-"""Worker processes that share one socket, and the parent process that starts, replaces and stops them."""
+"""Worker processes that share their sockets, and the parent process that starts, replaces and stops them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -18,7 +18,7 @@ from typing import Any
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.serve.logs import log_to_stderr
-from meshcore.serve.process import run_to_the_end, serve_socket
+from meshcore.serve.process import run_to_the_end, serve_sockets
 from meshcore.serve.report import print_report
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ class Restarts:
         return pause
 
 
-def supervise(settings: Settings, sock: socket.socket, workers: int, say: Callable[[str], None]) -> int:
+def supervise(settings: Settings, sockets: Sequence[socket.socket], workers: int, say: Callable[[str], None]) -> int:
     """Start workers, replace those that end, and stop all on a signal. Returns the status of the first that failed."""
-    return _Supervisor(settings, sock).run(workers, say)
+    return _Supervisor(settings, sockets).run(workers, say)
 
 
 class _Place:
@@ -85,9 +85,9 @@ class _Place:
 class _Supervisor:
     """The parent of the workers."""
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
-        self._sock = sock
+        self._sockets = sockets
         self._places: list[_Place] = []
         self._stopping = False
         self._wake_reader, self._wake_writer = os.pipe()
@@ -109,11 +109,12 @@ class _Supervisor:
                 self._start(_Place())
             print_report(report, workers, self._settings.log_format, say)
             self._replace_until_stopped()
-        self._sock.close()  # the workers have copies; while one of them is open, clients are not refused
+        for sock in self._sockets:
+            sock.close()  # the workers have copies; while one of them is open, clients are not refused
         return self._join()
 
     def _start(self, place: _Place, writer: Connection[Any, Any] | None = None) -> BaseProcess:
-        process = start_worker(self._settings, self._sock, writer)
+        process = start_worker(self._settings, self._sockets, writer)
         place.fill(process)
         if place not in self._places:
             self._places.append(place)
@@ -168,29 +169,31 @@ def _end_of(process: BaseProcess) -> str:
         return f"was killed by signal {-code}"
 
 
-def start_worker(settings: Settings, sock: socket.socket, writer: Connection[Any, Any] | None = None) -> BaseProcess:
-    """Start a process that serves on the socket until SIGTERM, or until its parent has ended.
+def start_worker(
+    settings: Settings, sockets: Sequence[socket.socket], writer: Connection[Any, Any] | None = None
+) -> BaseProcess:
+    """Start a process that serves on the sockets until SIGTERM, or until its parent has ended.
 
     Args:
         settings: the settings. They name the module to serve.
-        sock: the socket, which is shared with the process.
+        sockets: the sockets, which are shared with the process.
         writer: gets the start-up report when the process is ready, or the text of an error.
     """
     # Spawned, not forked: a fork would copy locks that are held by threads which it does not have.
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_work, args=(settings, sock, writer), daemon=True)
+    process = context.Process(target=_work, args=(settings, sockets, writer), daemon=True)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker inherits it
     process.start()
     signal.signal(signal.SIGINT, handler)
     return process
 
 
-def _work(settings: Settings, sock: socket.socket, writer: Connection[Any, Any] | None) -> None:
+def _work(settings: Settings, sockets: Sequence[socket.socket], writer: Connection[Any, Any] | None) -> None:
     """The main function of a worker process."""
     log_to_stderr(settings.log_format, debug=settings.debug)
     send = writer.send if writer is not None else log.debug
     try:
-        sys.exit(run_to_the_end(serve_socket(settings, sock, send)))
+        sys.exit(run_to_the_end(serve_sockets(settings, sockets, send)))
     except LocalError as error:
         if writer is not None:
             writer.send(error.message)

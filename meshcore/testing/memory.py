@@ -32,6 +32,8 @@ T = TypeVar("T")
 _HERMETIC = Settings(registry="local:", adaptive_limit=False)
 """Without the environment, so that tests behave the same everywhere, and without the limit that depends on the load."""
 
+_CHANNEL = "dispatch-msgpack"
+
 
 class MemoryMesh:
     """A client, and servers that it calls in memory.
@@ -123,7 +125,8 @@ async def memory_mesh(
             injectables, and whole services. A fake of a service is checked against its interface.
         client: the module of the client, with its interceptors, advice and channels. Default: an empty one.
         instances: the number of servers.
-        channel: the preferred channel of the client. Default: the first that the component offers.
+        channel: the preferred channel of the client. Default: `dispatch-msgpack` where it is offered, with a request of
+            its own for each call, which `requests` counts and `refuse` refuses.
         faults: the faults of the client's calls: of all channels, or by the name of each.
         settings: of both sides. Default: settings without environment and files.
 
@@ -147,7 +150,9 @@ async def memory_mesh(
             servers.append(app)
         stack.push_async_callback(loopback.aclose)
         components = [hosted.component.interface for hosted in servers[0].mesh.runtime.catalog.hosted]
-        of_client = msgspec.structs.replace(settings, preferred_channel=channel or settings.preferred_channel)
+        of_client = msgspec.structs.replace(
+            settings, preferred_channel=channel or settings.preferred_channel or _CHANNEL
+        )
         for hosted in servers[0].mesh.runtime.catalog.hosted:
             await _announced(servers[0].mesh.runtime.registry, hosted.component.name, instances, settings.timeout)
         calling = _client_module(loopback, components, client)

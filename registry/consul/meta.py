@@ -1,9 +1,9 @@
 """Writes an instance into the Meta of a Consul service, and reads it.
 
 The keys are `mesh` (the version of this form), `id`, `component`, `ch_0`, `ch_1`, ... (channel and URL, in the server's
-order), `ver`, `zone`, `weight`, `digest`, `health` and `started`. A value that is too long for Consul continues under
-`KEY-1`, `KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, as many as fit into one value.
-The registrations of aspyx-service have this key only.
+order), `ver`, `zone`, `weight`, `digest`, `health`, `started` and `socket`. A value that is too long for Consul
+continues under `KEY-1`, `KEY-2`, ... The key `channels` has the addresses in the form of aspyx-service, as many as fit
+into one value. The registrations of aspyx-service have this key only.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def _pairs(instance: Instance) -> Iterator[tuple[str, str]]:
         "digest": instance.digest,
         "health": instance.health,
         "started": str(instance.started) if instance.started else "",
+        "socket": instance.socket,
     }
     for key, value in facts.items():
         if value:
@@ -114,6 +115,7 @@ def _ours(meta: Mapping[str, str], found: HealthEntry) -> Instance | None:
         digest=_joined(meta, "digest"),
         health=_joined(meta, "health"),
         started=int(started) if (started := meta.get("started", "")).isdecimal() else 0,
+        socket=_joined(meta, "socket"),
     )
 
 

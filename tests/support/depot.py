@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from abc import abstractmethod
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from meshcore import (
@@ -48,6 +49,9 @@ class Depot(Service):
     async def large(self, size: int) -> bytes: ...
 
     @abstractmethod
+    def count(self, end: int) -> AsyncIterator[int]: ...
+
+    @abstractmethod
     async def hold(self, name: str, seconds: float) -> int: ...
 
     @abstractmethod
@@ -73,6 +77,10 @@ class DepotImpl(Depot):
 
     async def large(self, size: int) -> bytes:
         return bytes(size)
+
+    async def count(self, end: int) -> AsyncIterator[int]:
+        for number in range(end):
+            yield number
 
     async def hold(self, name: str, seconds: float) -> int:
         counts = self.counts.setdefault(name, [0, 0, 0])

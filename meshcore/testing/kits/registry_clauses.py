@@ -39,6 +39,7 @@ async def exact(setup: Setup) -> None:
         weight=7,
         digest="0123456789abcdef",
         health="http://127.0.0.1:8000/health?é,(;)",
+        socket="/run/my #1 é/orders.sock#0af1-2b-3c",
     )
     async with watching(setup.watcher, component, seconds=setup.seconds) as watcher:
         await watcher.until(Absent())

@@ -51,7 +51,7 @@ async def test_why_tells_the_numbers_and_the_instances(meshcore: Shell) -> None:
     assert "component 'greeting-component' is offered by nobody, says DirectoryComponentRegistry" in out
     async with meshcore.running(GREETING) as (_, url):
         status, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
-        assert out.startswith("greeting.hello of greeting-component, over dispatch-msgpack: each instance gets")
+        assert out.startswith("greeting.hello of greeting-component, over stream-msgpack: each instance gets")
         assert re.search(rf"^greeting-component-\w+ +{re.escape(url)} +1 +admitted *$", out, re.MULTILINE)
     status, _, err = await meshcore("why", "greeting.hallo", "--module", GREETING)
     assert (status, "did you mean 'hello'?" in err) == (2, True)

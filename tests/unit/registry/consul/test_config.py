@@ -28,6 +28,7 @@ INSTANCES = st.builds(
     zone=st.one_of(st.just(""), WORDS),
     weight=st.integers(0, 10**6),
     digest=st.one_of(st.just(""), WORDS),
+    socket=st.one_of(st.just(""), WORDS),
     health=st.one_of(st.just(""), URLS),
 )
 
