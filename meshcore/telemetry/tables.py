@@ -1,0 +1,103 @@
+"""The series of all methods. What others choose, such as their own names, never makes more than a fixed number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from meshcore.core.description import ComponentDescription, Method
+from meshcore.telemetry.calls import OTHER, Calls, ClientCalls
+
+MOST_CALLERS: Final = 32
+"""Callers with series of their own. The first that call are these."""
+
+MOST_SERIES: Final = 2500
+"""Pairs of a method and a caller with series of their own: 0.5 KB each, and more for those that fail."""
+
+
+def method_name(method: Method) -> str:
+    """The name of a method as the conventions want it: `service/method`."""
+    return f"{method.service}/{method.name}"
+
+
+class ClientTable(dict[Method, ClientCalls]):
+    """The calls of this process to one component, by method. A series is made when it is first asked for."""
+
+    def __init__(self, component: str) -> None:
+        super().__init__()
+        self._component = component
+
+    def __missing__(self, method: Method) -> ClientCalls:
+        found = self[method] = ClientCalls(self._component, method_name(method))
+        return found
+
+
+class ServedTable(dict[Method | None, Calls]):
+    """The calls of one caller to this process, by method; None is for those whose method is not known."""
+
+    def __init__(self, calls: ServedCalls, caller: str) -> None:
+        super().__init__()
+        self._calls = calls
+        self.caller = caller
+
+    def __missing__(self, method: Method | None) -> Calls:
+        found = self[method] = self._calls.series(self.caller, method)
+        return found
+
+
+class ServedCalls:
+    """The calls to this process.
+
+    Args:
+        components: those that are served.
+
+    Attributes:
+        by_caller: what each caller called. Those beyond the first are one, `_OTHER`; who does not say who it is has the
+            empty name.
+        refused: calls that were refused before their method was known, by the reason.
+    """
+
+    def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
+        self._components = {
+            method: component.name
+            for component in components
+            for service in component.services
+            for method in service.methods
+        }
+        self._series = 0
+        self.by_caller: dict[str, ServedTable] = {}
+        self.refused: dict[str, int] = {}
+        self.unnamed = self.of("")
+        self._others = ServedTable(self, OTHER)
+
+    def of(self, caller: str) -> ServedTable:
+        """The table of a caller."""
+        found = self.by_caller.get(caller)
+        if found is None:
+            if len(self.by_caller) >= MOST_CALLERS:
+                self.by_caller[OTHER] = self._others
+                return self._others
+            found = self.by_caller[caller] = ServedTable(self, caller)
+        return found
+
+    def series(self, caller: str, method: Method | None) -> Calls:
+        """A new series, or that of other callers if there are too many."""
+        if self._series >= MOST_SERIES and caller != OTHER:
+            self.by_caller[OTHER] = self._others
+            return self._others[method]
+        self._series += 1
+        if method is None:
+            return Calls("", OTHER)
+        return Calls(self._components.get(method, ""), method_name(method))
+
+    def refuse(self, reason: str) -> None:
+        """Count a call that was refused. There are few reasons, all of this code."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def __iter__(self) -> Iterator[tuple[str, Calls]]:
+        """All series, each with its caller."""
+        others = frozenset(map(id, self._others.values()))
+        for caller, table in self.by_caller.items():
+            for calls in table.values():
+                if table is self._others or id(calls) not in others:
+                    yield caller, calls
