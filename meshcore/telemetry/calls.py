@@ -58,6 +58,23 @@ class Calls:
         self.sent = 0
         self.received = 0
 
+    @property
+    def count(self) -> int:
+        """How many calls have ended."""
+        return self.ok.count + self.failed_count
+
+    @property
+    def failed_count(self) -> int:
+        """How many of them failed."""
+        return sum(failed.count for failed in self.failures.values())
+
+    def latencies(self) -> Sequence[int]:
+        """The latencies of all of them, by bucket."""
+        found = Histogram()
+        for each in (self.ok, *self.failures.values()):
+            found.add(each.counts, 0.0)
+        return found.counts
+
     def fail(self, status: str, kind: str, seconds: float, text: str) -> None:
         """Count a call that failed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import msgspec
 
@@ -11,23 +12,54 @@ from meshcore.telemetry.calls import ClientCalls
 from meshcore.telemetry.histogram import Histogram
 from meshcore.telemetry.tables import ClientTable, ServedCalls
 
+INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
+"""What an instance may be for a client. One with the weight 0 is "draining": it gets no new calls."""
 
-class Destination(msgspec.Struct, frozen=True):
-    """What a mesh counts of a component that it calls, beside the calls.
+
+class SeenInstance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An instance as a client sees it.
+
+    Attributes:
+        id: of the instance.
+        url: of its first address.
+        version: as announced.
+        zone: as announced.
+        weight: as announced.
+        started: as announced: seconds since 1970, 0 if unknown.
+        state: one of `INSTANCE_STATES`.
+        pending: attempts in flight to it.
+        latency: seconds that a call is expected to take, None if that is not known.
+        digest: of its contract.
+    """
+
+    id: str
+    url: str = ""
+    version: str = ""
+    zone: str = ""
+    weight: int = 1
+    started: int = 0
+    state: str = "admitted"
+    pending: int = 0
+    latency: float | None = None
+    digest: str = ""
+
+
+class SeenDestination(msgspec.Struct, frozen=True):
+    """What a client knows of a component that it calls, beside the calls.
 
     Attributes:
         component: the component.
         ejections: how often an instance was ejected.
         budget_refusals: retries and hedges that the budget did not allow.
-        pending: attempts in flight.
-        instances: by state ("admitted", "ejected", "probed", "full"), how many there are.
+        instances: those that the registry reported.
+        channels: that are open.
     """
 
     component: str
     ejections: int = 0
     budget_refusals: int = 0
-    pending: int = 0
-    instances: dict[str, int] = {}
+    instances: tuple[SeenInstance, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 class Recorder:
@@ -48,7 +80,7 @@ class Recorder:
         self.served = ServedCalls(components)
         self.clients: dict[str, ClientTable] = {}
         self.lag = Histogram()
-        self.destinations: Callable[[], Iterable[Destination]] = tuple
+        self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
         self.gauges: dict[str, Callable[[], float]] = {}
 
     def client(self, component: str) -> ClientTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from operator import add
 from typing import Final, TypeAlias
@@ -14,7 +15,7 @@ from meshcore.telemetry import families as of
 from meshcore.telemetry.calls import OK, Calls
 from meshcore.telemetry.families import Family, Kind
 from meshcore.telemetry.histogram import Histogram
-from meshcore.telemetry.recorder import Recorder
+from meshcore.telemetry.recorder import INSTANCE_STATES, Recorder
 
 Labels: TypeAlias = tuple[str, ...]
 """The values of a family's labels, in their order."""
@@ -70,9 +71,11 @@ def snapshot(recorder: Recorder) -> Snapshot:
         label = (each.component,)
         found.setdefault(of.EJECTIONS, []).append(Sample(label, each.ejections))
         found.setdefault(of.BUDGET_REFUSALS, []).append(Sample(label, each.budget_refusals))
-        found.setdefault(of.CLIENT_PENDING, []).append(Sample(label, each.pending))
+        pending = sum(instance.pending for instance in each.instances)
+        found.setdefault(of.CLIENT_PENDING, []).append(Sample(label, pending))
+        states = Counter(instance.state for instance in each.instances)
         found.setdefault(of.INSTANCES, []).extend(
-            Sample((each.component, state), count) for state, count in each.instances.items()
+            Sample((each.component, state), states[state]) for state in INSTANCE_STATES
         )
     named = {family.name: samples for family, samples in found.items() if samples}
     for name, read in recorder.gauges.items():
@@ -81,7 +84,7 @@ def snapshot(recorder: Recorder) -> Snapshot:
 
 
 def _durations(calls: Calls, *, client: bool) -> Iterator[Sample]:
-    if calls.ok.sum or calls.ok.count:
+    if calls.ok.count:
         yield _histogram((of.SYSTEM, calls.method, OK, "", calls.component), calls.ok)
     for (status, kind), failed in calls.failures.items():
         shown = kind if client or status in _SERVERS_FAULT else ""

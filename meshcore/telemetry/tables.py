@@ -45,6 +45,21 @@ class ServedTable(dict[Method | None, Calls]):
         return found
 
 
+class Callers(dict[str, ServedTable]):
+    """The tables of all callers. Those beyond the first share one, `_OTHER`."""
+
+    def __init__(self, calls: ServedCalls) -> None:
+        super().__init__()
+        self._calls = calls
+        self[OTHER] = ServedTable(calls, OTHER)
+
+    def __missing__(self, caller: str) -> ServedTable:
+        if len(self) > MOST_CALLERS:
+            return self[OTHER]
+        found = self[caller] = ServedTable(self._calls, caller)
+        return found
+
+
 class ServedCalls:
     """The calls to this process.
 
@@ -52,9 +67,8 @@ class ServedCalls:
         components: those that are served.
 
     Attributes:
-        by_caller: what each caller called. Those beyond the first are one, `_OTHER`; who does not say who it is has the
-            empty name.
-        refused: calls that were refused before their method was known, by the reason.
+        by_caller: what each caller called, by its name; the name is empty if it does not say.
+        refused: calls that were refused before they were executed, by the reason.
     """
 
     def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
@@ -65,26 +79,13 @@ class ServedCalls:
             for method in service.methods
         }
         self._series = 0
-        self.by_caller: dict[str, ServedTable] = {}
         self.refused: dict[str, int] = {}
-        self.unnamed = self.of("")
-        self._others = ServedTable(self, OTHER)
-
-    def of(self, caller: str) -> ServedTable:
-        """The table of a caller."""
-        found = self.by_caller.get(caller)
-        if found is None:
-            if len(self.by_caller) >= MOST_CALLERS:
-                self.by_caller[OTHER] = self._others
-                return self._others
-            found = self.by_caller[caller] = ServedTable(self, caller)
-        return found
+        self.by_caller = Callers(self)
 
     def series(self, caller: str, method: Method | None) -> Calls:
         """A new series, or that of other callers if there are too many."""
         if self._series >= MOST_SERIES and caller != OTHER:
-            self.by_caller[OTHER] = self._others
-            return self._others[method]
+            return self.by_caller[OTHER][method]
         self._series += 1
         if method is None:
             return Calls("", OTHER)
@@ -96,8 +97,8 @@ class ServedCalls:
 
     def __iter__(self) -> Iterator[tuple[str, Calls]]:
         """All series, each with its caller."""
-        others = frozenset(map(id, self._others.values()))
+        others = frozenset(map(id, self.by_caller[OTHER].values()))
         for caller, table in self.by_caller.items():
             for calls in table.values():
-                if table is self._others or id(calls) not in others:
+                if caller == OTHER or id(calls) not in others:
                     yield caller, calls

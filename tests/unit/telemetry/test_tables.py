@@ -20,9 +20,9 @@ def test_a_series_has_the_names_of_component_and_method():
     """As the conventions want the method: `service/method`."""
     orders = component(1)
     (method,) = orders.services[0].methods
-    calls = ServedCalls([orders]).unnamed[method]
+    calls = ServedCalls([orders]).by_caller[""][method]
     assert (calls.component, calls.method) == ("orders", "shop/method0")
-    assert ServedCalls([orders]).unnamed[None].method == OTHER
+    assert ServedCalls([orders]).by_caller[""][None].method == OTHER
 
 
 def test_100_000_callers_leave_memory_flat():
@@ -33,7 +33,7 @@ def test_100_000_callers_leave_memory_flat():
 
     def call(begin: int, end: int) -> None:
         for number in range(begin, end):
-            served.of(f"caller {number}")[methods[number % 4]].ok.observe(0.001)
+            served.by_caller[f"caller {number}"][methods[number % 4]].ok.observe(0.001)
 
     call(0, 1000)
     tracemalloc.start()
@@ -53,7 +53,7 @@ def test_many_methods_of_many_callers_share_series_too():
     served = ServedCalls([orders])
     for caller in range(20):
         for method in orders.services[0].methods:
-            served.of(f"caller {caller}")[method].ok.observe(0.001)
+            served.by_caller[f"caller {caller}"][method].ok.observe(0.001)
     series = [calls for _, calls in served]
     assert len(series) <= MOST_SERIES + 500
     assert sum(calls.ok.count for calls in series) == 10_000
@@ -70,7 +70,7 @@ def test_500_methods_take_less_than_5_mib():
         table = recorder.client("orders")
         for method in orders.services[0].methods:
             for caller in "abcd":
-                calls = recorder.served.of(caller)[method]
+                calls = recorder.served.by_caller[caller][method]
                 calls.ok.observe(0.001)
             for each in (calls, table[method]):
                 each.ok.observe(0.001)
