@@ -18,7 +18,7 @@ from meshcore.declare.services import channel
 from meshcore.ports.channel import ChannelOptions
 from meshcore.wire.endpoints import STREAM
 from meshcore.wire.frames import Refusal
-from meshcore.wire.headers import ATTEMPT
+from meshcore.wire.headers import ATTEMPT, write_caller
 from meshcore.wire.stream.events import Answered, Ended, Erred, Lost, Refused
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
@@ -57,6 +57,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         }
         self._peers: dict[str, StreamPeer] = {}
         self._limits = Limits.of_message(options.max_body)
+        self._caller = write_caller(options.caller)
 
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call."""
@@ -185,7 +186,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         """
         if self._session is None:
             raise aiohttp.ClientConnectionError("the mesh has stopped")
-        return await dial(self._session, url)
+        return await dial(self._session, url, self._caller)
 
     def remark(self, endpoint: Endpoint) -> str:
         """Say why the calls to an instance take no stream."""

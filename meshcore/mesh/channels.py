@@ -35,6 +35,7 @@ class Channels:
             max_items=settings.item_limit,
             zone=settings.zone,
             slow_start=slow_start,
+            caller=self._blueprint.caller,
         )
         channel.bind(component, options)
         channel.customize()

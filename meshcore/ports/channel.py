@@ -36,6 +36,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
             their number.
         zone: the zone of this process; empty if it is not set.
         slow_start: seconds in which a new instance gets its full share of the calls.
+        caller: how this process calls itself, for what servers count of their callers.
     """
 
     max_body: int = 4 * 1024 * 1024
@@ -43,6 +44,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_items: int = 2**19
     zone: str = ""
     slow_start: float = 10.0
+    caller: str = ""
 
 
 class Channel(ABC):

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType] - its WSGI half
@@ -52,8 +53,16 @@ def run_to_the_end(serving: Coroutine[Any, Any, int]) -> int:
     return status
 
 
-async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[[dict[str, Any]], None]) -> int:
+async def serve_socket(
+    settings: Settings, sock: socket.socket, ready: Callable[[dict[str, Any]], None], siblings: Path | None = None
+) -> int:
     """Serve in this process until a signal arrives. Returns the exit status, 1 after an immediate end.
+
+    Args:
+        settings: the settings. They name the module to serve.
+        sock: the socket.
+        ready: gets the start-up report.
+        siblings: see `MeshApp`.
 
     Raises:
         asyncio.CancelledError: a second signal arrived during the start, or a third one during the immediate end.
@@ -61,6 +70,7 @@ async def serve_socket(settings: Settings, sock: socket.socket, ready: Callable[
     stop = asyncio.Event()
     main = asyncio.current_task()
     app = MeshApp(load_served_module(settings), settings=settings)
+    app.siblings = siblings
     signals = 0
     started = False
 

@@ -15,6 +15,11 @@ MOST_SERIES: Final = 2500
 """Pairs of a method and a caller with series of their own: 0.5 KB each, and more for those that fail."""
 
 
+REASONS: Final = ("stopping", "max_concurrency", "requests", "max_unsent", "overload", "late")
+"""Why a server refuses calls: it stops, runs or has in hand as many as it may, holds too many bytes of answers, is
+overloaded, or could not answer in time."""
+
+
 def method_name(method: Method) -> str:
     """The name of a method as the conventions want it: `service/method`."""
     return f"{method.service}/{method.name}"
@@ -79,7 +84,7 @@ class ServedCalls:
             for method in service.methods
         }
         self._series = 0
-        self.refused: dict[str, int] = {}
+        self.refused = dict.fromkeys(REASONS, 0)
         self.by_caller = Callers(self)
 
     def series(self, caller: str, method: Method | None) -> Calls:
@@ -92,8 +97,8 @@ class ServedCalls:
         return Calls(self._components.get(method, ""), method_name(method))
 
     def refuse(self, reason: str) -> None:
-        """Count a call that was refused. There are few reasons, all of this code."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        """Count a call that was refused, for one of `REASONS`."""
+        self.refused[reason] += 1
 
     def __iter__(self) -> Iterator[tuple[str, Calls]]:
         """All series, each with its caller."""

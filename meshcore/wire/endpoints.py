@@ -20,6 +20,9 @@ LIVEZ, READYZ = "/livez", "/readyz"
 REPORT = "/report"
 """Tells what the process serves, and how healthy that is."""
 
+SUMMARY = "/report/summary"
+"""Tells what the process has counted of its calls, for the live page and for programs."""
+
 CONTRACT = "/contract"
 """Tells what the process promises to callers."""
 
@@ -32,6 +35,7 @@ RESERVED_PATHS = (
     ("GET", LIVEZ),
     ("GET", READYZ),
     ("GET", REPORT),
+    ("GET", SUMMARY),
     ("GET", CONTRACT),
 )
 """Verb and path of what no route of the user's may take."""

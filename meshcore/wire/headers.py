@@ -32,6 +32,7 @@ RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
 
 _CONTROL = re.compile(r"[\r\n\0]")
+_LONGEST_CALLER = 100
 _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _ORIGIN, _SITE = b"origin", b"sec-fetch-site"
@@ -89,7 +90,7 @@ class RequestHeaders(Mapping[str, str]):
                 else:
                     rare = True
         self.content_type = content_type.decode("latin-1")
-        self.caller = caller.decode("latin-1") if caller else ""
+        self.caller = caller[:_LONGEST_CALLER].decode("latin-1") if caller else ""
         self.content_length = _digits(length) if len(length) <= _LONGEST_NUMBER else None
         number = _digits(timeout) if len(timeout) <= _LONGEST_NUMBER else None
         self.seconds = None if number is None else number / 1000
@@ -153,6 +154,12 @@ def check_headers(headers: Mapping[str, str]) -> None:
 def write_timeout(seconds: float) -> str:
     """The header for what is left of a caller's time, if that is at most 115 days; else it has this largest number."""
     return str(max(1, int(min(seconds * 1000, _LARGEST_NUMBER))))
+
+
+def write_caller(name: str) -> dict[str, str]:
+    """The header with which a caller calls itself so; none for an empty name. Other characters become `?`."""
+    text = "".join(each if each.isprintable() and each.isascii() else "?" for each in name[:_LONGEST_CALLER]).strip()
+    return {CALLER: text} if text else {}
 
 
 def write_retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:
