@@ -16,6 +16,7 @@ from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
@@ -47,6 +48,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
         summary: what it knows, as JSON.
+        page: answers the live page; None for no page.
     """
 
     identity: dict[str, Any]
@@ -56,6 +58,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     contract: bytes
     metrics: Callable[[str], Awaitable[tuple[str, str]]] | None = None
     summary: Callable[[], Awaitable[bytes]] | None = None
+    page: PageSource | None = None
 
 
 class MeshAsgi:
@@ -80,6 +83,7 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
             *_monitoring(probes, components, settings.metrics),
+            *(page_routes(probes.page) if probes.page is not None else ()),
         ]
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)

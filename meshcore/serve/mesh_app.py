@@ -25,6 +25,7 @@ from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
 from meshcore.serve.logs import identify_lines
 from meshcore.serve.monitoring.monitor import Monitor
+from meshcore.serve.page import LivePage
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.server.guarded_tasks import tasks_guarded
@@ -133,6 +134,9 @@ class MeshApp:
             instances = runtime.hosting.instances(settings.advertise_url)
             identity = {"instance": runtime.identity, "server": server_identity()}
             monitor = await stack.enter_async_context(Monitor(runtime, server, settings, self._ready, self.siblings))
+            page = None
+            if settings.page != "off":
+                page = await stack.enter_async_context(LivePage(runtime, settings))
             probes = Probes(
                 identity=identity,
                 ready=self._ready,
@@ -141,6 +145,7 @@ class MeshApp:
                 contract=encode_contract(runtime.hosting.contract),
                 metrics=monitor.metrics,
                 summary=monitor.summaries,
+                page=page,
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
             self._announcement = Announcement(runtime.registry, instances, settings)

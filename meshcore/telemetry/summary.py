@@ -35,13 +35,13 @@ class Caller(msgspec.Struct, frozen=True):
         name: of the caller; empty if it does not say, `_OTHER` for all beyond the first.
         calls: that ended.
         failures: the calls that failed.
-        p99: seconds within which 99 % of all its calls ended; None without calls.
+        counts: the latencies of all its calls, by bucket of `BOUNDS`.
     """
 
     name: str
     calls: int
     failures: int
-    p99: float | None
+    counts: tuple[int, ...]
 
 
 class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,6 +96,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         active: calls that are executed.
         streams: streaming calls that are executed.
         connections: of the stream channel.
+        page: the path of the live page, empty if it does not serve one.
     """
 
     instance: str
@@ -112,6 +113,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     active: int = 0
     streams: int = 0
     connections: int = 0
+    page: str = ""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +127,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         called: the methods that this process called.
         destinations: the components that it calls, with their instances as it sees them.
         refused: calls that were refused before they were executed, by the reason.
-        bounds: of the buckets in `recent`.
+        bounds: of the buckets in `recent` and in `counts`.
     """
 
     at: float
@@ -167,9 +169,7 @@ def _served(
     key: Key, series: Iterable[tuple[str, Calls]], history: History, windows: Mapping[Key, Window]
 ) -> MethodSummary:
     series = list(series)
-    callers = tuple(
-        Caller(name, calls.count, calls.failed_count, quantile(calls.latencies(), 0.99)) for name, calls in series
-    )
+    callers = tuple(Caller(name, calls.count, calls.failed_count, tuple(calls.latencies())) for name, calls in series)
     errors: dict[tuple[str, str], Ended] = {}
     for _, calls in series:
         for each in _errors(calls):

@@ -23,6 +23,9 @@ REPORT = "/report"
 SUMMARY = "/report/summary"
 """Tells what the process has counted of its calls, for the live page and for programs."""
 
+PAGE = "/mesh"
+"""Shows the whole mesh to people, where the setting `page` has it."""
+
 CONTRACT = "/contract"
 """Tells what the process promises to callers."""
 

@@ -22,6 +22,7 @@ from meshcore.telemetry.exposition import OPENMETRICS, content_type, parts
 from meshcore.telemetry.history import STEP, History
 from meshcore.telemetry.snapshot import snapshot, total
 from meshcore.telemetry.summary import About, Summary, summary
+from meshcore.wire.endpoints import PAGE
 
 _SHARE = 0.001
 """Seconds of the event loop that the text of the metrics takes at a time, so that calls do not wait for all of it."""
@@ -130,5 +131,6 @@ class Monitor:
             active=server.active,
             streams=server.open_streams,
             connections=len(server.drains),
+            page="" if settings.page == "off" else PAGE,
         )
         return summary(self._recorder, self._history, about, time.time())
