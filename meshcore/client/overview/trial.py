@@ -107,7 +107,7 @@ def read_arguments(method: Method, given: Mapping[str, msgspec.Raw]) -> dict[str
         except (DecodeError, msgspec.MsgspecError) as error:
             problems.append(f"{name}: {error}")
     if problems:
-        raise LocalError(Code.INVALID_ARGUMENT, "; ".join(problems))
+        raise LocalError(Code.INVALID_ARGUMENT, "\n".join(problems))
     return found
 
 
