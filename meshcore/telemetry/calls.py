@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
-from meshcore.telemetry.histogram import Histogram
+from meshcore.telemetry.histogram import BOUNDS, Histogram, packed, unpacked
 
 OK: Final = "ok"
 """The status of a call that succeeded, and the outcome of an attempt that did."""
@@ -70,10 +71,11 @@ class Calls:
 
     def latencies(self) -> Sequence[int]:
         """The latencies of all of them, by bucket."""
-        found = Histogram()
-        for each in (self.ok, *self.failures.values()):
-            found.add(each.counts, 0.0)
-        return found.counts
+        return unpacked(self.packed())
+
+    def packed(self) -> int:
+        """The same as one number, see `histogram.packed`."""
+        return packed(self.ok.counts) + sum(packed(failed.counts) for failed in self.failures.values())
 
     def fail(self, status: str, kind: str, seconds: float, text: str) -> None:
         """Count a call that failed.
@@ -113,8 +115,10 @@ class ClientCalls(Calls):
         self.hedges = 0
 
     def succeed(self, seconds: float, trail: Sequence[Attempt]) -> None:
-        """Count a call that succeeded. Nearly all have one attempt, which succeeded, and cost 0.25 us."""
-        self.ok.observe(seconds)
+        """Count a call that succeeded. Nearly all have one attempt, which succeeded, and cost 0.2 us."""
+        ok = self.ok
+        ok.counts[bisect_left(BOUNDS, seconds)] += 1  # as `observe` does; to call it would take 0.06 us
+        ok.sum += seconds
         if len(trail) != 1 or trail[0].outcome != OK:
             self.irregular += 1
             self._attempted(trail)
