@@ -187,10 +187,11 @@ def _shown(
 def _state(
     instance: Instance, look: Look, summary: Summary | None, error: str, ejected: Sequence[str]
 ) -> tuple[str, str]:
+    by = f"Ejected by {', '.join(sorted(set(ejected)))}." if ejected else ""
     if error:
-        return "gone", f"It does not answer: {error}."
-    if ejected:
-        return "ejected", f"Ejected by {', '.join(sorted(set(ejected)))}."
+        return "gone", f"It does not answer: {error}. {by}".strip()
+    if by:
+        return "ejected", by
     if (summary is not None and summary.about.draining) or instance.weight == 0:
         return "draining", "It takes no new calls."
     if instance.started and look.at - instance.started < _NEW:
