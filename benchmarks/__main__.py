@@ -2,8 +2,9 @@
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
-items on the stream channel; `consul`, how fast servers are found and missed through it. Every figure is a median of
-rounds in which all candidates have their turns one after the other, but those of `stream-scale` that say otherwise.
+items on the stream channel; `consul`, how fast servers are found and missed through it; `telemetry`, what it costs to
+count calls. Every figure is a median of rounds in which all candidates have their turns one after the other, but those
+of `stream-scale` that say otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.scale.section import scale_section
 from benchmarks.scale.written import write_scale
+from benchmarks.telemetry import telemetry_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -36,6 +38,7 @@ SECTIONS = {
     "peers": peers_section,
     "stream-scale": scale_section,
     "consul": consul_section,
+    "telemetry": telemetry_section,
 }
 WRITERS = {"peers": write, "stream-scale": write_scale}
 

@@ -20,7 +20,7 @@ from meshcore.wire.answer import Answer
 from meshcore.wire.dispatch import MethodCodec
 from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import restore_error
-from meshcore.wire.headers import RETRY_AFTER, read_retry_after
+from meshcore.wire.headers import RETRY_AFTER, read_retry_after, write_caller
 from meshcore.wire.streaming.streamed_bodies import CONTENT_TYPES, StreamCodec, write_frame
 
 from .dispatch_streams import receive_items
@@ -56,7 +56,8 @@ class DispatchChannel(HTTPChannel):
             for method in service.methods
             if method.shape in self.streams
         }
-        self._headers = {"content-type": self.codec.content_type}
+        self._caller = write_caller(options.caller)
+        self._headers = {"content-type": self.codec.content_type, **self._caller}
 
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call."""
@@ -71,7 +72,7 @@ class DispatchChannel(HTTPChannel):
         first = write_frame(codec.codec, codec.call.encode_request(codec.without_stream(call.arguments)))
         request = StreamRequest(call, codec.encode_sent, first)
         url = URL(f"{_invoke_url(endpoint.url)}{INVOKE_STREAM.removeprefix(INVOKE)}")
-        headers = {"content-type": CONTENT_TYPES[self.codec]}
+        headers = {"content-type": CONTENT_TYPES[self.codec], **self._caller}
         try:
             async with self.exchange_stream(call, "POST", url, headers, request.body) as answer:
                 if answer.status == _OK and call.method.yields:

@@ -21,7 +21,7 @@ from meshcore.ports.channel import ChannelOptions
 from meshcore.stream.unix_socket import path_here
 from meshcore.wire.endpoints import STREAM
 from meshcore.wire.frames import Refusal
-from meshcore.wire.headers import ATTEMPT
+from meshcore.wire.headers import ATTEMPT, write_caller
 from meshcore.wire.stream.events import Answered, Ended, Erred, Lost, Refused
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import TOO_LARGE, StreamCodec
@@ -63,6 +63,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         self._peers: dict[str, StreamPeer] = {}
         self._limits = Limits.of_message(options.max_body)
         self._max_body = options.max_body
+        self._caller = write_caller(options.caller)
 
     async def invoke(self, call: Call, endpoint: Endpoint) -> Any:
         """Send one call."""
@@ -205,7 +206,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
             # Advice may have set another connector, whose way is taken then.
             peer.path = path if session.connector is connector else ""
             try:
-                return await dial_alone(session, url)
+                return await dial_alone(session, url, self._caller)
             except (NoStreamError, aiohttp.ClientError, OSError) as error:
                 log.info("no connection over the unix socket %s: %s; the port is taken", path, error)
         peer.path = ""
@@ -221,7 +222,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         """
         if self._session is None:
             raise aiohttp.ClientConnectionError("the mesh has stopped")
-        return await dial(self._session, url)
+        return await dial(self._session, url, self._caller)
 
     def remark(self, endpoint: Endpoint) -> str:
         """Say why the calls to an instance take no stream, or that they go over a unix socket."""

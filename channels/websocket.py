@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 import aiohttp
@@ -33,8 +34,8 @@ class NoStreamError(Exception):
         self.gateway = gateway
 
 
-async def dial(session: aiohttp.ClientSession, url: URL) -> WebSocket:
-    """Open a WebSocket. The caller bounds the time.
+async def dial(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> WebSocket:
+    """Open a WebSocket. The caller bounds the time. The headers are those of all calls on it.
 
     Raises:
         NoStreamError: what answers there has no such WebSocket.
@@ -43,7 +44,7 @@ async def dial(session: aiohttp.ClientSession, url: URL) -> WebSocket:
     """
     try:
         websocket = await session.ws_connect(
-            url, protocols=(STREAM_PROTOCOL,), timeout=_TIMEOUTS, max_msg_size=_LARGEST_MESSAGE
+            url, headers=headers, protocols=(STREAM_PROTOCOL,), timeout=_TIMEOUTS, max_msg_size=_LARGEST_MESSAGE
         )
     except aiohttp.WSServerHandshakeError as error:
         text = f"the WebSocket was answered with HTTP status {error.status}"
@@ -54,7 +55,7 @@ async def dial(session: aiohttp.ClientSession, url: URL) -> WebSocket:
     return WebSocket(websocket)
 
 
-async def dial_alone(session: aiohttp.ClientSession, url: URL) -> WebSocket:
+async def dial_alone(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> WebSocket:
     """Open a WebSocket with a session that only serves for that. The caller bounds the time.
 
     Raises:
@@ -63,7 +64,7 @@ async def dial_alone(session: aiohttp.ClientSession, url: URL) -> WebSocket:
         OSError: likewise.
     """
     try:
-        websocket = await dial(session, url)
+        websocket = await dial(session, url, headers)
     except BaseException:
         await session.close()
         raise

@@ -12,21 +12,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshcore.asgi.connection import bounded
-from meshcore.asgi.documents import document_routes
+from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
 from meshcore.codec.codec import Limits
-from meshcore.core.description import HostedComponent
+from meshcore.core.description import ComponentDescription, HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
-from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, READYZ, REPORT, STREAM
+from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, READYZ, REPORT, STREAM, SUMMARY
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -45,6 +46,9 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         health: of a component.
         report: of the whole process.
         contract: what it promises, encoded.
+        metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
+        summary: what it knows, as JSON.
+        page: answers the live page; None for no page.
     """
 
     identity: dict[str, Any]
@@ -52,10 +56,13 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthOf
     report: Callable[[], Awaitable[dict[str, Any]]]
     contract: bytes
+    metrics: Callable[[str], Awaitable[tuple[str, str]]] | None = None
+    summary: Callable[[], Awaitable[bytes]] | None = None
+    page: PageSource | None = None
 
 
 class MeshAsgi:
-    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, `/livez`, `/readyz` and `/report`."""
+    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, probes, `/report` and `/metrics`."""
 
     def __init__(
         self, server: StreamingServer, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings
@@ -75,6 +82,8 @@ class MeshAsgi:
             Route(CONTRACT, _contract(probes)),
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
+            *_monitoring(probes, components, settings.metrics),
+            *(page_routes(probes.page) if probes.page is not None else ()),
         ]
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
@@ -143,6 +152,25 @@ def _report(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
         return _json(await probes.report())
 
     return report
+
+
+def _monitoring(probes: Probes, components: Iterable[ComponentDescription], path: str) -> list[Route]:
+    """The routes of what was counted."""
+    found: list[Route] = []
+    if (read := probes.metrics) is not None and path and path not in paths_read(components):
+
+        async def metrics(request: Request) -> Response:
+            form, text = await read(request.headers.get("accept", ""))
+            return Response(text, headers={"content-type": form})
+
+        found.append(Route(path, metrics))
+    if (told := probes.summary) is not None:
+
+        async def summary(request: Request) -> Response:  # noqa: ARG001
+            return Response(await told(), media_type="application/json")
+
+        found.append(Route(SUMMARY, summary))
+    return found
 
 
 def _contract(probes: Probes) -> Callable[[Request], Awaitable[Response]]:

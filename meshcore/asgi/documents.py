@@ -6,7 +6,7 @@ load nothing from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,19 +69,24 @@ What it would show is in {OPENAPI.removeprefix("/")}, next to this page.
 
 def document_routes(components: Sequence[ComponentDescription], version: str) -> list[Route]:
     """The routes of the document and the page. A method of the user with the same verb and path replaces a route."""
-    taken = {
-        method.http.path
-        for each in components
-        for service in each.services
-        for method in service.methods
-        if method.http and method.http.verb == "GET"
-    }
+    taken = paths_read(components)
     routes = [Route(OPENAPI, _document(components, version))]
     if DOCS not in taken:
         # Each file by its name: other paths below this one belong to the user.
         parts = [Route(f"{DOCS}/{name}", partial(_file, name)) for name in _FILES]
         routes += [Route(DOCS, _page), Route(f"{DOCS}/{_START}", _script), *parts]
     return [route for route in routes if route.path not in taken]
+
+
+def paths_read(components: Iterable[ComponentDescription]) -> set[str]:
+    """The paths that methods have under the verb GET."""
+    return {
+        method.http.path
+        for each in components
+        for service in each.services
+        for method in service.methods
+        if method.http and method.http.verb == "GET"
+    }
 
 
 def _document(components: Sequence[ComponentDescription], version: str) -> Callable[[Request], Awaitable[Response]]:

@@ -12,6 +12,7 @@ from meshcore.codec.errors import DecodeError
 from meshcore.core.errors import Code, MeshError
 from meshcore.core.streaming.pipe import wait_for_loop
 from meshcore.server.request import BodyError
+from meshcore.telemetry.calls import Calls
 from meshcore.wire.streaming.streamed_bodies import FrameReader, FrameTooLargeError
 
 _TOO_LARGE = 413
@@ -137,7 +138,12 @@ class BodyItems(AsyncIterator[Any]):
     Args:
         body: has their frames.
         decode: reads one.
+
+    Attributes:
+        calls: counts them.
     """
+
+    calls = Calls("", "")
 
     def __init__(self, body: FrameBody, decode: Callable[[bytes], Any]) -> None:
         self._body = body
@@ -147,11 +153,13 @@ class BodyItems(AsyncIterator[Any]):
         frame = await _frame(self._body.next())
         if frame is None:
             raise StopAsyncIteration
+        self.calls.received += 1
         return self._decode(frame)
 
     def blocking(self, loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
         """The same for a thread."""
         while (frame := wait_for_loop(loop, _frame(self._body.next_for_thread()))) is not None:
+            self.calls.received += 1
             yield self._decode(frame)
 
 

@@ -10,8 +10,9 @@ HTTP requests builds on `HTTPCall`; one whose connection carries many calls defi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send, discard_body
 from meshcore.core.call_scope import failure_of
 from meshcore.core.description import Method
+from meshcore.core.errors import Code
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
@@ -26,6 +28,9 @@ from meshcore.wire.headers import RequestHeaders
 
 Run: TypeAlias = Callable[[ServedRequest, Method, tuple[Any, ...]], Awaitable[Any]]
 """Runs an admitted call."""
+
+LEFT: Final = ErrorBody(Code.CANCELED.value, "the caller has left")
+"""What is counted of a call whose caller is told nothing, since it has left."""
 
 S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -49,8 +54,8 @@ class Answer(Protocol[S_contra]):
         ...
 
 
-class ServedCall(Protocol[S_contra]):
-    """One call, from its request to its answer."""
+class Counted(Protocol):
+    """What counts of a call."""
 
     @property
     def headers(self) -> RequestHeaders:
@@ -58,13 +63,17 @@ class ServedCall(Protocol[S_contra]):
         ...
 
     @property
-    def peer(self) -> str:
-        """The address of the client's host, "unknown" if the transport does not say."""
-        ...
-
-    @property
     def method(self) -> Method | None:
         """What is called, None as long as that is not known."""
+        ...
+
+
+class ServedCall(Counted, Protocol[S_contra]):
+    """One call, from its request to its answer."""
+
+    @property
+    def peer(self) -> str:
+        """The address of the client's host, "unknown" if the transport does not say."""
         ...
 
     @property
@@ -159,16 +168,17 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         send: the way to the caller.
         run: runs it, in place of the server's `run`.
     """
-    accepted = sending = False
+    request: ServedRequest | None = None
+    sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
-            accepted = True
             body = await call.body()
             request.check()
             method, arguments = call.arguments(body)
             result = await (run or server.run)(request, method, arguments)
             answer = call.result(result)
             size = answer.size
+            server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
             del body, arguments, result  # they are not needed while a client takes its time to read
             if size <= CHUNK:  # written twice: a `nullcontext` around it would take 0.3 us
                 sending = True
@@ -180,25 +190,32 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
                     request.answer()
                     await answer.send(send, close=server.draining)
     except ClientLeft:
+        count_failure(server, call, request, LEFT)
         return
     except NotRead:
         call.cut_off(send)
         return
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        await answer_failure(server, call, error, send, accepted=accepted, sending=sending)
+        await answer_failure(server, call, error, send, request, sending=sending)
 
 
 async def answer_failure(
-    server: Server, call: ServedCall[S], error: BaseException, send: S, *, accepted: bool, sending: bool
+    server: Server,
+    call: ServedCall[S],
+    error: BaseException,
+    send: S,
+    request: ServedRequest | None,
+    *,
+    sending: bool,
 ) -> None:
-    """Answer a call that has failed.
+    """Answer a call that has failed, and count it.
 
     Args:
         server: has admitted it, or not.
         call: that has failed.
         error: what was raised.
         send: the way to the caller.
-        accepted: whether it was admitted.
+        request: None if it was not admitted.
         sending: whether a part of its answer may have been sent.
 
     Raises:
@@ -209,16 +226,34 @@ async def answer_failure(
         if sending or failure is None:
             if sending:
                 call.cut_off(send)
+            else:
+                count_failure(server, call, request, LEFT)
             raise error
-        if not accepted:
+        if request is None:
             await call.discard()
-        await _send_failure(server, call, failure, send)
+        told = server.report(failure, call.method, call.errors)
+        count_failure(server, call, request, told)
+        await _send_failure(server, call, call.failure(failure, told), send)
     finally:
         del error, failure  # the traceback holds this frame: in a cycle, the body and the answer would stay for long
 
 
-async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:
-    answer = call.failure(failure, server.report(failure, call.method, call.errors))
+def count_failure(server: Server, call: Counted, request: ServedRequest | None, told: ErrorBody) -> None:
+    """Count a call that failed.
+
+    Args:
+        server: has refused or run it.
+        call: what is called.
+        request: None if it was refused.
+        told: what its caller is told.
+    """
+    seconds = time.monotonic() - request.arrived if request is not None else 0.0
+    # The text of a declared exception may be anything; that of another error was written for its reader.
+    text = "" if told.type else told.message
+    server.served.by_caller[call.headers.caller][call.method].fail(told.code, told.type or told.code, seconds, text)
+
+
+async def _send_failure(server: Server, call: ServedCall[S], answer: Answer[S], send: S) -> None:
     try:
         with server.refusal(call.headers, call.peer):
             await answer.send(send, close=server.draining)

@@ -7,6 +7,7 @@ those that stream.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import msgspec
 from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.frame_body import FrameBody
 from meshcore.asgi.messages import ClientLeft, Reply, Send
+from meshcore.asgi.served_call import LEFT, count_failure
 from meshcore.core.call_scope import Stop, failure_of
 from meshcore.core.description import Method
 from meshcore.core.streaming.item_buffer import StreamClosedError
@@ -130,19 +132,24 @@ class StreamCall(Protocol):
 async def serve_stream(server: StreamingServer, call: StreamCall, body: FrameBody, send: Send) -> None:
     """Run a call and answer it, if anybody waits for that."""
     answer = _Answer(server, call, body, send)
+    request: ServedRequest | None = None
     try:
         with server.accept(call.headers, call.peer, body.left) as request:
             method, arguments = await call.read(body)
             request.check()
             await _run(server, request, answer, body, method, arguments)
+            server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
     except ClientLeft:
+        count_failure(server, call, request, LEFT)
         return
     except BaseException as error:
         failure = failure_of(error)
+        if failure is None or isinstance(failure, NotRead):
+            count_failure(server, call, request, LEFT)
         if failure is None:
             raise
         if not isinstance(failure, NotRead):
-            await answer.fail(failure)
+            await answer.fail(failure, request)
     finally:
         body.done()
 
@@ -228,12 +235,14 @@ class _Answer:
         await self._begin()
         await self._send({"type": "http.response.body", "body": self.call.end()})
 
-    async def fail(self, failure: Exception) -> None:
+    async def fail(self, failure: Exception, request: ServedRequest | None) -> None:
         """Send an error: with its status, or as the last frame if there were others."""
         if self._broken:
+            count_failure(self._server, self.call, request, LEFT)
             abort_connection(self._send)
             return
         told = self._server.report(failure, self.call.method, self.call.errors)
+        count_failure(self._server, self.call, request, told)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))
             return

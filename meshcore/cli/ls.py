@@ -19,6 +19,7 @@ from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.client.no_answer import why_no_answer
+from meshcore.client.overview.look import Looker
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
@@ -26,6 +27,7 @@ from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.telemetry.overview.overview import Overview
 from meshcore.wire.endpoints import REPORT
 
 _TIMEOUT = 2.0
@@ -37,7 +39,9 @@ _INTERVAL = 1.0
 _MAX_BODY = 1 << 20
 """Bytes of a health response that are read."""
 _OF_STATUS = {status.http_status: status.value for status in HealthStatus}
-_STYLES = {"ok": "green", "warning": "yellow", "error": "red", "unreachable": "red"}
+_STYLES = {
+    "ok": "green", "warning": "yellow", "error": "red", "unreachable": "red", "ejected": "yellow", "gone": "red",
+}  # fmt: skip
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -46,16 +50,21 @@ class Listed(msgspec.Struct, frozen=True):
     Attributes:
         health: "ok", "warning", "error", "unreachable", or "unknown" if it has no URL for its health.
         details: the body of its health response, or why there is no response; None if there is neither.
+        state: what the running processes say of it: one of `telemetry.overview.state.STATES`.
+        why: what the state comes from, empty if nothing is wrong.
     """
 
     instance: Instance
     health: str
     details: Any = None
+    state: str = ""
+    why: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields of the instance, with its health."""
         found: dict[str, Any] = msgspec.to_builtins(self.instance)
         found["health"] = {"status": self.health, "url": self.instance.health, "details": self.details}
+        found |= {"state": self.state, "why": self.why}
         return found
 
 
@@ -115,9 +124,9 @@ async def _watch(
                 problem = str(error)
 
 
-def _stable(found: list[Listed]) -> list[tuple[Instance, str]]:
+def _stable(found: list[Listed]) -> list[tuple[Instance, str, str]]:
     """Return what counts as a change. Details do not: they contain durations, which always differ."""
-    return [(each.instance, each.health) for each in found]
+    return [(each.instance, each.health, each.why) for each in found]
 
 
 def _plain(found: list[Listed], source: str) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _screen(found: list[Listed], registry: ComponentRegistry, problem: str) -> R
 
 
 def _table(found: list[Listed]) -> Table:
-    made = table("component", "instance", "health", "version", "zone", "weight", "age", "channels", "url")
+    made = table("component", "instance", "health", "state", "version", "zone", "weight", "age", "channels", "url")
     now = time.time()
     for each in found:
         instance = each.instance
@@ -145,12 +154,18 @@ def _table(found: list[Listed]) -> Table:
             Text(instance.component),
             Text(instance.id),
             Text(each.health, _STYLES.get(each.health, "")),
+            Text(_state(each), _STYLES.get(each.state, "")),
             *map(Text, facts),
             # A line for each URL. Mostly there is one.
             Text("\n".join(", ".join(channels) for channels in by_url.values())),
             Text("\n".join(by_url)),
         )
     return made
+
+
+def _state(listed: Listed) -> str:
+    """The state in a few words; who has ejected the instance is worth them."""
+    return listed.why.rstrip(".").lower() if listed.state == "ejected" else listed.state
 
 
 def _age(started: int, now: float) -> str:
@@ -165,10 +180,19 @@ def _age(started: int, now: float) -> str:
 
 
 async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> list[Listed]:
-    """Read all announced instances, and ask each for its health."""
+    """Read all announced instances, ask each for its health, and all processes for what they know of each other."""
     announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
     instances = [instance for _, some in sorted(announced.items()) for instance in some]
-    return await asyncio.gather(*(_ask(session, instance) for instance in instances))
+    asking = asyncio.gather(*(_ask(session, instance) for instance in instances))
+    looking = Looker(registry, session).look()
+    listed, look = await asyncio.gather(asking, looking)
+    seen = {each.id: each for component in Overview().update(look).components for each in component.instances}
+    return [
+        msgspec.structs.replace(each, state=known.state, why=known.why)
+        if (known := seen.get(each.instance.id)) is not None
+        else each
+        for each in listed
+    ]
 
 
 async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:

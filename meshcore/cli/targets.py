@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 
 import aiohttp
@@ -59,8 +58,6 @@ async def find_served(settings: Settings, typed: str) -> tuple[type, type]:
         raise ConfigurationError(title, [text])
     component, service = found[0]
     method = _method(title, service, method_name)
-    # The stub has one method of the service, so its contract differs from the server's. That is not worth a warning.
-    logging.getLogger("meshcore.client.mismatch").setLevel(logging.CRITICAL)
     try:
         return stub_of(component.name, service, method)
     except ValueError as error:

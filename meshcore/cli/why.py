@@ -5,14 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import aiohttp
 import msgspec
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
+from meshcore.client.overview.look import Looker
 from meshcore.client.why import Explanation
 from meshcore.core.errors import CommunicationError
 from meshcore.core.settings import Settings
 from meshcore.mesh.mesh import Mesh
+from meshcore.telemetry.overview.overview import Overview
 
 _WAIT = 2.0
 """Seconds to wait for a first instance from the registry."""
@@ -27,7 +30,7 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
             if settings.module:  # without it the contract is the server's own, so it cannot differ
                 component = mesh.runtime.catalog.component_of(service.interface)
                 await mesh.runtime.destinations.compare_contracts(component)
-        found = mesh.why(service.interface, method.name, channel)
+        found = await _as_seen(mesh, mesh.why(service.interface, method.name, channel))
     if not settings.module:
         found = msgspec.structs.replace(found, contract=())
     if as_json:
@@ -51,6 +54,18 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
             screen.print(f"{each.instance} {each.remark}")
     for remark in found.contract:
         screen.print(remark)
+
+
+async def _as_seen(mesh: Mesh, found: Explanation) -> Explanation:
+    """Add what the processes that run now say of the instances: this one is too new to have seen anything."""
+    async with aiohttp.ClientSession() as session:
+        look = await Looker(mesh.runtime.registry, session).look()
+    told = {each.id: each.why for one in Overview().update(look).components for each in one.instances}
+    instances = (
+        msgspec.structs.replace(each, remark=". ".join(filter(None, (each.remark, told.get(each.instance, "")))))
+        for each in found.instances
+    )
+    return msgspec.structs.replace(found, instances=tuple(instances))
 
 
 def _plain(found: Explanation) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.policy import Rules
+from meshcore.telemetry.tables import ClientTable
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
@@ -90,12 +91,16 @@ class Deadline:
         rules: the numbers that govern each method.
         clock: the monotonic time of the event loop, in seconds.
         limit: of the calls in flight, shared by the whole mesh.
+        calls: counts them.
     """
 
-    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float], limit: Limit) -> None:
+    def __init__(
+        self, rules: Mapping[Method, Rules], clock: Callable[[], float], limit: Limit, calls: ClientTable | None = None
+    ) -> None:
         self._rules = rules
         self._clock = clock
         self._limit = limit
+        self._calls = ClientTable("") if calls is None else calls
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -106,14 +111,14 @@ class Deadline:
         """
         limit, method = self._limit, call.method
         if len(limit.pending) >= limit.calls:  # first, so that a refused call costs nothing
-            raise limit.refusal(call)
+            raise self._refused(limit.refusal(call), method)
         rules = self._rules[method]
         now = self._clock()
         deadline = now + rules.timeout
         if deadline > call.deadline or deadline > ambient_deadline.get():  # min() of all takes 0.1 us more
             deadline = min(call.deadline, ambient_deadline.get(), deadline)
         if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
-            raise _expired(call)
+            raise self._refused(_expired(call), method)
         trail: list[Attempt] = []
         headers = call.headers
         if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
@@ -131,14 +136,22 @@ class Deadline:
             limit.pending.discard(in_flight)
             if in_flight.end() and isinstance(error, asyncio.CancelledError):
                 late = deadline_exceeded(str(method), max(deadline - now, 0.0))
+                self._calls[method].failed(late, method, self._clock() - now, trail)
                 raise _with_attempts(late, trail) from error
+            self._calls[method].failed(error, method, self._clock() - now, trail)
             if isinstance(error, MeshError):
                 _with_attempts(error, trail)
             raise
         limit.pending.discard(in_flight)
         if in_flight.expired:
             in_flight.end()
+        self._calls[method].succeed(self._clock() - now, trail)
         return result
+
+    def _refused(self, error: MeshError, method: Method) -> MeshError:
+        """The error of a call that is not sent, counted."""
+        self._calls[method].failed(error, method, 0.0, ())
+        return error
 
 
 class LocalDeadline:

@@ -19,6 +19,7 @@ from meshcore.client.destination import Destination
 from meshcore.contract.changes import Change, compare_services
 from meshcore.contract.contract import ComponentContract, digests_of
 from meshcore.contract.reader import component_contract
+from meshcore.contract.stub import StubComponent
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import LocalError
 from meshcore.core.instances import Instance
@@ -67,6 +68,8 @@ class Mismatches:
 
     async def follow(self, destination: Destination) -> None:
         """Compare each new instance of a destination, until cancelled."""
+        if issubclass(self._component.interface, StubComponent):
+            return
         while True:
             instances = destination.instances
             await self.compare(instances)

@@ -13,6 +13,7 @@ from meshcore.client.retry import Retry
 from meshcore.core.call import Handler, Interceptor, compose
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
+from meshcore.telemetry.tables import ClientTable
 from meshcore.traffic.traffic import Traffic
 
 
@@ -24,6 +25,7 @@ def client_stack(
     interceptors: Sequence[Interceptor],
     limit: Limit,
     resilient: bool = True,
+    calls: ClientTable | None = None,
 ) -> Handler:
     """Compose the handler of a proxy.
 
@@ -34,6 +36,7 @@ def client_stack(
         interceptors: of the user.
         limit: of the calls in flight, shared by the whole mesh.
         resilient: whether calls are retried and hedged.
+        calls: counts them.
     """
     attempts: list[Interceptor] = []
     if resilient:
@@ -43,7 +46,7 @@ def client_stack(
         ]
     return compose(
         balancer,
-        Deadline(rules, traffic.clock, limit),  # covers all attempts and the time that interceptors take
+        Deadline(rules, traffic.clock, limit, calls),  # covers all attempts and the time that interceptors take
         *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
         *attempts,
     )

@@ -49,6 +49,10 @@ _KEPT = 600.0
 """The decorator needs the seconds for which an outcome is kept. They have no effect in a client: the server decides."""
 
 
+class StubComponent(Component):
+    """The component of a stub. It is no version of its own, so it is not compared with those that are served."""
+
+
 def stub_of(component_name: str, contract: ServiceContract, method: MethodContract) -> tuple[type, type]:
     """Return a service interface with this method, and a component that offers it.
 
@@ -68,7 +72,7 @@ def stub_of(component_name: str, contract: ServiceContract, method: MethodContra
         function = getattr(http, verb.lower())(path)(function)
     members = {method.name: function}
     interface = service(contract.name)(new_class("Stub", (Service,), exec_body=lambda body: body.update(members)))
-    cls = new_class("StubComponent", (Component,))
+    cls = new_class("Stub", (StubComponent,))
     return interface, component(component_name, services=[interface])(cls)
 
 

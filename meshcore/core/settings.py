@@ -81,6 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the weights of the other instances. With 0 it gets none.
         documents: whether a server serves `/openapi.json` and `/docs`.
+        metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has
+            it for itself.
+        page: whether a server shows the mesh to people at `/mesh`: "off", "read-only", or "full", with which they can
+            try calls out.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
@@ -123,6 +127,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: _Text = ""
     weight: _Weight = 1
     documents: _Flag = True
+    metrics: Annotated[str, Meta(pattern=r"^(/[^\s?#{}]*)?$", description='a path such as "/metrics", or empty')] = (
+        "/metrics"
+    )
+    page: Annotated[
+        str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
+    ] = "off"
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     debug: _Flag = False
     value_source: Annotated[

@@ -63,6 +63,11 @@ class Blueprint:
         self.recipes = tuple(recipes)
         self._problems = tuple(problems)
 
+    @property
+    def caller(self) -> str:
+        """How this process calls itself towards those that it calls: the components that it serves, else its module."""
+        return ",".join(hosted.component.name for hosted in self.catalog.hosted) or self.module.__name__
+
     def _declared_recipes(self, modules: Iterable[ModuleDescription], problems: list[str]) -> list[Recipe]:
         recipes = [
             *recipes_of_modules(modules),

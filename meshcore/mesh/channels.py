@@ -36,6 +36,7 @@ class Channels:
             zone=settings.zone,
             slow_start=slow_start,
             connections=settings.connections,
+            caller=self._blueprint.caller,
         )
         channel.bind(component, options)
         channel.customize()

@@ -22,6 +22,7 @@ from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
+from meshcore.telemetry.recorder import Recorder
 
 
 class Handlers:
@@ -34,6 +35,7 @@ class Handlers:
         interceptors: of the user.
         streams: runs the streaming methods of this process.
         running: the streams that are under way.
+        recorder: counts the calls to other processes.
     """
 
     def __init__(
@@ -44,7 +46,10 @@ class Handlers:
         interceptors: Interceptors,
         streams: StreamHandler,
         running: Streams,
+        *,
+        recorder: Recorder,
     ) -> None:
+        self._recorder = recorder
         self._catalog = blueprint.catalog
         self._policies = blueprint.policies
         self._destinations = destinations
@@ -92,15 +97,16 @@ class Handlers:
 
     def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:
         component, service = self._catalog.component_of(interface), self._catalog.service(interface)
-        destination = self._destinations.to(component)
+        destination, calls = self._destinations.to(component), self._recorder.client(component.name)
         return client_stream_stack(
-            StreamBalancer(destination, channel, self._carriers),
+            StreamBalancer(destination, channel, self._carriers, calls),
             destination.traffic,
             rules=self._policies.rules(component, service, policy),
             running=self._running,
             limit=self._limit,
             interceptors=self._around_streams,
             resilient=self._policies.resilient,
+            calls=calls,
         )
 
     def _component(self, interface: type) -> ComponentDescription | None:
@@ -120,4 +126,5 @@ class Handlers:
             interceptors=self._interceptors,
             limit=self._limit,
             resilient=self._policies.resilient,
+            calls=self._recorder.client(component.name),
         )

@@ -34,6 +34,7 @@ from meshcore.mesh.handlers import Handlers
 from meshcore.mesh.hosting import Hosting
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
+from meshcore.mesh.seen import seen
 from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
@@ -41,6 +42,7 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.recorder import Recorder
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class Runtime:
         handler: runs the implementations of this process.
         streams: runs those of streaming methods.
         hosting: the components of this process.
+        recorder: what is counted of the calls.
     """
 
     identity: str
@@ -73,6 +76,7 @@ class Runtime:
     handler: Handler
     streams: StreamHandler
     hosting: Hosting
+    recorder: Recorder
 
     @property
     def settings(self) -> Settings:
@@ -95,6 +99,7 @@ class Runtime:
             debug=settings.debug,
             limit=AdaptiveLimit(settings.max_concurrency) if settings.adaptive_limit else None,
             max_unsent=settings.max_unsent,
+            served=self.recorder.served,
         )
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
@@ -166,7 +171,9 @@ async def start_runtime(
         handler, streams = await _served(blueprint, injector, workers, interceptors)
         stack.callback(bridge.close)
         running = Streams()
-        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running)
+        recorder = Recorder(hosted.component for hosted in blueprint.catalog.hosted)
+        recorder.destinations = partial(seen, destinations)
+        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running, recorder=recorder)
         stack.callback(handlers.close)
         stack.enter_context(proxies.connected(handlers))
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
@@ -183,6 +190,7 @@ async def start_runtime(
             handler=handler,
             streams=streams,
             hosting=hosting,
+            recorder=recorder,
         )
 
 

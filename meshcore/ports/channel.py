@@ -38,6 +38,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
         zone: the zone of this process; empty if it is not set.
         connections: connections to each instance, where one carries many calls.
         slow_start: seconds in which a new instance gets its full share of the calls.
+        caller: how this process calls itself, for what servers count of their callers.
     """
 
     max_body: int = 4 * 1024 * 1024
@@ -46,6 +47,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
     slow_start: float = 10.0
     connections: int = 1
+    caller: str = ""
 
 
 class Channel(ABC):

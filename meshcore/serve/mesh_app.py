@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from meshcore.asgi.application import MeshAsgi, Probes
@@ -23,6 +24,8 @@ from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
 from meshcore.serve.logs import identify_lines
+from meshcore.serve.monitoring.monitor import Monitor
+from meshcore.serve.page import LivePage
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.serve.unix_socket import announced_unix_socket
@@ -63,6 +66,9 @@ class MeshApp:
         module: a class decorated with `@module`.
         settings: as for `Mesh`.
         overrides: as for `Mesh`.
+
+    Attributes:
+        siblings: the folder in which the workers of one server find each other, None if there is only this process.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class MeshApp:
         self._requests: set[asyncio.Task[Any]] = set()
         self._bridge: Bridge | None = None
         self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
+        self.siblings: Path | None = None
         self.mesh: Mesh = self._make_mesh()
         self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
@@ -127,18 +134,25 @@ class MeshApp:
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url, announced_unix_socket(settings))
             identity = {"instance": runtime.identity, "server": server_identity()}
+            monitor = await stack.enter_async_context(Monitor(runtime, server, settings, self._ready, self.siblings))
+            page = None
+            if settings.page != "off":
+                page = await stack.enter_async_context(LivePage(runtime, settings))
             probes = Probes(
                 identity=identity,
                 ready=self._ready,
                 health=runtime.hosting.health,
                 report=self.report,
                 contract=encode_contract(runtime.hosting.contract),
+                metrics=monitor.metrics,
+                summary=monitor.summaries,
+                page=page,
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
             self._announcement = Announcement(runtime.registry, instances, settings)
             async with self._announcement:
                 try:
-                    with lag_reported(server.tick):
+                    with lag_reported(monitor.tick):
                         yield
                 finally:
                     await self.stop()

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType] - its WSGI half
@@ -54,16 +55,26 @@ def run_to_the_end(serving: Coroutine[Any, Any, int]) -> int:
 
 
 async def serve_sockets(
-    settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[dict[str, Any]], None]
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    ready: Callable[[dict[str, Any]], None],
+    siblings: Path | None = None,
 ) -> int:
     """Serve in this process until a signal arrives. Returns the exit status, 1 after an immediate end.
+
+    Args:
+        settings: the settings. They name the module to serve.
+        sockets: the sockets.
+        ready: gets the start-up report.
+        siblings: see `MeshApp`.
 
     Raises:
         asyncio.CancelledError: a second signal arrived during the start, or a third one during the immediate end.
     """
-    stop = asyncio.Event()
+    stop, closing = asyncio.Event(), asyncio.Event()
     main = asyncio.current_task()
     app = MeshApp(load_served_module(settings), settings=settings)
+    app.siblings = siblings
     signals = 0
     started = False
 
@@ -93,14 +104,13 @@ async def serve_sockets(
         loop.add_reader(sentinel, on_orphaned)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
 
-    closing = asyncio.Event()
     try:
         async with app.running():
             started = True
             gc.freeze()  # what is loaded stays until the process ends
             ignore_upgrades()
-            config = _config([os.dup(sock.fileno()) for sock in sockets])  # copies, which hypercorn closes
-            serving = asyncio.create_task(serve(_without_lifespan(app), config, shutdown_trigger=closing.wait))
+            copies = [os.dup(sock.fileno()) for sock in sockets]  # which hypercorn closes
+            serving = asyncio.create_task(serve(_without_lifespan(app), _config(copies), shutdown_trigger=closing.wait))
             try:
                 ready(startup_report(app.mesh.runtime, app.settings))
                 await _either(serving, stop.wait())

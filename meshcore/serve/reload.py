@@ -33,6 +33,14 @@ _LONGEST_STOP = 10.0
 """Seconds for a worker to end, before it is killed."""
 
 
+def with_page(settings: Settings) -> Settings:
+    """The settings with the live page, unless its setting says otherwise: who develops wants to see."""
+    if settings.sources.get("page", "default") != "default":
+        return settings
+    sources = {**settings.sources, "page": "--reload"}
+    return msgspec.structs.replace(settings, page="full", sources=sources)
+
+
 def run_reloading(settings: Settings, *, bind: str, say: Callable[[str], None]) -> int:
     """Serve until SIGINT or SIGTERM, and restart after each change. Returns the exit status.
 

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.serve.logs import log_to_stderr
+from meshcore.serve.monitoring.siblings import retire
 from meshcore.serve.process import run_to_the_end, serve_sockets
 from meshcore.serve.report import print_report
 
@@ -47,7 +50,8 @@ class Restarts:
 
 def supervise(settings: Settings, sockets: Sequence[socket.socket], workers: int, say: Callable[[str], None]) -> int:
     """Start workers, replace those that end, and stop all on a signal. Returns the status of the first that failed."""
-    return _Supervisor(settings, sockets).run(workers, say)
+    with TemporaryDirectory(prefix="meshcore-workers-") as folder:
+        return _Supervisor(settings, sockets, Path(folder)).run(workers, say)
 
 
 class _Place:
@@ -69,12 +73,13 @@ class _Place:
         self.process = process
         self._begun = time.monotonic()
 
-    def look(self) -> None:
-        """If the process has ended, say so and plan the next one."""
+    def look(self, siblings: Path) -> None:
+        """If the process has ended, say so, keep what it has counted, and plan the next one."""
         process = self.process
         if process is None or process.is_alive():
             return
         process.join()
+        retire(siblings, process.pid or 0)
         now = time.monotonic()
         pause = self._restarts.pause(now - self._begun)
         self.process, self.start_at = None, now + pause
@@ -85,9 +90,10 @@ class _Place:
 class _Supervisor:
     """The parent of the workers."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], siblings: Path) -> None:
         self._settings = settings
         self._sockets = sockets
+        self._siblings = siblings
         self._places: list[_Place] = []
         self._stopping = False
         self._wake_reader, self._wake_writer = os.pipe()
@@ -114,7 +120,7 @@ class _Supervisor:
         return self._join()
 
     def _start(self, place: _Place, writer: Connection[Any, Any] | None = None) -> BaseProcess:
-        process = start_worker(self._settings, self._sockets, writer)
+        process = start_worker(self._settings, self._sockets, writer, self._siblings)
         place.fill(process)
         if place not in self._places:
             self._places.append(place)
@@ -144,7 +150,7 @@ class _Supervisor:
             wait([self._wake_reader, *sentinels], min(pauses, default=None))
             if not self._stopping:
                 for place in self._places:
-                    place.look()
+                    place.look(self._siblings)
 
     def _join(self) -> int:
         processes = self._processes()
@@ -170,7 +176,10 @@ def _end_of(process: BaseProcess) -> str:
 
 
 def start_worker(
-    settings: Settings, sockets: Sequence[socket.socket], writer: Connection[Any, Any] | None = None
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    writer: Connection[Any, Any] | None = None,
+    siblings: Path | None = None,
 ) -> BaseProcess:
     """Start a process that serves on the sockets until SIGTERM, or until its parent has ended.
 
@@ -178,22 +187,28 @@ def start_worker(
         settings: the settings. They name the module to serve.
         sockets: the sockets, which are shared with the process.
         writer: gets the start-up report when the process is ready, or the text of an error.
+        siblings: the folder in which the workers find each other, None if there is only one.
     """
     # Spawned, not forked: a fork would copy locks that are held by threads which it does not have.
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_work, args=(settings, sockets, writer), daemon=True)
+    process = context.Process(target=_work, args=(settings, sockets, writer, siblings), daemon=True)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker inherits it
     process.start()
     signal.signal(signal.SIGINT, handler)
     return process
 
 
-def _work(settings: Settings, sockets: Sequence[socket.socket], writer: Connection[Any, Any] | None) -> None:
+def _work(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    writer: Connection[Any, Any] | None,
+    siblings: Path | None,
+) -> None:
     """The main function of a worker process."""
     log_to_stderr(settings.log_format, debug=settings.debug)
     send = writer.send if writer is not None else log.debug
     try:
-        sys.exit(run_to_the_end(serve_sockets(settings, sockets, send)))
+        sys.exit(run_to_the_end(serve_sockets(settings, sockets, send, siblings)))
     except LocalError as error:
         if writer is not None:
             writer.send(error.message)

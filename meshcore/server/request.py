@@ -36,6 +36,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
             slowly must not hold memory for ever.
         headers: the headers of the request.
         peer: the address of the client's host.
+        arrived: when it was admitted, on `time.monotonic()`.
         left: returns when the client has disconnected; None when that does not count any more.
         method: the method that is called, None until the call runs.
         begun: the start of the call, on `time.monotonic()`.
@@ -48,6 +49,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     headers: RequestHeaders
     peer: str
     left: Left | None
+    arrived: float = 0.0
     method: Method | None = None
     begun: float = 0.0
     answering: bool = False

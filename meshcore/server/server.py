@@ -26,20 +26,12 @@ from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.server.blocked_loop import LONG, BlockedLoopDetector
 from meshcore.server.loop_lag import Lag
 from meshcore.server.request import SOON, Left, ServedRequest
+from meshcore.telemetry.tables import ServedCalls
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 
 log = logging.getLogger(__name__)
-
-
-def _full(what: str) -> MeshError:
-    return MeshError(Code.RESOURCE_EXHAUSTED, f"this instance {what}", processed=False, retry_after=WINDOW)
-
-
-def _overloaded(limit: AdaptiveLimit) -> MeshError:
-    text = "this instance is overloaded"
-    return MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=limit.retry_after)
 
 
 class Server:
@@ -52,6 +44,7 @@ class Server:
         request_timeout: seconds for a request whose caller grants no less.
         limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
             it.
+        served: counts the calls.
         drains: called when the drain begins, such as to tell the clients of long connections.
     """
 
@@ -64,6 +57,7 @@ class Server:
         debug: bool,
         limit: AdaptiveLimit | None = None,
         max_unsent: int = 2**27,
+        served: ServedCalls | None = None,
     ) -> None:
         self._handler = handler
         self._max_concurrency = max_concurrency
@@ -72,6 +66,7 @@ class Server:
         self._max_unsent = max_unsent
         self._unsent = 0  # bytes of large answers that are being sent
         self.limit = limit
+        self.served = ServedCalls() if served is None else served
         self._requests: set[ServedRequest] = set()
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
@@ -97,23 +92,28 @@ class Server:
         """
         if self.draining:
             self.refused_at = time.monotonic()
+            self.served.refuse("stopping")
             text = "this instance is stopping"
             raise MeshError(Code.UNAVAILABLE, text, processed=False)
         if self.active >= self._max_concurrency:
-            raise _full(f"runs {self._max_concurrency} calls already")
+            raise self._full("max_concurrency", f"runs {self._max_concurrency} calls already")
         # As many bodies may arrive as calls may run: an incomplete body takes memory, too.
         if len(self._requests) >= 2 * self._max_concurrency:
-            raise _full(f"has {len(self._requests)} requests in hand already")
+            raise self._full("requests", f"has {len(self._requests)} requests in hand already")
         if self._unsent >= self._max_unsent:
-            raise _full(f"holds {self._unsent} bytes of answers that nobody has read yet (setting max_unsent)")
+            text = f"holds {self._unsent} bytes of answers that nobody has read yet (setting max_unsent)"
+            raise self._full("max_unsent", text)
         if self.limit is not None and not self.limit.admit(self.active):
-            raise _overloaded(self.limit)
+            raise self._overloaded(self.limit)
         granted, seconds = self.request_timeout, headers.seconds
         if seconds is not None and seconds < granted:  # `min` would take 0.2 us
             granted = seconds if self._lag is None else self._left_of(seconds)
-        deadline = time.monotonic() + granted
+        now = time.monotonic()
+        deadline = now + granted
         timer_at = deadline if granted <= SOON else inf
-        return ServedRequest(timer_at, among=self._requests, deadline=deadline, headers=headers, peer=peer, left=left)
+        return ServedRequest(
+            timer_at, among=self._requests, deadline=deadline, headers=headers, peer=peer, left=left, arrived=now
+        )
 
     async def run(self, request: ServedRequest, method: Method, arguments: tuple[Any, ...]) -> Any:
         """Run the call of a request. It is stopped at its deadline or when its caller leaves, unless it is shielded.
@@ -202,18 +202,25 @@ class Server:
         assert self.limit is not None  # noqa: S101 - as above
         left = seconds - self._lag.age(time.monotonic())
         if left <= 0:
-            raise _overloaded(self.limit)
+            raise self._overloaded(self.limit, "late")
         return left
 
     def _check_room(self, method: Method, left: float) -> None:
         if self.active >= self._max_concurrency:
-            raise _full(f"runs {self._max_concurrency} calls already")
+            raise self._full("max_concurrency", f"runs {self._max_concurrency} calls already")
         if self.limit is not None:
             if self.active >= self.limit.limit:
-                raise _overloaded(self.limit)
+                raise self._overloaded(self.limit)
             # What cannot be done in time is refused first. A shielded call goes on without its caller.
             if self._lag is not None and not method.shielded and left < self.limit.usual(method):
-                raise _overloaded(self.limit)
+                raise self._overloaded(self.limit, "late")
+
+    def _overloaded(self, limit: AdaptiveLimit, reason: str = "overload") -> MeshError:
+        return self._full(reason, "is overloaded", limit.retry_after)
+
+    def _full(self, reason: str, what: str, pause: float = WINDOW) -> MeshError:
+        self.served.refuse(reason)
+        return MeshError(Code.RESOURCE_EXHAUSTED, f"this instance {what}", processed=False, retry_after=pause)
 
     def tick(self, lag: Lag) -> None:
         """Called every few hundredths of a second, with the lag of the event loop.

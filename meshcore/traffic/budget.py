@@ -17,10 +17,14 @@ class Budget:
         ratio: the part of a withdrawal that one deposit grants.
         reserve: withdrawals per second that are granted without deposits.
         seconds: the length of the window.
+
+    Attributes:
+        refused: withdrawals that were not granted.
     """
 
     def __init__(self, ratio: float, reserve: float, seconds: float = 10.0) -> None:
         self._ratio = ratio
+        self.refused = 0
         self._reserve = reserve * seconds
         self._width = seconds / _BUCKETS
         self._balances = [0.0] * _BUCKETS  # deposits less withdrawals, by time
@@ -42,6 +46,7 @@ class Budget:
             self._advance(at)
         self._add_deposits()
         if self._sum + self._reserve < 1.0:
+            self.refused += 1
             return False
         self._balances[at % _BUCKETS] -= 1.0
         self._sum -= 1.0

@@ -36,6 +36,7 @@ class Ejection:
     Attributes:
         avoided: ids of the instances that get no calls: ejected, being probed, or full.
         panicking: as many instances are ejected as may be, and another one fails. The cause may then lie elsewhere.
+        count: how often an instance was ejected.
         check: asks the server of an instance whether it answers, and calls `checked`; None if nothing can.
     """
 
@@ -48,6 +49,7 @@ class Ejection:
         self._concurrency = rules.concurrency
         self.avoided: frozenset[str] = frozenset()
         self.panicking = False
+        self.count = 0
         self.check: Callable[[str], None] | None = None
 
     def __getitem__(self, instance: str) -> InstanceMonitor:
@@ -133,6 +135,7 @@ class Ejection:
 
     def _eject(self, instance: str, monitor: InstanceMonitor, now: float) -> None:
         monitor.eject(self._rules, now, self._rng)
+        self.count += 1
         self._ejected[instance] = monitor
         self._update_avoided()
 
@@ -225,6 +228,7 @@ class Ejection:
             return False
         if outcome is Outcome.FAILED:
             monitor.eject(self._rules, now, self._rng)
+            self.count += 1
             return True
         monitor.admit(now)
         del self._ejected[instance]

@@ -20,6 +20,12 @@ LIVEZ, READYZ = "/livez", "/readyz"
 REPORT = "/report"
 """Tells what the process serves, and how healthy that is."""
 
+SUMMARY = "/report/summary"
+"""Tells what the process has counted of its calls, for the live page and for programs."""
+
+PAGE = "/mesh"
+"""Shows the whole mesh to people, where the setting `page` has it."""
+
 CONTRACT = "/contract"
 """Tells what the process promises to callers."""
 
@@ -32,6 +38,7 @@ RESERVED_PATHS = (
     ("GET", LIVEZ),
     ("GET", READYZ),
     ("GET", REPORT),
+    ("GET", SUMMARY),
     ("GET", CONTRACT),
 )
 """Verb and path of what no route of the user's may take."""

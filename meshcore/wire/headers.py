@@ -25,17 +25,21 @@ METHOD = "mesh-method"
 """The method that a REST request means: component, service and method, quoted and divided by colons. It never changes
 what is executed: a server refuses a request whose path leads to something else. Sent where a path contains values."""
 
+CALLER = "mesh-caller"
+"""How the caller calls itself, for what is counted of it. It proves nothing."""
+
 RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
 
 _CONTROL = re.compile(r"[\r\n\0]")
+_LONGEST_CALLER = 100
 _LONGEST_NUMBER = 10
 _LARGEST_NUMBER = 10**_LONGEST_NUMBER - 1
 _ORIGIN, _SITE = b"origin", b"sec-fetch-site"
-_TIMEOUT, _ATTEMPT = TIMEOUT.encode(), ATTEMPT.encode()
+_TIMEOUT, _ATTEMPT, _CALLER = TIMEOUT.encode(), ATTEMPT.encode(), CALLER.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
 _CONTENT_CODING = b"content-encoding"
-_READ = frozenset({_ORIGIN, _SITE, _TIMEOUT, _ATTEMPT, _CONTENT_TYPE, _LENGTH, _CODING, _CONTENT_CODING})
+_READ = frozenset({_ORIGIN, _SITE, _TIMEOUT, _ATTEMPT, _CALLER, _CONTENT_TYPE, _LENGTH, _CODING, _CONTENT_CODING})
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -50,6 +54,7 @@ class RequestHeaders(Mapping[str, str]):
         rare: whether a header was sent that these three or the attempt are read from. Most requests have none.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
+        caller: how the caller calls itself, empty if it does not say.
     """
 
     __slots__ = (
@@ -57,6 +62,7 @@ class RequestHeaders(Mapping[str, str]):
         "_raw",
         "ambiguous",
         "attempt",
+        "caller",
         "content_coding",
         "content_length",
         "content_type",
@@ -69,7 +75,7 @@ class RequestHeaders(Mapping[str, str]):
         self._raw = raw
         self._first: dict[bytes, bytes] | None = None
         # One pass, and no dict until somebody asks for more: that saves 0.4 of 1.7 us.
-        content_type = length = timeout = b""
+        content_type = length = timeout = caller = b""
         rare = False
         for name, value in reversed(raw):
             if name in _READ:
@@ -79,9 +85,12 @@ class RequestHeaders(Mapping[str, str]):
                     content_type = value
                 elif name == _TIMEOUT:
                     timeout = value
+                elif name == _CALLER:
+                    caller = value
                 else:
                     rare = True
         self.content_type = content_type.decode("latin-1")
+        self.caller = caller[:_LONGEST_CALLER].decode("latin-1") if caller else ""
         self.content_length = _digits(length) if len(length) <= _LONGEST_NUMBER else None
         number = _digits(timeout) if len(timeout) <= _LONGEST_NUMBER else None
         self.seconds = None if number is None else number / 1000
@@ -145,6 +154,12 @@ def check_headers(headers: Mapping[str, str]) -> None:
 def write_timeout(seconds: float) -> str:
     """The header for what is left of a caller's time, if that is at most 115 days; else it has this largest number."""
     return str(max(1, int(min(seconds * 1000, _LARGEST_NUMBER))))
+
+
+def write_caller(name: str) -> dict[str, str]:
+    """The header with which a caller calls itself so; none for an empty name. Other characters become `?`."""
+    text = "".join(each if each.isprintable() and each.isascii() else "?" for each in name[:_LONGEST_CALLER]).strip()
+    return {CALLER: text} if text else {}
 
 
 def write_retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:

@@ -13,8 +13,8 @@ from tests.support.processes import ROOT
 
 RUN = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "examples/guide").glob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
-# What CI runs as steps of its own (.ci/run): it would not end here.
-ELSEWHERE = {"bash .dev/demo\n", "bash .dev/test\n"}
+# What CI runs as steps of its own (.ci/run), and what would not end here.
+ELSEWHERE = {"bash .dev/demo\n", "bash .dev/demo --page\n", "bash .dev/test\n"}
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

@@ -15,6 +15,7 @@ from meshcore.server.request import ServedRequest
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver
 from meshcore.stream.items import ReceivedItems, SentItems
+from meshcore.telemetry.calls import Calls
 from meshcore.wire.stream_codec import item_too_large
 from meshcore.wire.streaming.item_codec import ItemCodec
 
@@ -106,7 +107,12 @@ class CallerItems(AsyncIterator[Any]):
     Args:
         received: has them, encoded.
         decode: reads one.
+
+    Attributes:
+        calls: counts them.
     """
+
+    calls = Calls("", "")
 
     def __init__(self, received: ReceivedItems, decode: Callable[[bytes], Any]) -> None:
         self._received = received
@@ -116,6 +122,7 @@ class CallerItems(AsyncIterator[Any]):
         payload = await self._received.next()
         if payload is None:
             raise StopAsyncIteration
+        self.calls.received += 1
         return self._decode(payload)
 
     def blocking(self, loop: Any) -> Iterator[Any]:
@@ -125,6 +132,7 @@ class CallerItems(AsyncIterator[Any]):
             loop: on which they come.
         """
         while payloads := wait_for_loop(loop, self._next_all()):
+            self.calls.received += len(payloads)
             for payload in payloads:
                 yield self._decode(payload)
 

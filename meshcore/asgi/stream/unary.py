@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from meshcore.asgi.messages import CHUNK
 from meshcore.asgi.served_call import answer_failure
 from meshcore.asgi.stream.call import Answers, StreamCall
-from meshcore.server.request import NotRead
+from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
 from meshcore.wire.stream_codec import StreamCodec
 
@@ -19,10 +21,10 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
         codec: of its method.
         answers: the way to the caller.
     """
-    accepted = sending = False
+    request: ServedRequest | None = None
+    sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
-            accepted = True
             call.codec = codec
             payload, call.payload = call.payload, b""
             arguments = codec.decode_arguments(payload)
@@ -30,6 +32,7 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             result = await server.run(request, codec.called, arguments)
             payload = codec.encode_payload(result)
             size = len(payload)
+            server.served.by_caller[call.headers.caller][codec.called].ok.observe(time.monotonic() - request.arrived)
             if size <= CHUNK and size <= answers.longest:
                 answers.end(call.number, payload, failed=False)
                 return
@@ -42,4 +45,4 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
     except NotRead:
         call.cut_off(answers)
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        await answer_failure(server, call, error, answers, accepted=accepted, sending=sending)
+        await answer_failure(server, call, error, answers, request, sending=sending)

@@ -32,9 +32,9 @@ def run(
         if reload and workers > 1:
             fail("--reload serves with one process; leave --workers out", LOCAL)
         if reload:
-            from meshcore.serve.reload import run_reloading
+            from meshcore.serve.reload import run_reloading, with_page
 
-            sys.exit(run_reloading(settings, bind=bind, say=say_if_read))
+            sys.exit(run_reloading(with_page(settings), bind=bind, say=say_if_read))
         with uncollected():
             from meshcore.serve import runner
 

@@ -77,7 +77,7 @@ class DemoServer:
 
 @asynccontextmanager
 async def demo_server(
-    label: str, module: str, registry: str, folder: Path, tell: Callable[[str], None]
+    label: str, module: str, registry: str, folder: Path, tell: Callable[[str], None], *, page: str = "off"
 ) -> AsyncGenerator[DemoServer]:
     """Run a server process while the context lasts.
 
@@ -87,6 +87,7 @@ async def demo_server(
         registry: the URL of the registry.
         folder: for its database and its log.
         tell: shows a line.
+        page: the setting of that name.
     """
     # Bound here and inherited by the process, so that no other process can take the port in between.
     with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -96,6 +97,7 @@ async def demo_server(
             "MESHCORE_MODULE": module,
             "MESHCORE_REGISTRY": registry,
             "MESHCORE_ADVERTISE_URL": url,
+            "MESHCORE_PAGE": page,
             # On a slow machine the limit would take other processes' load for an overload of this server. Calls that it
             # refuses are retried within the retry budget, and fail beyond that.
             "MESHCORE_ADAPTIVE_LIMIT": "false",

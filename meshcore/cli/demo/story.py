@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import signal
-import tempfile
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -20,6 +18,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from meshcore.cli.demo.ending import run_to_the_end
 from meshcore.cli.demo.registry import DemoError, demo_registry
 from meshcore.cli.demo.servers import DemoServer, demo_server
 from meshcore.cli.demo.table import Outcome, table_of
@@ -76,29 +75,12 @@ class _Demo:
         self._servers: dict[str, DemoServer] = {}  # by URL
         self._outcomes = {channel: Outcome() for channel in CHANNELS}
         self._calling = True
-        self._signal = 0
 
     async def run(self) -> int:
-        main = cast("asyncio.Task[int]", asyncio.current_task())
         # The log of the client does not belong into the output, such as the warning at the end that only the killed
         # server is left.
         logging.getLogger("meshcore.registry").addHandler(logging.NullHandler())
-
-        def interrupt(number: int) -> None:
-            if not self._signal:  # a second signal must not disturb the clean-up
-                self._signal = number
-                main.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-        try:
-            with tempfile.TemporaryDirectory(prefix="meshcore-demo-") as folder:
-                return await self._report(Path(folder))
-        except asyncio.CancelledError:
-            if not self._signal:
-                raise
-            self._tell(f"{signal.Signals(self._signal).name}: the servers have ended, nothing is left")
-            return 128 + self._signal
+        return await run_to_the_end(self._report, self._tell)
 
     async def _report(self, folder: Path) -> int:
         try:

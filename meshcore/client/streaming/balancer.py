@@ -13,6 +13,8 @@ from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.core.instances import Endpoint, Pending
 from meshcore.ports.channel import Channel
+from meshcore.telemetry.calls import Calls
+from meshcore.telemetry.tables import ClientTable
 from meshcore.traffic.outcome import Outcome
 
 
@@ -26,9 +28,17 @@ class StreamBalancer:
         destination: the component that is called; chooses channel and endpoint.
         required: the channel that must be used, empty for any.
         carriers: gives the names of the channels that carry the calls of a method.
+        calls: counts the items.
     """
 
-    def __init__(self, destination: Destination, required: str, carriers: Callable[[Method], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        required: str,
+        carriers: Callable[[Method], Sequence[str]],
+        calls: ClientTable | None = None,
+    ) -> None:
+        self._calls = ClientTable("") if calls is None else calls
         self._destination = destination
         self._required = required
         self._carriers = carriers
@@ -48,7 +58,8 @@ class StreamBalancer:
         name, channel, endpoint, begun = choice
         attempt = Attempt(endpoint.instance, name, begun)
         call.trail.append(attempt)
-        return await _Sending(destination, channel, endpoint, attempt).run(call, send)
+        sending = _Sending(destination, channel, endpoint, attempt, self._calls[call.method])
+        return await sending.run(call, send)
 
     def _offered(self, call: Call) -> str:
         """The first channel that instances offer and that carries the stream; empty if nobody offers any."""
@@ -65,7 +76,10 @@ class StreamBalancer:
 class _Sending:
     """One attempt under way."""
 
-    def __init__(self, destination: Destination, channel: Channel, endpoint: Endpoint, attempt: Attempt) -> None:
+    def __init__(
+        self, destination: Destination, channel: Channel, endpoint: Endpoint, attempt: Attempt, calls: Calls
+    ) -> None:
+        self._calls = calls
         self._traffic = destination.traffic
         self._channel = channel
         self._endpoint = endpoint
@@ -83,6 +97,7 @@ class _Sending:
 
         async def send_item(item: Any) -> None:
             self._settle(Outcome.SUCCEEDED)
+            self._calls.received += 1
             await send(item)
 
         try:
@@ -106,6 +121,7 @@ class _Sending:
         async def items(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for item in source:
                 self._settle(Outcome.IGNORABLE)
+                self._calls.sent += 1
                 yield item
 
         return call.with_items(items)

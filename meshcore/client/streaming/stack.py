@@ -19,10 +19,11 @@ from meshcore.core.description import Method
 from meshcore.core.errors import MeshError
 from meshcore.core.policy import Rules
 from meshcore.core.streaming.handler import around_stream, compose_streams
+from meshcore.telemetry.tables import ClientTable
 from meshcore.traffic.traffic import Traffic
 
 
-def client_stream_stack(
+def client_stream_stack(  # noqa: PLR0913 - all but two have names
     balancer: StreamHandler,
     traffic: Traffic,
     *,
@@ -31,6 +32,7 @@ def client_stream_stack(
     limit: Limit,
     interceptors: Sequence[StreamInterceptor],
     resilient: bool = True,
+    calls: ClientTable | None = None,
 ) -> StreamHandler:
     """Compose the handler of streaming calls of a proxy; see `client_stack`.
 
@@ -42,11 +44,12 @@ def client_stream_stack(
         limit: of the calls of the mesh in flight.
         interceptors: of the user.
         resilient: whether calls are retried, and streams resumed.
+        calls: counts them.
     """
     return compose_streams(
         balancer,
         running,
-        around_stream(Deadline(rules, traffic.clock, limit)),  # of the whole life, all attempts included
+        around_stream(Deadline(rules, traffic.clock, limit, calls)),  # of the whole life, all attempts included
         Idle(rules),
         *([Resume(rules, traffic.clock, traffic.rng)] if resilient else []),
         *interceptors,  # around each part of a stream that is resumed: a token may have changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from msgspec import UNSET
@@ -51,6 +52,7 @@ class StreamingServer(Server):
         """
         begun = time.monotonic()
         if self.active + self.open_streams >= self._most:
+            self.served.refuse("max_concurrency")
             text = f"this instance runs {self._most} calls already"
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, processed=False, retry_after=1.0)
         if request.headers.seconds is not None:
@@ -58,12 +60,20 @@ class StreamingServer(Server):
         elif method.policy is not None and method.policy.timeout is not UNSET:
             request.set_deadline(begun + method.policy.timeout)
         headers, attempt = request.headers, request.headers.attempt
+        calls = self.served.by_caller[headers.caller][method]
+        if method.stream_at is not None:
+            arguments[method.stream_at].calls = calls
+
+        def send_counted(item: Any) -> Awaitable[None]:
+            calls.sent += 1
+            return send(item)
+
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
         request.method, request.begun = method, begun
         self.open_streams += 1
         try:
-            return await self._streams(call, send)
+            return await self._streams(call, send_counted)
         except LocalError as error:  # as in `Server.run`
             raise ImplementationError from error
         except MeshError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pty
 import re
@@ -58,14 +57,12 @@ class Shell:
         For commands that only call and print. One that serves has handlers of signals and loggers of its own.
         """
         environ = {key: value for key, value in self.environ.items() if os.environ.get(key) != value}
-        path, silenced = sys.path[:], logging.getLogger("meshcore.client.mismatch")
+        path = sys.path[:]
         try:
             with chdir(self.folder):
                 found = CliRunner().invoke(program.build(), words, input=stdin, env=environ)
         finally:
-            # A command looks for modules in the current folder, too, and may ask servers of other versions.
-            sys.path[:] = path
-            silenced.setLevel(logging.NOTSET)
+            sys.path[:] = path  # a command looks for modules in the current folder, too
         return found.exit_code, found.stdout, found.stderr
 
     async def on_a_terminal(

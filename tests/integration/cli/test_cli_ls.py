@@ -39,9 +39,9 @@ async def test_an_instance_has_one_row(meshcore: Shell) -> None:
     async with meshcore.running(GREETING) as (_, url):
         _, out, _ = await meshcore("ls")
         heads, _, row = out.splitlines()
-        assert " ".join(heads.split()) == "component instance health version zone weight age channels url"
-        assert row.split()[2:6] == ["ok", "1.4", "north", "3"]
-        assert re.fullmatch(r"\d+[sm]", row.split()[6])
+        assert " ".join(heads.split()) == "component instance health state version zone weight age channels url"
+        assert row.split()[2:7] == ["ok", "new", "1.4", "north", "3"]
+        assert re.fullmatch(r"\d+[sm]", row.split()[7])
         assert row.endswith(f"dispatch-msgpack, dispatch-json, stream-msgpack   {url}")
         _, out, _ = await meshcore("why", "greeting.hello", "--module", GREETING)
         assert "1.4" in next(line for line in out.splitlines() if url in line).split()
@@ -54,7 +54,7 @@ def test_what_is_not_known_of_an_instance(meshcore: Shell) -> None:
     meshcore.environ["MESHCORE_REGISTRY"] = f"{registry};other=rest(http://127.0.0.1:{two})"
     _, out, _ = meshcore.invoke("ls")
     lines = [line.split() for line in out.splitlines()[2:]]
-    assert lines[0][2:] == ["unreachable", "-", "-", "1", "-", "dispatch-json", f"http://127.0.0.1:{one}/a"]
+    assert lines[0][2:] == ["unreachable", "gone", "-", "-", "1", "-", "dispatch-json", f"http://127.0.0.1:{one}/a"]
     assert lines[1] == ["rest", f"http://127.0.0.1:{one}/b"]
     assert lines[2][0] == "other"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -282,4 +283,36 @@ async def test_a_server_that_does_not_start(tmp_path: Path) -> None:
         assert await demo.end() == 1
         assert "failed: server A ended with status 1" in demo.output
         assert "no Python module 'nowhere'" in demo.output
+        demo.assert_nothing_is_left()
+
+
+@pytest.mark.long
+async def test_with_page_it_goes_on_and_obeys_the_page(tmp_path: Path) -> None:
+    """Servers are killed and started from the page, until Ctrl-C."""
+    async with show(tmp_path, *MAIN, "--page") as demo, aiohttp.ClientSession() as session:
+        await demo.until("until Ctrl-C")
+        (url,) = re.findall(r"the mesh is at (\S+),", demo.output)
+
+        async def instances() -> dict[str, str]:
+            async with session.get(f"{url}/state") as response:
+                found = await response.json()
+            return {each["id"]: each["state"] for one in found["components"] for each in one["instances"]}
+
+        async def act(what: str, instance: str) -> tuple[int, str]:
+            async with session.post(f"{url}/demo/{what}", json={"instance": instance}) as response:
+                return response.status, await response.text()
+
+        while len(before := await instances()) < 4:
+            await asyncio.sleep(0.1)
+        victim = next(each for each in before if each.startswith("warehouse-"))
+        assert (await act("kill", victim))[0] == 200
+        while (await instances()).get(victim) != "gone":
+            await asyncio.sleep(0.1)
+        assert (await act("start", victim))[0] == 200
+        while not set(await instances()) - set(before):
+            await asyncio.sleep(0.1)
+        assert await act("kill", "orders-none") == (400, "orders-none is no server of this demonstration")
+        demo.process.send_signal(signal.SIGINT)
+        assert await demo.end() == 0
+        assert "Traceback" not in demo.output
         demo.assert_nothing_is_left()

@@ -18,6 +18,7 @@ PATHS = (
     endpoints.LIVEZ,
     endpoints.READYZ,
     endpoints.REPORT,
+    endpoints.SUMMARY,
     endpoints.CONTRACT,
     endpoints.OPENAPI,
     endpoints.DOCS,

@@ -1,0 +1,1 @@
+"""The live page of the mesh: its files, and the answers that it asks for."""

@@ -1,0 +1,118 @@
+"""`meshcore top`: prints what is called in the whole mesh, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any, Final
+
+import aiohttp
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from meshcore.cli.printing import make_console, print_json, table
+from meshcore.client.overview.look import Looker
+from meshcore.core.errors import ConfigurationError
+from meshcore.core.settings import Settings
+from meshcore.core.suggest import did_you_mean
+from meshcore.ports.installed import make_registry
+from meshcore.telemetry.overview.overview import Overview
+from meshcore.telemetry.overview.state import MeshState, ShownMethod
+
+_INTERVAL = 1.0
+"""Seconds between two looks."""
+
+_MOST_CALLERS = 3
+"""Callers of a method that are named."""
+
+_ORDERS: Final[dict[str, Callable[[ShownMethod], Any]]] = {
+    "calls": lambda each: -each.now.calls,
+    "success": lambda each: 1.0 if each.now.success is None else each.now.success,
+    "p50": lambda each: -(each.now.p50 or 0.0),
+    "p95": lambda each: -(each.now.p95 or 0.0),
+    "p99": lambda each: -(each.now.p99 or 0.0),
+    "name": lambda each: (each.component, each.method),
+}
+
+
+async def show(settings: Settings, part: str, sort: str, *, once: bool = False, as_json: bool = False) -> None:
+    """Print what is called, each second until cancelled.
+
+    Args:
+        settings: name the registry.
+        part: only methods with this in their name or in that of their component.
+        sort: the column to sort by.
+        once: print once, and end. The callers are those of one second then.
+        as_json: print an object on a line each time, instead of a table.
+
+    Raises:
+        ConfigurationError: there is no such registry or column.
+    """
+    if sort not in _ORDERS:
+        text = f"{sort!r} is no column to sort by{did_you_mean(sort, _ORDERS)}; there are {', '.join(_ORDERS)}"
+        raise ConfigurationError("--sort", [text])
+    try:
+        registry = make_registry(settings.registry)
+    except ValueError as error:
+        raise ConfigurationError("setting registry", [str(error)]) from None
+    screen = make_console()
+    in_place = screen.is_terminal and not as_json and not once
+    overview = Overview()
+    async with registry, aiohttp.ClientSession() as session:
+        looker = Looker(registry, session)
+        state = overview.update(await looker.look())
+        with Live(console=screen, auto_refresh=False) if in_place else nullcontext() as live:
+            while True:
+                await asyncio.sleep(_INTERVAL)  # who calls is known after two looks
+                state = overview.update(await looker.look())
+                shown = _listed(state, part, sort)
+                if live is not None:
+                    live.update(_screen(state, shown), refresh=True)
+                elif as_json:
+                    print_json({"at": state.at, "methods": shown, "problems": state.problems})
+                else:
+                    screen.print(_screen(state, shown))
+                if once:
+                    return
+
+
+def _listed(state: MeshState, part: str, sort: str) -> list[ShownMethod]:
+    wanted = part.lower()
+    found = (each for each in state.methods if wanted in f"{each.component} {each.method}".lower())
+    return sorted(found, key=lambda each: (_ORDERS[sort](each), each.component, each.method))
+
+
+def _screen(state: MeshState, methods: Iterable[ShownMethod]) -> RenderableType:
+    made = _table(methods)
+    notes = list(state.problems)
+    if not state.components:
+        notes.append("nothing is announced")
+    elif not made.rows:
+        notes.append("no method was called since the start of its servers")
+    if notes:
+        made.caption = Text("\n".join(notes))
+    return made
+
+
+def _table(methods: Iterable[ShownMethod]) -> Table:
+    made = table("component", "method", "calls/s", "success", "p50 ms", "p95 ms", "p99 ms", "retries", "called by")
+    for each in methods:
+        now = each.now
+        success = "-" if now.success is None else f"{now.success:.1%}"
+        bad = now.success is not None and now.success < 0.99  # noqa: PLR2004 - as on the live page
+        callers = [caller.caller for caller in each.callers]
+        named = ", ".join(callers[:_MOST_CALLERS]) + (" ..." if len(callers) > _MOST_CALLERS else "")
+        made.add_row(
+            *(Text(each.component or "-"), Text(each.method), Text(f"{now.calls:.1f}")),
+            Text(success, "red" if bad else ""),
+            *(Text(_milliseconds(value)) for value in (now.p50, now.p95, now.p99)),
+            *(Text(str(each.retries)), Text(named or "-")),
+        )
+    return made
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.3g}"

@@ -1,0 +1,136 @@
+"""Asks a registry for all instances, and their processes for their summaries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from meshcore.client.no_answer import why_no_answer
+from meshcore.core.errors import CommunicationError
+from meshcore.core.instances import Instance
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.telemetry.overview.overview import Look
+from meshcore.telemetry.summary import Summary
+from meshcore.wire.endpoints import REPORT, SUMMARY
+
+_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+"""Who needs longer is shown as one that does not answer."""
+
+_CONCURRENCY = 50
+"""Processes that are asked at the same time."""
+
+_HEALTH = 5.0
+"""Seconds between two questions for the health of a process. Checks of health may cost it something."""
+
+_MAX_BODY = 16 << 20
+
+
+class _Component(msgspec.Struct):
+    name: str
+    health: dict[str, Any] = {}
+
+
+class _Report(msgspec.Struct):
+    components: list[_Component] = []
+
+
+class _Summaries(msgspec.Struct):
+    processes: list[Summary]
+
+
+_reports = msgspec.json.Decoder(_Report)
+_summaries = msgspec.json.Decoder(_Summaries)
+
+
+class Looker:
+    """Looks at a mesh. It remembers what it last read, for questions that fail or are not asked each time.
+
+    Args:
+        registry: where the instances are; it is entered.
+        session: for the questions.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        registry: ComponentRegistry,
+        session: aiohttp.ClientSession,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._session = session
+        self._clock = clock
+        self._announced: Mapping[str, Sequence[Instance]] = {}
+        self._health: dict[tuple[str, str], str] = {}
+        self._asked: dict[str, float] = {}  # when a server was asked for its health, by URL
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
+
+    async def look(self) -> Look:
+        """Look at all of it. Raises nothing that a broken registry or server could cause: the result says it."""
+        problems: list[str] = []
+        try:
+            self._announced = await self._registry.instances()
+        except CommunicationError as error:
+            problems.append(f"The registry cannot be read; these are the instances that it had before: {error}.")
+        urls = sorted({url for some in self._announced.values() for each in some if (url := server_of(each))})
+        summaries: dict[str, Sequence[Summary]] = {}
+        errors: dict[str, str] = {}
+        answers = await asyncio.gather(*(self._ask(url) for url in urls))
+        for url, answer in zip(urls, answers, strict=True):
+            if isinstance(answer, str):
+                errors[url] = answer
+            else:
+                summaries[url] = answer
+        self._asked = {url: at for url, at in self._asked.items() if url in summaries}
+        self._health = {key: status for key, status in self._health.items() if key[0] in summaries}
+        return Look(
+            at=time.time(),
+            clock=self._clock(),
+            announced=self._announced,
+            summaries=summaries,
+            errors=errors,
+            health=dict(self._health),
+            problems=problems,
+        )
+
+    async def _ask(self, url: str) -> list[Summary] | str:
+        """The summaries of a server's processes, none if it cannot tell; why it does not answer."""
+        async with self._slots:
+            try:
+                if self._clock() - self._asked.get(url, float("-inf")) >= _HEALTH:
+                    self._asked[url] = self._clock()
+                    await self._read_health(url)
+                data = await self._get(url + SUMMARY)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                return why_no_answer(error)
+        try:
+            return _summaries.decode(data).processes
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return []  # an older release, or another program
+
+    async def _read_health(self, url: str) -> None:
+        try:
+            report = _reports.decode(await self._get(url + REPORT))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        for component in report.components:
+            self._health[url, component.name] = str(component.health.get("status", "unknown"))
+
+    async def _get(self, url: str) -> bytes:
+        async with self._session.get(url, timeout=_TIMEOUT) as response:
+            data = bytearray()
+            async for part in response.content.iter_any():
+                data += part
+                if len(data) > _MAX_BODY:
+                    return b""  # nothing that could be decoded
+            return bytes(data)
+
+
+def server_of(instance: Instance) -> str:
+    """The base URL of the server of an instance; empty if it is not reached over HTTP."""
+    return next((each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")), "")

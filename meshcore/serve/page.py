@@ -1,0 +1,192 @@
+"""What the live page shows: the mesh as this process finds it, looked at only while somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from meshcore.asgi.page.routes import TriedCall
+from meshcore.client.contract_fetch import fetch_component
+from meshcore.client.no_answer import why_no_answer
+from meshcore.client.overview.look import Looker, server_of
+from meshcore.client.overview.trial import fields
+from meshcore.contract.contract import MethodContract, ServiceContract
+from meshcore.core.errors import Code, LocalError
+from meshcore.core.instances import Instance
+from meshcore.core.settings import Settings
+from meshcore.mesh.runtime import Runtime
+from meshcore.serve.trial import try_call
+from meshcore.telemetry.overview.overview import Look, Overview
+from meshcore.telemetry.overview.state import MeshState
+from meshcore.wire.endpoints import CONTRACT, REPORT
+
+_FRESH = 0.8
+"""Seconds for which a look is shown to all who ask. The page asks once a second."""
+
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+DEMO = "demo:"
+"""What the setting `page` begins with in the demonstration; the path of a socket follows."""
+
+
+class PageState(MeshState, frozen=True, kw_only=True):
+    """What the page is told.
+
+    Attributes:
+        served_by: the process that serves the page.
+        also_at: where else the page is.
+        read_only: whether calls are not to be tried.
+        demo: whether servers may be killed and started.
+    """
+
+    served_by: str
+    also_at: tuple[str, ...]
+    read_only: bool
+    demo: bool
+
+
+class LivePage:
+    """Answers what the page asks, see `asgi.page.routes.PageSource`. It is an async context manager.
+
+    Args:
+        runtime: of the mesh that serves it.
+        settings: with the URL that is advertised.
+    """
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._control = settings.page.removeprefix(DEMO) if settings.page.startswith(DEMO) else ""
+        self._overview = Overview()
+        self._session: aiohttp.ClientSession | None = None
+        self._looker: Looker | None = None
+        self._look: Look | None = None
+        self._state = b""
+        self._looking = asyncio.Lock()
+        self.read_only = settings.page == "read-only"
+        self.demo = bool(self._control)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def state(self) -> bytes:
+        """The mesh as it is now, as JSON. All who ask within a second get the same."""
+        async with self._looking:
+            if self._look is None or time.monotonic() - self._look.clock >= _FRESH:
+                if self._looker is None:
+                    self._looker = Looker(self._runtime.registry, self._opened())
+                self._look = await self._looker.look()
+                self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
+            return self._state
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        return self._session
+
+    def _shown(self, state: MeshState, look: Look) -> PageState:
+        own = self._settings.advertise_url.rstrip("/")
+        return PageState(
+            **msgspec.structs.asdict(state),
+            served_by=f"{self._settings.advertise_url}, process {self._runtime.identity}",
+            also_at=tuple(
+                url + summaries[0].about.page
+                for url, summaries in look.summaries.items()
+                if url != own and summaries and summaries[0].about.page
+            ),
+            read_only=self.read_only,
+            demo=self.demo,
+        )
+
+    async def history(self) -> bytes:
+        """The last 15 minutes of each method, as JSON."""
+        await self.state()
+        return msgspec.json.encode(self._overview.histories())
+
+    async def of_instance(self, instance: str, what: str) -> bytes:
+        """The report or the contract of an instance.
+
+        Raises:
+            LocalError: there is no such instance, or it does not answer.
+        """
+        found = next((each for each in await self._instances() if each.id == instance), None)
+        if found is None or not (url := server_of(found)):
+            raise LocalError(Code.NOT_FOUND, f"no instance {instance!r} is announced that is reached over HTTP")
+        path = {"report": REPORT, "contract": CONTRACT}[what]
+        try:
+            async with self._opened().get(url + path) as response:
+                response.raise_for_status()
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise LocalError(Code.UNAVAILABLE, f"{url}{path}: {why_no_answer(error)}") from None
+
+    async def _instances(self) -> list[Instance]:
+        await self.state()
+        announced = self._look.announced if self._look is not None else {}
+        return [each for some in announced.values() for each in some]
+
+    async def fields(self, component: str, method: str) -> bytes:
+        """The fields of a form for a method, as JSON.
+
+        Raises:
+            LocalError: there is no such method, or nobody tells its contract.
+        """
+        return msgspec.json.encode(fields(*await self._contract(component, method)))
+
+    async def _contract(self, component: str, method: str) -> tuple[ServiceContract, MethodContract]:
+        service_name, _, method_name = method.rpartition("/")
+        reason = f"component {component!r} is not announced"
+        for instance in await self._instances():
+            if instance.component != component:
+                continue
+            try:
+                found = await fetch_component(self._opened(), instance, self._settings.max_body)
+            except ValueError as error:
+                reason = str(error)
+                continue
+            for service in found.services:
+                for each in service.methods:
+                    if (service.name, each.name) == (service_name, method_name):
+                        return service, each
+            reason = f"its contract has no {method!r}"
+        raise LocalError(Code.NOT_FOUND, f"{component} {method}: {reason}")
+
+    async def call(self, tried: TriedCall) -> bytes:
+        """The outcome of a call as JSON, also if it failed.
+
+        Raises:
+            LocalError: it cannot be made.
+        """
+        service, method = await self._contract(tried.component, tried.method)
+        settings = msgspec.structs.replace(self._settings, module="")
+        return await try_call(self._runtime.registry, settings, tried, service, method)
+
+    async def act(self, what: str, instance: str) -> bytes:
+        """Ask the demonstration to kill or to start a server.
+
+        Raises:
+            LocalError: it has ended, or there is no such server.
+        """
+        try:
+            async with asyncio.timeout(5.0):
+                reader, writer = await asyncio.open_unix_connection(self._control)
+                try:
+                    writer.write(f"{what} {instance}\n".encode())
+                    said = (await reader.readline()).decode().strip()
+                finally:
+                    writer.close()
+        except OSError as error:
+            raise LocalError(Code.UNAVAILABLE, f"the demonstration does not answer: {error}") from None
+        if said != "ok":
+            raise LocalError(Code.FAILED_PRECONDITION, said or "the demonstration has ended")
+        return b"{}"

@@ -1,0 +1,198 @@
+"""The last 15 minutes of each method, in steps of 10 seconds, made from the counters: calls pay nothing for it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeAlias
+
+import msgspec
+
+from meshcore.telemetry.calls import Calls
+from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
+from meshcore.telemetry.recorder import Recorder
+
+STEP: Final = 10
+"""Seconds."""
+
+STEPS: Final = 90
+
+_FIELDS = 5  # of a step in the ring
+
+
+class Step(msgspec.Struct, array_like=True, frozen=True):
+    """What a method did in ten seconds. A step without calls is left out.
+
+    Attributes:
+        at: its end, in seconds since 1970.
+        calls: that ended.
+        failures: the share of these that failed, as a number of calls.
+        p50: seconds within which half of them ended.
+        p95: the same for 95 %.
+        p99: the same for 99 %.
+    """
+
+    at: int
+    calls: int
+    failures: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What a method did lately.
+
+    Attributes:
+        seconds: the length of the window, 10 to 20 unless the process has just started.
+        calls: that ended.
+        failures: the calls that failed.
+        counts: the latencies, by bucket of `BOUNDS`; windows of several processes can be added up. Empty without calls.
+    """
+
+    seconds: float
+    calls: int = 0
+    failures: int = 0
+    counts: tuple[int, ...] = ()
+
+    @property
+    def per_second(self) -> float:
+        """Calls per second."""
+        return self.calls / self.seconds if self.seconds else 0.0
+
+    def quantile(self, share: float) -> float | None:
+        """Seconds within which that share of the calls ended; None without calls."""
+        return quantile(self.counts, share)
+
+
+def merged(windows: Iterable[Window]) -> Window:
+    """What several processes did together. Calls per second add up, whatever the lengths of the windows."""
+    found = [each for each in windows if each.seconds]
+    seconds = max((each.seconds for each in found), default=0.0)
+    counts = array("d", bytes(8 * BUCKETS))
+    calls = failures = 0.0
+    for each in found:
+        scale = seconds / each.seconds
+        calls += each.calls * scale
+        failures += each.failures * scale
+        for at, count in enumerate(each.counts[:BUCKETS]):
+            counts[at] += count * scale
+    whole = tuple(round(count) for count in counts) if calls else ()
+    return Window(seconds, round(calls), round(failures), whole)
+
+
+class _Totals:
+    """What was counted of a method until some time."""
+
+    __slots__ = ("counts", "failures")
+
+    def __init__(self) -> None:
+        self.counts = 0  # see `histogram.packed`
+        self.failures = 0
+
+    def add(self, calls: Calls) -> None:
+        self.counts += calls.packed()
+        self.failures += calls.failed_count
+
+
+_NOTHING = _Totals()
+
+Key: TypeAlias = tuple[str, str, str]
+"""The side ("server" or "client"), the component and the method."""
+
+
+class _Track:
+    """One method.
+
+    Attributes:
+        last: its totals at the last tick.
+        before: and at the one before that.
+        ring: the steps, by their number.
+    """
+
+    __slots__ = ("before", "last", "ring")
+
+    def __init__(self) -> None:
+        self.before = self.last = _NOTHING
+        self.ring = array("f", bytes(4 * STEPS * _FIELDS))
+
+
+class History:
+    """The history of all methods of a mesh. `tick` is to be called every `STEP` seconds.
+
+    Args:
+        recorder: has the counters.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, recorder: Recorder, now: float) -> None:
+        self._recorder = recorder
+        self._tracks: dict[Key, _Track] = {}
+        self._number = int(now // STEP)  # of the last step in the rings
+        self._last = self._before = now
+
+    def tick(self, now: float) -> None:
+        """End a step."""
+        number = int(now // STEP)
+        if number == self._number:
+            return
+        # If the loop hung, or the clock was set, there are steps of which nothing is known.
+        skipped = range(self._number + 1, number) if self._number < number < self._number + STEPS else range(STEPS)
+        for key, totals in self._totals().items():
+            track = self._tracks.get(key)
+            if track is None:
+                track = self._tracks[key] = _Track()
+            for each in skipped:
+                _write(track.ring, each, (0.0,) * _FIELDS)
+            _write(track.ring, number, _numbers(totals, track.last))
+            track.before, track.last = track.last, totals
+        self._number = number
+        self._before, self._last = self._last, now
+
+    def steps(self, key: Key) -> list[Step]:
+        """The steps in which a method was called, oldest first."""
+        track = self._tracks.get(key)
+        return [] if track is None else list(self._steps(track))
+
+    def _steps(self, track: _Track) -> Iterator[Step]:
+        for number in range(self._number - STEPS + 1, self._number + 1):
+            at = number % STEPS * _FIELDS
+            calls, failures, *quantiles = track.ring[at : at + _FIELDS]
+            if calls:
+                p50, p95, p99 = (round(each, 6) for each in quantiles)
+                yield Step(number * STEP, int(calls), int(failures), p50, p95, p99)
+
+    def windows(self, now: float) -> dict[Key, Window]:
+        """What each method did since the tick before the last one."""
+        seconds = max(now - self._before, 0.0)
+        found: dict[Key, Window] = {}
+        for key, totals in self._totals().items():
+            track = self._tracks.get(key)
+            before = track.before if track is not None else _NOTHING
+            found[key] = Window(seconds)
+            if totals.counts != before.counts:
+                counts = unpacked(totals.counts - before.counts)
+                found[key] = Window(seconds, sum(counts), totals.failures - before.failures, tuple(counts))
+        return found
+
+    def _totals(self) -> dict[Key, _Totals]:
+        found: dict[Key, _Totals] = {}
+        for _, calls in self._recorder.served:
+            found.setdefault(("server", calls.component, calls.method), _Totals()).add(calls)
+        for calls in self._recorder.made():
+            found.setdefault(("client", calls.component, calls.method), _Totals()).add(calls)
+        return found
+
+
+def _numbers(totals: _Totals, before: _Totals) -> tuple[float, ...]:
+    """The numbers of a step."""
+    if totals.counts == before.counts:
+        return (0.0,) * _FIELDS
+    counts = unpacked(totals.counts - before.counts)
+    quantiles = (quantile(counts, share) or 0.0 for share in (0.5, 0.95, 0.99))
+    return (float(sum(counts)), float(totals.failures - before.failures), *quantiles)
+
+
+def _write(ring: array[float], number: int, values: tuple[float, ...]) -> None:
+    at = number % STEPS * _FIELDS
+    ring[at : at + _FIELDS] = array("f", values)
