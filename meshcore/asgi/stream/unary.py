@@ -1,8 +1,7 @@
 """Runs a call that has no items: `serve` for calls that are complete and whose answers are handed over, not awaited.
 
-What a call takes of the server, in us: a tree of seven nodes there and back, messages of 64 calls, CPython 3.13. The app
-with a WebSocket in memory, sampled 150 to 400 times a second; "before" each call had a task, headers and a run of
-`serve`.
+What a call takes of the server, in us: a tree of seven nodes there and back, messages of 64 calls, CPython 3.13; the
+app with a WebSocket in memory. Before, each call had headers of its own, a task of the loop, and a run of `serve`.
 
     | layer                                                     | before | now  |
     |-----------------------------------------------------------|--------|------|
