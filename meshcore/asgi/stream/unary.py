@@ -1,4 +1,22 @@
-"""Runs a call that has no items: `serve` for calls that are complete and whose answers are handed over, not awaited."""
+"""Runs a call that has no items: `serve` for calls that are complete and whose answers are handed over, not awaited.
+
+What a call takes of the server, in us: a tree of seven nodes there and back, messages of 64 calls, CPython 3.13; the
+app with a WebSocket in memory. Before, each call had headers of its own, a task of the loop, and a run of `serve`.
+
+    | layer                                                     | before | now  |
+    |-----------------------------------------------------------|--------|------|
+    | frames: parse, states, answer                             | 1.4    | 1.5  |
+    | headers of the request                                    | 1.0    | 0.2  |
+    | event loop, task, waking the writer                       | 3.1    | 2.7  |
+    | endpoint: the call, its answer, the steps of `serve`      | 4.9    | 2.3  |
+    | admission, scope, deadline, limit                         | 3.3    | 2.2  |
+    | decoding the arguments                                    | 3.3    | 2.9  |
+    | implementation, and what runs it                          | 0.9    | 0.5  |
+    | encoding the result, and checking it                      | 4.3    | 3.8  |
+    | all                                                       | 22.6   | 16.5 |
+
+wsproto adds 15 us for a message with one call, 47 us for one with 64.
+"""
 
 from __future__ import annotations
 
