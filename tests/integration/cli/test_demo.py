@@ -163,7 +163,7 @@ async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, 
     [
         (MAIN, "two servers start", signal.SIGTERM),
         (MAIN, "the client calls over", signal.SIGTERM),  # SIGINT then: `test_an_impatient_user`
-        (QUICK, "dropped B", signal.SIGINT),
+        (QUICK, "dropped B", signal.SIGTERM),  # SIGINT then: `test_ctrl_c_ends_its_consul`
         (QUICK, "started anew", signal.SIGINT),
     ],
     ids=["starting", "calling", "without B", "starting B anew"],
