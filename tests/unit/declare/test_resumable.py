@@ -117,13 +117,13 @@ def test_what_has_no_such_stream_is_refused() -> None:
         describe(streaming(int, int, resumable("aftr")))
     with pytest.raises(ConfigurationError, match="@resumable: its result is no stream"):
         describe(streaming(int, int, resumable("after"), **{"return": int}))
+
+    @service()
+    class Both(Service):
+        @resumable("after")
+        def both(self, items: AsyncIterator[int], after: int) -> AsyncIterator[int]: ...
+
     with pytest.raises(ConfigurationError, match="@resumable: it takes a stream, too, whose items cannot be sent"):
-
-        @service()
-        class Both(Service):
-            @resumable("after")
-            def both(self, items: AsyncIterator[int], after: int) -> AsyncIterator[int]: ...
-
         describe(Both)
     with pytest.raises(ConfigurationError, match="it needs an argument"):
 
