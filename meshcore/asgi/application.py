@@ -27,7 +27,7 @@ from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
-from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, READYZ, REPORT, STREAM, SUMMARY
+from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, PAGE, READYZ, REPORT, STREAM, SUMMARY
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -83,7 +83,7 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
             *_monitoring(probes, components, settings.metrics),
-            *(page_routes(probes.page) if probes.page is not None else ()),
+            *(page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else ()),
         ]
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)

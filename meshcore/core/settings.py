@@ -84,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has
             it for itself.
         page: whether a server shows the mesh to people at `/mesh`: "off", "read-only", or "full", with which they can
-            try calls out.
+            try calls out. A method with that path has it for itself.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment

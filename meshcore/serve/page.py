@@ -132,8 +132,7 @@ class LivePage:
 
     async def _instances(self) -> list[Instance]:
         await self.state()
-        announced = self._look.announced if self._look is not None else {}
-        return [each for some in announced.values() for each in some]
+        return [] if self._look is None else [each for some in self._look.announced.values() for each in some]
 
     async def fields(self, component: str, method: str) -> bytes:
         """The fields of a form for a method, as JSON.

@@ -110,7 +110,9 @@ class _Live:
         return 1
 
     async def _kill(self, instance: str) -> None:
-        found = await self._registry.instances() if self._registry is not None else {}
+        if self._registry is None:
+            raise DemoError("the demonstration has not started yet")
+        found = await self._registry.instances()
         urls = [each.addresses[0].url for some in found.values() for each in some if each.id == instance]
         server = self._servers.pop(urls[0], None) if urls else None
         if server is None:

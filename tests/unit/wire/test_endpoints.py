@@ -63,5 +63,5 @@ def test_the_scan_sees_what_it_looks_for():
 
 def test_reserved_are_all_but_the_documents():
     """Those a route of the user's may replace. A WebSocket is in no route's way."""
-    free = {endpoints.OPENAPI, endpoints.DOCS, endpoints.STREAM}
+    free = {endpoints.OPENAPI, endpoints.DOCS, endpoints.STREAM, endpoints.PAGE}
     assert {path for _, path in endpoints.RESERVED_PATHS} == {*PATHS} - free
