@@ -19,6 +19,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.core.threads import caught, forked_error
 from meshcore.mesh.mesh import Mesh
+from meshcore.telemetry.snapshot import Snapshot
 
 T = TypeVar("T")
 
@@ -134,6 +135,11 @@ class BlockingMesh:
             return self._mesh.runtime.bridge.run("run()", awaitable)
         finally:
             discard(awaitable)
+
+    def metrics(self) -> Snapshot:
+        """What this mesh has counted of its calls until now; see `Mesh.metrics`."""
+        self._entered()
+        return self._mesh.metrics()
 
     def set_preferred_channel(self, name: str) -> None:
         """Prefer a channel; see `Mesh.set_preferred_channel`."""

@@ -21,6 +21,7 @@ from meshcore.mesh.arguments import check_settings, copy_of_overrides
 from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.server.guarded_tasks import guard_tasks
+from meshcore.telemetry.snapshot import Snapshot, snapshot
 
 T = TypeVar("T")
 
@@ -172,6 +173,18 @@ class Mesh:
         """
         runtime = self.runtime
         return runtime.bridge.at_once("why()", partial(runtime.why, cast("type", interface), method, preferred_channel))
+
+    def metrics(self) -> Snapshot:
+        """What this mesh has counted of its calls until now. May be called in any thread.
+
+        A server exposes it at `/metrics`. `meshcore.telemetry.collector.MeshCollector` is for processes with a registry
+        of `prometheus_client`.
+
+        Raises:
+            LocalError: the mesh does not run.
+        """
+        runtime = self.runtime
+        return runtime.bridge.at_once("metrics()", partial(snapshot, runtime.recorder))
 
     def set_preferred_channel(self, name: str) -> None:
         """Use a channel wherever it is offered and no other is asked for. Empty: the first that is offered."""

@@ -8,7 +8,7 @@ from typing import Final
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
-from meshcore.telemetry.histogram import Histogram
+from meshcore.telemetry.histogram import Histogram, packed, unpacked
 
 OK: Final = "ok"
 """The status of a call that succeeded, and the outcome of an attempt that did."""
@@ -70,10 +70,11 @@ class Calls:
 
     def latencies(self) -> Sequence[int]:
         """The latencies of all of them, by bucket."""
-        found = Histogram()
-        for each in (self.ok, *self.failures.values()):
-            found.add(each.counts, 0.0)
-        return found.counts
+        return unpacked(self.packed())
+
+    def packed(self) -> int:
+        """The same as one number, see `histogram.packed`."""
+        return packed(self.ok.counts) + sum(packed(failed.counts) for failed in self.failures.values())
 
     def fail(self, status: str, kind: str, seconds: float, text: str) -> None:
         """Count a call that failed.

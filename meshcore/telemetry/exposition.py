@@ -6,7 +6,6 @@ https://prometheus.io/docs/instrumenting/exposition_formats/ and https://prometh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from math import isfinite, isnan
 from typing import Final
 
@@ -74,7 +73,6 @@ def _histogram(family: Family, sample: Sample) -> str:
     return "".join(lines)
 
 
-@lru_cache(4096)  # the same series are shown at each scrape
 def _labels(family: Family, values: tuple[str, ...]) -> str:
     return ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(family.labels, values, strict=True) if value)
 

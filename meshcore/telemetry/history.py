@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from operator import add, sub
 from typing import Final, TypeAlias
 
 import msgspec
 
 from meshcore.telemetry.calls import Calls
-from meshcore.telemetry.histogram import BUCKETS, quantile
+from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
 from meshcore.telemetry.recorder import Recorder
 
 STEP: Final = 10
@@ -88,15 +87,12 @@ class _Totals:
     __slots__ = ("counts", "failures")
 
     def __init__(self) -> None:
-        self.counts = array("Q", bytes(8 * BUCKETS))
+        self.counts = 0  # see `histogram.packed`
         self.failures = 0
 
     def add(self, calls: Calls) -> None:
-        if calls.ok.count:
-            self.counts = array("Q", map(add, self.counts, calls.ok.counts))
-        for failed in calls.failures.values():
-            self.counts = array("Q", map(add, self.counts, failed.counts))
-            self.failures += failed.count
+        self.counts += calls.packed()
+        self.failures += calls.failed_count
 
 
 _NOTHING = _Totals()
@@ -148,10 +144,7 @@ class History:
                 track = self._tracks[key] = _Track()
             for each in skipped:
                 _write(track.ring, each, (0.0,) * _FIELDS)
-            counts = array("Q", map(sub, totals.counts, track.last.counts))
-            calls = sum(counts)
-            quantiles = (quantile(counts, share) or 0.0 for share in (0.5, 0.95, 0.99))
-            _write(track.ring, number, (float(calls), float(totals.failures - track.last.failures), *quantiles))
+            _write(track.ring, number, _numbers(totals, track.last))
             track.before, track.last = track.last, totals
         self._number = number
         self._before, self._last = self._last, now
@@ -176,10 +169,10 @@ class History:
         for key, totals in self._totals().items():
             track = self._tracks.get(key)
             before = track.before if track is not None else _NOTHING
-            counts = tuple(map(sub, totals.counts, before.counts))
-            calls = sum(counts)
-            failures = totals.failures - before.failures
-            found[key] = Window(seconds, calls, failures, counts if calls else ())
+            found[key] = Window(seconds)
+            if totals.counts != before.counts:
+                counts = unpacked(totals.counts - before.counts)
+                found[key] = Window(seconds, sum(counts), totals.failures - before.failures, tuple(counts))
         return found
 
     def _totals(self) -> dict[Key, _Totals]:
@@ -189,6 +182,15 @@ class History:
         for calls in self._recorder.made():
             found.setdefault(("client", calls.component, calls.method), _Totals()).add(calls)
         return found
+
+
+def _numbers(totals: _Totals, before: _Totals) -> tuple[float, ...]:
+    """The numbers of a step."""
+    if totals.counts == before.counts:
+        return (0.0,) * _FIELDS
+    counts = unpacked(totals.counts - before.counts)
+    quantiles = (quantile(counts, share) or 0.0 for share in (0.5, 0.95, 0.99))
+    return (float(sum(counts)), float(totals.failures - before.failures), *quantiles)
 
 
 def _write(ring: array[float], number: int, values: tuple[float, ...]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from operator import add
 from typing import Final, TypeAlias
 
 import msgspec
@@ -14,7 +13,7 @@ from meshcore.core.errors import Code
 from meshcore.telemetry import families as of
 from meshcore.telemetry.calls import OK, Calls
 from meshcore.telemetry.families import Family, Kind
-from meshcore.telemetry.histogram import Histogram
+from meshcore.telemetry.histogram import Histogram, packed, unpacked
 from meshcore.telemetry.recorder import INSTANCE_STATES, Recorder
 
 Labels: TypeAlias = tuple[str, ...]
@@ -127,15 +126,16 @@ def counts_of(sample: Sample) -> Sequence[int]:
 
 def _added(samples: Iterable[Sample]) -> list[Sample]:
     """One sample for each set of labels."""
-    found: dict[Labels, Sample] = {}
+    found: dict[Labels, list[Sample]] = {}
     for each in samples:
-        known = found.get(each.labels)
-        if known is None:
-            found[each.labels] = each
-        else:
-            counts = array("Q", map(add, counts_of(known), counts_of(each))).tobytes() if each.counts else b""
-            found[each.labels] = Sample(each.labels, known.value + each.value, counts)
-    return list(found.values())
+        found.setdefault(each.labels, []).append(each)
+    return [same[0] if len(same) == 1 else _sum(same) for same in found.values()]
+
+
+def _sum(samples: Sequence[Sample]) -> Sample:
+    first = samples[0]
+    counts = unpacked(sum(packed(each.counts) for each in samples)).tobytes() if first.counts else b""
+    return Sample(first.labels, sum(each.value for each in samples), counts)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -84,7 +84,7 @@ class ServedCalls:
             for method in service.methods
         }
         self._series = 0
-        self.refused = dict.fromkeys(REASONS, 0)
+        self.refused: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.by_caller = Callers(self)
 
     def series(self, caller: str, method: Method | None) -> Calls:

@@ -1,0 +1,138 @@
+"""What the workers of one server tell each other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from meshcore.core.description import Method
+from meshcore.serve.monitoring.siblings import Siblings, retire
+from meshcore.telemetry.families import CLIENT_DURATION, PROCESSES
+from meshcore.telemetry.recorder import Recorder
+from meshcore.telemetry.snapshot import counts_of, snapshot, total
+
+METHOD = Method("shop", "order", (), None, is_async=True)
+
+
+class Worker:
+    """One worker, in this process."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.recorder = Recorder()
+        self.recorder.gauges[PROCESSES.name] = lambda: 1
+        self.siblings = Siblings(folder, lambda: snapshot(self.recorder), name.encode)
+
+    def call(self, times: int) -> None:
+        """Count calls."""
+        for _ in range(times):
+            self.recorder.client("orders")[METHOD].succeed(0.1, [])
+
+    async def shown(self) -> tuple[int, int]:
+        """How many calls and how many processes its metrics show."""
+        found = total(await self.siblings.metrics())
+        calls = sum(sum(counts_of(sample)) for sample in found.get(CLIENT_DURATION.name, []))
+        return calls, int(found[PROCESSES.name][0].value)
+
+
+def kill(worker: Worker) -> None:
+    """Let it be as after a SIGKILL: nothing answers at its socket, which is still there."""
+    assert worker.siblings._server is not None
+    path = next(worker.siblings._folder.glob(f"{worker.siblings._id}.sock"))
+    worker.siblings._server.close()
+    path.touch()
+
+
+async def test_whoever_is_asked_answers_for_all(tmp_path):
+    """The sum is the same at each, and the summaries are those of all, one's own first."""
+    async with AsyncExitStack() as stack:
+        workers = [Worker(tmp_path, name) for name in ("a", "b", "c")]
+        for each in workers:
+            await stack.enter_async_context(each.siblings)
+            each.call(3)
+        assert [await each.shown() for each in workers] == [(9, 3)] * 3
+        assert sorted(await workers[1].siblings.summaries()) == [b"a", b"b", b"c"]
+        assert (await workers[1].siblings.summaries())[0] == b"b"
+
+
+async def test_a_dead_worker_counts_with_what_it_told_last(tmp_path):
+    """Before and after its parent has added it up. What it counted since and told nobody is lost."""
+    async with AsyncExitStack() as stack:
+        living, dead = Worker(tmp_path, "living"), Worker(tmp_path, "dead")
+        for each in (living, dead):
+            await stack.enter_async_context(each.siblings)
+        living.call(1)
+        dead.call(10)
+        assert await living.shown() == (11, 2)
+        dead.call(100)
+        kill(dead)
+        assert await living.shown() == (11, 1)
+        # Its own file is its parent's to add up: in this test both have this process's id.
+        for path in tmp_path.glob(f"{dead.siblings._id}.*"):
+            path.rename(path.with_name(path.name.replace(str(os.getpid()), "1")))
+        retire(tmp_path, 1)
+        assert not list(tmp_path.glob("1-*"))
+        assert await living.shown() == (11, 1)
+        retire(tmp_path, 1)
+        assert await living.shown() == (11, 1)
+
+
+async def test_a_worker_that_is_added_up_meanwhile_counts_once(tmp_path):
+    """Its parent has written the sum, and has not yet removed the file."""
+    async with AsyncExitStack() as stack:
+        living, dead = Worker(tmp_path, "living"), Worker(tmp_path, "dead")
+        for each in (living, dead):
+            await stack.enter_async_context(each.siblings)
+            each.call(10)
+        assert await living.shown() == (20, 2)
+        kill(dead)
+        files = {path: path.read_bytes() for path in tmp_path.glob(f"{dead.siblings._id}.kept")}
+        for path in files:
+            renamed = path.with_name(path.name.replace(str(os.getpid()), "1"))
+            path.rename(renamed)
+        retire(tmp_path, 1)
+        for path, data in files.items():
+            path.with_name(path.name.replace(str(os.getpid()), "1")).write_bytes(data)
+        assert await living.shown() == (20, 1)
+
+
+async def test_a_worker_that_hangs_counts_with_what_it_told_last(tmp_path):
+    """Whoever asks it waits for half a second, and not for ever."""
+    async with AsyncExitStack() as stack:
+        living, hanging = Worker(tmp_path, "living"), Worker(tmp_path, "hanging")
+        for each in (living, hanging):
+            await stack.enter_async_context(each.siblings)
+            each.call(2)
+        assert await living.shown() == (4, 2)
+        hanging.call(5)
+        kill(hanging)
+        path = tmp_path / f"{hanging.siblings._id}.sock"
+        path.unlink()
+        open_ended = asyncio.Event()
+
+        async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await open_ended.wait()
+            writer.close()
+
+        server = await asyncio.start_unix_server(nothing, path)
+        try:
+            async with asyncio.timeout(20):
+                assert await living.shown() == (4, 1)
+        finally:
+            open_ended.set()
+            server.close()
+
+
+async def test_without_its_folder_a_worker_shows_its_own(tmp_path, caplog):
+    """Somebody has cleaned up; the log says so."""
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    worker = Worker(folder, "a")
+    async with worker.siblings:
+        worker.call(1)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        assert await worker.shown() == (1, 1)
+    assert "cannot be kept" in caplog.text
