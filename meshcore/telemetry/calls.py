@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
-from meshcore.telemetry.histogram import Histogram, packed, unpacked
+from meshcore.telemetry.histogram import BOUNDS, Histogram, packed, unpacked
 
 OK: Final = "ok"
 """The status of a call that succeeded, and the outcome of an attempt that did."""
@@ -114,8 +115,10 @@ class ClientCalls(Calls):
         self.hedges = 0
 
     def succeed(self, seconds: float, trail: Sequence[Attempt]) -> None:
-        """Count a call that succeeded. Nearly all have one attempt, which succeeded, and cost 0.25 us."""
-        self.ok.observe(seconds)
+        """Count a call that succeeded. Nearly all have one attempt, which succeeded, and cost 0.2 us."""
+        ok = self.ok
+        ok.counts[bisect_left(BOUNDS, seconds)] += 1  # as `observe` does; to call it would take 0.06 us
+        ok.sum += seconds
         if len(trail) != 1 or trail[0].outcome != OK:
             self.irregular += 1
             self._attempted(trail)
