@@ -2,7 +2,8 @@
 
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `consul`, how fast servers are found and
-missed through it. Every figure is a median of rounds in which all candidates have their turns one after the other.
+missed through it; `telemetry`, what it costs to count calls. Every figure is a median of rounds in which all candidates
+have their turns one after the other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.consul import consul_section
 from benchmarks.processes import CLIENT, leave_alone, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.sections import Plan, local_section, seed_section, wire_section
+from benchmarks.telemetry import telemetry_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -34,6 +36,7 @@ SECTIONS = {
     "seed": seed_section,
     "peers": peers_section,
     "consul": consul_section,
+    "telemetry": telemetry_section,
 }
 
 
