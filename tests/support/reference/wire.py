@@ -43,8 +43,8 @@ _PATHS: Final = {
     "/readyz": ("GET", "Whether calls are welcome: 200; or 503 before the announcement and while the server stops."),
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
     "/report/summary": ("GET", "What its processes have counted of their calls, see `meshcore.telemetry.summary`."),
-    "/metrics": ("GET", "The same for Prometheus. The setting `metrics` names another path."),
     "/contract": ("GET", "The contract, as `meshcore describe --json` prints it."),
+    "/metrics": ("GET", "What its processes have counted, for Prometheus. The setting `metrics` names another path."),
     "/openapi.json": ("GET", "The OpenAPI 3.1 document of the REST paths. Not with `documents = false`."),
     DOCS: (
         "GET",
