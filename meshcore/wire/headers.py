@@ -26,7 +26,8 @@ METHOD = "mesh-method"
 what is executed: a server refuses a request whose path leads to something else. Sent where a path contains values."""
 
 CALLER = "mesh-caller"
-"""How the caller calls itself, for what is counted of it. It proves nothing."""
+"""How the caller calls itself, for what is counted of it. It proves nothing. It is sent with streaming calls, and once
+for each connection of the stream channel; other calls over HTTP would pay for it each time."""
 
 RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
