@@ -26,7 +26,8 @@ METHOD = "mesh-method"
 what is executed: a server refuses a request whose path leads to something else. Sent where a path contains values."""
 
 CALLER = "mesh-caller"
-"""How the caller calls itself, for what is counted of it. It proves nothing."""
+"""How the caller calls itself, for what is counted of it. It proves nothing. It is sent with streaming calls, and once
+for each connection of the stream channel; other calls over HTTP would pay for it each time."""
 
 RETRY_AFTER = "retry-after"
 """On errors: whole seconds after which the call may come back (RFC 9110, 10.2.3)."""
@@ -90,7 +91,7 @@ class RequestHeaders(Mapping[str, str]):
                 else:
                     rare = True
         self.content_type = content_type.decode("latin-1")
-        self.caller = caller[:_LONGEST_CALLER].decode("latin-1") if caller else ""
+        self.caller = _text(caller[:_LONGEST_CALLER]) if caller else ""
         self.content_length = _digits(length) if len(length) <= _LONGEST_NUMBER else None
         number = _digits(timeout) if len(timeout) <= _LONGEST_NUMBER else None
         self.seconds = None if number is None else number / 1000
@@ -175,6 +176,11 @@ def read_retry_after(value: str | None) -> float | None:
 
 def _number(value: bytes) -> int | None:
     return _digits(value) if len(value) <= _LONGEST_NUMBER else None
+
+
+@lru_cache(maxsize=64)  # the same callers recur, and whoever counts them finds the same object again
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
 
 
 @lru_cache(maxsize=1024)  # the same lengths and times recur; to convert both of a call takes 0.4 us

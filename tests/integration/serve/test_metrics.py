@@ -122,6 +122,14 @@ def calls(text: str, method: str) -> float:
     return sum(value for name, value in counters(text).items() if re.match(pattern, name))
 
 
+async def callers(session: aiohttp.ClientSession, url: str, method: str) -> set[str]:
+    """Who called a method, as the summaries of the workers say."""
+    async with session.get(f"{url}/report/summary") as response:
+        processes = (await response.json())["processes"]
+    served = [each for process in processes for each in process["served"] if each["method"] == method]
+    return {caller["name"] for each in served for caller in each["callers"]}
+
+
 async def workers(session: aiohttp.ClientSession, url: str) -> list[int]:
     """The ids of the processes that serve."""
     async with session.get(f"{url}/report/summary") as response:
@@ -181,7 +189,8 @@ def queries() -> list[str]:
 async def test_a_mesh_under_prometheus(tmp_path: Path) -> None:
     """Two workers count as one server, a SIGKILL takes nothing away, and Prometheus tells success and latency."""
     port, other, own = free_port(), free_port(), free_port()
-    settings = load_settings({"registry": f"directory://{tmp_path}/registry"}, environ={}, directory=tmp_path)
+    given = {"registry": f"directory://{tmp_path}/registry", "preferred_channel": "stream-msgpack"}
+    settings = load_settings(given, environ={}, directory=tmp_path)
     async with (
         shop(tmp_path, other, "WarehouseModule", 1),
         shop(tmp_path, port, "CounterModule", 2) as server,
@@ -209,6 +218,8 @@ async def test_a_mesh_under_prometheus(tmp_path: Path) -> None:
         assert await promtool(before) == ""
         openmetrics = await scrape(session, server.url, "application/openmetrics-text")
         assert openmetrics.endswith("# EOF\n")
+
+        assert await callers(session, server.url, "orders/find") == {"OrdersClient"}
 
         os.kill(pids[0], signal.SIGKILL)
         seen = counters(before)

@@ -1,4 +1,4 @@
-"""What the headers of a request say of its body."""
+"""What the headers of a request say of its body, and of its caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.wire.headers import ATTEMPT, TIMEOUT, RequestHeaders
+from meshcore.wire.headers import ATTEMPT, CALLER, TIMEOUT, RequestHeaders, check_headers, write_caller
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,20 @@ def test_the_first_of_a_name_counts(pairs: list[tuple[str, str]]) -> None:
 def number(text: str) -> int | None:
     """A number of at most ten digits, and nothing else."""
     return int(text) if text.isdigit() and len(text) <= 10 else None
+
+
+@given(st.text())
+def test_a_caller_may_call_itself_anything(name: str) -> None:
+    """What travels is one line of printable ASCII of at most 100 characters, and arrives as it was sent."""
+    sent = write_caller(name)
+    check_headers(sent)
+    text = sent.get(CALLER, "")
+    assert len(text) <= 100
+    assert not text or (text.isascii() and text.isprintable() and text == text.strip())
+    assert RequestHeaders([(key.encode(), value.encode()) for key, value in sent.items()]).caller == text
+
+
+def test_a_long_name_of_a_caller_is_cut() -> None:
+    """Whoever sends it may be no client of ours."""
+    assert RequestHeaders([(CALLER.encode(), b"x" * 5000)]).caller == "x" * 100
+    assert RequestHeaders([]).caller == ""
