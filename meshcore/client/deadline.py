@@ -17,6 +17,7 @@ from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.policy import Rules
+from meshcore.core.trace import TRACEPARENT, ambient_trace
 from meshcore.wire.headers import IDEMPOTENCY_KEY
 
 
@@ -80,7 +81,9 @@ class _InFlight(Timeout):
 
 
 class Deadline:
-    """Gives a call its rules and its deadline, and cancels it then. Refuses it if very many are in flight.
+    """Gives a call its rules, its deadline and the headers of its trace, and cancels it at its deadline.
+
+    Refuses it if very many are in flight.
 
     The deadline is the earliest of three: the call's own, that of the served call that this one is made for, and the
     timeout of the rules.
@@ -117,6 +120,9 @@ class Deadline:
         headers = call.headers
         if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
             headers = {**headers, IDEMPOTENCY_KEY: uuid.uuid4().hex}  # the same for all attempts
+        trace = ambient_trace.get()
+        if trace is not None and TRACEPARENT not in headers:
+            headers = {**trace, **headers}
         call = Call(method, call.arguments, headers, deadline, call.attempt, call.tried, rules, trail)
         in_flight = _InFlight(deadline, limit.loop)
         limit.add(in_flight)

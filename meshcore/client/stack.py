@@ -1,6 +1,6 @@
 """The client stack: the layers of a call to another process.
 
-proxy > limit and deadline > the user's interceptors > hedge > retry > balancer > channel
+proxy > traces > limit and deadline > the user's interceptors > hedge > retry > traces > balancer > channel
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from meshcore.client.retry import Retry
 from meshcore.core.call import Handler, Interceptor, compose
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
+from meshcore.telemetry.layers import NO_TRACES, ClientTraces
 from meshcore.traffic.traffic import Traffic
 
 
@@ -24,6 +25,7 @@ def client_stack(
     interceptors: Sequence[Interceptor],
     limit: Limit,
     resilient: bool = True,
+    traces: ClientTraces = NO_TRACES,
 ) -> Handler:
     """Compose the handler of a proxy.
 
@@ -34,6 +36,7 @@ def client_stack(
         interceptors: of the user.
         limit: of the calls in flight, shared by the whole mesh.
         resilient: whether calls are retried and hedged.
+        traces: what is composed for traces.
     """
     attempts: list[Interceptor] = []
     if resilient:
@@ -43,7 +46,9 @@ def client_stack(
         ]
     return compose(
         balancer,
+        *traces.call,  # outermost: also of calls that are refused here, and of the time that all layers take
         Deadline(rules, traffic.clock, limit),  # covers all attempts and the time that interceptors take
         *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
         *attempts,
+        *traces.attempt,
     )

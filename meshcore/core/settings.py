@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the weights of the other instances. With 0 it gets none.
         documents: whether a server serves `/openapi.json` and `/docs`.
+        traces: what this process does with traces: `propagate` passes their headers on, `begin` also begins one for
+            calls that belong to none, `opentelemetry` records spans.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
@@ -118,6 +120,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: _Text = ""
     weight: _Weight = 1
     documents: _Flag = True
+    traces: Annotated[
+        str,
+        Meta(pattern=r"^(propagate|begin|opentelemetry)$", description='"propagate", "begin" or "opentelemetry"'),
+    ] = "propagate"
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     debug: _Flag = False
     value_source: Annotated[

@@ -20,6 +20,7 @@ from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
+from meshcore.telemetry.layers import Traces
 
 
 class Handlers:
@@ -32,6 +33,7 @@ class Handlers:
         interceptors: of the user.
         streams: runs the streaming methods of this process.
         running: the streams that are under way.
+        traces: what is composed for traces.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Handlers:
         interceptors: Interceptors,
         streams: StreamHandler,
         running: Streams,
+        *,
+        traces: Traces,
     ) -> None:
         self._catalog = blueprint.catalog
         self._policies = blueprint.policies
@@ -50,6 +54,7 @@ class Handlers:
         self._limit = Limit(blueprint.settings.max_calls)
         self._local = compose(served, *interceptors.client)
         self._running = running
+        self._traces = traces
         self._carriers = blueprint.carriers
         self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
         self._local_streams = compose_streams(streams, *self._around_streams)
@@ -87,15 +92,16 @@ class Handlers:
     def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:
         component, service = self._catalog.component_of(interface), self._catalog.service(interface)
         destination = self._destinations.to(component)
-        return client_stream_stack(
+        stack = client_stream_stack(
             StreamBalancer(destination, channel, self._carriers),
             destination.traffic,
             rules=self._policies.rules(component, service, policy),
-            running=self._running,
             limit=self._limit,
             interceptors=self._around_streams,
             resilient=self._policies.resilient,
+            traces=self._traces.client(component.name),
         )
+        return compose_streams(stack, self._running)
 
     def _component(self, interface: type) -> ComponentDescription | None:
         """The component whose policy governs calls in this process; an override may replace a service of none."""
@@ -114,4 +120,5 @@ class Handlers:
             interceptors=self._interceptors,
             limit=self._limit,
             resilient=self._policies.resilient,
+            traces=self._traces.client(component.name),
         )

@@ -41,6 +41,7 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.layers import Traces, traces_of
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 log = logging.getLogger(__name__)
@@ -163,10 +164,11 @@ async def start_runtime(
         )
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
-        handler, streams = await _served(blueprint, injector, workers, interceptors)
+        traces = traces_of(settings.traces)
+        handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
         running = Streams()
-        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running)
+        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running, traces=traces)
         stack.callback(handlers.close)
         stack.enter_context(proxies.connected(handlers))
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
@@ -205,7 +207,7 @@ def _interceptors(injector: Injector) -> Interceptors:
 
 
 async def _served(
-    blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors
+    blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors, traces: Traces
 ) -> tuple[Handler, StreamHandler]:
     """The handlers that run the implementations of this process: of calls with one result, and of streaming calls."""
     catalog, settings = blueprint.catalog, blueprint.settings
@@ -227,9 +229,9 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    around = [*map(around_stream, interceptors.server), *interceptors.server_streams]
+    around = [*map(around_stream, [*traces.server, *interceptors.server]), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    calls = compose(implementations.__call__, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *traces.server, *interceptors.server, *idempotency)
     return calls, compose_streams(streams, *around)
 
 

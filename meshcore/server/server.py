@@ -23,9 +23,11 @@ from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
+from meshcore.core.trace import ambient_trace
 from meshcore.server.blocked_loop import LONG, BlockedLoopDetector
 from meshcore.server.loop_lag import Lag
 from meshcore.server.request import SOON, Left, ServedRequest
+from meshcore.telemetry.trace_context import read_trace
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 from meshcore.wire.headers import RequestHeaders
@@ -132,6 +134,7 @@ class Server:
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         token = ambient_deadline.set(request.deadline)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
+        trace_token = ambient_trace.set(read_trace(headers.all_of)) if headers.traced else None
         request.method, request.begun = method, begun
         self.active += 1
         whole: bool | None = None  # whether the call ended by itself; None does not count for the limit
@@ -148,6 +151,8 @@ class Server:
             ambient_deadline.reset(token)
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
+            if trace_token is not None:
+                ambient_trace.reset(trace_token)
             # All of it here, and the clock read once: three methods and a clock of their own took 0.5 us more.
             now = time.monotonic()
             if whole is not None and limit is not None:

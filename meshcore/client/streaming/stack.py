@@ -1,6 +1,6 @@
 """The client stack of streaming calls to another process.
 
-proxy > running > deadline and limit > idle > the user's interceptors > retry > balancer > channel
+running > traces > deadline and limit > idle > the user's interceptors > retry > traces > balancer > channel
 
 There is no hedge: two streams of one call cannot be merged.
 """
@@ -20,6 +20,7 @@ from meshcore.core.description import Method
 from meshcore.core.errors import MeshError
 from meshcore.core.policy import Rules
 from meshcore.core.streaming.handler import around_stream, compose_streams
+from meshcore.telemetry.layers import NO_TRACES, ClientTraces
 from meshcore.traffic.traffic import Traffic
 
 
@@ -28,10 +29,10 @@ def client_stream_stack(
     traffic: Traffic,
     *,
     rules: Mapping[Method, Rules],
-    running: StreamInterceptor,
     limit: Limit,
     interceptors: Sequence[StreamInterceptor],
     resilient: bool = True,
+    traces: ClientTraces = NO_TRACES,
 ) -> StreamHandler:
     """Compose the handler of streaming calls of a proxy; see `client_stack`.
 
@@ -39,18 +40,19 @@ def client_stream_stack(
         balancer: chooses an instance and sends one attempt there.
         traffic: what all calls to the component share.
         rules: the numbers that govern each method.
-        running: knows the streams of the mesh that are under way.
         limit: of the calls of the mesh in flight.
         interceptors: of the user.
         resilient: whether calls are retried.
+        traces: what is composed for traces.
     """
     return compose_streams(
         balancer,
-        running,
+        *map(around_stream, traces.call),
         around_stream(Deadline(rules, traffic.clock, limit)),  # of the whole life, all attempts included
         Idle(rules),
         *interceptors,
         *([RetryBeforeItems(traffic)] if resilient else []),
+        *map(around_stream, traces.attempt),
     )
 
 

@@ -11,9 +11,11 @@ from msgspec import UNSET
 from meshcore.core.call import Call, SendItem, StreamHandler, ambient_attempt, ambient_deadline
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
+from meshcore.core.trace import ambient_trace
 from meshcore.server.refusals import NotBegunError
 from meshcore.server.request import ServedRequest
 from meshcore.server.server import Server
+from meshcore.telemetry.trace_context import read_trace
 
 
 class StreamingServer(Server):
@@ -60,6 +62,7 @@ class StreamingServer(Server):
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
+        trace_token = ambient_trace.set(read_trace(headers.all_of) if headers.traced else None)
         request.method, request.begun = method, begun
         self.open_streams += 1
         try:
@@ -73,6 +76,7 @@ class StreamingServer(Server):
         finally:
             ambient_deadline.reset(tokens[0])
             ambient_attempt.reset(tokens[1])
+            ambient_trace.reset(trace_token)
             self.open_streams -= 1
             if self._none_open is not None and not self.open_streams:
                 self._none_open.set()
