@@ -134,7 +134,7 @@ class Server:
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         token = ambient_deadline.set(request.deadline)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
-        trace_token = ambient_trace.set(read_trace(headers.all_of)) if headers.traced else None
+        trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
         request.method, request.begun = method, begun
         self.active += 1
         whole: bool | None = None  # whether the call ended by itself; None does not count for the limit

@@ -62,7 +62,7 @@ class StreamingServer(Server):
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
-        trace_token = ambient_trace.set(read_trace(headers.all_of) if headers.traced else None)
+        trace_token = ambient_trace.set(None if headers.trace is None else read_trace(headers.trace))
         request.method, request.begun = method, begun
         self.open_streams += 1
         try:
