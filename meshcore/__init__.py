@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from meshcore.ports.registry import ComponentRegistry
     from meshcore.ports.values import ValueSource
     from meshcore.serve.mesh_app import MeshApp
+    from meshcore.telemetry.call_fields import CallFields
     from meshcore.traffic.least_loaded import LeastLoadedURLSelector
     from meshcore.traffic.selectors import (
         FirstURLSelector,
@@ -98,6 +99,7 @@ __all__ = [
     "Body",
     "Bound",
     "Call",
+    "CallFields",
     "Channel",
     "ChannelAddress",
     "ChannelOptions",
@@ -231,6 +233,7 @@ if not TYPE_CHECKING:
             "ports.registry": "ComponentRegistry",
             "ports.values": "ValueSource",
             "serve.mesh_app": "MeshApp",
+            "telemetry.call_fields": "CallFields",
             "traffic.least_loaded": "LeastLoadedURLSelector",
             "traffic.selectors": "FirstURLSelector PolicyURLSelector RandomURLSelector RoundRobinURLSelector",
             "traffic.url_selector": "URLSelector",

@@ -199,7 +199,7 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
 
 
 async def _send_failure(server: Server, call: ServedCall[S], failure: Exception, send: S) -> None:
-    answer = call.failure(failure, server.report(failure, call.method, call.errors))
+    answer = call.failure(failure, server.report(failure, call.method, call.errors, call.headers))
     try:
         with server.refusal(call.headers, call.peer):
             await answer.send(send, close=server.draining)

@@ -228,7 +228,7 @@ class _Answer:
         if self._broken:
             abort_connection(self._send)
             return
-        told = self._server.report(failure, self.call.method, self.call.errors)
+        told = self._server.report(failure, self.call.method, self.call.errors, self.call.headers)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))
             return

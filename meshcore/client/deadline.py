@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from meshcore.client.slow_calls import SlowLines
 from meshcore.client.timeouts import Timeout, Timeouts
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
@@ -29,11 +30,13 @@ class Limit(Timeouts):
 
     Attributes:
         hedges: when these calls are slow, and when they hang.
+        slow_lines: how often it is logged that a call was slow.
     """
 
     def __init__(self, calls: int) -> None:
         super().__init__()
         self.calls = calls
+        self.slow_lines = SlowLines()
         self.hedges = Timeouts()
 
     def close(self) -> None:
@@ -92,12 +95,20 @@ class Deadline:
         rules: the numbers that govern each method.
         clock: the monotonic time of the event loop, in seconds.
         limit: of the calls in flight, shared by the whole mesh.
+        ended: told of each call that has ended, with its begin and its end; not of those that their callers gave up.
     """
 
-    def __init__(self, rules: Mapping[Method, Rules], clock: Callable[[], float], limit: Limit) -> None:
+    def __init__(
+        self,
+        rules: Mapping[Method, Rules],
+        clock: Callable[[], float],
+        limit: Limit,
+        ended: Callable[[Call, float, float], None] | None = None,
+    ) -> None:
         self._rules = rules
         self._clock = clock
         self._limit = limit
+        self._ended = ended or _unnoticed
 
     async def __call__(self, handler: Handler, call: Call) -> Any:
         """Run the call within its deadline.
@@ -131,13 +142,16 @@ class Deadline:
         except BaseException as error:
             limit.pending.discard(in_flight)
             if in_flight.end() and isinstance(error, asyncio.CancelledError):
+                self._ended(call, now, self._clock())
                 late = deadline_exceeded(str(method), max(deadline - now, 0.0))
                 raise _with_attempts(late, trail) from error
             if isinstance(error, MeshError):
+                self._ended(call, now, self._clock())
                 _with_attempts(error, trail)
             raise
         limit.pending.discard(in_flight)
         in_flight.end()
+        self._ended(call, now, self._clock())
         return result
 
 
@@ -174,6 +188,10 @@ class LocalDeadline:
             raise deadline_exceeded(str(call.method), deadline - now) from stopped
         finally:
             ambient_deadline.reset(token)
+
+
+def _unnoticed(call: Call, begun: float, now: float) -> None:
+    """Take no notice of a call."""
 
 
 def _expired(call: Call) -> CommunicationError:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from meshcore.client.deadline import Deadline, Limit
 from meshcore.client.hedge import Hedge
 from meshcore.client.retry import Retry
+from meshcore.client.slow_calls import SlowCalls
 from meshcore.core.call import Handler, Interceptor, compose
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
@@ -47,7 +48,8 @@ def client_stack(
     return compose(
         balancer,
         *traces.call,  # outermost: also of calls that are refused here, and of the time that all layers take
-        Deadline(rules, traffic.clock, limit),  # covers all attempts and the time that interceptors take
+        # Covers all attempts and the time that interceptors take.
+        Deadline(rules, traffic.clock, limit, SlowCalls(traffic.latency, limit.slow_lines).ended),
         *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
         *attempts,
         *traces.attempt,

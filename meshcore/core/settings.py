@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         traces: what this process does with traces: `propagate` passes their headers on, `begin` also begins one for
             calls that belong to none, `opentelemetry` records spans.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
+        access_log: whether a server logs a line for each call that it serves.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
             nor `values` has; its scheme chooses the adapter. Empty: none.
@@ -125,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^(propagate|begin|opentelemetry)$", description='"propagate", "begin" or "opentelemetry"'),
     ] = "propagate"
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
+    access_log: _Flag = False
     debug: _Flag = False
     value_source: Annotated[
         str, Meta(pattern=r"^([A-Za-z][\w+.-]*:.*)?$", description='a URL such as "consul://host:8500/prefix"')

@@ -41,6 +41,7 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.access_log import access_logged
 from meshcore.telemetry.layers import Traces, traces_of
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -229,9 +230,10 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    around = [*map(around_stream, [*traces.server, *interceptors.server]), *interceptors.server_streams]
+    outermost = [*traces.server, *([access_logged] if settings.access_log else [])]
+    around = [*map(around_stream, [*outermost, *interceptors.server]), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    calls = compose(implementations.__call__, *traces.server, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *outermost, *interceptors.server, *idempotency)
     return calls, compose_streams(streams, *around)
 
 

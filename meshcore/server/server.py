@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -263,8 +262,10 @@ class Server:
             request.stop(Stop.SHUTDOWN)
         return len(left)
 
-    def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:
-        """The body of the response for an error. Undeclared errors are logged, and the caller gets only the log's id.
+    def report(
+        self, error: Exception, method: Method | None, errors: ErrorCodec | None, headers: RequestHeaders
+    ) -> ErrorBody:
+        """The body of the response for an error. Undeclared errors are logged, and the caller gets only the call's id.
 
         If a call that the implementation made has failed and a retry may succeed, the caller gets its code, too.
         """
@@ -278,7 +279,7 @@ class Server:
             body = mesh_error_body(error)
         if body is not None:
             return body
-        id_ = secrets.token_hex(8)
+        id_ = headers.call_id
         extra = {"call": id_, "method": str(method)}
         if isinstance(error, EncodeError):  # without a traceback, which would show only the codec
             text = "call %s of %s failed: what it returned does not fit its type: %s"

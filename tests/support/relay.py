@@ -6,6 +6,7 @@ That tells what it was called with.
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,8 @@ from meshcore import (
 )
 from meshcore.core.trace import TRACE_HEADERS, ambient_trace
 from meshcore.testing import MemoryMesh, memory_mesh
+
+log = logging.getLogger("tests.relay")
 
 HERMETIC = Settings(registry="local:", adaptive_limit=False)
 
@@ -77,6 +80,10 @@ class Middle(Service):
     @abstractmethod
     async def fail(self, how: str) -> str: ...
 
+    @get("/log")
+    @abstractmethod
+    async def log(self, how: str) -> None: ...
+
     @get("/endless")
     @abstractmethod
     async def endless(self) -> AsyncIterator[int]:
@@ -94,6 +101,7 @@ class MiddleComponent(Component): ...
 @implementation()
 class LastImpl(Last):
     async def told(self) -> dict[str, str]:
+        log.info("told")
         headers = current_call().headers
         found = {name: headers[name] for name in TRACE_HEADERS if name in headers}
         return found or dict(ambient_trace.get() or {})
@@ -140,6 +148,7 @@ class MiddleBase(Middle):
         return await self.last.told()
 
     async def fail(self, how: str) -> str:
+        log.info("it fails")
         match how:
             case "declared":
                 raise UnfitError(how)
@@ -148,6 +157,15 @@ class MiddleBase(Middle):
             case "late":
                 await asyncio.sleep(60)
         raise ValueError(how)
+
+    async def log(self, how: str) -> None:
+        if how == "thread":
+            await asyncio.to_thread(log.info, "logged")
+            return
+        log.info("logged")
+        if how == "nested":
+            async with Mesh(LastModule, settings=HERMETIC) as mesh:
+                await (await mesh.get_service(Last)).told()
 
     async def endless(self) -> AsyncIterator[int]:
         at = 0

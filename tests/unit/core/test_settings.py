@@ -101,7 +101,7 @@ NAMES = (
     "module, registry, advertise_url, verify_advertise, preferred_channel, timeout, resilience, policies, max_calls, "
     "request_timeout, max_body, max_depth, max_items, max_concurrency, max_unsent, adaptive_limit, idempotency_memory, "
     "allowed_origins, allowed_hosts, max_threads, drain, zone, version, weight, documents, traces, log_format, "
-    "debug, value_source, values"
+    "access_log, debug, value_source, values"
 )
 
 
