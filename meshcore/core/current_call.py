@@ -6,11 +6,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
-from typing import TypeAlias
 
 import msgspec
 
-from meshcore.core.call import LOCAL_PEER, Call, ambient_deadline
+from meshcore.core.call import Call, ambient_deadline
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError
 
@@ -42,19 +41,13 @@ class CurrentCall(msgspec.Struct, frozen=True):
         return f"CurrentCall({self.method}, headers={sorted(self.headers)}, attempt={self.attempt}, peer={self.peer!r})"
 
 
-# The call, the name of its component, and the headers of the request that it belongs to, None if it belongs to none;
-# set around each implementation. `CurrentCall` is built only on demand: setting and resetting the variable costs 0.2 to
-# 0.3 us already, about half of what a local call takes.
-AmbientCall: TypeAlias = tuple[Call, str, Mapping[str, str] | None]
-ambient_call: ContextVar[AmbientCall | None] = ContextVar("ambient_call", default=None)
+# The call and the name of its component, set around each implementation. `CurrentCall` is built only on demand: setting
+# and resetting the variable costs 0.2 to 0.3 us already, about half of what a local call takes.
+ambient_call: ContextVar[tuple[Call, str] | None] = ContextVar("ambient_call", default=None)
 
-
-def request_of(call: Call) -> Mapping[str, str] | None:
-    """The headers of the request that a call belongs to: its own, or those of the request that it is made for."""
-    if call.peer != LOCAL_PEER:
-        return call.headers
-    outer = ambient_call.get()
-    return None if outer is None else outer[2]
+# The headers of the request that the current code serves. Calls within the process that are made for it belong to it,
+# too; to set it for each of these would make them a tenth slower.
+ambient_request: ContextVar[Mapping[str, str] | None] = ContextVar("ambient_request", default=None)
 
 
 def current_call() -> CurrentCall:
@@ -67,7 +60,7 @@ def current_call() -> CurrentCall:
     if found is None:
         text = "current_call() was called outside of a call: it works only in an implementation and in what that calls"
         raise LocalError(Code.FAILED_PRECONDITION, text)
-    call, component, _ = found
+    call, component = found
     # A local call may have no deadline of its own. It then has that of the call which it is made for.
     deadline = min(call.deadline, ambient_deadline.get())
     return CurrentCall(call.method, call.headers, deadline, call.attempt, call.peer, component)
@@ -78,8 +71,8 @@ def unbounded() -> Generator[None]:
     """Within the context, the current call has no deadline and no arguments; its headers and peer stay known."""
     found = ambient_call.get()
     if found is not None:
-        call, component, request = found
-        found = Call(call.method, headers=call.headers, deadline=inf, peer=call.peer), component, request
+        call, component = found
+        found = Call(call.method, headers=call.headers, deadline=inf, peer=call.peer), component
     token = ambient_call.set(found)
     try:
         yield

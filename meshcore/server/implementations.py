@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any
 
 from meshcore.core.call import LOCAL_PEER, Call
-from meshcore.core.current_call import ambient_call, request_of
+from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
 from meshcore.core.marks import find_mark
@@ -70,7 +70,7 @@ class Implementations:
             raise LocalError(Code.UNIMPLEMENTED, f"{call.method} is not implemented in this process")
         run, component = found
         # Set innermost, so that an implementation sees the call as the interceptors left it.
-        token = ambient_call.set((call, component, request_of(call)))
+        token = ambient_call.set((call, component))
         try:
             return await run(*call.arguments)
         except (MeshError, asyncio.CancelledError) as error:

@@ -20,6 +20,7 @@ from typing import Any
 from meshcore.codec.errors import EncodeError, encodable
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
+from meshcore.core.current_call import ambient_request
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.core.trace import ambient_trace
@@ -77,8 +78,7 @@ class Server:
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
         self._lag: Lag | None = None  # while requests wait for the loop, and there is a limit
-        self.active = 0
-        self.draining = False
+        self.active, self.draining = 0, False
         self.refused_at = 0.0
         self.drains: set[Callable[[], None]] = set()
 
@@ -131,7 +131,7 @@ class Server:
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        token = ambient_deadline.set(request.deadline)
+        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(headers)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
         trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
         request.method, request.begun = method, begun
@@ -148,6 +148,7 @@ class Server:
             return result
         finally:
             ambient_deadline.reset(token)
+            ambient_request.reset(request_token)
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
             if trace_token is not None:

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Final
 
-from meshcore.core.current_call import ambient_call
+from meshcore.core.current_call import ambient_call, ambient_request
 from meshcore.core.trace import ambient_trace
 from meshcore.telemetry.trace_context import ids_of
 
@@ -46,9 +46,9 @@ def _call() -> dict[str, str]:
     found = ambient_call.get()
     if found is None:
         return {}
-    call, component, request = found
+    call, component = found
     fields = {"method": str(call.method), "component": component, "caller": call.peer}
-    if (id_ := getattr(request, "call_id", "")) != "":
+    if id_ := getattr(ambient_request.get(), "call_id", ""):
         fields["call"] = id_
     return fields
 

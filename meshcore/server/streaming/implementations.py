@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from meshcore.core.call import Call, SendItem
-from meshcore.core.current_call import ambient_call, request_of
+from meshcore.core.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.core.streaming.item_buffer import StreamClosedError
@@ -57,7 +57,7 @@ class StreamImplementations:
         if found is None:
             raise LocalError(Code.UNIMPLEMENTED, f"{call.method} is not implemented in this process")
         borrow, in_loop, component = found
-        token = ambient_call.set((call, component, request_of(call)))
+        token = ambient_call.set((call, component))
         try:
             async with borrow() as implementation:
                 if in_loop:
