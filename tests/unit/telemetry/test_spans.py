@@ -14,7 +14,7 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 from meshcore import BlockingMesh, Policy, blocking, client_module, module, with_policy
@@ -289,10 +289,11 @@ async def test_a_stream_has_its_spans_for_its_whole_life(recorded: Recorded) -> 
     assert [span.name for span in recorded.spans].count("middle/ask_twice") == 2
 
 
-async def test_what_is_not_sampled_records_nothing_and_is_passed_on() -> None:
-    """All hops see the same trace, and that it is not sampled."""
+@pytest.mark.parametrize("sampler", [ParentBased(ALWAYS_OFF), ALWAYS_OFF])
+async def test_what_is_not_sampled_records_nothing_and_is_passed_on(sampler: Sampler) -> None:
+    """All hops see the same trace, and that it is not sampled; also if the sampler looks at each of them."""
     found = Recorded()
-    off = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    off = TracerProvider(sampler=sampler)
     off.add_span_processor(SimpleSpanProcessor(found.exporter))
     MeshInstrumentor().instrument(tracer_provider=off)
     try:
