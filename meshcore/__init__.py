@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from meshcore.ports.registry import ComponentRegistry
     from meshcore.ports.values import ValueSource
     from meshcore.serve.mesh_app import MeshApp
+    from meshcore.telemetry.logs.call_fields import CallFields
     from meshcore.traffic.least_loaded import LeastLoadedURLSelector
     from meshcore.traffic.selectors import (
         FirstURLSelector,
@@ -99,6 +100,7 @@ __all__ = [
     "Body",
     "Bound",
     "Call",
+    "CallFields",
     "Channel",
     "ChannelAddress",
     "ChannelOptions",
@@ -234,6 +236,7 @@ if not TYPE_CHECKING:
             "ports.registry": "ComponentRegistry",
             "ports.values": "ValueSource",
             "serve.mesh_app": "MeshApp",
+            "telemetry.logs.call_fields": "CallFields",
             "traffic.least_loaded": "LeastLoadedURLSelector",
             "traffic.selectors": "FirstURLSelector PolicyURLSelector RandomURLSelector RoundRobinURLSelector",
             "traffic.url_selector": "URLSelector",

@@ -231,7 +231,7 @@ async def answer_failure(
             raise error
         if request is None:
             await call.discard()
-        told = server.report(failure, call.method, call.errors)
+        told = server.report(failure, call.method, call.errors, call.headers)
         count_failure(server, call, request, told)
         await _send_failure(server, call, call.failure(failure, told), send)
     finally:

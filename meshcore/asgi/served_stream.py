@@ -241,7 +241,7 @@ class _Answer:
             count_failure(self._server, self.call, request, LEFT)
             abort_connection(self._send)
             return
-        told = self._server.report(failure, self.call.method, self.call.errors)
+        told = self._server.report(failure, self.call.method, self.call.errors, self.call.headers)
         count_failure(self._server, self.call, request, told)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))

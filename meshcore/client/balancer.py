@@ -46,7 +46,7 @@ class Balancer:
         name, channel, endpoint, begin = choice
         traffic, selector, instance = destination.traffic, channel.selector, endpoint.instance
         ejection = traffic.ejection
-        attempt = Attempt(instance, name, begin)
+        attempt = Attempt(instance, name, begin, url=endpoint.url)
         call.trail.append(attempt)
         # A user's own selector may raise. So it is told first here and last below: then the ejection's count is right.
         selector.begin(endpoint)

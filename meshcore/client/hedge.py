@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from typing import Any
 
 import msgspec
@@ -79,7 +80,10 @@ class Hedge:
         task = asyncio.current_task(timeouts.loop)
         assert task is not None  # noqa: S101 - a coroutine that asyncio runs
         hang_delay = min(pace.hang_delay, (call.deadline - begin) / rules.attempts)
-        race = _Race(begin + hang_delay, traffic, handler, call, pace.sure, hang_delay, task, task.cancelling())
+        race = _Race(
+            *(begin + hang_delay, traffic, handler, call, pace.sure, hang_delay, task, task.cancelling()),
+            copy_context(),
+        )
         delay = pace.hedge_delay
         if delay is not None and delay < hang_delay:
             race.at, race.hang_at = begin + delay, begin + hang_delay
@@ -167,6 +171,7 @@ class _Race(msgspec.Struct, eq=False):
         hang_delay: seconds after which it hangs.
         task: runs the first attempt.
         cancelling: the cancellations of the task before.
+        context: for the hedges, which the timer sends: its own is that of any call, since all share it. 0.02 us.
         hang_at: when it hangs, while it is not yet slow.
         hedges: the further attempts.
         winner: the hedge that was answered first, if it was before the first attempt ended.
@@ -184,6 +189,7 @@ class _Race(msgspec.Struct, eq=False):
     hang_delay: float
     task: asyncio.Task[Any]
     cancelling: int
+    context: Context
     hang_at: float | None = None
     hedges: tuple[asyncio.Task[Any], ...] = ()
     winner: asyncio.Task[Any] | None = None
@@ -226,7 +232,9 @@ class _Race(msgspec.Struct, eq=False):
         if not withdraw(self.traffic.clock()):
             return
         call = msgspec.structs.replace(self.call, attempt=len(self.call.trail) + 1, tried=tuple(asked))
-        hedge = self.task.get_loop().create_task(self._run_hedge(call), name=f"hedge of {call.method}")
+        hedge = self.task.get_loop().create_task(
+            self._run_hedge(call), name=f"hedge of {call.method}", context=self.context
+        )
         hedge.add_done_callback(self._on_end)
         self.hedges = (*self.hedges, hedge)
         if hung:

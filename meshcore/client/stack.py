@@ -1,6 +1,6 @@
 """The client stack: the layers of a call to another process.
 
-proxy > limit and deadline > the user's interceptors > hedge > retry > balancer > channel
+proxy > traces > limit and deadline > the user's interceptors > hedge > retry > traces > balancer > channel
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from meshcore.client.retry import Retry
 from meshcore.core.call import Handler, Interceptor, compose
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
+from meshcore.telemetry.layers import NO_TRACES, ClientTraces
+from meshcore.telemetry.logs.slow_calls import SlowCalls
 from meshcore.telemetry.tables import ClientTable
 from meshcore.traffic.traffic import Traffic
 
 
-def client_stack(
+def client_stack(  # noqa: PLR0913 - all but one have names
     balancer: Handler,
     traffic: Traffic,
     *,
@@ -26,6 +28,7 @@ def client_stack(
     limit: Limit,
     resilient: bool = True,
     calls: ClientTable | None = None,
+    traces: ClientTraces = NO_TRACES,
 ) -> Handler:
     """Compose the handler of a proxy.
 
@@ -37,6 +40,7 @@ def client_stack(
         limit: of the calls in flight, shared by the whole mesh.
         resilient: whether calls are retried and hedged.
         calls: counts them.
+        traces: what is composed for traces.
     """
     attempts: list[Interceptor] = []
     if resilient:
@@ -46,7 +50,10 @@ def client_stack(
         ]
     return compose(
         balancer,
-        Deadline(rules, traffic.clock, limit, calls),  # covers all attempts and the time that interceptors take
+        *traces.call,  # outermost: also of calls that are refused here, and of the time that all layers take
+        # Covers all attempts and the time that interceptors take.
+        Deadline(rules, traffic.clock, limit, calls, SlowCalls(traffic.latency, limit.slow_lines).ended),
         *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
         *attempts,
+        *traces.attempt,
     )

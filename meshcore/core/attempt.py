@@ -19,6 +19,7 @@ class Attempt(msgspec.Struct):
             succeeds.
         connecting: seconds of the duration until there was a connection, 0 if that is unknown.
         unanswered: whether the instance may have begun with the call and has not answered it.
+        url: where the instance was asked. It may contain a password.
     """
 
     instance: str
@@ -29,6 +30,11 @@ class Attempt(msgspec.Struct):
     hangs: bool = False
     connecting: float = 0.0
     unanswered: bool = True
+    url: str = ""
+
+    def __repr__(self) -> str:
+        """Without the URL."""
+        return f"<Attempt: {self}>"
 
     def __str__(self) -> str:
         took = "under way" if self.seconds is None else f"{self.outcome} after {self.seconds:.3g} s"

@@ -44,6 +44,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         max_extra_load: share of a method's calls that may be hedged: sent a second time because the first attempt is
             slow. 0: none.
         balance: how an instance is chosen for an attempt.
+        slow: seconds; a call that takes longer is logged, with its attempts. 0: five times the 99th percentile of the
+            method's calls, and at least 0.1 s. A stream is never slow.
 
         retry_ratio: the budget for retries of calls that may have been processed, as a share of the component's calls
             of the last ten seconds.
@@ -67,6 +69,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     back_off_max: _Pause | UnsetType = UNSET
     max_extra_load: _Share | UnsetType = UNSET
     balance: Balance | UnsetType = UNSET
+    slow: _Pause | UnsetType = UNSET
     retry_ratio: _Share | UnsetType = UNSET
     retry_reserve: _PerSecond | UnsetType = UNSET
     concurrency: _Count | UnsetType = UNSET
@@ -151,6 +154,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     back_off_max: float = 1.0
     max_extra_load: float = 0.01  # Finagle's: hedge beyond the 99th percentile
     balance: Balance = "least-loaded"
+    slow: float = 0.0
     retry_ratio: float = 0.2  # Finagle's and Envoy's
     retry_reserve: float = 10.0  # Finagle's: a caller of few calls can ride out a restart
     concurrency: int = 1000  # about Envoy's 1024: bounds how many calls a hung instance can hold

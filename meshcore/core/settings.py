@@ -85,7 +85,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             it for itself.
         page: whether a server shows the mesh to people at `/mesh`: "off", "read-only", or "full", with which they can
             try calls out. A method with that path has it for itself.
+        traces: what this process does with traces: `propagate` passes their headers on, `begin` also begins one for
+            calls that belong to none, `opentelemetry` records spans.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
+        access_log: whether a server logs a line for each call that it serves.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
             nor `values` has; its scheme chooses the adapter. Empty: none.
@@ -133,7 +136,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     page: Annotated[
         str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
     ] = "off"
+    traces: Annotated[
+        str,
+        Meta(pattern=r"^(propagate|begin|opentelemetry)$", description='"propagate", "begin" or "opentelemetry"'),
+    ] = "propagate"
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
+    access_log: _Flag = False
     debug: _Flag = False
     value_source: Annotated[
         str, Meta(pattern=r"^([A-Za-z][\w+.-]*:.*)?$", description='a URL such as "consul://host:8500/prefix"')

@@ -22,6 +22,7 @@ from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
+from meshcore.telemetry.layers import Traces
 from meshcore.telemetry.recorder import Recorder
 
 
@@ -36,9 +37,10 @@ class Handlers:
         streams: runs the streaming methods of this process.
         running: the streams that are under way.
         recorder: counts the calls to other processes.
+        traces: what is composed for traces.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a mesh that its handlers need
         self,
         blueprint: Blueprint,
         destinations: Destinations,
@@ -48,6 +50,7 @@ class Handlers:
         running: Streams,
         *,
         recorder: Recorder,
+        traces: Traces,
     ) -> None:
         self._recorder = recorder
         self._catalog = blueprint.catalog
@@ -57,6 +60,7 @@ class Handlers:
         self._limit = Limit(blueprint.settings.max_calls)
         self._local = compose(served, *interceptors.client)
         self._running = running
+        self._traces = traces
         self._carriers = blueprint.carriers
         self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
         self._local_streams = compose_streams(streams, *self._around_streams)
@@ -98,16 +102,17 @@ class Handlers:
     def _remote_streams(self, interface: type, channel: str, policy: Policy | None) -> StreamHandler:
         component, service = self._catalog.component_of(interface), self._catalog.service(interface)
         destination, calls = self._destinations.to(component), self._recorder.client(component.name)
-        return client_stream_stack(
+        stack = client_stream_stack(
             StreamBalancer(destination, channel, self._carriers, calls),
             destination.traffic,
             rules=self._policies.rules(component, service, policy),
-            running=self._running,
             limit=self._limit,
             interceptors=self._around_streams,
             resilient=self._policies.resilient,
             calls=calls,
+            traces=self._traces.client(component.name),
         )
+        return compose_streams(stack, self._running)
 
     def _component(self, interface: type) -> ComponentDescription | None:
         """The component whose policy governs calls in this process; an override may replace a service of none."""
@@ -127,4 +132,5 @@ class Handlers:
             limit=self._limit,
             resilient=self._policies.resilient,
             calls=self._recorder.client(component.name),
+            traces=self._traces.client(component.name),
         )

@@ -42,6 +42,8 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.layers import Traces, traces_of
+from meshcore.telemetry.logs.access_log import access_logged
 from meshcore.telemetry.recorder import Recorder
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -168,12 +170,15 @@ async def start_runtime(
         )
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
-        handler, streams = await _served(blueprint, injector, workers, interceptors)
+        traces = traces_of(settings.traces)
+        handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
         running = Streams()
         recorder = Recorder(hosted.component for hosted in blueprint.catalog.hosted)
         recorder.destinations = partial(seen, destinations)
-        handlers = Handlers(blueprint, destinations, handler, interceptors, streams, running, recorder=recorder)
+        handlers = Handlers(
+            *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
+        )
         stack.callback(handlers.close)
         stack.enter_context(proxies.connected(handlers))
         hosting = await stack.enter_async_context(Hosting(blueprint, identity, injector, registry, workers))
@@ -213,7 +218,7 @@ def _interceptors(injector: Injector) -> Interceptors:
 
 
 async def _served(
-    blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors
+    blueprint: Blueprint, injector: Injector, workers: WorkerThreads, interceptors: Interceptors, traces: Traces
 ) -> tuple[Handler, StreamHandler]:
     """The handlers that run the implementations of this process: of calls with one result, and of streaming calls."""
     catalog, settings = blueprint.catalog, blueprint.settings
@@ -235,9 +240,10 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    around = [*map(around_stream, interceptors.server), *interceptors.server_streams]
+    outermost = [*traces.server, *([access_logged] if settings.access_log else [])]
+    around = [*map(around_stream, [*outermost, *interceptors.server]), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    calls = compose(implementations.__call__, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *outermost, *interceptors.server, *idempotency)
     return calls, compose_streams(streams, *around)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from meshcore.telemetry.logs.call_fields import CallFields
+
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 """The attributes that every record has. Others were given as `extra`."""
@@ -16,7 +18,8 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, logger, message, exception, and all values of `extra`.
 
-    The record of a failed call has the call's id as `call`. Its caller gets the same id.
+    With the filter `CallFields`, as `log_to_stderr` has it, what is logged within a call has that as fields. The record
+    of a failed call has the call's id as `call`. Its caller gets the same id.
 
     Attributes:
         always: fields of all lines. A server that has started sets `service`, its components, and `instance`.
@@ -71,6 +74,7 @@ def log_to_stderr(form: str = "text", *, debug: bool = False) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.addFilter(CallFields())
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     logging.captureWarnings(form == "json")  # otherwise warnings would be lines of text among the JSON
     if not debug:

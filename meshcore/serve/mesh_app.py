@@ -23,9 +23,9 @@ from meshcore.mesh.mesh import Mesh
 from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
+from meshcore.serve.live_page.page import LivePage
 from meshcore.serve.logs import identify_lines
 from meshcore.serve.monitoring.monitor import Monitor
-from meshcore.serve.page import LivePage
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
 from meshcore.serve.unix_socket import announced_unix_socket

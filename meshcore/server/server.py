@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from meshcore.codec.errors import EncodeError, encodable
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
+from meshcore.core.current_call import ambient_request
 from meshcore.core.description import Method
-from meshcore.core.errors import Code, ImplementationError, MeshError
+from meshcore.core.errors import Code, MeshError
+from meshcore.core.trace import ambient_trace
 from meshcore.server.blocked_loop import LONG, BlockedLoopDetector
 from meshcore.server.loop_lag import Lag
+from meshcore.server.reports import report
 from meshcore.server.request import SOON, Left, ServedRequest
 from meshcore.telemetry.tables import ServedCalls
+from meshcore.telemetry.trace_context import read_trace
 from meshcore.traffic.adaptive_limit import WINDOW, AdaptiveLimit
-from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
+from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,7 @@ class Server:
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
         self._lag: Lag | None = None  # while requests wait for the loop, and there is a limit
-        self.active = 0
-        self.draining = False
+        self.active, self.draining = 0, False
         self.refused_at = 0.0
         self.drains: set[Callable[[], None]] = set()
 
@@ -130,8 +130,9 @@ class Server:
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        token = ambient_deadline.set(request.deadline)
+        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(headers)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
+        trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
         request.method, request.begun = method, begun
         self.active += 1
         whole: bool | None = None  # whether the call ended by itself; None does not count for the limit
@@ -146,8 +147,11 @@ class Server:
             return result
         finally:
             ambient_deadline.reset(token)
+            ambient_request.reset(request_token)
             if attempt_token is not None:
                 ambient_attempt.reset(attempt_token)
+            if trace_token is not None:
+                ambient_trace.reset(trace_token)
             # All of it here, and the clock read once: three methods and a clock of their own took 0.5 us more.
             now = time.monotonic()
             if whole is not None and limit is not None:
@@ -265,36 +269,8 @@ class Server:
             request.stop(Stop.SHUTDOWN)
         return len(left)
 
-    def report(self, error: Exception, method: Method | None, errors: ErrorCodec | None) -> ErrorBody:
-        """The body of the response for an error. Undeclared errors are logged, and the caller gets only the log's id.
-
-        If a call that the implementation made has failed and a retry may succeed, the caller gets its code, too.
-        """
-        body: ErrorBody | None = None
-        if errors is not None:
-            try:
-                body = errors.body_of(error)
-            except Exception:  # a declared exception that does not keep its fields as attributes
-                log.exception("%s declares %s, but it cannot be sent", method, type(error).__name__)
-        elif isinstance(error, MeshError):
-            body = mesh_error_body(error)
-        if body is not None:
-            return body
-        id_ = secrets.token_hex(8)
-        extra = {"call": id_, "method": str(method)}
-        if isinstance(error, EncodeError):  # without a traceback, which would show only the codec
-            text = "call %s of %s failed: what it returned does not fit its type: %s"
-            log.error(text, id_, method, error, extra=extra)
-        else:
-            log.error("call %s of %s failed", id_, method or "an unknown method", exc_info=error, extra=extra)
-        details: dict[str, Any] = {"call": id_}
-        if self._debug:
-            details["traceback"] = encodable("".join(traceback.format_exception(error)))
-        code, what, retryable = Code.INTERNAL, "internal error", False
-        if isinstance(error, ImplementationError) and error.code is not Code.INTERNAL and method is not None:
-            code, what = error.code, f"a call that {method} makes itself failed"
-            # A call with an idempotency key is not executed again, so a retry would get the same error.
-            retryable = code.retryable and method.idempotency_key is None
-        return ErrorBody(
-            code.value, f"{what}; the server's log has it as call {id_}", details=details, retryable=retryable
-        )
+    def report(
+        self, error: Exception, method: Method | None, errors: ErrorCodec | None, headers: RequestHeaders
+    ) -> ErrorBody:
+        """The body of the response for an error, see `reports.report`."""
+        return report(error, method, errors, headers, debug=self._debug)

@@ -1,1 +1,1 @@
-"""What is counted of calls, and how others read it: Prometheus, OpenTelemetry, the live page."""
+"""What a process counts and tells of calls: metrics, traces, logs, and the whole mesh put together from these."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import ceil
 
 from meshcore.core.call import CALLER_KEY
+from meshcore.core.trace import TRACE_HEADERS
 
 TIMEOUT = "mesh-timeout-ms"
 """Whole milliseconds that the caller still waits. Whoever does not send it gets errors as texts, as aspyx-service."""
@@ -40,7 +42,10 @@ _ORIGIN, _SITE = b"origin", b"sec-fetch-site"
 _TIMEOUT, _ATTEMPT, _CALLER = TIMEOUT.encode(), ATTEMPT.encode(), CALLER.encode()
 _CONTENT_TYPE, _LENGTH, _CODING = b"content-type", b"content-length", b"transfer-encoding"
 _CONTENT_CODING = b"content-encoding"
-_READ = frozenset({_ORIGIN, _SITE, _TIMEOUT, _ATTEMPT, _CALLER, _CONTENT_TYPE, _LENGTH, _CODING, _CONTENT_CODING})
+_TRACE = frozenset(name.encode() for name in TRACE_HEADERS)
+_READ = frozenset(
+    {_ORIGIN, _SITE, _TIMEOUT, _ATTEMPT, _CALLER, _CONTENT_TYPE, _LENGTH, _CODING, _CONTENT_CODING, *_TRACE}
+)
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -53,6 +58,7 @@ class RequestHeaders(Mapping[str, str]):
         of_browser: whether a browser sends it and says from which site. Other clients do not send these headers.
         content_coding: how the body is compressed, empty if it is not.
         rare: whether a header was sent that these three or the attempt are read from. Most requests have none.
+        trace: the headers of a trace that were sent, None if none was.
         seconds: how long the caller waits, None if it does not say.
         attempt: which attempt of the call this is.
         caller: how the caller calls itself, empty if it does not say.
@@ -60,6 +66,7 @@ class RequestHeaders(Mapping[str, str]):
 
     __slots__ = (
         "_first",
+        "_id",
         "_raw",
         "ambiguous",
         "attempt",
@@ -70,14 +77,17 @@ class RequestHeaders(Mapping[str, str]):
         "of_browser",
         "rare",
         "seconds",
+        "trace",
     )
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._first: dict[bytes, bytes] | None = None
+        self._id = ""
         # One pass, and no dict until somebody asks for more: that saves 0.4 of 1.7 us.
         content_type = length = timeout = caller = b""
         rare = False
+        trace: list[tuple[bytes, bytes]] | None = None
         for name, value in reversed(raw):
             if name in _READ:
                 if name == _LENGTH:
@@ -88,6 +98,8 @@ class RequestHeaders(Mapping[str, str]):
                     timeout = value
                 elif name == _CALLER:
                     caller = value
+                elif name in _TRACE:
+                    trace = [(name, value), *(trace or ())]
                 else:
                     rare = True
         self.content_type = content_type.decode("latin-1")
@@ -98,6 +110,7 @@ class RequestHeaders(Mapping[str, str]):
         self.ambiguous = self.of_browser = False
         self.content_coding, self.attempt = "", 1
         self.rare = rare
+        self.trace = trace
         if rare:
             self._read_rare()
 
@@ -115,6 +128,13 @@ class RequestHeaders(Mapping[str, str]):
         if self._first is None:
             self._first = dict(reversed(self._raw))
         return self._first
+
+    @property
+    def call_id(self) -> str:
+        """The id of the call in this process, for the log. It is made when it is first asked for."""
+        if not self._id:
+            self._id = secrets.token_hex(8)
+        return self._id
 
     def __getitem__(self, name: str) -> str:
         try:

@@ -43,6 +43,7 @@ from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
+from meshcore.core.trace import TRACE_HEADERS
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
@@ -65,7 +66,10 @@ If the server closed it first, while the client sends something, the client coul
 _NOT_READ = 5.0
 """Seconds that a client has to give up a call whose time is over while its answer is sent."""
 
-_OF_HANDSHAKE = frozenset({b"connection", b"upgrade", b"content-length", b"accept", b"accept-encoding"})
+_OF_HANDSHAKE = frozenset({b"connection", b"upgrade", b"content-length", b"accept", b"accept-encoding"}) | {
+    name.encode()
+    for name in TRACE_HEADERS  # the connection may have been opened in a trace, but its calls are of others
+}
 
 
 class Stream:

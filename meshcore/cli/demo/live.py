@@ -26,7 +26,7 @@ from meshcore.examples import orders
 from meshcore.mesh.mesh import Mesh
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.serve.page import DEMO
+from meshcore.serve.live_page.page import DEMO
 from meshcore.wire.endpoints import PAGE
 
 _MODULES = {"orders": "CounterModule", "warehouse": "WarehouseModule"}

@@ -56,7 +56,7 @@ class StreamBalancer:
         while (choice := destination.choose(call, required)) is None:
             await destination.prepare(required)
         name, channel, endpoint, begun = choice
-        attempt = Attempt(endpoint.instance, name, begun)
+        attempt = Attempt(endpoint.instance, name, begun, url=endpoint.url)
         call.trail.append(attempt)
         sending = _Sending(destination, channel, endpoint, attempt, self._calls[call.method])
         return await sending.run(call, send)

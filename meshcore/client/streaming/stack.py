@@ -1,6 +1,6 @@
 """The client stack of streaming calls to another process.
 
-proxy > running > deadline and limit > idle > resume > the user's interceptors > retry > balancer > channel
+running > traces > deadline and limit > idle > resume > the user's interceptors > retry > traces > balancer > channel
 
 There is no hedge: two streams of one call cannot be merged.
 """
@@ -19,6 +19,7 @@ from meshcore.core.description import Method
 from meshcore.core.errors import MeshError
 from meshcore.core.policy import Rules
 from meshcore.core.streaming.handler import around_stream, compose_streams
+from meshcore.telemetry.layers import NO_TRACES, ClientTraces
 from meshcore.telemetry.tables import ClientTable
 from meshcore.traffic.traffic import Traffic
 
@@ -28,11 +29,11 @@ def client_stream_stack(  # noqa: PLR0913 - all but two have names
     traffic: Traffic,
     *,
     rules: Mapping[Method, Rules],
-    running: StreamInterceptor,
     limit: Limit,
     interceptors: Sequence[StreamInterceptor],
     resilient: bool = True,
     calls: ClientTable | None = None,
+    traces: ClientTraces = NO_TRACES,
 ) -> StreamHandler:
     """Compose the handler of streaming calls of a proxy; see `client_stack`.
 
@@ -40,20 +41,21 @@ def client_stream_stack(  # noqa: PLR0913 - all but two have names
         balancer: chooses an instance and sends one attempt there.
         traffic: what all calls to the component share.
         rules: the numbers that govern each method.
-        running: knows the streams of the mesh that are under way.
         limit: of the calls of the mesh in flight.
         interceptors: of the user.
         resilient: whether calls are retried, and streams resumed.
         calls: counts them.
+        traces: what is composed for traces.
     """
     return compose_streams(
         balancer,
-        running,
+        *map(around_stream, traces.call),
         around_stream(Deadline(rules, traffic.clock, limit, calls)),  # of the whole life, all attempts included
         Idle(rules),
         *([Resume(rules, traffic.clock, traffic.rng)] if resilient else []),
         *interceptors,  # around each part of a stream that is resumed: a token may have changed
         *([RetryBeforeItems(traffic)] if resilient else []),
+        *map(around_stream, traces.attempt),
     )
 
 

@@ -10,11 +10,14 @@ from typing import Any
 from msgspec import UNSET
 
 from meshcore.core.call import Call, SendItem, StreamHandler, ambient_attempt, ambient_deadline
+from meshcore.core.current_call import ambient_request
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
+from meshcore.core.trace import ambient_trace
 from meshcore.server.refusals import NotBegunError
 from meshcore.server.request import ServedRequest
 from meshcore.server.server import Server
+from meshcore.telemetry.trace_context import read_trace
 
 
 class StreamingServer(Server):
@@ -69,7 +72,8 @@ class StreamingServer(Server):
             return send(item)
 
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt)
+        tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt), ambient_request.set(headers)
+        trace_token = ambient_trace.set(None if headers.trace is None else read_trace(headers.trace))
         request.method, request.begun = method, begun
         self.open_streams += 1
         try:
@@ -83,6 +87,8 @@ class StreamingServer(Server):
         finally:
             ambient_deadline.reset(tokens[0])
             ambient_attempt.reset(tokens[1])
+            ambient_request.reset(tokens[2])
+            ambient_trace.reset(trace_token)
             self.open_streams -= 1
             if self._none_open is not None and not self.open_streams:
                 self._none_open.set()

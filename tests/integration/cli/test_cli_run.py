@@ -187,7 +187,7 @@ async def test_everything_is_json_if_logging_is(meshcore: Shell, workers: str) -
     assert status == 0
     lines = [json.loads(line) for line in err.splitlines()]
     # Only what it says of a call: where the machine stalls, it says that as well.
-    (failed,) = [line for line in lines if line["logger"] == "meshcore.server.server" and "call" in line]
+    (failed,) = [line for line in lines if line["logger"] == "meshcore.server.reports" and "call" in line]
     assert failed["call"] in told
     assert failed["method"] == "probe.crash"
     assert "the secret of the server" in failed["exception"]

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from meshcore import MeshApp, Settings
 from meshcore.asgi.page.routes import TriedCall, page_routes
-from meshcore.serve.page import PageState
+from meshcore.serve.live_page.page import PageState
 from meshcore.telemetry.overview.state import Edge, Rate, ShownComponent, ShownInstance, ShownMethod
 from meshcore.testing.servers import served
 from tests.integration.serve.browser import Page, browsing

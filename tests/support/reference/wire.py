@@ -27,6 +27,8 @@ _PACKED: Final = {"content-type": "application/msgpack"}
 _OF_REQUESTS: Final = {
     "content-type": "Of the body, see above.",
     "content-length": "Bytes of the body. Without it the body comes in chunks.",
+    "traceparent": "The trace of the caller (W3C Trace Context), with `tracestate`; on all calls that follow, too.",
+    "baggage": "Values of the application (W3C Baggage), passed on likewise.",
     "any other": "Headers of the call: `current_call().headers` for implementations, `Call.headers` for interceptors.",
 }
 _OF_ANSWERS: Final = {

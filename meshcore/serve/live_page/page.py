@@ -20,7 +20,7 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
-from meshcore.serve.trial import try_call
+from meshcore.serve.live_page.trial import try_call
 from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState
 from meshcore.wire.endpoints import CONTRACT, REPORT

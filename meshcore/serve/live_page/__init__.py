@@ -1,0 +1,1 @@
+"""What the live page asks for: the mesh as this process finds it, and calls that people try."""

@@ -1,0 +1,64 @@
+"""The names that telemetry uses: those of OpenTelemetry's semantic conventions for RPC, and our own beside them.
+
+Conventions change. A name is changed here, and in the test that lists all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SYSTEM_NAME: Final = "rpc.system.name"
+SYSTEM: Final = "meshcore"
+
+METHOD: Final = "rpc.method"
+"""`service/method`, or `OTHER` for a method that is not known: its name is the caller's choice."""
+METHOD_ORIGINAL: Final = "rpc.method_original"
+OTHER: Final = "_OTHER"
+
+STATUS_CODE: Final = "rpc.response.status_code"
+OK: Final = "ok"
+"""The status of a call that succeeded; of others it is the value of `Code`."""
+
+ERROR_TYPE: Final = "error.type"
+"""The code of a mesh error, the class of any other exception."""
+
+SERVER_ADDRESS: Final = "server.address"
+"""On a client: the component that is called."""
+
+PEER_ADDRESS: Final = "network.peer.address"
+PEER_PORT: Final = "network.peer.port"
+"""On a client: of the instance that was asked last. On a server: of the caller."""
+
+CHANNEL: Final = "meshcore.channel"
+INSTANCE: Final = "meshcore.instance"
+ATTEMPT: Final = "meshcore.attempt"
+"""Which attempt of its call it is, 1 for the first."""
+ATTEMPT_KIND: Final = "meshcore.attempt.kind"
+FIRST: Final = "first"
+RETRY: Final = "retry"
+HEDGE: Final = "hedge"
+ATTEMPT_OUTCOME: Final = "meshcore.attempt.outcome"
+"""As `Attempt.outcome`."""
+ATTEMPTS: Final = "meshcore.attempts"
+"""How many attempts a call took."""
+CONNECTING: Final = "meshcore.attempt.connecting"
+"""Seconds until there was a connection, if one had to be made."""
+
+SCOPE: Final = "meshcore"
+"""The name of the instrumentation."""
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
+
+
+def method_name(service: str, method: str) -> str:
+    """The value of `rpc.method`, which is also the name of the spans of a call."""
+    return f"{service}/{method}"
+
+
+def attempt_name(method: str) -> str:
+    """The name of the span of an attempt.
+
+    Args:
+        method: as `method_name` returns it.
+    """
+    return f"{method} attempt"

@@ -1,0 +1,1 @@
+"""Spans of calls for OpenTelemetry, with the extra `otel`."""
