@@ -33,7 +33,8 @@ def _replaced(hint: Any, made: _Structs) -> Any:
     """The type with structs in place of dataclasses. What has none of a few forms stays what it is."""
     if isinstance(hint, type) and _is_plain(hint):
         return _struct(hint, made)
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin: Any = get_origin(hint)
+    arguments = get_args(hint)
     if origin in _CONTAINERS:
         return origin[tuple(_replaced(each, made) for each in arguments)]
     if origin in {Union, UnionType}:
