@@ -49,6 +49,7 @@ from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
 from meshcore.stream.eager import start
 from meshcore.stream.items import ReceivedItems, SentItems, pass_on
+from meshcore.telemetry.tables import ServedTable
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders
@@ -130,6 +131,7 @@ class _Served:
 
     Attributes:
         longest: the bytes of the largest answer that the client takes.
+        counted: see `Answers`.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class _Served:
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.TimerHandle | None = None
         self.longest = 0
+        self.counted: ServedTable | None = None
 
     async def run(self, websocket: ServedWebSocket) -> None:
         """Serve the connection until it is over and its calls have ended."""
@@ -210,7 +213,7 @@ class _Served:
         call = self._calls[number] = StreamCall(self, number, path, event.payload, items, headers, self._peer)
         # What is wrong, `serve` says.
         run = serve(server, call, self) if codec is None or items else serve_unary(server, call, codec, self)
-        # Most calls end before they wait. The loop does not hear of these, which saves 3 of 12.6 us, for a handle and a
+        # Most calls end before they wait. The loop does not hear of these, which saves 2 of 19 us, for a handle and a
         # callback; and their answers are there a turn earlier.
         self._run(call, start(self._loop, run))
 
