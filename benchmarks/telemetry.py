@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from statistics import median
 
+from benchmarks.calls.wire import MANY, Plan, by_mesh, measure
 from benchmarks.report import Goal, Report, Row, row
-from benchmarks.wire import MANY, Plan, by_mesh, measure
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.telemetry.exposition import expose
