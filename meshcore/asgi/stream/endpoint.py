@@ -29,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from meshcore.asgi.gate import Gate
@@ -220,14 +221,24 @@ class _Served:
     def _ended(self, call: StreamCall, task: asyncio.Task[None]) -> None:
         # No coroutine around that of the call, which would take 0.3 us.
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:  # of this side: the others are answered
-            log.error("call %d of %s failed", call.number, self._peer, exc_info=error)
-            self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
+        if task.cancelled() or task.exception() is not None:
+            self._not_answered(call.number, task)
         del self._calls[call.number]
         if self._streaming:
             self._streaming.pop(call.number, None)
         if self._server.draining:
             self._close_if_done()
+
+    def _not_answered(self, number: int, task: asyncio.Task[None]) -> None:
+        """End a call whose task has failed on this side, or was cancelled by what it ran: its caller still waits."""
+        if task.cancelled() and self._driver.over:  # with the connection
+            return
+        error = None if task.cancelled() else task.exception()
+        what = "was cancelled at its server" if error is None else "failed"
+        log.error("call %d of %s %s", number, self._peer, what, exc_info=error)
+        text = "the call was cancelled at its server" if error is None else "internal error"
+        with suppress(ValueError):  # its answer is on its way
+            self.end(number, encode_error(ErrorBody(Code.INTERNAL.value, text)), failed=True)
 
     def find(self, path: str) -> StreamCodec:
         """The method of that name.

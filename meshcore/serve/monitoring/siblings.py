@@ -151,8 +151,10 @@ class Siblings:
 
 def new_folder() -> TemporaryDirectory[str]:
     """The folder of the workers of one server, for their parent. It is short enough for the paths of their sockets."""
-    usual = gettempdir()
-    return TemporaryDirectory(prefix=_PREFIX, dir=usual if len(os.fsencode(usual)) <= _LONGEST_FOLDER else "/tmp")
+    folder = gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = "/tmp"  # noqa: S108 - what is made in there is this user's alone
+    return TemporaryDirectory(prefix=_PREFIX, dir=folder)
 
 
 def retire(folder: Path, pid: int) -> None:
