@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore import Code, CommunicationError, LocalError, MeshError, RemoteError, Settings
 from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT
 from meshcore.testing import memory_mesh, run_virtually
+from meshcore.testing.loopback import Loopback
 from meshcore.testing.memory_websocket import MemoryWebSocket
 from meshcore.wire.stream.limits import Limits
+from tests.integration.mesh.feeds import Chat, Feed, FeedsModule
 from tests.support.depot import Depot, DepotImpl, DepotModule
 
 STREAMED = "stream-msgpack"
@@ -124,6 +127,62 @@ async def test_a_peer_that_is_silent(monkeypatch):
         assert time.monotonic() - began <= PING_INTERVAL + PING_TIMEOUT + 1
         assert await depot.echo("again") == "again"
         assert len(made) == 2
+
+
+@virtually
+async def test_a_peer_that_freezes_has_a_stream_again_when_it_goes_on(monkeypatch):
+    """Calls go over dispatch meanwhile, for no longer; those that only a stream can carry try one at once."""
+    made, frozen, dial = sockets(monkeypatch), asyncio.Event(), Loopback.dial
+
+    async def freezing(self: Loopback, url: Any) -> Any:
+        while frozen.is_set():
+            await asyncio.sleep(0.05)
+        return await dial(self, url)
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    monkeypatch.setattr(Loopback, "dial", freezing)
+    async with memory_mesh(FeedsModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        feed, chat = await mesh.get_service(Feed), await mesh.get_service(Chat)
+        for _ in range(2):
+            assert await feed.first(numbers()) == 0
+            frozen.set()
+            made[-1].abort()
+            await asyncio.sleep(0.1)
+            requests = mesh.requests
+            for _ in range(5):
+                await asyncio.sleep(2)
+                await feed.unary("x")
+            assert mesh.requests > requests
+            frozen.clear()
+            assert [item async for item in chat.double(numbers())] == [0, 2, 4]
+            requests = mesh.requests
+            await feed.unary("x")
+            assert mesh.requests == requests
+
+
+@virtually
+async def test_a_mesh_that_stops_with_calls_in_flight(monkeypatch, caplog):
+    """They end at once, open nothing any more, and nothing is said of it."""
+    made = sockets(monkeypatch)
+    settings = msgspec.structs.replace(SETTINGS, resilience=True)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=settings) as mesh:
+        depot = await mesh.get_service(Depot)
+        assert await depot.echo("connected") == "connected"
+        made[0]._to_server, made[0]._to_client = asyncio.Queue(), asyncio.Queue()  # nobody reads these
+        tasks = [asyncio.ensure_future(depot.echo("x")) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+    done, _ = await asyncio.wait(tasks, timeout=100)
+    assert {str(task.exception()) for task in done} == {
+        "failed_precondition: depot.echo was called, but the mesh has stopped"
+    }
+    assert len(done) == 20
+    assert time.monotonic() - began < 5
+    assert len(made) == 1
+    assert not caplog.records
 
 
 @virtually
