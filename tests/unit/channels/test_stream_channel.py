@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from meshcore import Code, CommunicationError, LocalError, MeshError, RemoteError, Settings
+from meshcore.server.server import Server
 from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT
+from meshcore.telemetry.tables import ServedCalls
 from meshcore.testing import memory_mesh, run_virtually
 from meshcore.testing.loopback import Loopback
 from meshcore.testing.memory_websocket import MemoryWebSocket
@@ -74,6 +76,8 @@ async def test_all_calls_take_one_connection(monkeypatch):
 async def test_sizes(monkeypatch):
     """What is too large is RESOURCE_EXHAUSTED, in both directions; what is large passes, and so do later calls."""
     made = sockets(monkeypatch)
+    counted = ServedCalls()
+    monkeypatch.setattr(Server, "served", property(lambda _: counted, lambda *_: None), raising=False)
     async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
         depot = await mesh.get_service(Depot)
         assert len(await depot.large(900_000)) == 900_000
@@ -85,6 +89,10 @@ async def test_sizes(monkeypatch):
             assert "(setting max_body)" in error.message
         assert await depot.echo("afterwards") == "afterwards"
         assert len(made) == 1
+    assert {calls.method: (calls.ok.count, list(calls.failures)) for _, calls in counted} == {
+        "depot/large": (1, [("resource_exhausted", "resource_exhausted")]),
+        "depot/echo": (2, []),
+    }
 
 
 @virtually
