@@ -34,7 +34,7 @@ class Limit(Timeouts):
     def __init__(self, calls: int) -> None:
         super().__init__()
         self.calls = calls
-        self.hedges = Timeouts()
+        self.hedges = Timeouts(patient=True)  # that an instance hangs is said of it, and not of this process
 
     def close(self) -> None:
         """Drop the timers if no call is in flight."""
