@@ -32,6 +32,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+import msgspec
+
 from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
 from meshcore.asgi.messages import Receive, Scope, Send, peer_of
@@ -51,6 +53,7 @@ from meshcore.stream.eager import start
 from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
+from meshcore.wire.frames import LARGEST
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, Writable
 from meshcore.wire.stream.limits import Limits
@@ -89,7 +92,9 @@ class Stream:
         self._methods = {codec.path: codec for codec in codecs}
         self._server = server
         self._gate = gate
-        self._limits = Limits.of_message(max_body)
+        ours = Limits.of_message(max_body)
+        # A few large answers on one connection, which `max_unsent` bounds for all, are no reason to refuse small calls.
+        self._limits = msgspec.structs.replace(ours, queued=min(max(ours.queued, server.max_unsent // 2), LARGEST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

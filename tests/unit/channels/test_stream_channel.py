@@ -96,6 +96,22 @@ async def test_sizes(monkeypatch):
 
 
 @virtually
+async def test_large_answers_are_no_reason_to_refuse_small_calls(monkeypatch):
+    """Unless they are half of what the server holds for all its clients."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        large = [asyncio.ensure_future(depot.large(900_000)) for _ in range(40)]
+        small = 0
+        while not all(task.done() for task in large):
+            assert await depot.echo("small") == "small"
+            small += 1
+        assert {len(task.result()) for task in large} == {900_000}
+        assert small > 1
+        assert len(made) == 1
+
+
+@virtually
 async def test_a_call_that_is_given_up(monkeypatch):
     """It is cancelled at the server, too, well before its deadline; its connection goes on."""
     made = sockets(monkeypatch)
