@@ -38,7 +38,7 @@ class Limit(Timeouts):
         super().__init__()
         self.calls = calls
         self.slow_lines = SlowLines()
-        self.hedges = Timeouts()
+        self.hedges = Timeouts(patient=True)  # that an instance hangs is said of it, and not of this process
 
     def close(self) -> None:
         """Drop the timers if no call is in flight."""

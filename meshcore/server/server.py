@@ -43,8 +43,8 @@ class Server:
         refused_at: the time of the last such refusal, at first the start of the drain, on `time.monotonic()`.
         active: the number of running calls.
         request_timeout: seconds for a request whose caller grants no less.
-        limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
-            it.
+        limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the loop's lag to it.
+        max_unsent: bytes of large answers that may wait for their readers.
         served: counts the calls.
         drains: called when the drain begins, such as to tell the clients of long connections.
     """
@@ -64,7 +64,7 @@ class Server:
         self._max_concurrency = max_concurrency
         self.request_timeout = request_timeout
         self._debug = debug
-        self._max_unsent = max_unsent
+        self.max_unsent = max_unsent
         self._unsent = 0  # bytes of large answers that are being sent
         self.limit = limit
         self.served = ServedCalls() if served is None else served
@@ -100,7 +100,7 @@ class Server:
         # As many bodies may arrive as calls may run: an incomplete body takes memory, too.
         if len(self._requests) >= 2 * self._max_concurrency:
             raise self._full("requests", f"has {len(self._requests)} requests in hand already")
-        if self._unsent >= self._max_unsent:
+        if self._unsent >= self.max_unsent:
             text = f"holds {self._unsent} bytes of answers that nobody has read yet (setting max_unsent)"
             raise self._full("max_unsent", text)
         if self.limit is not None and not self.limit.admit(self.active):
@@ -172,7 +172,7 @@ class Server:
         Raises:
             MeshError: RESOURCE_EXHAUSTED, too many bytes are being sent. The call is processed.
         """
-        if self._unsent and self._unsent + size > self._max_unsent:
+        if self._unsent and self._unsent + size > self.max_unsent:
             text = f"the answer was dropped: {self._unsent} bytes of others are not read yet (setting max_unsent)"
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
         self._unsent += size

@@ -50,13 +50,15 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             result = await server.run(request, codec.called, arguments)
             payload = codec.encode_payload(result)
             size = len(payload)
-            server.served.by_caller[call.headers.caller][codec.called].ok.observe(time.monotonic() - request.arrived)
+            ok = server.served.by_caller[call.headers.caller][codec.called].ok
             if size <= CHUNK and size <= answers.longest:
+                ok.observe(time.monotonic() - request.arrived)
                 answers.end(call.number, payload, failed=False)
                 return
             answer = call.answer(payload)
             del arguments, payload, result  # they are not needed while a client takes its time to read
             with server.sending(size):
+                ok.observe(time.monotonic() - request.arrived)
                 sending = True
                 request.answer()
                 await answer.send(answers, close=server.draining)

@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from types import TracebackType
 from typing import Final, Self
 
@@ -36,6 +37,10 @@ _MOST_ENDED = 100
 _ENDED: Final = "ended"
 _KEPT: Final = ".kept"
 _SOCKET: Final = ".sock"
+
+_PREFIX: Final = "meshcore-workers-"
+_LONGEST_FOLDER: Final = 103 - len(f"/{_PREFIX}12345678/1234567-12345678{_SOCKET}")
+"""Bytes. macOS lets the path of a socket have 103, Linux 107, and macOS has long temporary folders."""
 
 
 class _Ended(msgspec.Struct):
@@ -68,7 +73,10 @@ class Siblings:
 
     async def __aenter__(self) -> Self:
         path = self._folder / f"{self._id}{_SOCKET}"
-        self._server = await asyncio.start_unix_server(self._answer, path)
+        try:
+            self._server = await asyncio.start_unix_server(self._answer, path)
+        except OSError as error:  # that is no reason not to serve
+            log.warning("the other workers cannot ask this one what it has counted: %s: %s", path, error)
         return self
 
     async def __aexit__(
@@ -139,6 +147,14 @@ class Siblings:
         except OSError as error:
             log.warning("what this worker has counted cannot be kept: %s", error)
         return counted
+
+
+def new_folder() -> TemporaryDirectory[str]:
+    """The folder of the workers of one server, for their parent. It is short enough for the paths of their sockets."""
+    folder = gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = "/tmp"  # noqa: S108 - what is made in there is this user's alone
+    return TemporaryDirectory(prefix=_PREFIX, dir=folder)
 
 
 def retire(folder: Path, pid: int) -> None:

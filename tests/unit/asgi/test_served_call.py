@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from meshcore import Code, MeshError, RemoteError, Service, raises, service
-from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
@@ -217,6 +217,22 @@ async def test_an_answer_is_dropped_if_others_are_not_read():
             ),
         )
     assert (small.active, await Client(b"bread").ask(small)) == (0, (200, "bread for the guest"))
+
+
+async def test_an_answer_that_is_dropped_counts_once_as_a_failure():
+    """And not as a success as well."""
+
+    async def feast(call):
+        return "x" * (CHUNK + 1)
+
+    small = Server(feast, max_concurrency=9, request_timeout=10.0, debug=False, max_unsent=100)
+    with small.sending(50):
+        assert (await Client(b"bread").ask(small))[0] == 429
+    client = Client(b"bread")
+    await endpoint(small, client.scope, client.receive, client.send)
+    assert client.sent[0]["status"] == 200
+    ((_, calls),) = small.served
+    assert (calls.ok.count, calls.failed_count) == (1, 1)
 
 
 class Frame(msgspec.Struct):
