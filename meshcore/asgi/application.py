@@ -83,8 +83,11 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
             *_monitoring(probes, components, settings.metrics),
-            *(page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else ()),
         ]
+        page = page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else []
+        others += page
+        # Another site could give its own name this address, and would then be of the same origin for a browser.
+        self._for_browsers = frozenset(route.path for route in page if "POST" in (route.methods or ()))
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
         routes = rest_routes(server, components, others, settings.max_body, limits)
@@ -111,7 +114,8 @@ class MeshAsgi:
         if scope["type"] == "http":
             probe = self._gate.checks_hosts and request_path(scope) in self._probes
             try:
-                self._gate.check(scope["method"], RequestHeaders(scope["headers"]), any_host=probe)
+                headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
+                self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
             except BodyError as error:
                 status, data = encode_problem(mesh_error_body(error), error.status)
                 close = self._server.draining or isinstance(error, AmbiguousError)
