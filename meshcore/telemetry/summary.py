@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -10,6 +11,7 @@ from meshcore.telemetry.calls import Calls, ClientCalls
 from meshcore.telemetry.histogram import BOUNDS, quantile
 from meshcore.telemetry.history import History, Key, Step, Window
 from meshcore.telemetry.recorder import Recorder, SeenDestination
+from meshcore.telemetry.told import Count, Counts, Few, Many, Seconds, Text
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -22,10 +24,10 @@ class Ended(msgspec.Struct, frozen=True):
         last: the text of the last one, cut; empty for a declared exception.
     """
 
-    status: str
-    kind: str
-    count: int
-    last: str = ""
+    status: Text
+    kind: Text
+    count: Count
+    last: Text = ""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -38,10 +40,10 @@ class Caller(msgspec.Struct, frozen=True):
         counts: the latencies of all its calls, by bucket of `BOUNDS`.
     """
 
-    name: str
-    calls: int
-    failures: int
-    counts: tuple[int, ...]
+    name: Text
+    calls: Count
+    failures: Count
+    counts: Counts
 
 
 class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,19 +65,19 @@ class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         hedges: on the client's side.
     """
 
-    component: str
-    method: str
-    calls: int
-    failures: int
+    component: Text
+    method: Text
+    calls: Count
+    failures: Count
     recent: Window
-    errors: tuple[Ended, ...] = ()
-    history: tuple[Step, ...] = ()
-    sent: int = 0
-    received: int = 0
-    callers: tuple[Caller, ...] = ()
-    attempts: dict[str, int] = {}
-    retries: int = 0
-    hedges: int = 0
+    errors: Annotated[tuple[Ended, ...], Many] = ()
+    history: Annotated[tuple[Step, ...], Few] = ()
+    sent: Count = 0
+    received: Count = 0
+    callers: Annotated[tuple[Caller, ...], Few] = ()
+    attempts: Annotated[dict[Text, Count], Few] = {}
+    retries: Count = 0
+    hedges: Count = 0
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,21 +101,21 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         page: the path of the live page, empty if it does not serve one.
     """
 
-    instance: str
-    name: str = ""
-    pid: int = 0
-    components: tuple[str, ...] = ()
-    url: str = ""
-    version: str = ""
-    zone: str = ""
-    weight: int = 1
-    started: int = 0
+    instance: Text
+    name: Text = ""
+    pid: Count = 0
+    components: Annotated[tuple[Text, ...], Many] = ()
+    url: Text = ""
+    version: Text = ""
+    zone: Text = ""
+    weight: Count = 1
+    started: Count = 0
     ready: bool = False
     draining: bool = False
-    active: int = 0
-    streams: int = 0
-    connections: int = 0
-    page: str = ""
+    active: Count = 0
+    streams: Count = 0
+    connections: Count = 0
+    page: Text = ""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,14 +132,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         bounds: of the buckets in `recent` and in `counts`.
     """
 
-    at: float
+    at: Seconds
     about: About
-    lag: float | None = None
-    served: tuple[MethodSummary, ...] = ()
-    called: tuple[MethodSummary, ...] = ()
-    destinations: tuple[SeenDestination, ...] = ()
-    refused: dict[str, int] = {}
-    bounds: tuple[float, ...] = BOUNDS
+    lag: Seconds | None = None
+    served: Annotated[tuple[MethodSummary, ...], Many] = ()
+    called: Annotated[tuple[MethodSummary, ...], Many] = ()
+    destinations: Annotated[tuple[SeenDestination, ...], Many] = ()
+    refused: Annotated[dict[Text, Count], Few] = {}
+    bounds: Annotated[tuple[Seconds, ...], Few] = BOUNDS
 
 
 def summary(recorder: Recorder, history: History, about: About, now: float) -> Summary:

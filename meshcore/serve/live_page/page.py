@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from meshcore.asgi.page.routes import TriedCall
-from meshcore.client.contract_fetch import fetch_component
+from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_document
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker, server_of
 from meshcore.client.overview.trial import fields
@@ -23,12 +23,11 @@ from meshcore.mesh.runtime import Runtime
 from meshcore.serve.live_page.trial import try_call
 from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState
-from meshcore.wire.endpoints import CONTRACT, REPORT
+from meshcore.wire.endpoints import CONTRACT, PAGE, REPORT
 
 _FRESH = 0.8
 """Seconds for which a look is shown to all who ask. The page asks once a second."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 DEMO = "demo:"
 """What the setting `page` begins with in the demonstration; the path of a socket follows."""
 
@@ -91,7 +90,7 @@ class LivePage:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+            self._session = aiohttp.ClientSession()
         return self._session
 
     def _shown(self, state: MeshState, look: Look) -> PageState:
@@ -100,7 +99,7 @@ class LivePage:
             **msgspec.structs.asdict(state),
             served_by=f"{self._settings.advertise_url}, process {self._runtime.identity}",
             also_at=tuple(
-                url + summaries[0].about.page
+                url + PAGE
                 for url, summaries in look.summaries.items()
                 if url != own and summaries and summaries[0].about.page
             ),
@@ -124,10 +123,10 @@ class LivePage:
             raise LocalError(Code.NOT_FOUND, f"no instance {instance!r} is announced that is reached over HTTP")
         path = {"report": REPORT, "contract": CONTRACT}[what]
         try:
-            async with self._opened().get(url + path) as response:
-                response.raise_for_status()
-                return await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+            return await fetch_document(self._opened(), url + path, self._settings.max_body)
+        except StatusError as error:
+            raise LocalError(Code.UNAVAILABLE, f"{url}{path}: it answers {error.status}") from None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise LocalError(Code.UNAVAILABLE, f"{url}{path}: {why_no_answer(error)}") from None
 
     async def _instances(self) -> list[Instance]:
