@@ -47,7 +47,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         report: of the whole process.
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
-        summary: what it knows, as JSON.
+        summary: what it knows, as JSON; `steps` says whether with its last minutes.
         page: answers the live page; None for no page.
     """
 
@@ -57,7 +57,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     report: Callable[[], Awaitable[dict[str, Any]]]
     contract: bytes
     metrics: Callable[[str], Awaitable[tuple[str, str]]] | None = None
-    summary: Callable[[], Awaitable[bytes]] | None = None
+    summary: Callable[..., Awaitable[bytes]] | None = None
     page: PageSource | None = None
 
 
@@ -170,8 +170,10 @@ def _monitoring(probes: Probes, components: Iterable[ComponentDescription], path
         found.append(Route(path, metrics))
     if (told := probes.summary) is not None:
 
-        async def summary(request: Request) -> Response:  # noqa: ARG001
-            return Response(await told(), media_type="application/json")
+        async def summary(request: Request) -> Response:
+            return Response(
+                await told(steps=request.query_params.get("history") != "no"), media_type="application/json"
+            )
 
         found.append(Route(SUMMARY, summary))
     return found

@@ -142,7 +142,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Annotated[tuple[Seconds, ...], Few] = BOUNDS
 
 
-def summary(recorder: Recorder, history: History, about: About, now: float) -> Summary:
+def summary(recorder: Recorder, history: History, about: About, now: float, *, steps: bool = True) -> Summary:
     """The document of a process.
 
     Args:
@@ -150,6 +150,7 @@ def summary(recorder: Recorder, history: History, about: About, now: float) -> S
         history: has what was before.
         about: the process.
         now: seconds since 1970.
+        steps: whether the last 15 minutes are told, which are two thirds of it.
     """
     windows = history.windows(now)
     served: dict[Key, list[tuple[str, Calls]]] = {}
@@ -160,16 +161,17 @@ def summary(recorder: Recorder, history: History, about: About, now: float) -> S
         at=now,
         about=about,
         lag=quantile(recorder.lag.counts, 0.99),
-        served=tuple(_served(key, series, history, windows) for key, series in served.items()),
-        called=tuple(_called(calls, history, windows) for calls in recorder.made()),
+        served=tuple(
+            _served(key, series, tuple(history.steps(key)) if steps else (), windows[key])
+            for key, series in served.items()
+        ),
+        called=tuple(_called(calls, history, windows, steps=steps) for calls in recorder.made()),
         destinations=tuple(recorder.destinations()),
         refused=dict(recorder.served.refused),
     )
 
 
-def _served(
-    key: Key, series: Iterable[tuple[str, Calls]], history: History, windows: Mapping[Key, Window]
-) -> MethodSummary:
+def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ...], recent: Window) -> MethodSummary:
     series = list(series)
     callers = tuple(Caller(name, calls.count, calls.failed_count, tuple(calls.latencies())) for name, calls in series)
     errors: dict[tuple[str, str], Ended] = {}
@@ -183,16 +185,16 @@ def _served(
         method=key[2],
         calls=sum(each.calls for each in callers),
         failures=sum(each.failures for each in callers),
-        recent=windows[key],
+        recent=recent,
         errors=tuple(errors.values()),
-        history=tuple(history.steps(key)),
+        history=steps,
         sent=sum(calls.sent for _, calls in series),
         received=sum(calls.received for _, calls in series),
         callers=callers,
     )
 
 
-def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window]) -> MethodSummary:
+def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: bool) -> MethodSummary:
     key = ("client", calls.component, calls.method)
     return MethodSummary(
         component=calls.component,
@@ -201,7 +203,7 @@ def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window])
         failures=calls.failed_count,
         recent=windows[key],
         errors=tuple(_errors(calls)),
-        history=tuple(history.steps(key)),
+        history=tuple(history.steps(key)) if steps else (),
         sent=calls.sent,
         received=calls.received,
         attempts=calls.outcomes(),

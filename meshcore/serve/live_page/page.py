@@ -28,6 +28,9 @@ from meshcore.wire.endpoints import CONTRACT, PAGE, REPORT
 _FRESH = 0.8
 """Seconds for which a look is shown to all who ask. The page asks once a second."""
 
+_HISTORY_FRESH = 5.0
+"""The same for the last minutes, which have steps of ten seconds."""
+
 DEMO = "demo:"
 """What the setting `page` begins with in the demonstration; the path of a socket follows."""
 
@@ -64,7 +67,8 @@ class LivePage:
         self._session: aiohttp.ClientSession | None = None
         self._looker: Looker | None = None
         self._look: Look | None = None
-        self._state = b""
+        self._state = self._history = b""
+        self._history_until = 0.0
         self._looking = asyncio.Lock()
         self.read_only = settings.page == "read-only"
         self.demo = bool(self._control)
@@ -82,11 +86,14 @@ class LivePage:
         """The mesh as it is now, as JSON. All who ask within a second get the same."""
         async with self._looking:
             if self._look is None or time.monotonic() - self._look.clock >= _FRESH:
-                if self._looker is None:
-                    self._looker = Looker(self._runtime.registry, self._opened())
-                self._look = await self._looker.look()
-                self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
+                await self._look_again()
             return self._state
+
+    async def _look_again(self, *, history: bool = False) -> None:
+        if self._looker is None:
+            self._looker = Looker(self._runtime.registry, self._opened())
+        self._look = await self._looker.look(history=history)
+        self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -109,8 +116,12 @@ class LivePage:
 
     async def history(self) -> bytes:
         """The last 15 minutes of each method, as JSON."""
-        await self.state()
-        return msgspec.json.encode(self._overview.histories())
+        async with self._looking:
+            if time.monotonic() >= self._history_until:
+                await self._look_again(history=True)
+                self._history = msgspec.json.encode(self._overview.histories())
+                self._history_until = time.monotonic() + _HISTORY_FRESH
+            return self._history
 
     async def of_instance(self, instance: str, what: str) -> bytes:
         """The report or the contract of an instance.
