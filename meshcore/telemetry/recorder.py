@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -11,6 +11,7 @@ from meshcore.core.description import ComponentDescription
 from meshcore.telemetry.calls import ClientCalls
 from meshcore.telemetry.histogram import Histogram
 from meshcore.telemetry.tables import ClientTable, ServedCalls
+from meshcore.telemetry.told import Count, Few, Many, Seconds, Text
 
 INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
 """What an instance may be for a client. One with the weight 0 is "draining": it gets no new calls."""
@@ -32,16 +33,16 @@ class SeenInstance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         digest: of its contract.
     """
 
-    id: str
-    url: str = ""
-    version: str = ""
-    zone: str = ""
-    weight: int = 1
-    started: int = 0
-    state: str = "admitted"
-    pending: int = 0
-    latency: float | None = None
-    digest: str = ""
+    id: Text
+    url: Text = ""
+    version: Text = ""
+    zone: Text = ""
+    weight: Count = 1
+    started: Count = 0
+    state: Text = "admitted"
+    pending: Count = 0
+    latency: Seconds | None = None
+    digest: Text = ""
 
 
 class SeenDestination(msgspec.Struct, frozen=True):
@@ -55,11 +56,11 @@ class SeenDestination(msgspec.Struct, frozen=True):
         channels: that are open.
     """
 
-    component: str
-    ejections: int = 0
-    budget_refusals: int = 0
-    instances: tuple[SeenInstance, ...] = ()
-    channels: tuple[str, ...] = ()
+    component: Text
+    ejections: Count = 0
+    budget_refusals: Count = 0
+    instances: Annotated[tuple[SeenInstance, ...], Many] = ()
+    channels: Annotated[tuple[Text, ...], Few] = ()
 
 
 class Recorder:

@@ -25,7 +25,7 @@ from meshcore.telemetry.snapshot import Snapshot, counters_of, decode, encode, t
 
 log = logging.getLogger(__name__)
 
-_METRICS, _SUMMARY = b"metrics\n", b"summary\n"
+_METRICS, _SUMMARY, _BRIEF = b"metrics\n", b"summary\n", b"brief\n"
 
 _PATIENCE = 0.5
 """Seconds for the answer of a sibling. One whose event loop is blocked for longer counts with what it told last."""
@@ -61,10 +61,10 @@ class Siblings:
     Args:
         folder: which their parent has made.
         counted: what this process has counted.
-        summary: what it tells of itself.
+        summary: what it tells of itself, with or without its last minutes.
     """
 
-    def __init__(self, folder: Path, counted: Callable[[], Snapshot], summary: Callable[[], bytes]) -> None:
+    def __init__(self, folder: Path, counted: Callable[[], Snapshot], summary: Callable[[bool], bytes]) -> None:
         self._folder = folder
         self._counted = counted
         self._summary = summary
@@ -98,10 +98,10 @@ class Siblings:
         ended = _read_ended(self._folder)  # last: who is in it must not count twice
         return [ended.counted, *(counted for id_, counted in found.items() if id_ not in ended.ids)]
 
-    async def summaries(self) -> list[bytes]:
+    async def summaries(self, *, steps: bool = True) -> list[bytes]:
         """What the living ones tell of themselves, this process first."""
-        others = await self._ask(self._others(), _SUMMARY)
-        return [self._summary(), *(each for each in others if each is not None)]
+        others = await self._ask(self._others(), _SUMMARY if steps else _BRIEF)
+        return [self._summary(steps), *(each for each in others if each is not None)]
 
     def _others(self) -> list[str]:
         """The ids of the others, also of those that have just died."""
@@ -131,7 +131,7 @@ class Siblings:
         try:
             async with asyncio.timeout(_PATIENCE):
                 what = await reader.readline()
-                data = encode(self._keep()) if what == _METRICS else self._summary()
+                data = encode(self._keep()) if what == _METRICS else self._summary(what == _SUMMARY)
                 writer.write(len(data).to_bytes(8) + data)
                 await writer.drain()
         except OSError:  # the sibling that asked is gone

@@ -24,7 +24,9 @@ class Worker:
     def __init__(self, folder: Path, name: str) -> None:
         self.recorder = Recorder()
         self.recorder.gauges[PROCESSES.name] = lambda: 1
-        self.siblings = Siblings(folder, lambda: snapshot(self.recorder), name.encode)
+        self.siblings = Siblings(
+            folder, lambda: snapshot(self.recorder), lambda steps: (name if steps else name.upper()).encode()
+        )
 
     def call(self, times: int) -> None:
         """Count calls."""
@@ -55,6 +57,7 @@ async def test_whoever_is_asked_answers_for_all(tmp_path):
             each.call(3)
         assert [await each.shown() for each in workers] == [(9, 3)] * 3
         assert sorted(await workers[1].siblings.summaries()) == [b"a", b"b", b"c"]
+        assert sorted(await workers[1].siblings.summaries(steps=False)) == [b"A", b"B", b"C"]
         assert (await workers[1].siblings.summaries())[0] == b"b"
 
 
