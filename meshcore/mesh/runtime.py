@@ -43,7 +43,6 @@ from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
 from meshcore.telemetry.layers import Traces, traces_of
-from meshcore.telemetry.logs.access_log import access_logged
 from meshcore.telemetry.recorder import Recorder
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
@@ -93,7 +92,7 @@ class Runtime:
     def server(self) -> StreamingServer:
         """A server over the implementations of this mesh."""
         settings = self.settings
-        return StreamingServer(
+        server = StreamingServer(
             self.handler,
             self.streams,
             max_concurrency=settings.max_concurrency,
@@ -103,6 +102,8 @@ class Runtime:
             max_unsent=settings.max_unsent,
             served=self.recorder.served,
         )
+        server.access_log = settings.access_log
+        return server
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
         """Why a call made now would go where it goes.
@@ -240,10 +241,9 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    outermost = [*traces.server, *([access_logged] if settings.access_log else [])]
-    around = [*map(around_stream, [*outermost, *interceptors.server]), *interceptors.server_streams]
+    around = [*map(around_stream, [*traces.server, *interceptors.server]), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    calls = compose(implementations.__call__, *outermost, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *traces.server, *interceptors.server, *idempotency)
     return calls, compose_streams(streams, *around)
 
 

@@ -27,6 +27,7 @@ from meshcore.asgi.served_call import answer_failure
 from meshcore.asgi.stream.call import Answers, StreamCall
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
+from meshcore.telemetry.logs.access_log import write_access
 from meshcore.wire.stream_codec import StreamCodec
 
 
@@ -51,6 +52,8 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             payload = codec.encode_payload(result)
             size = len(payload)
             server.served.by_caller[call.headers.caller][codec.called].ok.observe(time.monotonic() - request.arrived)
+            if server.access_log:
+                write_access(call, request, codec.called)
             if size <= CHUNK and size <= answers.longest:
                 answers.end(call.number, payload, failed=False)
                 return

@@ -122,9 +122,11 @@ async def test_the_access_log_has_a_line_for_each_call(lines: Lines) -> None:
         ("middle.log", "ok"),
         ("middle.fail", "UnfitError"),
         ("middle.fail", "not_found"),
-        ("middle.fail", "ValueError"),
+        ("middle.fail", "internal"),
         ("middle.endless", "canceled"),
     ]
+    assert [each["code"] for each in found] == ["ok", "failed_precondition", "not_found", "internal", "canceled"]
+    assert len({each["call"] for each in found}) == 5
     assert found[0]["call"] == lines("tests.relay")[0]["call"]
     assert found[0]["seconds"] > 0
     assert "declared" not in json.dumps(found)
