@@ -1,0 +1,67 @@
+"""The access log: a line for each call of another process, served or refused, without its arguments."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+from meshcore.core.current_call import Request
+from meshcore.core.description import Method
+from meshcore.telemetry.calls import OK, OTHER
+
+log = logging.getLogger("meshcore.access")
+
+
+class Headers(Protocol):
+    """What the headers of a request say."""
+
+    @property
+    def caller(self) -> str:
+        """How the client calls itself, empty if it does not say."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is."""
+        ...
+
+
+class Logged(Protocol):
+    """A call, as the access log sees it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Of the request."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The address of the client's host."""
+        ...
+
+
+def write_access(call: Logged, request: Request | None, method: Method | None, code: str = OK, kind: str = "") -> None:
+    """Write the line of a call whose answer is ready, or of a stream that has ended.
+
+    Args:
+        call: the call.
+        request: None if it was refused.
+        method: None if it is not known, as of a call that was refused before it was read.
+        code: `ok`, or that of its error.
+        kind: the name of a declared exception.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    fields = {
+        "method": OTHER if method is None else str(method),
+        "caller": call.headers.caller or call.peer,
+        "peer": call.peer,
+        "outcome": kind or code,
+        "code": code,
+        "seconds": 0.0 if request is None else round(time.monotonic() - request.arrived, 6),
+        "attempt": call.headers.attempt,
+    }
+    if request is not None:
+        fields["call"] = request.call_id
+    log.info("%(method)s from %(caller)s: %(outcome)s in %(seconds).4f s", fields, extra=fields)
