@@ -42,8 +42,9 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
-from meshcore.telemetry.layers import Traces, traces_of
+from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
+from meshcore.telemetry.snapshot import snapshot
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 log = logging.getLogger(__name__)
@@ -175,8 +176,10 @@ async def start_runtime(
         handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
         running = Streams()
-        recorder = Recorder(hosted.component for hosted in blueprint.catalog.hosted)
+        meter = meter_of(settings.meter)
+        recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
+        stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from meshcore.core.current_call import Request
 from meshcore.core.description import Method
-from meshcore.telemetry.calls import OK, OTHER
+from meshcore.telemetry.conventions import OK, OTHER
 
 log = logging.getLogger("meshcore.access")
 
