@@ -46,6 +46,7 @@ class Server:
         limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the loop's lag to it.
         max_unsent: bytes of large answers that may wait for their readers.
         served: counts the calls.
+        access_log: whether a line is logged for each call.
         drains: called when the drain begins, such as to tell the clients of long connections.
     """
 
@@ -68,6 +69,7 @@ class Server:
         self._unsent = 0  # bytes of large answers that are being sent
         self.limit = limit
         self.served = ServedCalls() if served is None else served
+        self.access_log = False
         self._requests: set[ServedRequest] = set()
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
@@ -130,7 +132,7 @@ class Server:
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(headers)
+        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(request)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
         trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
         request.method, request.begun = method, begun
@@ -270,7 +272,7 @@ class Server:
         return len(left)
 
     def report(
-        self, error: Exception, method: Method | None, errors: ErrorCodec | None, headers: RequestHeaders
+        self, error: Exception, method: Method | None, errors: ErrorCodec | None, request: ServedRequest | None
     ) -> ErrorBody:
         """The body of the response for an error, see `reports.report`."""
-        return report(error, method, errors, headers, debug=self._debug)
+        return report(error, method, errors, request, debug=self._debug)

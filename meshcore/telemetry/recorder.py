@@ -8,9 +8,8 @@ from typing import Annotated, Final
 import msgspec
 
 from meshcore.core.description import ComponentDescription
-from meshcore.telemetry.calls import ClientCalls
-from meshcore.telemetry.histogram import Histogram
-from meshcore.telemetry.tables import ClientTable, ServedCalls
+from meshcore.telemetry.calls import ClientCalls, Series
+from meshcore.telemetry.tables import PLAIN, ClientTable, ServedCalls
 from meshcore.telemetry.told import Count, Few, Many, Seconds, Text
 
 INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
@@ -68,6 +67,7 @@ class Recorder:
 
     Args:
         components: those that this process serves.
+        series: makes the series.
 
     Attributes:
         served: the calls to this process.
@@ -77,10 +77,11 @@ class Recorder:
         gauges: read the numbers that are what they are now, by name. Set by who has them.
     """
 
-    def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
-        self.served = ServedCalls(components)
+    def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
+        self._series = series
+        self.served = ServedCalls(components, series)
         self.clients: dict[str, ClientTable] = {}
-        self.lag = Histogram()
+        self.lag = series.lag()
         self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
         self.gauges: dict[str, Callable[[], float]] = {}
 
@@ -88,7 +89,7 @@ class Recorder:
         """The series of calls to a component. All proxies share them."""
         found = self.clients.get(component)
         if found is None:
-            found = self.clients[component] = ClientTable(component)
+            found = self.clients[component] = ClientTable(component, self._series)
         return found
 
     def made(self) -> Iterator[ClientCalls]:

@@ -27,6 +27,7 @@ from meshcore.asgi.served_call import answer_failure
 from meshcore.asgi.stream.call import Answers, StreamCall
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
+from meshcore.telemetry.logs.access_log import write_access
 from meshcore.wire.stream_codec import StreamCodec
 
 
@@ -53,12 +54,16 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             ok = server.served.by_caller[call.headers.caller][codec.called].ok
             if size <= CHUNK and size <= answers.longest:
                 ok.observe(time.monotonic() - request.arrived)
+                if server.access_log:
+                    write_access(call, request, codec.called)
                 answers.end(call.number, payload, failed=False)
                 return
             answer = call.answer(payload)
             del arguments, payload, result  # they are not needed while a client takes its time to read
             with server.sending(size):
                 ok.observe(time.monotonic() - request.arrived)
+                if server.access_log:
+                    write_access(call, request, codec.called)
                 sending = True
                 request.answer()
                 await answer.send(answers, close=server.draining)

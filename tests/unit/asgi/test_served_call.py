@@ -22,7 +22,7 @@ from meshcore.declare.reader import describe
 from meshcore.server.loop_lag import Lag
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
-from meshcore.wire.headers import TIMEOUT, RequestHeaders
+from meshcore.wire.headers import CALLER, TIMEOUT, RequestHeaders
 
 
 class Sour(Exception):
@@ -122,6 +122,28 @@ async def test_errors_are_written_by_the_endpoint(server):
     """Declared ones and others; the method's own error codec tells them apart."""
     assert await Client(b"lemon").ask(server) == (400, "Sour: pH 2")
     assert await Client(b"soup").ask(server) == (401, "unauthenticated: no soup for you")
+
+
+async def test_what_the_access_log_says(server, caplog):
+    """Calls, errors, bad arguments and refusals have a line each; a caller has the name that it gives itself."""
+    caplog.set_level("INFO", "meshcore.access")
+    server.access_log = True
+    await Client(b"bread", (CALLER.encode(), b"baker")).ask(server)
+    await Client(b"lemon").ask(server)
+    await Client(b"bread", content_type=b"image/png").ask(server)
+    server.draining = True
+    await Client(b"bread").ask(server)
+    lines = [vars(record) for record in caplog.records]
+    assert [(each["method"], each["caller"], each["outcome"], each["code"]) for each in lines] == [
+        ("kitchen.taste", "baker", "ok", "ok"),
+        ("kitchen.taste", "guest", "Sour", "failed_precondition"),
+        ("_OTHER", "guest", "invalid_argument", "invalid_argument"),
+        ("_OTHER", "guest", "unavailable", "unavailable"),
+    ]
+    assert {each["peer"] for each in lines} == {"guest"}
+    assert [each["seconds"] > 0 for each in lines] == [True, True, True, False]
+    assert ["call" in each for each in lines] == [True, True, True, False]
+    assert caplog.messages[-1] == "_OTHER from guest: unavailable in 0.0000 s"
 
 
 async def test_what_the_headers_refuse_is_not_received(server):

@@ -9,7 +9,7 @@ import msgspec
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.core.errors import Code, CommunicationError
-from meshcore.telemetry.calls import OTHER
+from meshcore.telemetry.conventions import OTHER
 from meshcore.telemetry.history import STEP, STEPS, History, Window, merged
 from meshcore.telemetry.recorder import Recorder, SeenDestination, SeenInstance
 from meshcore.telemetry.summary import About, MethodSummary, Summary, summary
