@@ -228,9 +228,13 @@ class HTTPChannel(Channel):
         """
         return self._session or self._open(call)
 
-    def _open(self, call: Call) -> aiohttp.ClientSession:
-        if self._closed:  # the call outlived the mesh, and nothing would close a new session
+    def check_open(self, call: Call) -> None:
+        """Raise LocalError (FAILED_PRECONDITION) if the mesh has stopped: nothing would close what a call opens."""
+        if self._closed:
             raise LocalError(Code.FAILED_PRECONDITION, f"{call.method} was called, but the mesh has stopped")
+
+    def _open(self, call: Call) -> aiohttp.ClientSession:
+        self.check_open(call)
         session = self._session = self.make_session()
         if session is self._plain and DirectExchange.supported():
             self._direct = DirectExchange(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from functools import partial
@@ -107,9 +108,10 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         peer = self._peers.get(endpoint.url) or self._peer(endpoint.url)
         if peer.several:
             peer.spread(partial(self._dial, peer))
-        connection = await self._connect(peer, call, endpoint)
+        needed = call.method.shape not in DispatchMsgpackChannel.streams
+        connection = await self._connect(peer, call, endpoint, needed=needed)
         if connection is None:
-            if call.method.shape not in DispatchMsgpackChannel.streams:
+            if needed:
                 raise no_stream(call.method, without_secrets(endpoint.url), peer.why_not or "it was not open in time")
             if call.trail:
                 call.trail[-1].channel = _DISPATCH
@@ -183,12 +185,16 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         )
         return found
 
-    async def _connect(self, peer: StreamPeer, call: Call, endpoint: Endpoint) -> StreamConnection | None:
+    async def _connect(
+        self, peer: StreamPeer, call: Call, endpoint: Endpoint, *, needed: bool = False
+    ) -> StreamConnection | None:
         began = time.monotonic()
-        self.session(call)  # which may not be made any more
+        self.check_open(call)  # calls that are cut off by the stop may be sent again
+        self.session(call)
         peer.socket = endpoint.socket
         try:
-            return await peer.connect(partial(self._dial, peer), min(CONNECT_TIMEOUT, (call.deadline - began) / 2))
+            seconds = min(CONNECT_TIMEOUT, (call.deadline - began) / 2)
+            return await peer.connect(partial(self._dial, peer), seconds, needed=needed)
         except StoppingError:
             raise self._stopping(call, endpoint) from None
         except aiohttp.ClientError as error:
@@ -234,8 +240,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         return f"over the unix socket {peer.path}" if peer.path and peer.connection is not None else ""
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, at once: an instance that hangs takes its time."""
         self._closed = True
-        for peer in self._peers.values():
-            await peer.aclose()
+        await asyncio.gather(*(peer.aclose() for peer in self._peers.values()))
         await super().aclose()

@@ -30,7 +30,7 @@ TRY_AGAIN = 30.0
 """Seconds after which a stream is tried again where there was none."""
 
 TRY_GATEWAY_AGAIN = 1.0
-"""The same, where there may be one as soon as a server is there."""
+"""The same, where there may be one as soon as a server is there, or goes on."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between attempts to connect where nothing listens. It doubles, with jitter."""
@@ -72,6 +72,7 @@ class StreamPeer:
         self._going = set[StreamConnection]()
         self.several = wanted > 1
         self._wanted = wanted
+        self._worked = False  # so a peer that does not answer is frozen, rather than one without a stream
         self._others: list[StreamConnection] = []
         self._adding: asyncio.Task[None] | None = None
         self._add_not_before = 0.0
@@ -83,12 +84,13 @@ class StreamPeer:
         busy = self._going or self._connecting or self._others or self._adding
         return not (connected or busy or self.why_not)
 
-    async def connect(self, dial: Dial, seconds: float) -> StreamConnection | None:
+    async def connect(self, dial: Dial, seconds: float, *, needed: bool = False) -> StreamConnection | None:
         """Return a connection for a new call.
 
         Args:
             dial: opens a WebSocket.
             seconds: the longest wait.
+            needed: whether the call knows no other way.
 
         Returns:
             None if there is no stream to this instance at the moment, though there may be a server.
@@ -108,7 +110,8 @@ class StreamPeer:
                 self.connection = other
                 return other
             self._retire(other)
-        if self._connecting is None and time.monotonic() >= self._not_before:
+        due = time.monotonic() >= self._not_before or (needed and self._worked and self.why_not)
+        if self._connecting is None and due:
             self._failure = None
             self._connecting = asyncio.create_task(
                 # It outlives the call that happens to be the first. So it has none of its context variables.
@@ -116,8 +119,8 @@ class StreamPeer:
                 name="meshcore.channels.stream.connect",
                 context=Context(),
             )
-        # While there is no stream, it is tried beside the calls, which know another way.
-        if self._connecting is not None and not self.why_not:
+        # While there is no stream, it is tried beside the calls that know another way.
+        if self._connecting is not None and (needed or not self.why_not):
             await asyncio.wait([self._connecting], timeout=seconds)
         if self._failure is not None:
             raise self._failure.with_traceback(None)
@@ -175,7 +178,8 @@ class StreamPeer:
         except NoStreamError as error:
             self._give_up(str(error), TRY_GATEWAY_AGAIN if error.gateway else TRY_AGAIN)
         except TimeoutError:
-            self._give_up(f"the WebSocket was not open within {ESTABLISHING:g} s", TRY_AGAIN)
+            seconds = TRY_GATEWAY_AGAIN if self._worked else TRY_AGAIN
+            self._give_up(f"the WebSocket was not open within {ESTABLISHING:g} s", seconds)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._give_up(f"the WebSocket broke at once ({type(error).__name__})", TRY_GATEWAY_AGAIN)
         else:
@@ -186,7 +190,7 @@ class StreamPeer:
             if self.why_not:
                 log.info("calls to %s take the stream again", self._url)
             self.why_not, self._pause = "", _SHORTEST_PAUSE
-            self.connection = connection
+            self.connection, self._worked = connection, True
         finally:
             self._connecting = None
 
@@ -218,5 +222,5 @@ class StreamPeer:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        for connection in (*self._going, *self._others, *([self.connection] if self.connection else ())):
-            await connection.aclose()
+        left = (*self._going, *self._others, *([self.connection] if self.connection else ()))
+        await asyncio.gather(*(connection.aclose() for connection in left))

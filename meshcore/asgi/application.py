@@ -47,7 +47,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         report: of the whole process.
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
-        summary: what it knows, as JSON.
+        summary: what it knows, as JSON; `steps` says whether with its last minutes.
         page: answers the live page; None for no page.
     """
 
@@ -57,7 +57,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     report: Callable[[], Awaitable[dict[str, Any]]]
     contract: bytes
     metrics: Callable[[str], Awaitable[tuple[str, str]]] | None = None
-    summary: Callable[[], Awaitable[bytes]] | None = None
+    summary: Callable[..., Awaitable[bytes]] | None = None
     page: PageSource | None = None
 
 
@@ -83,8 +83,11 @@ class MeshAsgi:
             *(Route(each.health_path, _health(probes, each)) for each in hosted if each.health_path),
             *(document_routes(components, settings.version) if settings.documents else ()),
             *_monitoring(probes, components, settings.metrics),
-            *(page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else ()),
         ]
+        page = page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else []
+        others += page
+        # Another site could give its own name this address, and would then be of the same origin for a browser.
+        self._for_browsers = frozenset(route.path for route in page if "POST" in (route.methods or ()))
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
         routes = rest_routes(server, components, others, settings.max_body, limits)
@@ -111,7 +114,8 @@ class MeshAsgi:
         if scope["type"] == "http":
             probe = self._gate.checks_hosts and request_path(scope) in self._probes
             try:
-                self._gate.check(scope["method"], RequestHeaders(scope["headers"]), any_host=probe)
+                headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
+                self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
             except BodyError as error:
                 status, data = encode_problem(mesh_error_body(error), error.status)
                 close = self._server.draining or isinstance(error, AmbiguousError)
@@ -166,8 +170,10 @@ def _monitoring(probes: Probes, components: Iterable[ComponentDescription], path
         found.append(Route(path, metrics))
     if (told := probes.summary) is not None:
 
-        async def summary(request: Request) -> Response:  # noqa: ARG001
-            return Response(await told(), media_type="application/json")
+        async def summary(request: Request) -> Response:
+            return Response(
+                await told(steps=request.query_params.get("history") != "no"), media_type="application/json"
+            )
 
         found.append(Route(SUMMARY, summary))
     return found

@@ -42,13 +42,14 @@ class Gate:
         self._hosts = frozenset({_LOCAL, own, *map(str.lower, settings.allowed_hosts)})
         self.checks_hosts = bool(settings.allowed_hosts)
 
-    def check(self, verb: str, headers: RequestHeaders, *, any_host: bool = False) -> None:
+    def check(self, verb: str, headers: RequestHeaders, *, any_host: bool = False, known_host: bool = False) -> None:
         """Refuse a request.
 
         Args:
             verb: of HTTP.
             headers: of the request.
             any_host: whether it is a probe, which knows only an address.
+            known_host: whether hosts are checked although `allowed_hosts` is empty: for what only browsers ask for.
 
         Raises:
             BodyError: INVALID_ARGUMENT or PERMISSION_DENIED; the text names the setting that allows it.
@@ -56,7 +57,7 @@ class Gate:
         if headers.ambiguous:
             text = "a request has either content-length or transfer-encoding"
             raise AmbiguousError(_BAD_REQUEST, Code.INVALID_ARGUMENT, text)
-        if self.checks_hosts and not any_host and not self._knows(headers.get("host", "")):
+        if (self.checks_hosts or known_host) and not any_host and not self._knows(headers.get("host", "")):
             text = "the request is for a host that is not served here (setting allowed_hosts)"
             raise BodyError(_FORBIDDEN, Code.PERMISSION_DENIED, text)
         if verb not in _SAFE and headers.of_browser and not self._own(headers):

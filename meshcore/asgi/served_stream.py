@@ -24,6 +24,7 @@ from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.core.streaming.pipe import Pipe
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.streaming.server import StreamingServer
+from meshcore.telemetry.logs.access_log import write_access
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
 
@@ -139,6 +140,8 @@ async def serve_stream(server: StreamingServer, call: StreamCall, body: FrameBod
             request.check()
             await _run(server, request, answer, body, method, arguments)
             server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
+            if server.access_log:
+                write_access(call, request, method)
     except ClientLeft:
         count_failure(server, call, request, LEFT)
         return
@@ -241,7 +244,7 @@ class _Answer:
             count_failure(self._server, self.call, request, LEFT)
             abort_connection(self._send)
             return
-        told = self._server.report(failure, self.call.method, self.call.errors, self.call.headers)
+        told = self._server.report(failure, self.call.method, self.call.errors, request)
         count_failure(self._server, self.call, request, told)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))

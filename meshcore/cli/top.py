@@ -52,7 +52,7 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
         ConfigurationError: there is no such registry or column.
     """
     if sort not in _ORDERS:
-        text = f"{sort!r} is no column to sort by{did_you_mean(sort, _ORDERS)}; there are {', '.join(_ORDERS)}"
+        text = f"{sort!r} is no column to sort by{did_you_mean(sort, _ORDERS)}"
         raise ConfigurationError("--sort", [text])
     try:
         registry = make_registry(settings.registry)

@@ -1,6 +1,8 @@
-"""Fetches contracts from servers."""
+"""Fetches contracts and other documents from servers."""
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 import aiohttp
 
@@ -11,7 +13,11 @@ from meshcore.core.masking import without_secrets
 from meshcore.wire.endpoints import CONTRACT
 
 _TIMEOUT = 5.0
-"""Seconds for the whole contract."""
+"""Seconds for the whole document."""
+
+
+class StatusError(aiohttp.ClientResponseError):
+    """The server answers with a status that is not one of success."""
 
 
 def contract_url(server: str) -> str:
@@ -19,28 +25,55 @@ def contract_url(server: str) -> str:
     return server.rstrip("/").removesuffix(CONTRACT) + CONTRACT
 
 
-async def fetch_contract(session: aiohttp.ClientSession, url: str, max_body: int) -> Contract:
+async def fetch_document(
+    session: aiohttp.ClientSession, url: str, most: int, seconds: float = _TIMEOUT, *, redirects: bool = False
+) -> bytes:
+    """Fetch a document from a server.
+
+    Args:
+        session: for the request.
+        url: of the document.
+        most: bytes of the largest document that is read.
+        seconds: for all of it.
+        redirects: whether the server may name another one. Not for URLs that a registry has: who announces an
+            instance could have this process ask any server that it can reach.
+
+    Raises:
+        StatusError: the server answers with an error or a redirect.
+        aiohttp.ClientError: the server does not answer.
+        TimeoutError: the server does not answer in time.
+        ValueError: the document is too large.
+    """
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    async with session.get(url, timeout=timeout, allow_redirects=redirects) as response:
+        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise StatusError(response.request_info, response.history, status=response.status)
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > most:
+                raise ValueError(f"it is larger than {most} bytes")
+    return bytes(data)
+
+
+async def fetch_contract(
+    session: aiohttp.ClientSession, url: str, max_body: int, *, redirects: bool = True
+) -> Contract:
     """Fetch the contract at a URL.
 
     Args:
         session: for the request.
         url: see `contract_url`.
         max_body: bytes of the largest contract that is read.
+        redirects: see `fetch_document`.
 
     Raises:
-        aiohttp.ClientResponseError: the server answers with an error status.
+        StatusError: the server answers with an error status.
         aiohttp.ClientError: the server does not answer.
         TimeoutError: the server does not answer in time.
         ValueError: the answer is not a contract, or too large.
     """
-    async with session.get(url, timeout=aiohttp.ClientTimeout(total=_TIMEOUT)) as response:
-        response.raise_for_status()
-        data = bytearray()
-        async for part in response.content.iter_any():
-            data += part
-            if len(data) > max_body:
-                raise ValueError(f"it is larger than {max_body} bytes")
-    return decode_contract(bytes(data))
+    return decode_contract(await fetch_document(session, url, max_body, redirects=redirects))
 
 
 async def fetch_component(session: aiohttp.ClientSession, instance: Instance, max_body: int) -> ComponentContract:
@@ -54,8 +87,8 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
     for url in map(contract_url, servers):
         shown = without_secrets(url)
         try:
-            contract = await fetch_contract(session, url, max_body)
-        except aiohttp.ClientResponseError as error:
+            contract = await fetch_contract(session, url, max_body, redirects=False)
+        except StatusError as error:
             reason = f"{shown}: it answers {error.status}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = f"{shown}: {why_no_answer(error)}"

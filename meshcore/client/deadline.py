@@ -38,7 +38,7 @@ class Limit(Timeouts):
         super().__init__()
         self.calls = calls
         self.slow_lines = SlowLines()
-        self.hedges = Timeouts()
+        self.hedges = Timeouts(patient=True)  # that an instance hangs is said of it, and not of this process
 
     def close(self) -> None:
         """Drop the timers if no call is in flight."""
@@ -151,9 +151,9 @@ class Deadline:
         except BaseException as error:
             limit.pending.discard(in_flight)
             if in_flight.end() and isinstance(error, asyncio.CancelledError):
-                self._ended(call, now, self._clock())
                 late = deadline_exceeded(str(method), max(deadline - now, 0.0))
                 self._calls[method].failed(late, method, self._clock() - now, trail)
+                self._ended(call, now, self._clock())
                 raise _with_attempts(late, trail) from error
             self._calls[method].failed(error, method, self._clock() - now, trail)
             if isinstance(error, MeshError):

@@ -42,6 +42,7 @@ def client_stack(  # noqa: PLR0913 - all but one have names
         calls: counts them.
         traces: what is composed for traces.
     """
+    calls = ClientTable("") if calls is None else calls
     attempts: list[Interceptor] = []
     if resilient:
         attempts = [
@@ -52,7 +53,7 @@ def client_stack(  # noqa: PLR0913 - all but one have names
         balancer,
         *traces.call,  # outermost: also of calls that are refused here, and of the time that all layers take
         # Covers all attempts and the time that interceptors take.
-        Deadline(rules, traffic.clock, limit, calls, SlowCalls(traffic.latency, limit.slow_lines).ended),
+        Deadline(rules, traffic.clock, limit, calls, SlowCalls(calls, limit.slow_lines).ended),
         *interceptors,  # see a call once, not each attempt; `call.trail` lists the attempts
         *attempts,
         *traces.attempt,

@@ -17,6 +17,14 @@ _NEVER = 1e10
 """Seconds. Later timeouts get no timer: uvloop's timers, which count milliseconds, cannot hold such numbers."""
 
 
+_STALL = 0.1
+"""Seconds. If the timer fires so much too late, this process did nothing for a while: it had no processor, or a call
+blocked its event loop."""
+
+_READING = 0.05
+"""Seconds for reading what has come during a stall."""
+
+
 class Timeout(Protocol):
     """Something that happens at a time, unless it is cancelled before. It is hashed by identity.
 
@@ -38,16 +46,22 @@ class Timeouts:
     When it fires there may be nothing to do; then it is set for the earliest that is pending now. So it fires about
     once in the time of a typical timeout, however many calls are made meanwhile. Not thread-safe.
 
+    Args:
+        patient: whether after a stall of this process what has come is read before anything expires: for timeouts that
+            say something of others.
+
     Attributes:
         pending: the timeouts that were added. To discard one here cancels it.
         loop: the event loop, None before the first timeout.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.pending: set[Timeout] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._next = inf  # when the timer fires
         self._timer: asyncio.TimerHandle | None = None
+        self._patient = patient
+        self._waited = False  # once, and not for ever if this process is overloaded
 
     def add(self, timeout: Timeout) -> None:
         """Let a timeout expire at its time. To be called on the event loop."""
@@ -71,8 +85,12 @@ class Timeouts:
 
     def _fire(self) -> None:
         assert self.loop is not None  # noqa: S101 - the timer is set
-        self._next, self._timer = inf, None
+        due, self._next, self._timer = self._next, inf, None
         now = self.loop.time()
+        self._waited = self._patient and not self._waited and now - due > _STALL
+        if self._waited:
+            self._set_timer(now + _READING)
+            return
         for each in sorted((each for each in self.pending if each.at <= now), key=_time):
             each.at = inf
             each.expire()

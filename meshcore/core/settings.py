@@ -87,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             try calls out. A method with that path has it for itself.
         traces: what this process does with traces: `propagate` passes their headers on, `begin` also begins one for
             calls that belong to none, `opentelemetry` records spans.
+        meter: whom this process tells its metrics, beside the path `metrics`: `opentelemetry`, or empty for nobody.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         access_log: whether a server logs a line for each call that it serves.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
@@ -140,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^(propagate|begin|opentelemetry)$", description='"propagate", "begin" or "opentelemetry"'),
     ] = "propagate"
+    meter: Annotated[str, Meta(pattern=r"^(opentelemetry)?$", description='"opentelemetry" or empty')] = ""
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     access_log: _Flag = False
     debug: _Flag = False

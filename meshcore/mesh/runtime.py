@@ -42,9 +42,9 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
-from meshcore.telemetry.layers import Traces, traces_of
-from meshcore.telemetry.logs.access_log import access_logged
+from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
+from meshcore.telemetry.snapshot import snapshot
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Runtime:
     def server(self) -> StreamingServer:
         """A server over the implementations of this mesh."""
         settings = self.settings
-        return StreamingServer(
+        server = StreamingServer(
             self.handler,
             self.streams,
             max_concurrency=settings.max_concurrency,
@@ -103,6 +103,8 @@ class Runtime:
             max_unsent=settings.max_unsent,
             served=self.recorder.served,
         )
+        server.access_log = settings.access_log
+        return server
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
         """Why a call made now would go where it goes.
@@ -174,8 +176,10 @@ async def start_runtime(
         handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
         running = Streams()
-        recorder = Recorder(hosted.component for hosted in blueprint.catalog.hosted)
+        meter = meter_of(settings.meter)
+        recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
+        stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )
@@ -240,10 +244,9 @@ async def _served(
     keyed = any(method.idempotency_key is not None for service in services for method in service.methods)
     limits = Limits(max_depth=settings.max_depth, max_items=settings.item_limit)
     idempotency = [Idempotency(settings.idempotency_memory, limits)] if keyed else []
-    outermost = [*traces.server, *([access_logged] if settings.access_log else [])]
-    around = [*map(around_stream, [*outermost, *interceptors.server]), *interceptors.server_streams]
+    around = [*map(around_stream, [*traces.server, *interceptors.server]), *interceptors.server_streams]
     # The method: to call the object would take 0.1 us more.
-    calls = compose(implementations.__call__, *outermost, *interceptors.server, *idempotency)
+    calls = compose(implementations.__call__, *traces.server, *interceptors.server, *idempotency)
     return calls, compose_streams(streams, *around)
 
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
 from meshcore.serve.logs import log_to_stderr
-from meshcore.serve.monitoring.siblings import retire
+from meshcore.serve.monitoring.siblings import new_folder, retire
 from meshcore.serve.process import run_to_the_end, serve_sockets
 from meshcore.serve.report import print_report
 
@@ -50,7 +49,7 @@ class Restarts:
 
 def supervise(settings: Settings, sockets: Sequence[socket.socket], workers: int, say: Callable[[str], None]) -> int:
     """Start workers, replace those that end, and stop all on a signal. Returns the status of the first that failed."""
-    with TemporaryDirectory(prefix="meshcore-workers-") as folder:
+    with new_folder() as folder:
         return _Supervisor(settings, sockets, Path(folder)).run(workers, say)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import traceback
 from typing import Any
 
 from meshcore.codec.errors import EncodeError, encodable
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
+from meshcore.server.request import ServedRequest
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
-from meshcore.wire.headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 
 
 def report(
-    error: Exception, method: Method | None, errors: ErrorCodec | None, headers: RequestHeaders, *, debug: bool
+    error: Exception, method: Method | None, errors: ErrorCodec | None, request: ServedRequest | None, *, debug: bool
 ) -> ErrorBody:
     """The body of the response for an error. Undeclared errors are logged, and the caller gets only the call's id.
 
@@ -32,7 +33,7 @@ def report(
         body = mesh_error_body(error)
     if body is not None:
         return body
-    id_ = headers.call_id
+    id_ = secrets.token_hex(8) if request is None else request.call_id
     extra = {"call": id_, "method": str(method)}
     if isinstance(error, EncodeError):  # without a traceback, which would show only the codec
         text = "call %s of %s failed: what it returned does not fit its type: %s"

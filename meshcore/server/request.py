@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -54,6 +55,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     begun: float = 0.0
     answering: bool = False
     _listening: asyncio.Task[None] | None = None
+    _id: str = ""
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
@@ -63,6 +65,18 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
             self._task, self._cancelling = task, task.cancelling()
         self.among.add(self)
         return self
+
+    @property
+    def call_id(self) -> str:
+        """The id of the call in this process, for the log. It is made when it is first asked for."""
+        if not self._id:
+            self._id = secrets.token_hex(8)
+        return self._id
+
+    @property
+    def caller(self) -> str:
+        """How the client calls itself, empty if it does not say."""
+        return self.headers.caller
 
     @property
     def stopped(self) -> Stop | None:

@@ -43,9 +43,10 @@ class Server:
         refused_at: the time of the last such refusal, at first the start of the drain, on `time.monotonic()`.
         active: the number of running calls.
         request_timeout: seconds for a request whose caller grants no less.
-        limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the event loop's lag to
-            it.
+        limit: an adaptive limit below `max_concurrency`, None if there is none. `tick` reports the loop's lag to it.
+        max_unsent: bytes of large answers that may wait for their readers.
         served: counts the calls.
+        access_log: whether a line is logged for each call.
         drains: called when the drain begins, such as to tell the clients of long connections.
     """
 
@@ -64,10 +65,11 @@ class Server:
         self._max_concurrency = max_concurrency
         self.request_timeout = request_timeout
         self._debug = debug
-        self._max_unsent = max_unsent
+        self.max_unsent = max_unsent
         self._unsent = 0  # bytes of large answers that are being sent
         self.limit = limit
         self.served = ServedCalls() if served is None else served
+        self.access_log = False
         self._requests: set[ServedRequest] = set()
         self._idle: asyncio.Event | None = None  # set when the last call ends; only while draining
         self._stalls = BlockedLoopDetector()
@@ -100,7 +102,7 @@ class Server:
         # As many bodies may arrive as calls may run: an incomplete body takes memory, too.
         if len(self._requests) >= 2 * self._max_concurrency:
             raise self._full("requests", f"has {len(self._requests)} requests in hand already")
-        if self._unsent >= self._max_unsent:
+        if self._unsent >= self.max_unsent:
             text = f"holds {self._unsent} bytes of answers that nobody has read yet (setting max_unsent)"
             raise self._full("max_unsent", text)
         if self.limit is not None and not self.limit.admit(self.active):
@@ -130,7 +132,7 @@ class Server:
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(headers)
+        token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(request)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
         trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
         request.method, request.begun = method, begun
@@ -172,7 +174,7 @@ class Server:
         Raises:
             MeshError: RESOURCE_EXHAUSTED, too many bytes are being sent. The call is processed.
         """
-        if self._unsent and self._unsent + size > self._max_unsent:
+        if self._unsent and self._unsent + size > self.max_unsent:
             text = f"the answer was dropped: {self._unsent} bytes of others are not read yet (setting max_unsent)"
             raise MeshError(Code.RESOURCE_EXHAUSTED, text, retryable=False)
         self._unsent += size
@@ -270,7 +272,7 @@ class Server:
         return len(left)
 
     def report(
-        self, error: Exception, method: Method | None, errors: ErrorCodec | None, headers: RequestHeaders
+        self, error: Exception, method: Method | None, errors: ErrorCodec | None, request: ServedRequest | None
     ) -> ErrorBody:
         """The body of the response for an error, see `reports.report`."""
-        return report(error, method, errors, headers, debug=self._debug)
+        return report(error, method, errors, request, debug=self._debug)

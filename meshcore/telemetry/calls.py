@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import msgspec
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
+from meshcore.telemetry.conventions import OK, OTHER
 from meshcore.telemetry.histogram import BOUNDS, Histogram, packed, unpacked
-
-OK: Final = "ok"
-"""The status of a call that succeeded, and the outcome of an attempt that did."""
-
-OTHER: Final = "_OTHER"
-"""The name for all that has no series of its own (OpenTelemetry's conventions)."""
 
 MOST_FAILURES: Final = 40
 """Kinds of failures that are told apart for one method: the codes, and the names of exceptions."""
@@ -90,9 +87,14 @@ class Calls:
         if found is None:
             if len(self.failures) >= MOST_FAILURES:
                 status = kind = OTHER
-            found = self.failures.setdefault((status, kind), Failures())
+            found = self.failures.get((status, kind)) or self.new_failures(status, kind)
+            self.failures[status, kind] = found
         found.observe(seconds)
         found.last = text[:_LONGEST_TEXT]
+
+    def new_failures(self, status: str, kind: str) -> Failures:  # noqa: ARG002 - others need to know
+        """For the calls that fail in a way that no other did."""
+        return Failures()
 
 
 class ClientCalls(Calls):
@@ -146,6 +148,20 @@ class ClientCalls(Calls):
                 self.hedges += hedged
                 self.retries += not hedged
             until = max(until, attempt.began + (attempt.seconds or 0.0))
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What makes the series of a recorder. Others than these also tell somebody else what they count.
+
+    Attributes:
+        client: of a component's method, on the side of who calls.
+        served: the same on the other side.
+        lag: of the event loop.
+    """
+
+    client: Callable[[str, str], ClientCalls] = ClientCalls
+    served: Callable[[str, str], Calls] = Calls
+    lag: Callable[[], Histogram] = Histogram
 
 
 def kind_of(error: BaseException, method: Method) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshcore.core.errors import Code
+
 SYSTEM_NAME: Final = "rpc.system.name"
 SYSTEM: Final = "meshcore"
 
@@ -17,13 +19,22 @@ OTHER: Final = "_OTHER"
 
 STATUS_CODE: Final = "rpc.response.status_code"
 OK: Final = "ok"
-"""The status of a call that succeeded; of others it is the value of `Code`."""
+"""The status of a call that succeeded; of others it is the value of `Code`. OpenTelemetry has merged the shorter name
+`rpc.status_code`, which no release has yet."""
+
+SERVER_FAULTS: Final = frozenset(
+    code.value
+    for code in (
+        *(Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS),
+    )
+)
+"""The statuses that are failures of a server. Of others its caller is the reason: the conventions for gRPC say so."""
 
 ERROR_TYPE: Final = "error.type"
 """The code of a mesh error, the class of any other exception."""
 
 SERVER_ADDRESS: Final = "server.address"
-"""On a client: the component that is called."""
+"""The component that is called; on spans of clients only."""
 
 PEER_ADDRESS: Final = "network.peer.address"
 PEER_PORT: Final = "network.peer.port"

@@ -7,13 +7,7 @@ from typing import Final
 
 import msgspec
 
-SYSTEM: Final = "meshcore"
-"""The value of `rpc.system.name`."""
-
-RPC_SYSTEM, RPC_METHOD = "rpc_system_name", "rpc_method"
-RPC_STATUS: Final = "rpc_response_status_code"
-"""OpenTelemetry has merged the shorter name `rpc.status_code`, which no release has yet: so it stands here only."""
-ERROR_TYPE, SERVER = "error_type", "server_address"
+from meshcore.telemetry import conventions as names
 
 
 class Kind(Enum):
@@ -25,82 +19,99 @@ class Kind(Enum):
 
 
 class Family(msgspec.Struct, frozen=True):
-    """Metrics of one name.
+    """Metrics of one name. OpenTelemetry's translation to Prometheus makes of it what `name` and `labels` are.
 
     Attributes:
-        name: without the suffixes of its samples, such as `_total`.
+        instrument: its name for OpenTelemetry.
         kind: the type.
         help: what it says.
-        labels: the names of its labels. One whose value is empty is left out.
-        unit: which the name ends with; empty for a number of things.
+        attributes: the names of its attributes. One whose value is empty is left out.
+        unit: which the name for Prometheus ends with; empty for a number of things.
+        name: for Prometheus, without the suffixes of its samples, such as `_total`.
+        labels: the attributes for Prometheus.
     """
 
-    name: str
+    instrument: str
     kind: Kind
     help: str
-    labels: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     unit: str = ""
+    name: str = ""
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Derive the names for Prometheus."""
+        name = _underlined(self.instrument)
+        msgspec.structs.force_setattr(self, "name", f"{name}_{self.unit}" if self.unit else name)
+        msgspec.structs.force_setattr(self, "labels", tuple(map(_underlined, self.attributes)))
+
+    def attributes_of(self, values: tuple[str, ...]) -> dict[str, str]:
+        """The attributes of a sample with these values."""
+        return {name: value for name, value in zip(self.attributes, values, strict=True) if value}
 
 
-_CALL = (RPC_SYSTEM, RPC_METHOD, RPC_STATUS, ERROR_TYPE, SERVER)
-_METHOD = (RPC_METHOD, SERVER)
+def _underlined(name: str) -> str:
+    return name.replace(".", "_")
+
+
+_CALL = (names.SYSTEM_NAME, names.METHOD, names.STATUS_CODE, names.ERROR_TYPE, names.SERVER_ADDRESS)
+_METHOD = (names.METHOD, names.SERVER_ADDRESS)
+_SERVER = (names.SERVER_ADDRESS,)
 
 CLIENT_DURATION = Family(
-    "rpc_client_call_duration_seconds",
+    "rpc.client.call.duration",
     Kind.HISTOGRAM,
     "Time of calls to other processes, all attempts included; of a stream, its whole life.",
     _CALL,
     "seconds",
 )
 SERVER_DURATION = Family(
-    "rpc_server_call_duration_seconds",
+    "rpc.server.call.duration",
     Kind.HISTOGRAM,
     "Time of served calls, from their arrival until their answer is ready.",
     _CALL,
     "seconds",
 )
 ATTEMPTS = Family(
-    "meshcore_client_attempts", Kind.COUNTER, "Attempts of calls, by how they ended.", (*_METHOD, "outcome")
+    "meshcore.client.attempts", Kind.COUNTER, "Attempts of calls, by how they ended.", (*_METHOD, "outcome")
 )
-RETRIES = Family("meshcore_client_retries", Kind.COUNTER, "Attempts that followed a failed one of their call.", _METHOD)
+RETRIES = Family("meshcore.client.retries", Kind.COUNTER, "Attempts that followed a failed one of their call.", _METHOD)
 HEDGES = Family(
-    "meshcore_client_hedges", Kind.COUNTER, "Attempts that were sent while another one was under way.", _METHOD
+    "meshcore.client.hedges", Kind.COUNTER, "Attempts that were sent while another one was under way.", _METHOD
 )
 CLIENT_ITEMS = Family(
-    "meshcore_client_stream_items", Kind.COUNTER, "Items of streams that clients sent and received.",
+    "meshcore.client.stream_items", Kind.COUNTER, "Items of streams that clients sent and received.",
     (*_METHOD, "direction"),
 )  # fmt: skip
 EJECTIONS = Family(
-    "meshcore_client_ejections", Kind.COUNTER, "Ejections of instances, those after a failed probe included.", (SERVER,)
+    "meshcore.client.ejections", Kind.COUNTER, "Ejections of instances, those after a failed probe included.", _SERVER
 )
 BUDGET_REFUSALS = Family(
-    "meshcore_client_retry_budget_refusals", Kind.COUNTER, "Retries that the budget did not allow.", (SERVER,)
+    "meshcore.client.retry_budget_refusals", Kind.COUNTER, "Retries that the budget did not allow.", _SERVER
 )
 INSTANCES = Family(
-    "meshcore_client_instances", Kind.GAUGE, "Instances that clients know, by their state.", (SERVER, "state")
+    "meshcore.client.instances", Kind.GAUGE, "Instances that clients know, by their state.", (*_SERVER, "state")
 )
-CLIENT_PENDING = Family(
-    "meshcore_client_attempts_in_flight", Kind.GAUGE, "Attempts that wait for an answer.", (SERVER,)
-)
+CLIENT_PENDING = Family("meshcore.client.attempts_in_flight", Kind.GAUGE, "Attempts that wait for an answer.", _SERVER)
 SERVER_ITEMS = Family(
-    "meshcore_server_stream_items", Kind.COUNTER, "Items of streams that servers sent and received.",
+    "meshcore.server.stream_items", Kind.COUNTER, "Items of streams that servers sent and received.",
     (*_METHOD, "direction"),
 )  # fmt: skip
 REFUSALS = Family(
-    "meshcore_server_refusals", Kind.COUNTER, "Calls that were refused before they were executed.", ("reason",)
+    "meshcore.server.refusals", Kind.COUNTER, "Calls that were refused before they were executed.", ("reason",)
 )
-SERVER_PENDING = Family("meshcore_server_calls_in_flight", Kind.GAUGE, "Calls that are executed.")
-SERVER_STREAMS = Family("meshcore_server_streams_in_flight", Kind.GAUGE, "Streaming calls that are executed.")
-CONNECTIONS = Family("meshcore_server_stream_connections", Kind.GAUGE, "Open connections of the stream channel.")
-LIMIT = Family("meshcore_server_concurrency_limit", Kind.GAUGE, "Calls that may be executed at once at the moment.")
+SERVER_PENDING = Family("meshcore.server.calls_in_flight", Kind.GAUGE, "Calls that are executed.")
+SERVER_STREAMS = Family("meshcore.server.streams_in_flight", Kind.GAUGE, "Streaming calls that are executed.")
+CONNECTIONS = Family("meshcore.server.stream_connections", Kind.GAUGE, "Open connections of the stream channel.")
+LIMIT = Family("meshcore.server.concurrency_limit", Kind.GAUGE, "Calls that may be executed at once at the moment.")
 LAG = Family(
-    "meshcore_event_loop_lag_seconds",
+    "meshcore.event_loop.lag",
     Kind.HISTOGRAM,
     "How late the event loop was, looked at 20 times a second.",
     (),
     "seconds",
 )
-PROCESSES = Family("meshcore_server_processes", Kind.GAUGE, "Living processes whose numbers these are.")
+PROCESSES = Family("meshcore.server.processes", Kind.GAUGE, "Living processes whose numbers these are.")
 
 FAMILIES: Final = (
     *(SERVER_DURATION, CLIENT_DURATION, ATTEMPTS, RETRIES, HEDGES, EJECTIONS, BUDGET_REFUSALS, INSTANCES),

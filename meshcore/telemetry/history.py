@@ -11,6 +11,7 @@ import msgspec
 from meshcore.telemetry.calls import Calls
 from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
 from meshcore.telemetry.recorder import Recorder
+from meshcore.telemetry.told import Count, Counts, Seconds
 
 STEP: Final = 10
 """Seconds."""
@@ -18,6 +19,9 @@ STEP: Final = 10
 STEPS: Final = 90
 
 _FIELDS = 5  # of a step in the ring
+
+_SHORTEST = 0.001
+"""Seconds. Nothing follows from what a process did in less."""
 
 
 class Step(msgspec.Struct, array_like=True, frozen=True):
@@ -32,12 +36,12 @@ class Step(msgspec.Struct, array_like=True, frozen=True):
         p99: the same for 99 %.
     """
 
-    at: int
-    calls: int
-    failures: int
-    p50: float
-    p95: float
-    p99: float
+    at: Count
+    calls: Count
+    failures: Count
+    p50: Seconds
+    p95: Seconds
+    p99: Seconds
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -50,10 +54,10 @@ class Window(msgspec.Struct, frozen=True):
         counts: the latencies, by bucket of `BOUNDS`; windows of several processes can be added up. Empty without calls.
     """
 
-    seconds: float
-    calls: int = 0
-    failures: int = 0
-    counts: tuple[int, ...] = ()
+    seconds: Seconds
+    calls: Count = 0
+    failures: Count = 0
+    counts: Counts = ()
 
     @property
     def per_second(self) -> float:
@@ -67,7 +71,7 @@ class Window(msgspec.Struct, frozen=True):
 
 def merged(windows: Iterable[Window]) -> Window:
     """What several processes did together. Calls per second add up, whatever the lengths of the windows."""
-    found = [each for each in windows if each.seconds]
+    found = [each for each in windows if each.seconds >= _SHORTEST]
     seconds = max((each.seconds for each in found), default=0.0)
     counts = array("d", bytes(8 * BUCKETS))
     calls = failures = 0.0

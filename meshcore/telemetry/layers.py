@@ -1,4 +1,4 @@
-"""What is composed into the stacks for traces: nothing, unless the setting `traces` or an instrumentation asks for it.
+"""What is composed for traces and for a meter: nothing, unless a setting or an instrumentation asks for it.
 
 The headers of traces need no layer: `client/deadline.py` and `server/server.py` pass them on.
 """
@@ -6,6 +6,7 @@ The headers of traces need no layer: `client/deadline.py` and `server/server.py`
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ import msgspec
 from meshcore.core.call import Call, Handler, Interceptor
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.trace import TRACEPARENT, ambient_trace
+from meshcore.telemetry.calls import Series
+from meshcore.telemetry.snapshot import Snapshot
+from meshcore.telemetry.tables import PLAIN
 from meshcore.telemetry.trace_context import begin_trace
 
 BEGIN: Final = "begin"
@@ -47,23 +51,39 @@ class Traces(msgspec.Struct, frozen=True):
     server: Sequence[Interceptor] = ()
 
 
+class Meter(msgspec.Struct, frozen=True):
+    """What is told to a meter.
+
+    Attributes:
+        series: makes the series of a mesh.
+        read: reads its snapshots as long as the context lasts.
+    """
+
+    series: Series = PLAIN
+    read: Callable[[Callable[[], Snapshot]], AbstractContextManager[None]] = lambda _: nullcontext()
+
+
 class _Instrumentation:
     """What an instrumentation of this process has asked for.
 
     Attributes:
         traces: of all meshes that start from now on, None if their settings decide.
+        meter: likewise.
     """
 
     traces: Traces | None = None
+    meter: Meter | None = None
 
 
-def instrument(traces: Traces | None) -> None:
+def instrument(traces: Traces | None, meter: Meter | None = None) -> None:
     """Compose this into all meshes of this process that start from now on, whatever their settings say.
 
     Args:
         traces: None to let the settings decide again.
+        meter: likewise.
     """
     _Instrumentation.traces = traces
+    _Instrumentation.meter = meter
 
 
 def traces_of(setting: str) -> Traces:
@@ -80,14 +100,35 @@ def traces_of(setting: str) -> Traces:
     if setting == BEGIN:
         return Traces(client=lambda _: ClientTraces(call=[in_a_trace]), server=[in_a_trace])
     if setting == OPENTELEMETRY:
-        try:
-            spans = import_module("meshcore.telemetry.opentelemetry.spans")
-        except ModuleNotFoundError as error:
-            text = f'"{OPENTELEMETRY}" needs the package {error.name}: install "meshcore-runtime[otel]"'
-            raise ConfigurationError("setting traces", [text]) from error
-        traces: Traces = spans.span_traces()
+        traces: Traces = _opentelemetry("traces", "spans").span_traces()
         return traces
     return Traces()
+
+
+def meter_of(setting: str) -> Meter:
+    """What the calls of a mesh are told to.
+
+    Args:
+        setting: the setting `meter`.
+
+    Raises:
+        ConfigurationError: OpenTelemetry's API is not installed.
+    """
+    if _Instrumentation.meter is not None:
+        return _Instrumentation.meter
+    if setting == OPENTELEMETRY:
+        meter: Meter = _opentelemetry("meter", "meter").mesh_meter()
+        return meter
+    return Meter()
+
+
+def _opentelemetry(setting: str, name: str) -> Any:
+    """A module of ours that needs OpenTelemetry."""
+    try:
+        return import_module(f"meshcore.telemetry.opentelemetry.{name}")
+    except ModuleNotFoundError as error:
+        text = f'"{OPENTELEMETRY}" needs the package {error.name}: install "meshcore-runtime[otel]"'
+        raise ConfigurationError(f"setting {setting}", [text]) from error
 
 
 def in_a_trace(handler: Handler, call: Call) -> Awaitable[Any]:

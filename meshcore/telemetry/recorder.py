@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from meshcore.core.description import ComponentDescription
-from meshcore.telemetry.calls import ClientCalls
-from meshcore.telemetry.histogram import Histogram
-from meshcore.telemetry.tables import ClientTable, ServedCalls
+from meshcore.telemetry.calls import ClientCalls, Series
+from meshcore.telemetry.tables import PLAIN, ClientTable, ServedCalls
+from meshcore.telemetry.told import Count, Few, Many, Seconds, Text
 
 INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
 """What an instance may be for a client. One with the weight 0 is "draining": it gets no new calls."""
@@ -32,16 +32,16 @@ class SeenInstance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         digest: of its contract.
     """
 
-    id: str
-    url: str = ""
-    version: str = ""
-    zone: str = ""
-    weight: int = 1
-    started: int = 0
-    state: str = "admitted"
-    pending: int = 0
-    latency: float | None = None
-    digest: str = ""
+    id: Text
+    url: Text = ""
+    version: Text = ""
+    zone: Text = ""
+    weight: Count = 1
+    started: Count = 0
+    state: Text = "admitted"
+    pending: Count = 0
+    latency: Seconds | None = None
+    digest: Text = ""
 
 
 class SeenDestination(msgspec.Struct, frozen=True):
@@ -55,11 +55,11 @@ class SeenDestination(msgspec.Struct, frozen=True):
         channels: that are open.
     """
 
-    component: str
-    ejections: int = 0
-    budget_refusals: int = 0
-    instances: tuple[SeenInstance, ...] = ()
-    channels: tuple[str, ...] = ()
+    component: Text
+    ejections: Count = 0
+    budget_refusals: Count = 0
+    instances: Annotated[tuple[SeenInstance, ...], Many] = ()
+    channels: Annotated[tuple[Text, ...], Few] = ()
 
 
 class Recorder:
@@ -67,6 +67,7 @@ class Recorder:
 
     Args:
         components: those that this process serves.
+        series: makes the series.
 
     Attributes:
         served: the calls to this process.
@@ -76,10 +77,11 @@ class Recorder:
         gauges: read the numbers that are what they are now, by name. Set by who has them.
     """
 
-    def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
-        self.served = ServedCalls(components)
+    def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
+        self._series = series
+        self.served = ServedCalls(components, series)
         self.clients: dict[str, ClientTable] = {}
-        self.lag = Histogram()
+        self.lag = series.lag()
         self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
         self.gauges: dict[str, Callable[[], float]] = {}
 
@@ -87,7 +89,7 @@ class Recorder:
         """The series of calls to a component. All proxies share them."""
         found = self.clients.get(component)
         if found is None:
-            found = self.clients[component] = ClientTable(component)
+            found = self.clients[component] = ClientTable(component, self._series)
         return found
 
     def made(self) -> Iterator[ClientCalls]:

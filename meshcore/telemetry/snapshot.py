@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from meshcore.core.errors import Code
 from meshcore.telemetry import families as of
-from meshcore.telemetry.calls import OK, Calls
+from meshcore.telemetry.calls import Calls
+from meshcore.telemetry.conventions import OK, SERVER_FAULTS, SYSTEM
 from meshcore.telemetry.families import Family, Kind
 from meshcore.telemetry.histogram import Histogram, packed, unpacked
 from meshcore.telemetry.recorder import INSTANCE_STATES, Recorder
@@ -36,15 +36,6 @@ class Sample(msgspec.Struct, array_like=True):
 
 Snapshot: TypeAlias = dict[str, list[Sample]]
 """The samples by the name of their family."""
-
-_SERVERS_FAULT: Final = frozenset(
-    code.value
-    for code in (
-        *(Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS),
-    )
-)
-"""The statuses that are errors on the server's side, as OpenTelemetry's conventions have it for gRPC. The others are
-those of callers."""
 
 
 def snapshot(recorder: Recorder) -> Snapshot:
@@ -84,10 +75,22 @@ def snapshot(recorder: Recorder) -> Snapshot:
 
 def _durations(calls: Calls, *, client: bool) -> Iterator[Sample]:
     if calls.ok.count:
-        yield _histogram((of.SYSTEM, calls.method, OK, "", calls.component), calls.ok)
+        yield _histogram(labels_of(calls, OK, "", client=client), calls.ok)
     for (status, kind), failed in calls.failures.items():
-        shown = kind if client or status in _SERVERS_FAULT else ""
-        yield _histogram((of.SYSTEM, calls.method, status, shown, calls.component), failed)
+        yield _histogram(labels_of(calls, status, kind, client=client), failed)
+
+
+def labels_of(calls: Calls, status: str, kind: str, *, client: bool) -> Labels:
+    """The labels of the durations of calls that ended in one way.
+
+    Args:
+        calls: of the method.
+        status: `ok`, or the code.
+        kind: the type of the error. A server shows that of its own faults only.
+        client: on which side.
+    """
+    shown = kind if client or status in SERVER_FAULTS else ""
+    return (SYSTEM, calls.method, status, shown, calls.component)
 
 
 def _items(series: Iterable[Calls]) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -10,6 +11,7 @@ from meshcore.telemetry.calls import Calls, ClientCalls
 from meshcore.telemetry.histogram import BOUNDS, quantile
 from meshcore.telemetry.history import History, Key, Step, Window
 from meshcore.telemetry.recorder import Recorder, SeenDestination
+from meshcore.telemetry.told import Count, Counts, Few, Many, Seconds, Text
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -22,10 +24,10 @@ class Ended(msgspec.Struct, frozen=True):
         last: the text of the last one, cut; empty for a declared exception.
     """
 
-    status: str
-    kind: str
-    count: int
-    last: str = ""
+    status: Text
+    kind: Text
+    count: Count
+    last: Text = ""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -38,10 +40,10 @@ class Caller(msgspec.Struct, frozen=True):
         counts: the latencies of all its calls, by bucket of `BOUNDS`.
     """
 
-    name: str
-    calls: int
-    failures: int
-    counts: tuple[int, ...]
+    name: Text
+    calls: Count
+    failures: Count
+    counts: Counts
 
 
 class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,19 +65,19 @@ class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         hedges: on the client's side.
     """
 
-    component: str
-    method: str
-    calls: int
-    failures: int
+    component: Text
+    method: Text
+    calls: Count
+    failures: Count
     recent: Window
-    errors: tuple[Ended, ...] = ()
-    history: tuple[Step, ...] = ()
-    sent: int = 0
-    received: int = 0
-    callers: tuple[Caller, ...] = ()
-    attempts: dict[str, int] = {}
-    retries: int = 0
-    hedges: int = 0
+    errors: Annotated[tuple[Ended, ...], Many] = ()
+    history: Annotated[tuple[Step, ...], Few] = ()
+    sent: Count = 0
+    received: Count = 0
+    callers: Annotated[tuple[Caller, ...], Few] = ()
+    attempts: Annotated[dict[Text, Count], Few] = {}
+    retries: Count = 0
+    hedges: Count = 0
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,21 +101,21 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         page: the path of the live page, empty if it does not serve one.
     """
 
-    instance: str
-    name: str = ""
-    pid: int = 0
-    components: tuple[str, ...] = ()
-    url: str = ""
-    version: str = ""
-    zone: str = ""
-    weight: int = 1
-    started: int = 0
+    instance: Text
+    name: Text = ""
+    pid: Count = 0
+    components: Annotated[tuple[Text, ...], Many] = ()
+    url: Text = ""
+    version: Text = ""
+    zone: Text = ""
+    weight: Count = 1
+    started: Count = 0
     ready: bool = False
     draining: bool = False
-    active: int = 0
-    streams: int = 0
-    connections: int = 0
-    page: str = ""
+    active: Count = 0
+    streams: Count = 0
+    connections: Count = 0
+    page: Text = ""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,17 +132,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         bounds: of the buckets in `recent` and in `counts`.
     """
 
-    at: float
+    at: Seconds
     about: About
-    lag: float | None = None
-    served: tuple[MethodSummary, ...] = ()
-    called: tuple[MethodSummary, ...] = ()
-    destinations: tuple[SeenDestination, ...] = ()
-    refused: dict[str, int] = {}
-    bounds: tuple[float, ...] = BOUNDS
+    lag: Seconds | None = None
+    served: Annotated[tuple[MethodSummary, ...], Many] = ()
+    called: Annotated[tuple[MethodSummary, ...], Many] = ()
+    destinations: Annotated[tuple[SeenDestination, ...], Many] = ()
+    refused: Annotated[dict[Text, Count], Few] = {}
+    bounds: Annotated[tuple[Seconds, ...], Few] = BOUNDS
 
 
-def summary(recorder: Recorder, history: History, about: About, now: float) -> Summary:
+def summary(recorder: Recorder, history: History, about: About, now: float, *, steps: bool = True) -> Summary:
     """The document of a process.
 
     Args:
@@ -148,6 +150,7 @@ def summary(recorder: Recorder, history: History, about: About, now: float) -> S
         history: has what was before.
         about: the process.
         now: seconds since 1970.
+        steps: whether the last 15 minutes are told, which are two thirds of it.
     """
     windows = history.windows(now)
     served: dict[Key, list[tuple[str, Calls]]] = {}
@@ -158,16 +161,17 @@ def summary(recorder: Recorder, history: History, about: About, now: float) -> S
         at=now,
         about=about,
         lag=quantile(recorder.lag.counts, 0.99),
-        served=tuple(_served(key, series, history, windows) for key, series in served.items()),
-        called=tuple(_called(calls, history, windows) for calls in recorder.made()),
+        served=tuple(
+            _served(key, series, tuple(history.steps(key)) if steps else (), windows[key])
+            for key, series in served.items()
+        ),
+        called=tuple(_called(calls, history, windows, steps=steps) for calls in recorder.made()),
         destinations=tuple(recorder.destinations()),
         refused=dict(recorder.served.refused),
     )
 
 
-def _served(
-    key: Key, series: Iterable[tuple[str, Calls]], history: History, windows: Mapping[Key, Window]
-) -> MethodSummary:
+def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ...], recent: Window) -> MethodSummary:
     series = list(series)
     callers = tuple(Caller(name, calls.count, calls.failed_count, tuple(calls.latencies())) for name, calls in series)
     errors: dict[tuple[str, str], Ended] = {}
@@ -181,16 +185,16 @@ def _served(
         method=key[2],
         calls=sum(each.calls for each in callers),
         failures=sum(each.failures for each in callers),
-        recent=windows[key],
+        recent=recent,
         errors=tuple(errors.values()),
-        history=tuple(history.steps(key)),
+        history=steps,
         sent=sum(calls.sent for _, calls in series),
         received=sum(calls.received for _, calls in series),
         callers=callers,
     )
 
 
-def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window]) -> MethodSummary:
+def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: bool) -> MethodSummary:
     key = ("client", calls.component, calls.method)
     return MethodSummary(
         component=calls.component,
@@ -199,7 +203,7 @@ def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window])
         failures=calls.failed_count,
         recent=windows[key],
         errors=tuple(_errors(calls)),
-        history=tuple(history.steps(key)),
+        history=tuple(history.steps(key)) if steps else (),
         sent=calls.sent,
         received=calls.received,
         attempts=calls.outcomes(),

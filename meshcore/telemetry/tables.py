@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from meshcore.core.description import ComponentDescription, Method
-from meshcore.telemetry.calls import OTHER, Calls, ClientCalls
+from meshcore.telemetry.calls import Calls, ClientCalls, Series
+from meshcore.telemetry.conventions import OTHER
+from meshcore.telemetry.conventions import method_name as name_of
 
 MOST_CALLERS: Final = 32
 """Callers with series of their own. The first that call are these."""
@@ -14,6 +16,7 @@ MOST_CALLERS: Final = 32
 MOST_SERIES: Final = 2500
 """Pairs of a method and a caller with series of their own: 0.5 KB each, and more for those that fail."""
 
+PLAIN: Final = Series()
 
 REASONS: Final = ("stopping", "max_concurrency", "requests", "max_unsent", "overload", "late")
 """Why a server refuses calls: it stops, runs or has in hand as many as it may, holds too many bytes of answers, is
@@ -22,18 +25,19 @@ overloaded, or could not answer in time."""
 
 def method_name(method: Method) -> str:
     """The name of a method as the conventions want it: `service/method`."""
-    return f"{method.service}/{method.name}"
+    return name_of(method.service, method.name)
 
 
 class ClientTable(dict[Method, ClientCalls]):
     """The calls of this process to one component, by method. A series is made when it is first asked for."""
 
-    def __init__(self, component: str) -> None:
+    def __init__(self, component: str, series: Series = PLAIN) -> None:
         super().__init__()
         self._component = component
+        self._series = series
 
     def __missing__(self, method: Method) -> ClientCalls:
-        found = self[method] = ClientCalls(self._component, method_name(method))
+        found = self[method] = self._series.client(self._component, method_name(method))
         return found
 
 
@@ -70,13 +74,15 @@ class ServedCalls:
 
     Args:
         components: those that are served.
+        series: makes the series.
 
     Attributes:
         by_caller: what each caller called, by its name; the name is empty if it does not say.
         refused: calls that were refused before they were executed, by the reason.
     """
 
-    def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
+    def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
+        self._new = series.served
         self._components = {
             method: component.name
             for component in components
@@ -93,8 +99,8 @@ class ServedCalls:
             return self.by_caller[OTHER][method]
         self._series += 1
         if method is None:
-            return Calls("", OTHER)
-        return Calls(self._components.get(method, ""), method_name(method))
+            return self._new("", OTHER)
+        return self._new(self._components.get(method, ""), method_name(method))
 
     def refuse(self, reason: str) -> None:
         """Count a call that was refused, for one of `REASONS`."""

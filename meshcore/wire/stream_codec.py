@@ -87,13 +87,7 @@ class StreamCodec(MethodCodec):
         return self.errors.restore(body)
 
 
-def too_large(method: Method, size: int, limit: int) -> ErrorBody:
-    """What a server sends in place of an answer that is larger than its client takes."""
-    text = f"the answer to {method} is larger than {limit} bytes (setting max_body)"
-    return ErrorBody(Code.RESOURCE_EXHAUSTED.value, text, details={TOO_LARGE: size})
-
-
-def item_too_large(method: Method, size: int, limit: int) -> MeshError:
-    """The error that a stream ends with in place of an item that is larger than its client takes."""
-    text = f"an item of the answer to {method} is larger than {limit} bytes (setting max_body)"
+def too_large(method: Method, size: int, limit: int, what: str = "the answer") -> MeshError:
+    """The error of a call whose answer is larger than its client takes, or an item of that."""
+    text = f"{what} to {method} is larger than {limit} bytes (setting max_body)"
     return MeshError(Code.RESOURCE_EXHAUSTED, text, retryable=False, details={TOO_LARGE: size})

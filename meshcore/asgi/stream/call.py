@@ -150,16 +150,20 @@ class StreamCall(msgspec.Struct, eq=False):
 
         Raises:
             EncodeError: the value does not fit the method's type.
+            MeshError: RESOURCE_EXHAUSTED, the answer is larger than the client takes.
         """
         assert self.codec is not None  # noqa: S101 - it was called
         return self.answer(self.codec.encode_payload(value))
 
     def answer(self, payload: bytes) -> StreamAnswer:
-        """The answer with an encoded result; the error that says so, if that is larger than the client takes."""
+        """The answer with an encoded result.
+
+        Raises:
+            MeshError: RESOURCE_EXHAUSTED, it is larger than the client takes.
+        """
         assert self.codec is not None  # noqa: S101 - as above
         if len(payload) > self.answers.longest:
-            told = too_large(self.codec.called, len(payload), self.answers.longest)
-            return StreamAnswer(self.number, encode_error(told), failed=True)
+            raise too_large(self.codec.called, len(payload), self.answers.longest)
         return StreamAnswer(self.number, payload, failed=False)
 
     def failure(self, error: Exception, told: ErrorBody) -> StreamAnswer:  # noqa: ARG002 - what is told says it all

@@ -29,7 +29,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+
+import msgspec
 
 from meshcore.asgi.gate import Gate
 from meshcore.asgi.invoke import unknown_method
@@ -52,6 +55,7 @@ from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.telemetry.tables import ServedTable
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
+from meshcore.wire.frames import LARGEST
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, Writable
 from meshcore.wire.stream.limits import Limits
@@ -93,7 +97,9 @@ class Stream:
         self._methods = {codec.path: codec for codec in codecs}
         self._server = server
         self._gate = gate
-        self._limits = Limits.of_message(max_body)
+        ours = Limits.of_message(max_body)
+        # A few large answers on one connection, which `max_unsent` bounds for all, are no reason to refuse small calls.
+        self._limits = msgspec.structs.replace(ours, queued=min(max(ours.queued, server.max_unsent // 2), LARGEST))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -227,14 +233,24 @@ class _Served:
     def _ended(self, call: StreamCall, task: asyncio.Task[None]) -> None:
         # No coroutine around that of the call, which would take 0.3 us.
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:  # of this side: the others are answered
-            log.error("call %d of %s failed", call.number, self._peer, exc_info=error)
-            self.end(call.number, encode_error(ErrorBody(Code.INTERNAL.value, "internal error")), failed=True)
+        if task.cancelled() or task.exception() is not None:
+            self._not_answered(call.number, task)
         del self._calls[call.number]
         if self._streaming:
             self._streaming.pop(call.number, None)
         if self._server.draining:
             self._close_if_done()
+
+    def _not_answered(self, number: int, task: asyncio.Task[None]) -> None:
+        """End a call whose task has failed on this side, or was cancelled by what it ran: its caller still waits."""
+        if task.cancelled() and self._driver.over:  # with the connection
+            return
+        error = None if task.cancelled() else task.exception()
+        what = "was cancelled at its server" if error is None else "failed"
+        log.error("call %d of %s %s", number, self._peer, what, exc_info=error)
+        text = "the call was cancelled at its server" if error is None else "internal error"
+        with suppress(ValueError):  # its answer is on its way
+            self.end(number, encode_error(ErrorBody(Code.INTERNAL.value, text)), failed=True)
 
     def find(self, path: str) -> StreamCodec:
         """The method of that name.

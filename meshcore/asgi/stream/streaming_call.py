@@ -16,7 +16,7 @@ from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver
 from meshcore.stream.items import ReceivedItems, SentItems
 from meshcore.telemetry.calls import Calls
-from meshcore.wire.stream_codec import item_too_large
+from meshcore.wire.stream_codec import too_large
 from meshcore.wire.streaming.item_codec import ItemCodec
 
 
@@ -79,7 +79,7 @@ class StreamingCall(StreamCall, eq=False, kw_only=True):
     async def _send(self, item: Any) -> None:
         payload = self.streamed.encode_received(item)
         if len(payload) > self.answers.longest:
-            raise item_too_large(self.streamed.method, len(payload), self.answers.longest)
+            raise too_large(self.streamed.method, len(payload), self.answers.longest, "an item of the answer")
         await self.sent.send(payload)
 
     def result(self, value: Any) -> Answer[Answers]:

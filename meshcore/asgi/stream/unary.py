@@ -30,6 +30,7 @@ from meshcore.asgi.stream.call import Answers, StreamCall
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.server import Server
 from meshcore.telemetry.histogram import BOUNDS
+from meshcore.telemetry.logs.access_log import write_access
 from meshcore.wire.stream_codec import StreamCodec
 
 
@@ -53,19 +54,24 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             result = await server.run(request, codec.called, arguments)
             payload = codec.encode_payload(result)
             size = len(payload)
-            seconds = time.monotonic() - request.arrived
             counted, caller = answers.counted, call.headers.caller
             if counted is None or counted.caller != caller:
                 counted = answers.counted = server.served.by_caller[caller]
             ok = counted[codec.called].ok
-            ok.counts[bisect_left(BOUNDS, seconds)] += 1  # as `observe` does; to call it would take 0.1 us
-            ok.sum += seconds
             if size <= CHUNK and size <= answers.longest:
+                seconds = time.monotonic() - request.arrived
+                ok.counts[bisect_left(BOUNDS, seconds)] += 1  # as `observe` does; to call it would take 0.1 us
+                ok.sum += seconds
+                if server.access_log:
+                    write_access(call, request, codec.called)
                 answers.end(call.number, payload, failed=False)
                 return
             answer = call.answer(payload)
             del arguments, payload, result  # they are not needed while a client takes its time to read
             with server.sending(size):
+                ok.observe(time.monotonic() - request.arrived)
+                if server.access_log:
+                    write_access(call, request, codec.called)
                 sending = True
                 request.answer()
                 await answer.send(answers, close=server.draining)

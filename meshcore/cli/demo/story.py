@@ -34,7 +34,7 @@ from meshcore.ports.registry import ComponentRegistry
 T = TypeVar("T")
 
 _COMPONENT = "orders"
-CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest")
+CHANNELS = ("stream-msgpack", "dispatch-msgpack", "dispatch-json", "rest")
 
 _CALLERS = 3  # per channel
 _PAUSE = 0.005  # seconds between two calls of one caller: a starting server needs processor time, too
@@ -79,7 +79,7 @@ class _Demo:
     async def run(self) -> int:
         # The log of the client does not belong into the output, such as the warning at the end that only the killed
         # server is left.
-        logging.getLogger("meshcore.registry").addHandler(logging.NullHandler())
+        logging.getLogger("meshcore").addHandler(logging.NullHandler())
         return await run_to_the_end(self._report, self._tell)
 
     async def _report(self, folder: Path) -> int:

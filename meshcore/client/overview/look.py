@@ -10,16 +10,18 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from meshcore.client.contract_fetch import StatusError, fetch_document
 from meshcore.client.no_answer import why_no_answer
 from meshcore.core.errors import CommunicationError
 from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import Look
 from meshcore.telemetry.summary import Summary
 from meshcore.wire.endpoints import REPORT, SUMMARY
 
-_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
-"""Who needs longer is shown as one that does not answer."""
+_TIMEOUT = 1.0
+"""Seconds for an answer. Who needs longer is shown as one that does not answer."""
 
 _CONCURRENCY = 50
 """Processes that are asked at the same time."""
@@ -27,7 +29,15 @@ _CONCURRENCY = 50
 _HEALTH = 5.0
 """Seconds between two questions for the health of a process. Checks of health may cost it something."""
 
-_MAX_BODY = 16 << 20
+_MAX_BODY = 8 << 20
+"""Bytes of the largest answer that is read: the summary of 500 methods with 4 callers each takes 1 MB."""
+
+_MOST_PROBLEMS = 5
+"""Servers that are named whose summary cannot be used."""
+
+_LONGEST_STATUS = 40
+"""Characters of the status of a health check that are kept."""
+_BEFORE = "; these are the instances that it had before"
 
 
 class _Component(msgspec.Struct):
@@ -68,24 +78,33 @@ class Looker:
         self._announced: Mapping[str, Sequence[Instance]] = {}
         self._health: dict[tuple[str, str], str] = {}
         self._asked: dict[str, float] = {}  # when a server was asked for its health, by URL
+        self._problems: list[str] = []
         self._slots = asyncio.Semaphore(_CONCURRENCY)
 
-    async def look(self) -> Look:
-        """Look at all of it. Raises nothing that a broken registry or server could cause: the result says it."""
-        problems: list[str] = []
+    async def look(self, *, history: bool = False) -> Look:
+        """Look at all of it. Raises nothing that a broken registry or server could cause: the result says it.
+
+        Args:
+            history: whether servers are asked for their last 15 minutes, which takes three times as long.
+        """
+        problems = self._problems = []
         try:
             self._announced = await self._registry.instances()
         except CommunicationError as error:
-            problems.append(f"The registry cannot be read; these are the instances that it had before: {error}.")
+            problems.append(f"The registry cannot be read{_BEFORE if self._announced else ''}: {error}.")
         urls = sorted({url for some in self._announced.values() for each in some if (url := server_of(each))})
         summaries: dict[str, Sequence[Summary]] = {}
         errors: dict[str, str] = {}
-        answers = await asyncio.gather(*(self._ask(url) for url in urls))
+        answers = await asyncio.gather(
+            *(self._ask(url, SUMMARY if history else f"{SUMMARY}?history=no") for url in urls)
+        )
         for url, answer in zip(urls, answers, strict=True):
             if isinstance(answer, str):
                 errors[url] = answer
             else:
                 summaries[url] = answer
+        if len(problems) > _MOST_PROBLEMS:
+            problems[_MOST_PROBLEMS:] = [f"More such problems: {len(problems) - _MOST_PROBLEMS}."]
         self._asked = {url: at for url, at in self._asked.items() if url in summaries}
         self._health = {key: status for key, status in self._health.items() if key[0] in summaries}
         return Look(
@@ -98,37 +117,30 @@ class Looker:
             problems=problems,
         )
 
-    async def _ask(self, url: str) -> list[Summary] | str:
+    async def _ask(self, url: str, what: str) -> list[Summary] | str:
         """The summaries of a server's processes, none if it cannot tell; why it does not answer."""
         async with self._slots:
             try:
                 if self._clock() - self._asked.get(url, float("-inf")) >= _HEALTH:
                     self._asked[url] = self._clock()
                     await self._read_health(url)
-                data = await self._get(url + SUMMARY)
+                data = await fetch_document(self._session, url + what, _MAX_BODY, _TIMEOUT)
+                return _summaries.decode(data).processes
+            except StatusError:
+                return []  # an older release, or another program
             except (aiohttp.ClientError, TimeoutError) as error:
                 return why_no_answer(error)
-        try:
-            return _summaries.decode(data).processes
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return []  # an older release, or another program
+            except ValueError as error:  # errors of msgspec are such, too
+                self._problems.append(f"{without_secrets(url)}{SUMMARY} cannot be used: {error}.")
+                return []
 
     async def _read_health(self, url: str) -> None:
         try:
-            report = _reports.decode(await self._get(url + REPORT))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            report = _reports.decode(await fetch_document(self._session, url + REPORT, _MAX_BODY, _TIMEOUT))
+        except (StatusError, ValueError):
             return
         for component in report.components:
-            self._health[url, component.name] = str(component.health.get("status", "unknown"))
-
-    async def _get(self, url: str) -> bytes:
-        async with self._session.get(url, timeout=_TIMEOUT) as response:
-            data = bytearray()
-            async for part in response.content.iter_any():
-                data += part
-                if len(data) > _MAX_BODY:
-                    return b""  # nothing that could be decoded
-            return bytes(data)
+            self._health[url, component.name] = str(component.health.get("status", "unknown"))[:_LONGEST_STATUS]
 
 
 def server_of(instance: Instance) -> str:

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from meshcore.asgi.page.routes import TriedCall
-from meshcore.client.contract_fetch import fetch_component
+from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_document
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker, server_of
 from meshcore.client.overview.trial import fields
@@ -23,12 +23,14 @@ from meshcore.mesh.runtime import Runtime
 from meshcore.serve.live_page.trial import try_call
 from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState
-from meshcore.wire.endpoints import CONTRACT, REPORT
+from meshcore.wire.endpoints import CONTRACT, PAGE, REPORT
 
 _FRESH = 0.8
 """Seconds for which a look is shown to all who ask. The page asks once a second."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_HISTORY_FRESH = 5.0
+"""The same for the last minutes, which have steps of ten seconds."""
+
 DEMO = "demo:"
 """What the setting `page` begins with in the demonstration; the path of a socket follows."""
 
@@ -65,7 +67,8 @@ class LivePage:
         self._session: aiohttp.ClientSession | None = None
         self._looker: Looker | None = None
         self._look: Look | None = None
-        self._state = b""
+        self._state = self._history = b""
+        self._history_until = 0.0
         self._looking = asyncio.Lock()
         self.read_only = settings.page == "read-only"
         self.demo = bool(self._control)
@@ -83,15 +86,18 @@ class LivePage:
         """The mesh as it is now, as JSON. All who ask within a second get the same."""
         async with self._looking:
             if self._look is None or time.monotonic() - self._look.clock >= _FRESH:
-                if self._looker is None:
-                    self._looker = Looker(self._runtime.registry, self._opened())
-                self._look = await self._looker.look()
-                self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
+                await self._look_again()
             return self._state
+
+    async def _look_again(self, *, history: bool = False) -> None:
+        if self._looker is None:
+            self._looker = Looker(self._runtime.registry, self._opened())
+        self._look = await self._looker.look(history=history)
+        self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+            self._session = aiohttp.ClientSession()
         return self._session
 
     def _shown(self, state: MeshState, look: Look) -> PageState:
@@ -100,7 +106,7 @@ class LivePage:
             **msgspec.structs.asdict(state),
             served_by=f"{self._settings.advertise_url}, process {self._runtime.identity}",
             also_at=tuple(
-                url + summaries[0].about.page
+                url + PAGE
                 for url, summaries in look.summaries.items()
                 if url != own and summaries and summaries[0].about.page
             ),
@@ -110,8 +116,12 @@ class LivePage:
 
     async def history(self) -> bytes:
         """The last 15 minutes of each method, as JSON."""
-        await self.state()
-        return msgspec.json.encode(self._overview.histories())
+        async with self._looking:
+            if time.monotonic() >= self._history_until:
+                await self._look_again(history=True)
+                self._history = msgspec.json.encode(self._overview.histories())
+                self._history_until = time.monotonic() + _HISTORY_FRESH
+            return self._history
 
     async def of_instance(self, instance: str, what: str) -> bytes:
         """The report or the contract of an instance.
@@ -124,10 +134,10 @@ class LivePage:
             raise LocalError(Code.NOT_FOUND, f"no instance {instance!r} is announced that is reached over HTTP")
         path = {"report": REPORT, "contract": CONTRACT}[what]
         try:
-            async with self._opened().get(url + path) as response:
-                response.raise_for_status()
-                return await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+            return await fetch_document(self._opened(), url + path, self._settings.max_body)
+        except StatusError as error:
+            raise LocalError(Code.UNAVAILABLE, f"{url}{path}: it answers {error.status}") from None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise LocalError(Code.UNAVAILABLE, f"{url}{path}: {why_no_answer(error)}") from None
 
     async def _instances(self) -> list[Instance]:

@@ -105,15 +105,19 @@ class Monitor:
                 until = time.monotonic() + _SHARE
         return form, "".join(pieces)
 
-    async def summaries(self) -> bytes:
-        """The summaries of all workers as JSON: a list under `processes`."""
-        found = [self._encoded()] if self._siblings is None else await self._siblings.summaries()
+    async def summaries(self, *, steps: bool = True) -> bytes:
+        """The summaries of all workers as JSON: a list under `processes`.
+
+        Args:
+            steps: whether the last 15 minutes are told.
+        """
+        found = [self._encoded(steps)] if self._siblings is None else await self._siblings.summaries(steps=steps)
         return b'{"processes":[' + b",".join(found) + b"]}"
 
-    def _encoded(self) -> bytes:
-        return msgspec.json.encode(self.summary())
+    def _encoded(self, steps: bool) -> bytes:  # noqa: FBT001 - the siblings know no more of it
+        return msgspec.json.encode(self.summary(steps=steps))
 
-    def summary(self) -> Summary:
+    def summary(self, *, steps: bool = True) -> Summary:
         """What this process knows."""
         server, settings, runtime = self._server, self._settings, self._runtime
         about = About(
@@ -133,4 +137,4 @@ class Monitor:
             connections=len(server.drains),
             page="" if settings.page == "off" else PAGE,
         )
-        return summary(self._recorder, self._history, about, time.time())
+        return summary(self._recorder, self._history, about, time.time(), steps=steps)

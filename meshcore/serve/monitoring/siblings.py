@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,7 +25,7 @@ from meshcore.telemetry.snapshot import Snapshot, counters_of, decode, encode, t
 
 log = logging.getLogger(__name__)
 
-_METRICS, _SUMMARY = b"metrics\n", b"summary\n"
+_METRICS, _SUMMARY, _BRIEF = b"metrics\n", b"summary\n", b"brief\n"
 
 _PATIENCE = 0.5
 """Seconds for the answer of a sibling. One whose event loop is blocked for longer counts with what it told last."""
@@ -36,6 +37,10 @@ _MOST_ENDED = 100
 _ENDED: Final = "ended"
 _KEPT: Final = ".kept"
 _SOCKET: Final = ".sock"
+
+_PREFIX: Final = "meshcore-workers-"
+_LONGEST_FOLDER: Final = 103 - len(f"/{_PREFIX}12345678/1234567-12345678{_SOCKET}")
+"""Bytes. macOS lets the path of a socket have 103, Linux 107, and macOS has long temporary folders."""
 
 
 class _Ended(msgspec.Struct):
@@ -56,10 +61,10 @@ class Siblings:
     Args:
         folder: which their parent has made.
         counted: what this process has counted.
-        summary: what it tells of itself.
+        summary: what it tells of itself, with or without its last minutes.
     """
 
-    def __init__(self, folder: Path, counted: Callable[[], Snapshot], summary: Callable[[], bytes]) -> None:
+    def __init__(self, folder: Path, counted: Callable[[], Snapshot], summary: Callable[[bool], bytes]) -> None:
         self._folder = folder
         self._counted = counted
         self._summary = summary
@@ -68,7 +73,10 @@ class Siblings:
 
     async def __aenter__(self) -> Self:
         path = self._folder / f"{self._id}{_SOCKET}"
-        self._server = await asyncio.start_unix_server(self._answer, path)
+        try:
+            self._server = await asyncio.start_unix_server(self._answer, path)
+        except OSError as error:  # that is no reason not to serve
+            log.warning("the other workers cannot ask this one what it has counted: %s: %s", path, error)
         return self
 
     async def __aexit__(
@@ -90,10 +98,10 @@ class Siblings:
         ended = _read_ended(self._folder)  # last: who is in it must not count twice
         return [ended.counted, *(counted for id_, counted in found.items() if id_ not in ended.ids)]
 
-    async def summaries(self) -> list[bytes]:
+    async def summaries(self, *, steps: bool = True) -> list[bytes]:
         """What the living ones tell of themselves, this process first."""
-        others = await self._ask(self._others(), _SUMMARY)
-        return [self._summary(), *(each for each in others if each is not None)]
+        others = await self._ask(self._others(), _SUMMARY if steps else _BRIEF)
+        return [self._summary(steps), *(each for each in others if each is not None)]
 
     def _others(self) -> list[str]:
         """The ids of the others, also of those that have just died."""
@@ -123,7 +131,7 @@ class Siblings:
         try:
             async with asyncio.timeout(_PATIENCE):
                 what = await reader.readline()
-                data = encode(self._keep()) if what == _METRICS else self._summary()
+                data = encode(self._keep()) if what == _METRICS else self._summary(what == _SUMMARY)
                 writer.write(len(data).to_bytes(8) + data)
                 await writer.drain()
         except OSError:  # the sibling that asked is gone
@@ -139,6 +147,14 @@ class Siblings:
         except OSError as error:
             log.warning("what this worker has counted cannot be kept: %s", error)
         return counted
+
+
+def new_folder() -> TemporaryDirectory[str]:
+    """The folder of the workers of one server, for their parent. It is short enough for the paths of their sockets."""
+    folder = gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = "/tmp"  # noqa: S108 - what is made in there is this user's alone
+    return TemporaryDirectory(prefix=_PREFIX, dir=folder)
 
 
 def retire(folder: Path, pid: int) -> None:

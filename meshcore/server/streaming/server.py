@@ -72,7 +72,7 @@ class StreamingServer(Server):
             return send(item)
 
         call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
-        tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt), ambient_request.set(headers)
+        tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt), ambient_request.set(request)
         trace_token = ambient_trace.set(None if headers.trace is None else read_trace(headers.trace))
         request.method, request.begun = method, begun
         self.open_streams += 1

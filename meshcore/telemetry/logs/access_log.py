@@ -1,46 +1,67 @@
-"""The access log: a line for each call that is served, without its arguments."""
+"""The access log: a line for each call of another process, served or refused, without its arguments."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Protocol
 
-from meshcore.core.call import LOCAL_PEER, Call, Handler
-from meshcore.core.errors import Code, MeshError
+from meshcore.core.current_call import Request
+from meshcore.core.description import Method
+from meshcore.telemetry.conventions import OK, OTHER
 
 log = logging.getLogger("meshcore.access")
 
 
-async def access_logged(handler: Handler, call: Call) -> Any:
-    """Write a line when a call of another process has ended, or its stream has: an interceptor."""
-    if call.peer == LOCAL_PEER:
-        return await handler(call)
-    begun = time.monotonic()
-    outcome = "ok"
-    try:
-        return await handler(call)
-    except BaseException as error:
-        outcome = _outcome(error)
-        raise
-    finally:
-        if log.isEnabledFor(logging.INFO):
-            _write(call, outcome, time.monotonic() - begun)
+class Headers(Protocol):
+    """What the headers of a request say."""
+
+    @property
+    def caller(self) -> str:
+        """How the client calls itself, empty if it does not say."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is."""
+        ...
 
 
-def _outcome(error: BaseException) -> str:
-    if isinstance(error, MeshError):
-        return error.code.value
-    return type(error).__name__ if isinstance(error, Exception) else Code.CANCELED.value
+class Logged(Protocol):
+    """A call, as the access log sees it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Of the request."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The address of the client's host."""
+        ...
 
 
-def _write(call: Call, outcome: str, seconds: float) -> None:
+def write_access(call: Logged, request: Request | None, method: Method | None, code: str = OK, kind: str = "") -> None:
+    """Write the line of a call whose answer is ready, or of a stream that has ended.
+
+    Args:
+        call: the call.
+        request: None if it was refused.
+        method: None if it is not known, as of a call that was refused before it was read.
+        code: `ok`, or that of its error.
+        kind: the name of a declared exception.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
     fields = {
-        "method": str(call.method),
-        "caller": call.peer,
-        "outcome": outcome,
-        "seconds": round(seconds, 6),
-        "attempt": call.attempt,
-        "call": getattr(call.headers, "call_id", ""),
+        "method": OTHER if method is None else str(method),
+        "caller": call.headers.caller or call.peer,
+        "peer": call.peer,
+        "outcome": kind or code,
+        "code": code,
+        "seconds": 0.0 if request is None else round(time.monotonic() - request.arrived, 6),
+        "attempt": call.headers.attempt,
     }
+    if request is not None:
+        fields["call"] = request.call_id
     log.info("%(method)s from %(caller)s: %(outcome)s in %(seconds).4f s", fields, extra=fields)

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Final
 
+from meshcore.core.call import LOCAL_PEER
 from meshcore.core.current_call import ambient_call, ambient_request
 from meshcore.core.trace import ambient_trace
 from meshcore.telemetry.trace_context import ids_of
@@ -20,8 +21,9 @@ class CallFields(logging.Filter):
     started, too. What a record says itself stays. Arguments, results and headers are never among them.
 
     `call` is an id of the call in this process, and that which a caller is told of an internal error. A call within
-    the process has that of the served call that it is made for. `caller` is the address of the client's host. Trace and
-    span are those of OpenTelemetry if it has some, else those of the headers.
+    the process has that of the served call that it is made for. `caller` is how the client calls itself, by the header
+    `mesh-caller`, which proves nothing; else the address of its host. Trace and span are those of OpenTelemetry if it
+    has some, else those of the headers.
 
     Args:
         missing: what the attributes are outside of a call, for formats that need them: "-". None: not set at all.
@@ -47,9 +49,12 @@ def _call() -> dict[str, str]:
     if found is None:
         return {}
     call, component = found
+    request = ambient_request.get()
     fields = {"method": str(call.method), "component": component, "caller": call.peer}
-    if id_ := getattr(ambient_request.get(), "call_id", ""):
-        fields["call"] = id_
+    if request is not None:
+        fields["call"] = request.call_id
+        if request.caller and call.peer != LOCAL_PEER:
+            fields["caller"] = request.caller
     return fields
 
 

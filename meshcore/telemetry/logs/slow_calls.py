@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from math import inf
 
+from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call
 from meshcore.core.description import Method
-from meshcore.traffic.quantiles import Latency
+from meshcore.telemetry.calls import ClientCalls
+from meshcore.telemetry.histogram import quantile, unpacked
+from meshcore.telemetry.tables import ClientTable
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,12 @@ _FACTOR = 5.0
 _SHORTEST = 0.1
 """Without a policy, a call is slow if it takes five times the 99th percentile of its method, and 0.1 s: what takes a
 millisecond takes five now and then."""
+
+_REFRESH = 5.0
+"""Seconds for which that percentile is used."""
+
+_LEAST = 100
+"""Calls that tell it. With fewer since the last time, that one stays."""
 
 _PAUSE = 1.0
 """Seconds between two lines. A server that hangs makes all its calls slow."""
@@ -42,12 +50,12 @@ class SlowCalls:
     """Tells which calls of a proxy are slow.
 
     Args:
-        latency: of a method.
+        calls: of the component, counted before a call is looked at here.
         lines: of the mesh.
     """
 
-    def __init__(self, latency: Callable[[Method], Latency], lines: SlowLines) -> None:
-        self._latency = latency
+    def __init__(self, calls: ClientTable, lines: SlowLines) -> None:
+        self._calls = calls
         self._lines = lines
         self._known: dict[Method, _Pace] = {}
 
@@ -56,35 +64,40 @@ class SlowCalls:
         seconds = now - begun
         pace = self._known.get(call.method)
         if pace is None:
-            pace = self._known[call.method] = _Pace(self._latency(call.method))
+            pace = self._known[call.method] = _Pace(self._calls[call.method])
         if now >= pace.until:
             pace.update(now)
-        if not call.method.idempotent:  # others are observed where they are hedged
-            pace.latency.observe(seconds)
         if seconds > (call.rules.slow or pace.after) and (left_out := self._lines.take(now)) is not None:
             _write(call, begun, now, pace.usual, left_out)
 
 
 class _Pace:
-    """When a call of a method is slow.
+    """When a call of a method is slow, by what is counted of its calls anyway.
+
+    Args:
+        calls: of the method.
 
     Attributes:
-        latency: of the method.
         usual: the seconds within which nearly all calls end, None if that is not known.
         after: the seconds after which one is slow.
         until: when this must be worked out anew.
     """
 
-    def __init__(self, latency: Latency) -> None:
-        self.latency = latency
+    def __init__(self, calls: ClientCalls) -> None:
+        self._calls = calls
+        self._before = 0  # what was counted when this was last worked out
         self.usual: float | None = None
         self.after = inf
         self.until = -inf
 
     def update(self, now: float) -> None:
-        self.usual = self.latency.quantile(_USUAL, now)
-        self.after = inf if self.usual is None else max(_FACTOR * self.usual, _SHORTEST)
-        self.until = self.latency.until
+        self.until = now + _REFRESH
+        packed = self._calls.packed()
+        since = unpacked(packed - self._before)
+        if sum(since) >= _LEAST:
+            self._before = packed
+            self.usual = quantile(since, _USUAL) or 0.0
+            self.after = max(_FACTOR * self.usual, _SHORTEST)
 
 
 def _write(call: Call, begun: float, now: float, usual: float | None, left_out: int) -> None:
@@ -95,7 +108,7 @@ def _write(call: Call, begun: float, now: float, usual: float | None, left_out: 
         parts.append(f"nearly all take less than {usual:.3g} s")
     parts.append(f"it waited {queued:.3g} s before its first attempt")
     parts.append(f"{max(call.deadline - now, 0.0):.3g} s were left")
-    tried = "; ".join(map(str, trail)) or "no instance was asked"
+    tried = "; ".join(map(_told, trail)) or "no instance was asked"
     more = f" ({left_out} more since the last such line)" if left_out else ""
     extra = {
         "method": str(call.method),
@@ -114,3 +127,7 @@ def _write(call: Call, begun: float, now: float, usual: float | None, left_out: 
         ],
     }
     log.warning("%s: %s%s", ", ".join(parts), tried, more, extra=extra)
+
+
+def _told(attempt: Attempt) -> str:
+    return f"{attempt}, {attempt.connecting:.3g} s of it connecting" if attempt.connecting else str(attempt)

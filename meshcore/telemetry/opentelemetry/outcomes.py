@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from opentelemetry.trace import Span, Status, StatusCode
 
 from meshcore.core.call import Call
 from meshcore.core.errors import Code, ImplementationError, MeshError
-from meshcore.telemetry.conventions import ERROR_TYPE, OK, STATUS_CODE
-
-_OF_SERVER: Final = frozenset(
-    {
-        Code.UNKNOWN.value,
-        Code.DEADLINE_EXCEEDED.value,
-        Code.UNIMPLEMENTED.value,
-        Code.INTERNAL.value,
-        Code.UNAVAILABLE.value,
-        Code.DATA_LOSS.value,
-    }
-)
-"""The codes that are failures of a server. Of others its caller is the reason: the conventions for gRPC say so."""
+from meshcore.telemetry.conventions import ERROR_TYPE, OK, SERVER_FAULTS, STATUS_CODE
 
 
 def end_well(span: Span) -> None:
@@ -44,7 +31,7 @@ def end_badly(span: Span, error: BaseException, call: Call, *, served: bool) -> 
     span.set_attribute(ERROR_TYPE, kind)
     if code == Code.CANCELED.value:  # the caller needs no answer any more, such as one that leaves a stream
         return
-    if served and code not in _OF_SERVER:
+    if served and code not in SERVER_FAULTS:
         return
     if served and not isinstance(error, MeshError) and isinstance(error, Exception):
         span.record_exception(error)

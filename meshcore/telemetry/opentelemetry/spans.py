@@ -184,7 +184,7 @@ class ServerSpans(_Spans):
                 context = self._propagation.context(call.headers)
                 parent = trace.get_current_span(context)
             if self._drops(parent):
-                return self._served(handler, call, parent, trace.set_span_in_context(parent, context))
+                return handler(call) if context is None else _within(handler, call, context)
             kind, attributes = SpanKind.SERVER, {**attributes, names.PEER_ADDRESS: call.peer}
             if call.attempt > 1:
                 attributes[names.ATTEMPT] = call.attempt
@@ -202,6 +202,20 @@ class ServerSpans(_Spans):
                 raise
             end_well(span)
             return result
+
+
+async def _within(handler: Handler, call: Call, context: Context) -> Any:
+    """Run a call whose spans are not sampled, so that those within it are not either."""
+    token = attach(context)
+    try:
+        result = await handler(call)
+    except GeneratorExit:  # as in `_Current`
+        raise
+    except BaseException:
+        detach(token)
+        raise
+    detach(token)
+    return result
 
 
 def _follows_parents(tracer: Tracer) -> bool:

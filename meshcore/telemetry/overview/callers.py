@@ -53,6 +53,8 @@ class CallerRates:
             now: seconds on a clock that only goes forward.
         """
         seen = {each.about.instance: _counted(each) for each in summaries}
+        if self._looks and now - self._looks[-1][0] > _WINDOW:
+            self._looks.clear()  # nobody has looked for a while, and a mean of that time is not what happens now
         self._looks.append((now, seen))
         # The one before the window stays: differences are taken to it.
         while len(self._looks) > 2 and self._looks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - two make a difference

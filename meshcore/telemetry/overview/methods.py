@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from meshcore.telemetry.history import STEP, STEPS, Step, merged
 from meshcore.telemetry.overview.state import MethodHistory, Rate, rate_of
 from meshcore.telemetry.summary import Ended, MethodSummary, Summary
+from meshcore.telemetry.told import told
 
 Name = tuple[str, str]
 """Component and method."""
@@ -35,7 +36,7 @@ def errors(methods: Iterable[MethodSummary]) -> tuple[Ended, ...]:
             known = found.get((each.status, each.kind))
             count = each.count + (known.count if known else 0)
             last = each.last or (known.last if known else "")
-            found[each.status, each.kind] = Ended(each.status, each.kind, count, last)
+            found[each.status, each.kind] = Ended(each.status, each.kind, told(count), last)
     return tuple(sorted(found.values(), key=lambda each: (-each.count, each.kind)))
 
 
@@ -70,4 +71,4 @@ def _together(steps: Iterable[Step]) -> tuple[int, int, float | None, float | No
     # The buckets of a step are not kept, so quantiles of several processes cannot be exact.
     half = sum(step.p50 * step.calls for step in found) / calls
     p95, p99 = max(step.p95 for step in found), max(step.p99 for step in found)
-    return calls, sum(step.failures for step in found), half, p95, p99
+    return told(calls), told(sum(step.failures for step in found)), half, p95, p99

@@ -22,6 +22,7 @@ from meshcore.telemetry.overview.state import (
     rate_of,
 )
 from meshcore.telemetry.summary import MethodSummary, Summary
+from meshcore.telemetry.told import told
 
 _NEW = 15
 """Seconds for which an instance counts as new."""
@@ -113,9 +114,9 @@ class Overview:
             now=of_methods.rate(served),
             callers=tuple(MethodCaller(caller or UNNAMED, now) for caller, now in callers),
             errors=of_methods.errors(served),
-            attempts=sum(sum(each.attempts.values()) for each in called),
-            retries=sum(each.retries for each in called),
-            hedges=sum(each.hedges for each in called),
+            attempts=told(sum(sum(each.attempts.values()) for each in called)),
+            retries=told(sum(each.retries for each in called)),
+            hedges=told(sum(each.hedges for each in called)),
         )
 
     def _instances(self, look: Look) -> dict[str, list[ShownInstance]]:

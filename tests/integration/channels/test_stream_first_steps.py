@@ -47,6 +47,10 @@ class Steps(Service):
         """End the process, as a mistake would."""
 
     @abstractmethod
+    async def cancel_itself(self) -> None:
+        """Cancel its own task, as a mistake would."""
+
+    @abstractmethod
     async def forever(self) -> None:
         """Wait until it is cancelled."""
 
@@ -84,6 +88,12 @@ class StepsImpl(Steps):
 
     async def leave(self) -> None:
         raise SystemExit(1)
+
+    async def cancel_itself(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
 
     async def forever(self) -> None:
         try:
@@ -132,6 +142,18 @@ async def test_an_implementation_that_exits_before_it_waits() -> None:
         assert failed.code is Code.INTERNAL
         assert before == ""
         assert await steps.note("y") == ""
+
+
+async def test_an_implementation_that_cancels_its_own_task() -> None:
+    """Its caller is told, and does not wait until its time is over."""
+    async with memory_mesh(StepsModule, channel=STREAMED) as mesh:
+        steps = with_policy(await mesh.get_service(Steps), Policy(timeout=600.0))
+        async with asyncio.timeout(60):
+            with pytest.raises(MeshError, match="cancelled at its server") as caught:
+                await steps.cancel_itself()
+        assert caught.value.code is Code.INTERNAL
+        assert await steps.note("y") == ""
+        assert mesh.requests == 0
 
 
 @pytest.mark.parametrize("seconds", [0.2, 60.0])

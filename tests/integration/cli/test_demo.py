@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 STORY = "from meshcore.cli.demo import story as demo"
 MAIN = ("-m", "meshcore.cli", "demo")
 QUICK = ("-c", f"{STORY}; demo._PHASE = 0.3; raise SystemExit(demo.run())")
-TABLE = re.compile(r"^ (dispatch-json|dispatch-msgpack|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
+TABLE = re.compile(r"^ (stream-msgpack|dispatch-msgpack|dispatch-json|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
 
 
 class Show:
@@ -147,7 +147,7 @@ async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, 
         start = demo.told("has B'") - demo.told("anew")
         assert demo.told("no call failed") - demo.told("the client calls over") - start < 20, demo.output
         rows = {name: [float(figure) for figure in figures] for name, *figures in TABLE.findall(demo.output)}
-        assert set(rows) == {"dispatch-json", "dispatch-msgpack", "rest"}, demo.output
+        assert set(rows) == {"stream-msgpack", "dispatch-msgpack", "dispatch-json", "rest"}, demo.output
         for calls, failed, _, p50, p99, *answered in rows.values():
             assert failed == 0
             assert calls > 100

@@ -102,6 +102,9 @@ async def test_calls_can_be_tried(tmp_path: Path) -> None:
             assert response.status == 400
         async with session.post(f"{url}/call", json={}, headers={"origin": "https://elsewhere.example"}) as response:
             assert response.status == 403
+        async with session.post(f"{url}/call", json={}, headers={"host": "rebound.example"}) as response:
+            assert response.status == 403
+            assert "allowed_hosts" in await response.text()
         async with session.post(f"{url}/demo/kill", json={"instance": "shop-1"}) as response:
             assert response.status == 404
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 import pytest
@@ -75,24 +76,26 @@ async def serving(folder: Path, way: tuple[str, ...], port: int, **env: str) -> 
         **env,
     }
     log = folder / f"server-{port}.log"
-    with log.open("a") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *way, f"127.0.0.1:{port}"),
-            cwd=folder,
-            env=environ,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    server = ServerProcess(process, url, log)
-    try:
-        await server.until_ready()
-        yield server
-    finally:
-        # The group outlives its leader if workers do, and then the number is still ours.
-        if _lives(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    # Who is killed leaves the folder of its workers there. It is a short one, for the paths of sockets in it.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        with log.open("a") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *way, f"127.0.0.1:{port}"),
+                cwd=folder,
+                env={**environ, "TMPDIR": temporary},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        server = ServerProcess(process, url, log)
+        try:
+            await server.until_ready()
+            yield server
+        finally:
+            # The group outlives its leader if workers do, and then the number is still ours.
+            if _lives(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
 
 def _lives(group: int) -> bool:

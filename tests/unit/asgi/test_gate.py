@@ -106,6 +106,15 @@ def test_allowed_hosts(host: str, *, allowed: bool) -> None:
     assert checked(host=host) is None
 
 
+def test_hosts_of_what_is_for_browsers_are_checked_in_any_case() -> None:
+    """The live page makes calls: a site that gives its own name this address must not make them."""
+    gate = Gate(Settings(registry="local:", advertise_url="http://me.internal:8000"))
+    for host in ("127.0.0.1:8000", "localhost:8000", "me.internal:8000", "[::1]:8000"):
+        gate.check("POST", RequestHeaders([(b"host", host.encode())]), known_host=True)
+    with pytest.raises(BodyError, match="setting allowed_hosts"):
+        gate.check("POST", RequestHeaders([(b"host", b"evil.example:8000")]), known_host=True)
+
+
 def test_two_lengths() -> None:
     """Only one of both is clear."""
     raw = [(b"content-length", b"4"), (b"transfer-encoding", b"chunked")]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from meshcore import Code, MeshError, RemoteError, Service, raises, service
-from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
@@ -22,7 +22,7 @@ from meshcore.declare.reader import describe
 from meshcore.server.loop_lag import Lag
 from meshcore.server.server import Server
 from meshcore.wire.errors import ErrorBody, ErrorCodec
-from meshcore.wire.headers import TIMEOUT, RequestHeaders
+from meshcore.wire.headers import CALLER, TIMEOUT, RequestHeaders
 
 
 class Sour(Exception):
@@ -124,6 +124,28 @@ async def test_errors_are_written_by_the_endpoint(server):
     assert await Client(b"soup").ask(server) == (401, "unauthenticated: no soup for you")
 
 
+async def test_what_the_access_log_says(server, caplog):
+    """Calls, errors, bad arguments and refusals have a line each; a caller has the name that it gives itself."""
+    caplog.set_level("INFO", "meshcore.access")
+    server.access_log = True
+    await Client(b"bread", (CALLER.encode(), b"baker")).ask(server)
+    await Client(b"lemon").ask(server)
+    await Client(b"bread", content_type=b"image/png").ask(server)
+    server.draining = True
+    await Client(b"bread").ask(server)
+    lines = [vars(record) for record in caplog.records]
+    assert [(each["method"], each["caller"], each["outcome"], each["code"]) for each in lines] == [
+        ("kitchen.taste", "baker", "ok", "ok"),
+        ("kitchen.taste", "guest", "Sour", "failed_precondition"),
+        ("_OTHER", "guest", "invalid_argument", "invalid_argument"),
+        ("_OTHER", "guest", "unavailable", "unavailable"),
+    ]
+    assert {each["peer"] for each in lines} == {"guest"}
+    assert [each["seconds"] > 0 for each in lines] == [True, True, True, False]
+    assert ["call" in each for each in lines] == [True, True, True, False]
+    assert caplog.messages[-1] == "_OTHER from guest: unavailable in 0.0000 s"
+
+
 async def test_what_the_headers_refuse_is_not_received(server):
     """Nothing of the body, however long it is."""
     client = Client(b"bread", content_type=b"image/png")
@@ -217,6 +239,22 @@ async def test_an_answer_is_dropped_if_others_are_not_read():
             ),
         )
     assert (small.active, await Client(b"bread").ask(small)) == (0, (200, "bread for the guest"))
+
+
+async def test_an_answer_that_is_dropped_counts_once_as_a_failure():
+    """And not as a success as well."""
+
+    async def feast(call):
+        return "x" * (CHUNK + 1)
+
+    small = Server(feast, max_concurrency=9, request_timeout=10.0, debug=False, max_unsent=100)
+    with small.sending(50):
+        assert (await Client(b"bread").ask(small))[0] == 429
+    client = Client(b"bread")
+    await endpoint(small, client.scope, client.receive, client.send)
+    assert client.sent[0]["status"] == 200
+    ((_, calls),) = small.served
+    assert (calls.ok.count, calls.failed_count) == (1, 1)
 
 
 class Frame(msgspec.Struct):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore import Code, CommunicationError, LocalError, MeshError, RemoteError, Settings
+from meshcore.server.server import Server
 from meshcore.stream.driver import PING_INTERVAL, PING_TIMEOUT
+from meshcore.telemetry.tables import ServedCalls
 from meshcore.testing import memory_mesh, run_virtually
+from meshcore.testing.loopback import Loopback
 from meshcore.testing.memory_websocket import MemoryWebSocket
 from meshcore.wire.stream.limits import Limits
+from tests.integration.mesh.feeds import Chat, Feed, FeedsModule
 from tests.support.depot import Depot, DepotImpl, DepotModule
 
 STREAMED = "stream-msgpack"
@@ -71,6 +76,8 @@ async def test_all_calls_take_one_connection(monkeypatch):
 async def test_sizes(monkeypatch):
     """What is too large is RESOURCE_EXHAUSTED, in both directions; what is large passes, and so do later calls."""
     made = sockets(monkeypatch)
+    counted = ServedCalls()
+    monkeypatch.setattr(Server, "served", property(lambda _: counted, lambda *_: None), raising=False)
     async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
         depot = await mesh.get_service(Depot)
         assert len(await depot.large(900_000)) == 900_000
@@ -81,6 +88,26 @@ async def test_sizes(monkeypatch):
             assert (error.code, error.retryable) == (Code.RESOURCE_EXHAUSTED, False)
             assert "(setting max_body)" in error.message
         assert await depot.echo("afterwards") == "afterwards"
+        assert len(made) == 1
+    assert {calls.method: (calls.ok.count, list(calls.failures)) for _, calls in counted} == {
+        "depot/large": (1, [("resource_exhausted", "resource_exhausted")]),
+        "depot/echo": (2, []),
+    }
+
+
+@virtually
+async def test_large_answers_are_no_reason_to_refuse_small_calls(monkeypatch):
+    """Unless they are half of what the server holds for all its clients."""
+    made = sockets(monkeypatch)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        depot = await mesh.get_service(Depot)
+        large = [asyncio.ensure_future(depot.large(900_000)) for _ in range(40)]
+        small = 0
+        while not all(task.done() for task in large):
+            assert await depot.echo("small") == "small"
+            small += 1
+        assert {len(task.result()) for task in large} == {900_000}
+        assert small > 1
         assert len(made) == 1
 
 
@@ -124,6 +151,62 @@ async def test_a_peer_that_is_silent(monkeypatch):
         assert time.monotonic() - began <= PING_INTERVAL + PING_TIMEOUT + 1
         assert await depot.echo("again") == "again"
         assert len(made) == 2
+
+
+@virtually
+async def test_a_peer_that_freezes_has_a_stream_again_when_it_goes_on(monkeypatch):
+    """Calls go over dispatch meanwhile, for no longer; those that only a stream can carry try one at once."""
+    made, frozen, dial = sockets(monkeypatch), asyncio.Event(), Loopback.dial
+
+    async def freezing(self: Loopback, url: Any) -> Any:
+        while frozen.is_set():
+            await asyncio.sleep(0.05)
+        return await dial(self, url)
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    monkeypatch.setattr(Loopback, "dial", freezing)
+    async with memory_mesh(FeedsModule, channel=STREAMED, settings=SETTINGS) as mesh:
+        feed, chat = await mesh.get_service(Feed), await mesh.get_service(Chat)
+        for _ in range(2):
+            assert await feed.first(numbers()) == 0
+            frozen.set()
+            made[-1].abort()
+            await asyncio.sleep(0.1)
+            requests = mesh.requests
+            for _ in range(5):
+                await asyncio.sleep(2)
+                await feed.unary("x")
+            assert mesh.requests > requests
+            frozen.clear()
+            assert [item async for item in chat.double(numbers())] == [0, 2, 4]
+            requests = mesh.requests
+            await feed.unary("x")
+            assert mesh.requests == requests
+
+
+@virtually
+async def test_a_mesh_that_stops_with_calls_in_flight(monkeypatch, caplog):
+    """They end at once, open nothing any more, and nothing is said of it."""
+    made = sockets(monkeypatch)
+    settings = msgspec.structs.replace(SETTINGS, resilience=True)
+    async with memory_mesh(DepotModule, channel=STREAMED, settings=settings) as mesh:
+        depot = await mesh.get_service(Depot)
+        assert await depot.echo("connected") == "connected"
+        made[0]._to_server, made[0]._to_client = asyncio.Queue(), asyncio.Queue()  # nobody reads these
+        tasks = [asyncio.ensure_future(depot.echo("x")) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+    done, _ = await asyncio.wait(tasks, timeout=100)
+    assert {str(task.exception()) for task in done} == {
+        "failed_precondition: depot.echo was called, but the mesh has stopped"
+    }
+    assert len(done) == 20
+    assert time.monotonic() - began < 5
+    assert len(made) == 1
+    assert not caplog.records
 
 
 @virtually

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from math import inf
 
@@ -130,3 +131,20 @@ def test_closing_leaves_no_timer() -> None:
         assert (cancelled.expired, later.expired) == ([], [9.0])
 
     run_virtually(run())
+
+
+async def test_after_a_stall_of_this_process_what_has_come_is_read_first() -> None:
+    """Then a patient timeout that was answered meanwhile does not expire; others do."""
+    hasty, patient = Timeouts(), Timeouts(patient=True)
+    for timeouts in (hasty, patient):
+        answered, hung = Noted(now() + 0.05), Noted(now() + 0.05)
+        timeouts.add(answered)
+        timeouts.add(hung)
+        time.sleep(0.3)  # noqa: ASYNC251 - this is the stall
+        await asyncio.sleep(0)  # the timer has fired
+        await asyncio.sleep(0)
+        assert len(answered.expired) == (timeouts is hasty)
+        timeouts.pending.discard(answered)
+        while not hung.expired:
+            await asyncio.sleep(0.01)
+        assert len(answered.expired) == (timeouts is hasty)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from meshcore.core.description import Method
-from meshcore.serve.monitoring.siblings import Siblings, retire
+from meshcore.serve.monitoring.siblings import Siblings, new_folder, retire
 from meshcore.telemetry.families import CLIENT_DURATION, PROCESSES
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import counts_of, snapshot, total
@@ -22,7 +24,9 @@ class Worker:
     def __init__(self, folder: Path, name: str) -> None:
         self.recorder = Recorder()
         self.recorder.gauges[PROCESSES.name] = lambda: 1
-        self.siblings = Siblings(folder, lambda: snapshot(self.recorder), name.encode)
+        self.siblings = Siblings(
+            folder, lambda: snapshot(self.recorder), lambda steps: (name if steps else name.upper()).encode()
+        )
 
     def call(self, times: int) -> None:
         """Count calls."""
@@ -53,7 +57,29 @@ async def test_whoever_is_asked_answers_for_all(tmp_path):
             each.call(3)
         assert [await each.shown() for each in workers] == [(9, 3)] * 3
         assert sorted(await workers[1].siblings.summaries()) == [b"a", b"b", b"c"]
+        assert sorted(await workers[1].siblings.summaries(steps=False)) == [b"A", b"B", b"C"]
         assert (await workers[1].siblings.summaries())[0] == b"b"
+
+
+async def test_a_path_that_is_too_long_for_a_socket_is_no_reason_not_to_serve(tmp_path, caplog):
+    """The worker shows what it has counted itself, and the log says so."""
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    async with Worker(folder, "a").siblings:
+        assert "cannot ask this one what it has counted" in caplog.text
+    worker = Worker(folder, "b")
+    async with worker.siblings:
+        worker.call(3)
+        assert await worker.shown() == (3, 1)
+
+
+def test_the_folder_of_workers_is_short_enough_for_sockets(tmp_path, monkeypatch):
+    """Also where temporary folders are long, as on macOS."""
+    folder = tmp_path / ("x" * 60)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with new_folder() as made, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{made}/1234567-12345678.sock")
 
 
 async def test_a_dead_worker_counts_with_what_it_told_last(tmp_path):

@@ -20,8 +20,8 @@ from meshcore.core.policy import Rules
 from meshcore.serve.logs import JsonFormatter
 from meshcore.telemetry.logs.call_fields import CALL_FIELDS, CallFields
 from meshcore.telemetry.logs.slow_calls import SlowCalls, SlowLines
+from meshcore.telemetry.tables import ClientTable
 from meshcore.testing import Faults
-from meshcore.traffic.quantiles import Latency
 from tests.support.relay import HERMETIC, Middle, relay, relay_in_process
 from tests.unit.telemetry.test_propagation import TRACE, within
 
@@ -103,10 +103,11 @@ async def test_a_caller_is_told_the_id_that_the_lines_have(lines: Lines) -> None
     assert lines("tests.relay")[0]["call"] == caught.value.details["call"]
 
 
-async def test_the_access_log_has_a_line_for_each_call(lines: Lines) -> None:
-    """With how it ended; a stream has one when it ends. Arguments are not there."""
+@pytest.mark.parametrize("over", ["dispatch-msgpack", "stream-msgpack"])
+async def test_the_access_log_has_a_line_for_each_call(over: str, lines: Lines) -> None:
+    """With how it ended; a stream has one when it ends. Arguments are not there, and each call has an id of its own."""
     settings = msgspec.structs.replace(HERMETIC, access_log=True)
-    async with relay("dispatch-msgpack", settings) as mesh:
+    async with relay(over, settings) as mesh:
         middle = await mesh.get_service(Middle)
         await middle.log("loop")
         for how in ("declared", "refused", "crash"):
@@ -122,9 +123,11 @@ async def test_the_access_log_has_a_line_for_each_call(lines: Lines) -> None:
         ("middle.log", "ok"),
         ("middle.fail", "UnfitError"),
         ("middle.fail", "not_found"),
-        ("middle.fail", "ValueError"),
+        ("middle.fail", "internal"),
         ("middle.endless", "canceled"),
     ]
+    assert [each["code"] for each in found] == ["ok", "failed_precondition", "not_found", "internal", "canceled"]
+    assert len({each["call"] for each in found}) == 5
     assert found[0]["call"] == lines("tests.relay")[0]["call"]
     assert found[0]["seconds"] > 0
     assert "declared" not in json.dumps(found)
@@ -159,16 +162,21 @@ async def test_a_slow_call_is_logged_with_its_attempts(lines: Lines) -> None:
 def test_without_a_policy_a_call_is_slow_beside_others_of_its_method(lines: Lines) -> None:
     """Five times the 99th percentile, and 0.1 s at least; what is left out is counted."""
     method = Method("shop", "order", (), None, is_async=True)
-    latencies: dict[Method, Latency] = {}
-    slow = SlowCalls(lambda each: latencies.setdefault(each, Latency()), SlowLines())
+    calls = ClientTable("shop-component")
+    slow = SlowCalls(calls, SlowLines())
     call = Call(method, deadline=1e6)
-    slow.ended(call, 0.0, 50.0)  # nothing is known yet
+
+    def end(begun: float, now: float) -> None:
+        calls[method].succeed(now - begun, [])
+        slow.ended(call, begun, now)
+
+    end(0.0, 50.0)  # nothing is known yet
     for at in range(1000):
-        slow.ended(call, 100 + at / 1000, 100.03 + at / 1000)
-    slow.ended(call, 103.5, 103.62)  # more than 0.1 s, but less than five times 0.03 s
+        end(100 + at / 100, 100.03 + at / 100)
+    end(113.5, 113.62)  # more than 0.1 s, but less than five times 0.03 s
     assert not lines("meshcore.telemetry.logs.slow_calls")
-    for at in (103.9, 104.0, 104.1, 105.5):
-        slow.ended(call, at, at + 0.5)
+    for at in (113.9, 114.0, 114.1, 115.5):
+        end(at, at + 0.5)
     slow.ended(msgspec.structs.replace(call, rules=Rules(slow=math.inf)), 500.0, 600.0)
     first, second = lines("meshcore.telemetry.logs.slow_calls")
     assert first["message"].startswith("a call of shop.order took 0.5 s, nearly all take less than 0.03")

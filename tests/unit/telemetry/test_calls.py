@@ -9,7 +9,8 @@ import pytest
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, RemoteError
-from meshcore.telemetry.calls import MOST_FAILURES, OTHER, ClientCalls, kind_of
+from meshcore.telemetry.calls import MOST_FAILURES, ClientCalls, kind_of
+from meshcore.telemetry.conventions import OTHER
 
 
 class OutOfStock(Exception):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.core.errors import Code, CommunicationError
-from meshcore.telemetry.calls import OTHER
+from meshcore.telemetry.conventions import OTHER
 from meshcore.telemetry.history import STEP, STEPS, History, Window, merged
 from meshcore.telemetry.recorder import Recorder, SeenDestination, SeenInstance
-from meshcore.telemetry.summary import About, Summary, summary
+from meshcore.telemetry.summary import About, MethodSummary, Summary, summary
 
 METHOD = Method("shop", "order", (), None, is_async=True)
 COMPONENT = ComponentDescription(object, "orders", "", (ServiceDescription(object, "shop", "", (METHOD,)),))
@@ -108,6 +110,8 @@ def test_a_summary_tells_all_and_travels_as_json():
     made = summary(recorder, history, About(instance="1234", components=("orders",)), START + 5)
     found = msgspec.json.decode(msgspec.json.encode(made), type=Summary)
     assert found == made
+    brief = summary(recorder, history, About(instance="1234", components=("orders",)), START + 5, steps=False)
+    assert brief == msgspec.structs.replace(made, served=_brief(made.served), called=_brief(made.called))
     order, other = found.served
     assert (order.component, order.method, order.calls, order.failures) == ("orders", "shop/order", 2, 1)
     assert [(caller.name, caller.calls, caller.failures) for caller in order.callers] == [("till", 1, 0), ("web", 1, 1)]
@@ -118,3 +122,8 @@ def test_a_summary_tells_all_and_travels_as_json():
     assert called.attempts == {"ok": 3, "unavailable": 1}
     assert found.destinations == (seen,)
     assert found.refused["overload"] == 1
+
+
+def _brief(methods: Iterable[MethodSummary]) -> tuple[MethodSummary, ...]:
+    """The same without their last minutes."""
+    return tuple(msgspec.structs.replace(each, history=()) for each in methods)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
-from meshcore.telemetry.calls import OTHER
+from meshcore.telemetry.conventions import OTHER
 from meshcore.telemetry.history import STEP, History
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.tables import MOST_CALLERS, MOST_SERIES, ServedCalls

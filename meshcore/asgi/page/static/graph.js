@@ -32,14 +32,43 @@ export function glyph(state) {
   return shape;
 }
 
-/** Place each node in the column after its callers. Calls in a circle do not move their nodes for ever. */
+/** The edges but for those that close a circle: along them a node would be moved for ever. */
+function withoutCircles(names, edges) {
+  const called = new Map(names.map((name) => [name, []]));
+  for (const edge of edges) if (called.has(edge.caller) && called.has(edge.component)) called.get(edge.caller).push(edge);
+  const kept = [];
+  const state = new Map(); // of a node: "open" while what it calls is visited, then "done"
+  for (const root of names) {
+    const path = state.has(root) ? [] : [[root, 0]];
+    state.set(root, state.get(root) ?? "open");
+    while (path.length) {
+      const top = path.at(-1);
+      const edge = called.get(top[0])[top[1]];
+      top[1] += 1;
+      if (!edge) {
+        state.set(top[0], "done");
+        path.pop();
+      } else if (state.get(edge.component) !== "open") {
+        kept.push(edge);
+        if (!state.has(edge.component)) {
+          state.set(edge.component, "open");
+          path.push([edge.component, 0]);
+        }
+      }
+    }
+  }
+  return kept;
+}
+
+/** Place each node in the column after its callers. */
 export function columns(names, edges) {
   const column = new Map(names.map((name) => [name, 0]));
+  const forward = withoutCircles(names, edges);
   for (let round = 0; round < names.length; round += 1) {
     let moved = false;
-    for (const { caller, component } of edges) {
+    for (const { caller, component } of forward) {
       const wanted = column.get(caller) + 1;
-      if (caller !== component && wanted > column.get(component) && wanted < names.length) {
+      if (wanted > column.get(component)) {
         column.set(component, wanted);
         moved = true;
       }
@@ -142,6 +171,8 @@ export function draw(svg, state, chosen, matches, choose) {
   set(svg, "viewBox", `0 0 ${size.width} ${size.height}`);
   // A small mesh is not drawn larger than its text.
   svg.style.maxWidth = `${size.width * 1.25}px`;
+  // Nor is a large one drawn so small that nobody could read it: it is scrolled.
+  svg.style.minWidth = `${size.width * 0.7}px`;
   const at = new Map(nodes.map((node) => [node.name, node]));
   const edges = state.edges.filter((edge) => at.has(edge.caller) && at.has(edge.component));
   reconcile(

@@ -1,0 +1,107 @@
+"""Whatever a process tells, what is shown of it can be encoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcore.core.instances import ChannelAddress, Instance
+from meshcore.telemetry.history import Window, merged
+from meshcore.telemetry.overview.callers import CallerRates
+from meshcore.telemetry.overview.overview import Look, Overview
+from meshcore.telemetry.summary import About, Caller, MethodSummary, Summary
+from meshcore.telemetry.told import told
+
+integers = st.one_of(st.integers(-2, 2), st.sampled_from([2**53, 2**53 + 1, 2**63, 2**64, 10**400]))
+floats = st.one_of(st.just(0.0), st.floats(allow_nan=False), st.sampled_from([5e-324, 1e-300, 1e10, 1e11, 1e308]))
+texts = st.one_of(st.text(max_size=5), st.just("<img src=x onerror=alert(1)>"), st.just("x" * 10_000))
+counts = st.lists(integers, max_size=3)
+
+methods = st.fixed_dictionaries(
+    {
+        "component": st.just("shop"),
+        "method": st.just("shop/do"),
+        "calls": integers,
+        "failures": integers,
+        "recent": st.fixed_dictionaries({"seconds": floats, "calls": integers, "failures": integers, "counts": counts}),
+    },
+    optional={
+        "errors": st.lists(st.fixed_dictionaries({"status": texts, "kind": texts, "count": integers}), max_size=3),
+        "history": st.lists(st.tuples(st.just(1_800_000_000), integers, integers, floats, floats, floats), max_size=2),
+        "callers": st.lists(
+            st.fixed_dictionaries({"name": texts, "calls": integers, "failures": integers, "counts": counts}),
+            max_size=3,
+        ),
+        "attempts": st.dictionaries(texts, integers, max_size=3),
+        "retries": integers,
+        "hedges": integers,
+    },
+)
+
+
+@given(st.lists(st.lists(st.lists(methods, max_size=2), max_size=2), min_size=2, max_size=3))
+def test_what_can_be_read_can_be_shown(looks: list[list[list[dict[str, Any]]]]) -> None:
+    """A summary with a number that is beyond all bounds cannot be read; sums of others are cut."""
+    overview = Overview()
+    for clock, processes in enumerate(looks):
+        summaries: list[Summary] = []
+        for some in processes:
+            about = {"instance": "a"}
+            try:
+                data = msgspec.json.encode({"at": 1.0, "about": about}).removesuffix(b"}")
+                data += b',"served":[' + b",".join(_json(each) for each in some) + b"]"
+                data += b',"called":[' + b",".join(_json(each) for each in some) + b"]}"
+                summaries.append(msgspec.json.decode(data, type=Summary))
+            except msgspec.DecodeError:
+                continue
+        address = ChannelAddress("dispatch-json", "http://a:80")
+        announced = {"shop": [Instance("shop-a", "shop", (address,))]}
+        url = {"http://a:80": summaries}
+        found = Look(at=1_800_000_000.0, clock=float(clock), announced=announced, summaries=url, errors={})
+        msgspec.json.encode(overview.update(found))
+        msgspec.json.encode(overview.histories())
+
+
+def _json(value: Any) -> bytes:
+    """As JSON, also with numbers that msgspec does not write."""
+    if isinstance(value, dict):
+        return b"{" + b",".join(_json(key) + b":" + _json(each) for key, each in value.items()) + b"}"
+    if isinstance(value, list | tuple):
+        return b"[" + b",".join(map(_json, value)) + b"]"
+    return str(value).encode() if isinstance(value, int) else msgspec.json.encode(value)
+
+
+def test_after_a_pause_callers_are_counted_anew() -> None:
+    """Nobody looked for an hour: a mean of that hour is not what happens now."""
+    rates = CallerRates()
+
+    def look(calls: int, now: float) -> float:
+        served = MethodSummary(
+            component="shop", method="shop/do", calls=calls, failures=0, recent=Window(0.0), callers=(_web(calls),)
+        )
+        rates.look([Summary(at=now, about=About(instance="a"), served=(served,))], now)
+        return rates.rates()[0]["web", "shop"].calls
+
+    look(0, 0.0)
+    assert look(10, 1.0) == pytest.approx(10.0)
+    assert look(360_000, 3601.0) == 0.0
+    assert look(360_010, 3602.0) == pytest.approx(10.0)
+
+
+def test_a_window_of_no_time_counts_for_nothing() -> None:
+    """Beside one of ten seconds it would stand for endless calls."""
+    assert merged([Window(10.0, 5, 0, (5,)), Window(5e-324, 1, 0, (1,))]) == merged([Window(10.0, 5, 0, (5,))])
+
+
+def test_no_more_is_told_than_javascript_can_have() -> None:
+    """Sums of numbers that may be told are cut."""
+    assert told(5) == 5
+    assert told(2**60) == 2**53
+
+
+def _web(calls: int) -> Caller:
+    return Caller("web", calls, 0, (calls,))
