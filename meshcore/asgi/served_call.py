@@ -63,6 +63,11 @@ class Counted(Protocol):
         ...
 
     @property
+    def peer(self) -> str:
+        """The address of the client's host, "unknown" if the transport does not say."""
+        ...
+
+    @property
     def method(self) -> Method | None:
         """What is called, None as long as that is not known."""
         ...
@@ -70,11 +75,6 @@ class Counted(Protocol):
 
 class ServedCall(Counted, Protocol[S_contra]):
     """One call, from its request to its answer."""
-
-    @property
-    def peer(self) -> str:
-        """The address of the client's host, "unknown" if the transport does not say."""
-        ...
 
     @property
     def errors(self) -> ErrorCodec | None:
@@ -169,6 +169,7 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         run: runs it, in place of the server's `run`.
     """
     request: ServedRequest | None = None
+    arguments: tuple[Any, ...] | None = None
     sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
@@ -178,8 +179,12 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
             result = await (run or server.run)(request, method, arguments)
             answer = call.result(result)
             size = answer.size
-            server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
-            del body, arguments, result  # they are not needed while a client takes its time to read
+            calls, seconds = server.served.by_caller[call.headers.caller][method], time.monotonic() - request.arrived
+            calls.ok.observe(seconds)
+            if (watch := server.served.watch).on:
+                watch.served(calls, call.headers, call.peer, seconds, method, arguments)
+            arguments = None
+            del body, result  # they are not needed while a client takes its time to read
             if size <= CHUNK:  # written twice: a `nullcontext` around it would take 0.3 us
                 sending = True
                 request.answer()
@@ -196,7 +201,7 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         call.cut_off(send)
         return
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        await answer_failure(server, call, error, send, request, sending=sending)
+        await answer_failure(server, call, error, send, request, arguments, sending=sending)
 
 
 async def answer_failure(
@@ -205,6 +210,7 @@ async def answer_failure(
     error: BaseException,
     send: S,
     request: ServedRequest | None,
+    arguments: tuple[Any, ...] | None,
     *,
     sending: bool,
 ) -> None:
@@ -216,6 +222,7 @@ async def answer_failure(
         error: what was raised.
         send: the way to the caller.
         request: None if it was not admitted.
+        arguments: None if they were not read.
         sending: whether a part of its answer may have been sent.
 
     Raises:
@@ -227,18 +234,28 @@ async def answer_failure(
             if sending:
                 call.cut_off(send)
             else:
-                count_failure(server, call, request, LEFT)
+                count_failure(server, call, request, LEFT, arguments)
             raise error
         if request is None:
             await call.discard()
         told = server.report(failure, call.method, call.errors)
-        count_failure(server, call, request, told)
+        count_failure(server, call, request, told, arguments)
         await _send_failure(server, call, call.failure(failure, told), send)
     finally:
-        del error, failure  # the traceback holds this frame: in a cycle, the body and the answer would stay for long
+        del (
+            error,
+            failure,
+            arguments,
+        )  # the traceback holds this frame: in a cycle, the body and the answer would stay for long
 
 
-def count_failure(server: Server, call: Counted, request: ServedRequest | None, told: ErrorBody) -> None:
+def count_failure(
+    server: Server,
+    call: Counted,
+    request: ServedRequest | None,
+    told: ErrorBody,
+    arguments: tuple[Any, ...] | None = None,
+) -> None:
     """Count a call that failed.
 
     Args:
@@ -246,11 +263,16 @@ def count_failure(server: Server, call: Counted, request: ServedRequest | None, 
         call: what is called.
         request: None if it was refused.
         told: what its caller is told.
+        arguments: None if they were not read.
     """
     seconds = time.monotonic() - request.arrived if request is not None else 0.0
     # The text of a declared exception may be anything; that of another error was written for its reader.
     text = "" if told.type else told.message
-    server.served.by_caller[call.headers.caller][call.method].fail(told.code, told.type or told.code, seconds, text)
+    calls, kind = server.served.by_caller[call.headers.caller][call.method], told.type or told.code
+    calls.fail(told.code, kind, seconds, text)
+    if (watch := server.served.watch).on:
+        failure = told.code, kind, text
+        watch.served(calls, call.headers, call.peer, seconds, call.method, arguments, failure)
 
 
 async def _send_failure(server: Server, call: ServedCall[S], answer: Answer[S], send: S) -> None:

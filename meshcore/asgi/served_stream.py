@@ -136,16 +136,20 @@ async def serve_stream(server: StreamingServer, call: StreamCall, body: FrameBod
     try:
         with server.accept(call.headers, call.peer, body.left) as request:
             method, arguments = await call.read(body)
+            answer.arguments = arguments
             request.check()
             await _run(server, request, answer, body, method, arguments)
-            server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
+            calls, seconds = server.served.by_caller[call.headers.caller][method], time.monotonic() - request.arrived
+            calls.ok.observe(seconds)
+            if (watch := server.served.watch).on:
+                watch.served(calls, call.headers, call.peer, seconds, method, arguments)
     except ClientLeft:
-        count_failure(server, call, request, LEFT)
+        count_failure(server, call, request, LEFT, answer.arguments)
         return
     except BaseException as error:
         failure = failure_of(error)
         if failure is None or isinstance(failure, NotRead):
-            count_failure(server, call, request, LEFT)
+            count_failure(server, call, request, LEFT, answer.arguments)
         if failure is None:
             raise
         if not isinstance(failure, NotRead):
@@ -196,10 +200,12 @@ class _Answer:
 
     Attributes:
         call: writes its parts.
+        arguments: of the call, None until they are read.
     """
 
     def __init__(self, server: StreamingServer, call: StreamCall, body: FrameBody, send: Send) -> None:
         self.call = call
+        self.arguments: tuple[Any, ...] | None = None
         self._server = server
         self._body = body
         self._send = send
@@ -238,11 +244,11 @@ class _Answer:
     async def fail(self, failure: Exception, request: ServedRequest | None) -> None:
         """Send an error: with its status, or as the last frame if there were others."""
         if self._broken:
-            count_failure(self._server, self.call, request, LEFT)
+            count_failure(self._server, self.call, request, LEFT, self.arguments)
             abort_connection(self._send)
             return
         told = self._server.report(failure, self.call.method, self.call.errors)
-        count_failure(self._server, self.call, request, told)
+        count_failure(self._server, self.call, request, told, self.arguments)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))
             return

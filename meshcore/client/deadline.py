@@ -101,8 +101,9 @@ class Deadline:
         self._clock = clock
         self._limit = limit
         self._calls = ClientTable("") if calls is None else calls
+        self._watch = self._calls.watch
 
-    async def __call__(self, handler: Handler, call: Call) -> Any:
+    async def __call__(self, handler: Handler, call: Call) -> Any:  # noqa: C901 - a method more would take 0.06 us
         """Run the call within its deadline.
 
         Raises:
@@ -111,14 +112,14 @@ class Deadline:
         """
         limit, method = self._limit, call.method
         if len(limit.pending) >= limit.calls:  # first, so that a refused call costs nothing
-            raise self._refused(limit.refusal(call), method)
+            raise self._refused(limit.refusal(call), call)
         rules = self._rules[method]
         now = self._clock()
         deadline = now + rules.timeout
         if deadline > call.deadline or deadline > ambient_deadline.get():  # min() of all takes 0.1 us more
             deadline = min(call.deadline, ambient_deadline.get(), deadline)
         if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
-            raise self._refused(_expired(call), method)
+            raise self._refused(_expired(call), call)
         trail: list[Attempt] = []
         headers = call.headers
         if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
@@ -136,21 +137,31 @@ class Deadline:
             limit.pending.discard(in_flight)
             if in_flight.end() and isinstance(error, asyncio.CancelledError):
                 late = deadline_exceeded(str(method), max(deadline - now, 0.0))
-                self._calls[method].failed(late, method, self._clock() - now, trail)
+                self._failed(late, call, now)
                 raise _with_attempts(late, trail) from error
-            self._calls[method].failed(error, method, self._clock() - now, trail)
+            self._failed(error, call, now)
             if isinstance(error, MeshError):
                 _with_attempts(error, trail)
             raise
         limit.pending.discard(in_flight)
         if in_flight.expired:
             in_flight.end()
-        self._calls[method].succeed(self._clock() - now, trail)
+        calls = self._calls[method]
+        calls.succeed(seconds := self._clock() - now, trail)
+        if self._watch.on:
+            self._watch.made(calls, call, now, seconds, None)
         return result
 
-    def _refused(self, error: MeshError, method: Method) -> MeshError:
+    def _failed(self, error: BaseException, call: Call, begun: float, *, sent: bool = True) -> None:
+        """Count a call that failed."""
+        calls, seconds = self._calls[call.method], self._clock() - begun if sent else 0.0
+        calls.failed(error, call.method, seconds, call.trail if sent else ())
+        if self._watch.on:
+            self._watch.made(calls, call, begun, seconds, error)
+
+    def _refused(self, error: MeshError, call: Call) -> MeshError:
         """The error of a call that is not sent, counted."""
-        self._calls[method].failed(error, method, 0.0, ())
+        self._failed(error, call, 0.0, sent=False)
         return error
 
 

@@ -21,6 +21,8 @@ _PerSecond = Annotated[float, Meta(ge=0, description="a number per second, 0 or 
 _Natural = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 _Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 
+_Remembered = Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 to 10000")]
+
 Balance = Literal["least-loaded", "round-robin", "first", "random"]
 
 
@@ -44,6 +46,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         max_extra_load: share of a method's calls that may be hedged: sent a second time because the first attempt is
             slow. 0: none.
         balance: how an instance is chosen for an attempt.
+        remember: how many of a method's last calls `Mesh.last_calls` keeps: those that a process makes, and those that
+            it serves. 0: none.
 
         retry_ratio: the budget for retries of calls that may have been processed, as a share of the component's calls
             of the last ten seconds.
@@ -67,6 +71,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     back_off_max: _Pause | UnsetType = UNSET
     max_extra_load: _Share | UnsetType = UNSET
     balance: Balance | UnsetType = UNSET
+    remember: _Remembered | UnsetType = UNSET
     retry_ratio: _Share | UnsetType = UNSET
     retry_reserve: _PerSecond | UnsetType = UNSET
     concurrency: _Count | UnsetType = UNSET
@@ -151,6 +156,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     back_off_max: float = 1.0
     max_extra_load: float = 0.01  # Finagle's: hedge beyond the 99th percentile
     balance: Balance = "least-loaded"
+    remember: int = 0  # each takes about a kilobyte
     retry_ratio: float = 0.2  # Finagle's and Envoy's
     retry_reserve: float = 10.0  # Finagle's: a caller of few calls can ride out a restart
     concurrency: int = 1000  # about Envoy's 1024: bounds how many calls a hung instance can hold

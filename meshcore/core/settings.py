@@ -85,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             it for itself.
         page: whether a server shows the mesh to people at `/mesh`: "off", "read-only", or "full", with which they can
             try calls out.
+        show_arguments: whether those who look at single calls, with `meshcore tap` or `Mesh.last_calls`, see their
+            arguments, except those marked `Secret`.
         log_format: how `meshcore run` logs: text, or one JSON object per line.
         debug: whether callers get the tracebacks of the server's errors, and logs are detailed.
         value_source: the URL of the source of values that `@inject_value` asks for keys that neither the environment
@@ -133,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     page: Annotated[
         str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
     ] = "off"
+    show_arguments: _Flag = False
     log_format: Annotated[str, Meta(pattern=r"^(text|json)$", description='"text" or "json"')] = "text"
     debug: _Flag = False
     value_source: Annotated[

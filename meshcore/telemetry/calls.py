@@ -23,6 +23,11 @@ MOST_FAILURES: Final = 40
 _LONGEST_TEXT = 200
 
 
+def method_name(method: Method) -> str:
+    """The name of a method as the conventions want it: `service/method`."""
+    return f"{method.service}/{method.name}"
+
+
 class Failures(Histogram):
     """The calls that failed in one way.
 

@@ -11,6 +11,7 @@ from meshcore.core.description import ComponentDescription
 from meshcore.telemetry.calls import ClientCalls
 from meshcore.telemetry.histogram import Histogram
 from meshcore.telemetry.tables import ClientTable, ServedCalls
+from meshcore.telemetry.tap.watch import CallWatch
 
 INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
 """What an instance may be for a client. One with the weight 0 is "draining": it gets no new calls."""
@@ -69,6 +70,7 @@ class Recorder:
         components: those that this process serves.
 
     Attributes:
+        watch: shows calls one by one to those who want to see that.
         served: the calls to this process.
         clients: the calls of this process, by component.
         lag: how late the event loop was, at each look at it.
@@ -77,7 +79,8 @@ class Recorder:
     """
 
     def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
-        self.served = ServedCalls(components)
+        self.watch = CallWatch()
+        self.served = ServedCalls(components, self.watch)
         self.clients: dict[str, ClientTable] = {}
         self.lag = Histogram()
         self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
@@ -87,7 +90,7 @@ class Recorder:
         """The series of calls to a component. All proxies share them."""
         found = self.clients.get(component)
         if found is None:
-            found = self.clients[component] = ClientTable(component)
+            found = self.clients[component] = ClientTable(component, self.watch)
         return found
 
     def made(self) -> Iterator[ClientCalls]:

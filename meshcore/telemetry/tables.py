@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from meshcore.core.description import ComponentDescription, Method
-from meshcore.telemetry.calls import OTHER, Calls, ClientCalls
+from meshcore.telemetry.calls import OTHER, Calls, ClientCalls, method_name
+from meshcore.telemetry.tap.watch import CallWatch
 
 MOST_CALLERS: Final = 32
 """Callers with series of their own. The first that call are these."""
@@ -20,17 +21,17 @@ REASONS: Final = ("stopping", "max_concurrency", "requests", "max_unsent", "over
 overloaded, or could not answer in time."""
 
 
-def method_name(method: Method) -> str:
-    """The name of a method as the conventions want it: `service/method`."""
-    return f"{method.service}/{method.name}"
-
-
 class ClientTable(dict[Method, ClientCalls]):
-    """The calls of this process to one component, by method. A series is made when it is first asked for."""
+    """The calls of this process to one component, by method. A series is made when it is first asked for.
 
-    def __init__(self, component: str) -> None:
+    Attributes:
+        watch: shows them one by one to those who want to see that.
+    """
+
+    def __init__(self, component: str, watch: CallWatch | None = None) -> None:
         super().__init__()
         self._component = component
+        self.watch = CallWatch() if watch is None else watch
 
     def __missing__(self, method: Method) -> ClientCalls:
         found = self[method] = ClientCalls(self._component, method_name(method))
@@ -70,13 +71,16 @@ class ServedCalls:
 
     Args:
         components: those that are served.
+        watch: see the attribute.
 
     Attributes:
+        watch: shows them one by one to those who want to see that.
         by_caller: what each caller called, by its name; the name is empty if it does not say.
         refused: calls that were refused before they were executed, by the reason.
     """
 
-    def __init__(self, components: Iterable[ComponentDescription] = ()) -> None:
+    def __init__(self, components: Iterable[ComponentDescription] = (), watch: CallWatch | None = None) -> None:
+        self.watch = CallWatch() if watch is None else watch
         self._components = {
             method: component.name
             for component in components

@@ -21,6 +21,7 @@ wsproto adds 15 us for a message with one call, 47 us for one with 64.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from meshcore.asgi.messages import CHUNK
 from meshcore.asgi.served_call import answer_failure
@@ -40,6 +41,7 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
         answers: the way to the caller.
     """
     request: ServedRequest | None = None
+    arguments: tuple[Any, ...] | None = None
     sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
@@ -50,12 +52,17 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
             result = await server.run(request, codec.called, arguments)
             payload = codec.encode_payload(result)
             size = len(payload)
-            server.served.by_caller[call.headers.caller][codec.called].ok.observe(time.monotonic() - request.arrived)
+            seconds, method = time.monotonic() - request.arrived, codec.called
+            calls = server.served.by_caller[call.headers.caller][method]
+            calls.ok.observe(seconds)
+            if (watch := server.served.watch).on:
+                watch.served(calls, call.headers, call.peer, seconds, method, arguments)
             if size <= CHUNK and size <= answers.longest:
                 answers.end(call.number, payload, failed=False)
                 return
             answer = call.answer(payload)
-            del arguments, payload, result  # they are not needed while a client takes its time to read
+            arguments = None
+            del payload, result  # they are not needed while a client takes its time to read
             with server.sending(size):
                 sending = True
                 request.answer()
@@ -63,4 +70,4 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
     except NotRead:
         call.cut_off(answers)
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        await answer_failure(server, call, error, answers, request, sending=sending)
+        await answer_failure(server, call, error, answers, request, arguments, sending=sending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ import msgspec
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
 from meshcore.serve.monitoring.siblings import Siblings
+from meshcore.serve.monitoring.tapped import tapped
 from meshcore.server.loop_lag import Lag
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.telemetry import families as of
@@ -22,6 +23,7 @@ from meshcore.telemetry.exposition import OPENMETRICS, content_type, parts
 from meshcore.telemetry.history import STEP, History
 from meshcore.telemetry.snapshot import snapshot, total
 from meshcore.telemetry.summary import About, Summary, summary
+from meshcore.telemetry.tap.tap import TapLine, Wanted
 from meshcore.wire.endpoints import PAGE
 
 _SHARE = 0.001
@@ -104,6 +106,15 @@ class Monitor:
                 await asyncio.sleep(0)
                 until = time.monotonic() + _SHARE
         return form, "".join(pieces)
+
+    def tap(self, wanted: Wanted) -> AsyncGenerator[bytes]:
+        """Show the calls of this process to a reader, until it leaves or the server stops.
+
+        Raises:
+            LocalError: RESOURCE_EXHAUSTED, there are too many readers.
+        """
+        about = TapLine(process=self._runtime.identity, name=self._recorder.watch.caller)
+        return tapped(self._recorder.watch, wanted, about, lambda: self._server.draining)
 
     async def summaries(self) -> bytes:
         """The summaries of all workers as JSON: a list under `processes`."""
