@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 
 import aiohttp
 import msgspec
@@ -41,13 +40,14 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     arguments: bool = False
 
 
-async def follow(settings: Settings, target: str, choice: Choice, *, as_json: bool = False) -> None:
+async def follow(settings: Settings, target: str, choice: Choice, *, count: int = 0, as_json: bool = False) -> None:
     """Print calls until cancelled.
 
     Args:
         settings: name the registry.
         target: a component, or a method as `component.method` or `component.service.method`.
         choice: which calls.
+        count: end after so many of them; 0 for no end.
         as_json: print an object on a line for each call, and for each time that some are not shown.
 
     Raises:
@@ -72,10 +72,12 @@ async def follow(settings: Settings, target: str, choice: Choice, *, as_json: bo
         if method:
             method = await _checked(session, announced[component], method, settings.max_body)
             wanted = msgspec.structs.replace(wanted, method=method)
-        follower = Follower(registry, session, wanted)
-        async with aclosing(follower.lines()) as lines:
-            async for each in lines:
-                _print(each, as_json=as_json)
+        shown = 0
+        async with Follower(registry, session, wanted) as follower:
+            while not count or shown < count:
+                found = await follower.next()
+                _print(found, as_json=as_json)
+                shown += found.line is not None and found.line.call is not None
 
 
 def _split(target: str, announced: Mapping[str, Sequence[Instance]]) -> tuple[str, str]:

@@ -21,6 +21,7 @@ def tap(
     ] = False,
     slower_than: Annotated[float, Option(help="Only calls that took more seconds.")] = 0.0,
     max_rps: Annotated[int, Option(help="Calls per second to show at most, of all servers together.")] = 100,
+    count: Annotated[int, Option(min=0, help="End after so many calls; 0 for no end.")] = 0,
     arguments: Annotated[
         bool, Option("--arguments", help="Show arguments, where the server's setting show_arguments allows it.")
     ] = False,
@@ -34,4 +35,4 @@ def tap(
 
         settings = settings_of(context, registry=registry)
         choice = Choice(failed=failed, slow=slow, slower_than=slower_than, max_rps=max_rps, arguments=arguments)
-        asyncio.run(follow(settings, target, choice, as_json=as_json))
+        asyncio.run(follow(settings, target, choice, count=count, as_json=as_json))

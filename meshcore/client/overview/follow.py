@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from math import ceil
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -47,7 +48,7 @@ class Followed(msgspec.Struct, frozen=True):
 
 
 class Follower:
-    """Follows calls until it is closed. Servers that start meanwhile are asked, too.
+    """Follows calls while its context lasts. Servers that start meanwhile are asked, too.
 
     Args:
         registry: where the servers are; it is entered.
@@ -61,21 +62,35 @@ class Follower:
         self._wanted = wanted
         self._found: asyncio.Queue[Followed] = asyncio.Queue(_MOST_WAITING)
         self._problems: dict[str, str] = {}
+        self._looking: asyncio.Task[None] | None = None
 
-    async def lines(self) -> AsyncGenerator[Followed]:
-        """What the servers tell. A problem comes once, until it is another one."""
-        async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look(tasks))
-            try:
-                while True:
-                    yield await self._found.get()
-            finally:
-                looking.cancel()
+    async def __aenter__(self) -> Self:
+        self._looking = asyncio.create_task(self._look(), name="meshcore.tap")
+        return self
 
-    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
+    async def next(self) -> Followed:
+        """What a server tells next. A problem comes once, until it is another one."""
+        assert self._looking is not None  # noqa: S101 - the context was entered
+        getting = asyncio.ensure_future(self._found.get())
+        try:
+            await asyncio.wait([getting, self._looking], return_when=asyncio.FIRST_COMPLETED)
+            if not getting.done():
+                self._looking.result()  # it never ends but with an error
+            return await getting
+        finally:
+            getting.cancel()
+
+    async def _look(self) -> None:
         """Ask each server that is announced."""
         asked: dict[str, asyncio.Task[None]] = {}
-        try:
+        async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
                     announced = await self._registry.instances()
@@ -84,14 +99,10 @@ class Follower:
                 else:
                     urls = {url for some in announced.values() for each in some if (url := server_of(each))}
                     share = max(ceil(self._wanted.max_rps / max(len(urls), 1)), 1)
-                    for url in urls:
-                        if url not in asked or asked[url].done():
-                            asked[url] = tasks.create_task(self._follow(url, share))
                     asked = {url: task for url, task in asked.items() if not task.done()}
+                    for url in urls - set(asked):
+                        asked[url] = tasks.create_task(self._follow(url, share))
                 await asyncio.sleep(_INTERVAL)
-        finally:
-            for task in asked.values():
-                task.cancel()
 
     async def _follow(self, url: str, share: int) -> None:
         """Read what one server tells, until it ends."""
