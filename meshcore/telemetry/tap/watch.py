@@ -77,13 +77,21 @@ class CallWatch:
         Raises:
             LocalError: RESOURCE_EXHAUSTED, there are `MOST_TAPS` readers already.
         """
-        if len(self._taps) >= MOST_TAPS:
-            text = f"{MOST_TAPS} readers tap the calls of this process already"
-            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
+        self.check_room()
         tap = Tap(wanted, ready, hosted=wanted.component in self.hosted)
         self._taps.append(tap)
         self._update()
         return tap
+
+    def check_room(self) -> None:
+        """Refuse one more reader if there are `MOST_TAPS`.
+
+        Raises:
+            LocalError: RESOURCE_EXHAUSTED.
+        """
+        if len(self._taps) >= MOST_TAPS:
+            text = f"{MOST_TAPS} readers tap the calls of this process already"
+            raise LocalError(Code.RESOURCE_EXHAUSTED, text)
 
     def untap(self, tap: Tap) -> None:
         """Show nothing more to a reader."""
