@@ -44,9 +44,9 @@ from meshcore.asgi.stream.streaming_call import StreamingCall
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
+from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
-from meshcore.core.trace import TRACE_HEADERS
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection

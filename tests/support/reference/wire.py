@@ -44,6 +44,14 @@ _PATHS: Final = {
     "/livez": ("GET", "That the process runs, and which one it is: `status`, `instance`, `server`. Always 200."),
     "/readyz": ("GET", "Whether calls are welcome: 200; or 503 before the announcement and while the server stops."),
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
+    "/report/calls": (
+        "GET",
+        (
+            "The calls of its processes as they end: JSON lines, see `meshcore.telemetry.tap`, until the client "
+            "leaves. The query says which: `component`, `method`, `failed`, `slow`, `slower_than`, `max_rps`, "
+            "`arguments`."
+        ),
+    ),
     "/report/summary": ("GET", "What its processes have counted of their calls, see `meshcore.telemetry.summary`."),
     "/contract": ("GET", "The contract, as `meshcore describe --json` prints it."),
     "/metrics": ("GET", "What its processes have counted, for Prometheus. The setting `metrics` names another path."),
