@@ -44,7 +44,7 @@ _PATHS: Final = {
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
     "/report/calls": (
         "GET",
-        "Its calls as they end, as JSON lines, see `meshcore.telemetry.tap`; the query has the options of `meshcore tap`.",
+        "Its calls as they end, as JSON lines; the query has the options of `meshcore tap`.",
     ),
     "/report/summary": ("GET", "What its processes have counted of their calls, see `meshcore.telemetry.summary`."),
     "/contract": ("GET", "The contract, as `meshcore describe --json` prints it."),
