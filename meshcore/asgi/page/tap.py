@@ -58,6 +58,8 @@ class _Lines(StreamingResponse):
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["http_version"].startswith("1"):  # HTTP/2 has no such header
+            self.headers["connection"] = "close"  # it ends when the server stops, which waits for open connections
         async with aclosing(self._lines):
             await super().__call__(scope, receive, send)
 

@@ -46,11 +46,7 @@ _PATHS: Final = {
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
     "/report/calls": (
         "GET",
-        (
-            "The calls of its processes as they end: JSON lines, see `meshcore.telemetry.tap`, until the client "
-            "leaves. The query says which: `component`, `method`, `failed`, `slow`, `slower_than`, `max_rps`, "
-            "`arguments`."
-        ),
+        "Its calls as they end, as JSON lines; the query has the options of `meshcore tap`.",
     ),
     "/report/summary": ("GET", "What its processes have counted of their calls, see `meshcore.telemetry.summary`."),
     "/contract": ("GET", "The contract, as `meshcore describe --json` prints it."),

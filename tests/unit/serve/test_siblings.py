@@ -128,6 +128,20 @@ async def test_the_calls_of_all_are_shown_to_whoever_taps_one(tmp_path):
             await asyncio.sleep(0.05)
 
 
+async def test_a_reader_is_left_when_the_process_stops(tmp_path):
+    """Within half a second, and what it tapped is tapped no more; a reader that never reads taps nothing."""
+    worker, stops = Worker(tmp_path, "one"), asyncio.Event()
+    wanted = Wanted(component="orders")
+    lines = tapped(worker.recorder.watch, wanted, worker.about, stops.is_set)
+    await tapped(worker.recorder.watch, wanted, worker.about, stops.is_set).aclose()
+    assert not worker.recorder.watch.on
+    await anext(lines)
+    assert worker.recorder.watch.on
+    stops.set()
+    assert [line async for line in lines] == []
+    assert not worker.recorder.watch.on
+
+
 async def test_a_dead_worker_counts_with_what_it_told_last(tmp_path):
     """Before and after its parent has added it up. What it counted since and told nobody is lost."""
     async with AsyncExitStack() as stack:
