@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RemoteError,
     )
     from meshcore.core.instances import Absent, Bound, ChannelAddress, Endpoint, Failed, Instance, Pending, Sighting
+    from meshcore.core.masking import Secret
     from meshcore.core.policy import Policy
     from meshcore.core.settings import Settings
     from meshcore.core.value import Value
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from meshcore.ports.values import ValueSource
     from meshcore.serve.mesh_app import MeshApp
     from meshcore.telemetry.logs.call_fields import CallFields
+    from meshcore.telemetry.tap.seen_call import SeenAttempt, SeenCall
     from meshcore.traffic.least_loaded import LeastLoadedURLSelector
     from meshcore.traffic.selectors import (
         FirstURLSelector,
@@ -142,6 +144,9 @@ __all__ = [
     "RandomURLSelector",
     "RemoteError",
     "RoundRobinURLSelector",
+    "Secret",
+    "SeenAttempt",
+    "SeenCall",
     "SendItem",
     "Service",
     "ServiceDescription",
@@ -214,6 +219,7 @@ if not TYPE_CHECKING:
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",
             "core.instances": "Absent Bound ChannelAddress Endpoint Failed Instance Pending Sighting",
+            "core.masking": "Secret",
             "core.policy": "Policy",
             "core.settings": "Settings",
             "core.value": "Value",
@@ -237,6 +243,7 @@ if not TYPE_CHECKING:
             "ports.values": "ValueSource",
             "serve.mesh_app": "MeshApp",
             "telemetry.logs.call_fields": "CallFields",
+            "telemetry.tap.seen_call": "SeenAttempt SeenCall",
             "traffic.least_loaded": "LeastLoadedURLSelector",
             "traffic.selectors": "FirstURLSelector PolicyURLSelector RandomURLSelector RoundRobinURLSelector",
             "traffic.url_selector": "URLSelector",

@@ -17,6 +17,7 @@ from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
 from meshcore.asgi.page.routes import PageSource, page_routes
+from meshcore.asgi.page.tap import OpenTap, tap_route
 from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
@@ -48,6 +49,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
         summary: what it knows, as JSON; `steps` says whether with its last minutes.
+        tap: begins to show calls to a reader; None for no such endpoint.
         page: answers the live page; None for no page.
     """
 
@@ -58,6 +60,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     contract: bytes
     metrics: Callable[[str], Awaitable[tuple[str, str]]] | None = None
     summary: Callable[..., Awaitable[bytes]] | None = None
+    tap: OpenTap | None = None
     page: PageSource | None = None
 
 
@@ -90,6 +93,8 @@ class MeshAsgi:
         self._for_browsers = frozenset(route.path for route in page if "POST" in (route.methods or ()))
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
+        if probes.tap is not None:
+            others.append(tap_route(probes.tap))
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
         self._server = server

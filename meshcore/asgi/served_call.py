@@ -1,8 +1,6 @@
-"""Runs a served call. The steps are the same at every endpoint.
+"""Runs a served call. The steps are the same at every endpoint, and all are within the time of the call.
 
     accept > receive the body > check the deadline > read the arguments > run > write the result or the error > send
-
-All of it is within the time of the call.
 
 An endpoint defines a `ServedCall` for what it does its own way. `serve` knows no transport: an endpoint whose calls are
 HTTP requests builds on `HTTPCall`; one whose connection carries many calls defines a call and an answer of its own.
@@ -64,13 +62,13 @@ class Counted(Protocol):
         ...
 
     @property
-    def method(self) -> Method | None:
-        """What is called, None as long as that is not known."""
+    def peer(self) -> str:
+        """The address of the client's host, "unknown" if the transport does not say."""
         ...
 
     @property
-    def peer(self) -> str:
-        """The address of the client's host, "unknown" if the transport does not say."""
+    def method(self) -> Method | None:
+        """What is called, None as long as that is not known."""
         ...
 
 
@@ -170,6 +168,7 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         run: runs it, in place of the server's `run`.
     """
     request: ServedRequest | None = None
+    arguments: tuple[Any, ...] | None = None
     sending = False
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
@@ -179,20 +178,17 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
             result = await (run or server.run)(request, method, arguments)
             answer = call.result(result)
             size = answer.size
-            ok = server.served.by_caller[call.headers.caller][method].ok
-            del body, arguments, result  # they are not needed while a client takes its time to read
+            del body, result  # they are not needed while a client takes its time to read
             if size <= CHUNK:  # written twice: a `nullcontext` around it would take 0.3 us
-                ok.observe(time.monotonic() - request.arrived)
-                if server.access_log:
-                    write_access(call, request, method)
+                count_success(server, call, request, method, arguments)
+                arguments = None
                 sending = True
                 request.answer()
                 await answer.send(send, close=server.draining)
             else:
                 with server.sending(size):
-                    ok.observe(time.monotonic() - request.arrived)
-                    if server.access_log:
-                        write_access(call, request, method)
+                    count_success(server, call, request, method, arguments)
+                    arguments = None
                     sending = True
                     request.answer()
                     await answer.send(send, close=server.draining)
@@ -203,7 +199,7 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         call.cut_off(send)
         return
     except BaseException as error:  # noqa: BLE001 - raised again, or answered
-        await answer_failure(server, call, error, send, request, sending=sending)
+        await answer_failure(server, call, error, send, request, arguments, sending=sending)
 
 
 async def answer_failure(
@@ -212,6 +208,7 @@ async def answer_failure(
     error: BaseException,
     send: S,
     request: ServedRequest | None,
+    arguments: tuple[Any, ...] | None,
     *,
     sending: bool,
 ) -> None:
@@ -223,6 +220,7 @@ async def answer_failure(
         error: what was raised.
         send: the way to the caller.
         request: None if it was not admitted.
+        arguments: None if they were not read.
         sending: whether a part of its answer may have been sent.
 
     Raises:
@@ -234,32 +232,63 @@ async def answer_failure(
             if sending:
                 call.cut_off(send)
             else:
-                count_failure(server, call, request, LEFT)
+                count_failure(server, call, request, LEFT, arguments)
             raise error
         if request is None:
             await call.discard()
         told = server.report(failure, call.method, call.errors, request)
-        count_failure(server, call, request, told)
+        count_failure(server, call, request, told, arguments)
         await _send_failure(server, call, call.failure(failure, told), send)
     finally:
-        del error, failure  # the traceback holds this frame: in a cycle, the body and the answer would stay for long
+        # The traceback holds this frame: in a cycle, the body and the answer would stay for long.
+        del error, failure, arguments
 
 
-def count_failure(server: Server, call: Counted, request: ServedRequest | None, told: ErrorBody) -> None:
-    """Count a call that failed, and write its line of the access log.
+def count_success(
+    server: Server, call: Counted, request: ServedRequest, method: Method, arguments: tuple[Any, ...] | None
+) -> None:
+    """Count a call whose answer is ready, write its line of the access log, and show it to who taps the server.
+
+    Args:
+        server: has run it.
+        call: what was called.
+        request: of the call.
+        method: of the call.
+        arguments: with which it was called.
+    """
+    calls, seconds = server.served.by_caller[call.headers.caller][method], time.monotonic() - request.arrived
+    calls.ok.observe(seconds)
+    if server.access_log:
+        write_access(call, request, method)
+    if (watch := server.served.watch).on:
+        watch.served(calls, call.headers, call.peer, seconds, method, arguments)
+
+
+def count_failure(
+    server: Server,
+    call: Counted,
+    request: ServedRequest | None,
+    told: ErrorBody,
+    arguments: tuple[Any, ...] | None = None,
+) -> None:
+    """Count a call that failed, write its line of the access log, and show it to who taps the server.
 
     Args:
         server: has refused or run it.
         call: what is called.
         request: None if it was refused.
         told: what its caller is told.
+        arguments: None if they were not read.
     """
     seconds = time.monotonic() - request.arrived if request is not None else 0.0
     # The text of a declared exception may be anything; that of another error was written for its reader.
     text = "" if told.type else told.message
-    server.served.by_caller[call.headers.caller][call.method].fail(told.code, told.type or told.code, seconds, text)
+    calls, kind = server.served.by_caller[call.headers.caller][call.method], told.type or told.code
+    calls.fail(told.code, kind, seconds, text)
     if server.access_log:
         write_access(call, request, call.method, told.code, told.type)
+    if (watch := server.served.watch).on:
+        watch.served(calls, call.headers, call.peer, seconds, call.method, arguments, (told.code, kind, text))
 
 
 async def _send_failure(server: Server, call: ServedCall[S], answer: Answer[S], send: S) -> None:

@@ -7,7 +7,6 @@ those that stream.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -17,14 +16,13 @@ import msgspec
 from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.frame_body import FrameBody
 from meshcore.asgi.messages import ClientLeft, Reply, Send
-from meshcore.asgi.served_call import LEFT, count_failure
+from meshcore.asgi.served_call import LEFT, count_failure, count_success
 from meshcore.core.call_scope import Stop, failure_of
 from meshcore.core.description import Method
 from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.core.streaming.pipe import Pipe
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.streaming.server import StreamingServer
-from meshcore.telemetry.logs.access_log import write_access
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
 
@@ -137,18 +135,17 @@ async def serve_stream(server: StreamingServer, call: StreamCall, body: FrameBod
     try:
         with server.accept(call.headers, call.peer, body.left) as request:
             method, arguments = await call.read(body)
+            answer.arguments = arguments
             request.check()
             await _run(server, request, answer, body, method, arguments)
-            server.served.by_caller[call.headers.caller][method].ok.observe(time.monotonic() - request.arrived)
-            if server.access_log:
-                write_access(call, request, method)
+            count_success(server, call, request, method, arguments)
     except ClientLeft:
-        count_failure(server, call, request, LEFT)
+        count_failure(server, call, request, LEFT, answer.arguments)
         return
     except BaseException as error:
         failure = failure_of(error)
         if failure is None or isinstance(failure, NotRead):
-            count_failure(server, call, request, LEFT)
+            count_failure(server, call, request, LEFT, answer.arguments)
         if failure is None:
             raise
         if not isinstance(failure, NotRead):
@@ -199,10 +196,12 @@ class _Answer:
 
     Attributes:
         call: writes its parts.
+        arguments: of the call, None until they are read.
     """
 
     def __init__(self, server: StreamingServer, call: StreamCall, body: FrameBody, send: Send) -> None:
         self.call = call
+        self.arguments: tuple[Any, ...] | None = None
         self._server = server
         self._body = body
         self._send = send
@@ -241,11 +240,11 @@ class _Answer:
     async def fail(self, failure: Exception, request: ServedRequest | None) -> None:
         """Send an error: with its status, or as the last frame if there were others."""
         if self._broken:
-            count_failure(self._server, self.call, request, LEFT)
+            count_failure(self._server, self.call, request, LEFT, self.arguments)
             abort_connection(self._send)
             return
         told = self._server.report(failure, self.call.method, self.call.errors, request)
-        count_failure(self._server, self.call, request, told)
+        count_failure(self._server, self.call, request, told, self.arguments)
         if not self._begun:
             await self._reply(self.call.failure(failure, told))
             return

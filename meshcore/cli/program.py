@@ -52,6 +52,7 @@ def build() -> Typer:
     from meshcore.cli.commands.openapi import openapi
     from meshcore.cli.commands.options import program_options
     from meshcore.cli.commands.run import run
+    from meshcore.cli.commands.tap import tap
     from meshcore.cli.commands.top import top
     from meshcore.cli.commands.why import why
 
@@ -61,6 +62,6 @@ def build() -> Typer:
         pretty_exceptions_enable=False,  # `on_one_line` prints errors
     )
     app.callback()(program_options)
-    for command in (run, demo, ls, top, call, why, describe, openapi, diff):
+    for command in (run, demo, ls, top, tap, call, why, describe, openapi, diff):
         app.command()(command)
     return app

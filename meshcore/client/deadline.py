@@ -14,10 +14,10 @@ from meshcore.client.timeouts import Timeouts
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
 from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
+from meshcore.core.current_call import TRACEPARENT, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.policy import Rules
-from meshcore.core.trace import TRACEPARENT, ambient_trace
 from meshcore.telemetry.logs.slow_calls import SlowLines
 from meshcore.telemetry.tables import ClientTable
 from meshcore.wire.headers import IDEMPOTENCY_KEY
@@ -114,6 +114,7 @@ class Deadline:
         self._limit = limit
         self._calls = ClientTable("") if calls is None else calls
         self._ended = ended or _unnoticed
+        self._watch = self._calls.watch
 
     async def __call__(self, handler: Handler, call: Call) -> Any:  # noqa: C901 - a function for a part takes 0.1 us
         """Run the call within its deadline.
@@ -124,14 +125,14 @@ class Deadline:
         """
         limit, method = self._limit, call.method
         if len(limit.pending) >= limit.calls:  # first, so that a refused call costs nothing
-            raise self._refused(limit.refusal(call), method)
+            raise self._refused(limit.refusal(call), call)
         rules = self._rules[method]
         now = self._clock()
         deadline = now + rules.timeout
         if deadline > call.deadline or deadline > ambient_deadline.get():  # min() of all takes 0.1 us more
             deadline = min(call.deadline, ambient_deadline.get(), deadline)
         if deadline <= now:  # the served call that this one is made for has no time left: do no more work for it
-            raise self._refused(_expired(call), method)
+            raise self._refused(_expired(call), call)
         trail: list[Attempt] = []
         headers = call.headers
         if method.idempotency_key is not None and IDEMPOTENCY_KEY not in headers and CALLER_KEY not in headers:
@@ -152,10 +153,10 @@ class Deadline:
             limit.pending.discard(in_flight)
             if in_flight.end() and isinstance(error, asyncio.CancelledError):
                 late = deadline_exceeded(str(method), max(deadline - now, 0.0))
-                self._calls[method].failed(late, method, self._clock() - now, trail)
+                self._failed(late, call, now)
                 self._ended(call, now, self._clock())
                 raise _with_attempts(late, trail) from error
-            self._calls[method].failed(error, method, self._clock() - now, trail)
+            self._failed(error, call, now)
             if isinstance(error, MeshError):
                 self._ended(call, now, self._clock())
                 _with_attempts(error, trail)
@@ -164,13 +165,23 @@ class Deadline:
         if in_flight.expired:
             in_flight.end()
         ended = self._clock()
-        self._calls[method].succeed(ended - now, trail)
+        calls = self._calls[method]
+        calls.succeed(ended - now, trail)
         self._ended(call, now, ended)
+        if self._watch.on:
+            self._watch.made(calls, call, now, ended - now, None)
         return result
 
-    def _refused(self, error: MeshError, method: Method) -> MeshError:
+    def _failed(self, error: BaseException, call: Call, begun: float, *, sent: bool = True) -> None:
+        """Count a call that failed."""
+        calls, seconds = self._calls[call.method], self._clock() - begun if sent else 0.0
+        calls.failed(error, call.method, seconds, call.trail if sent else ())
+        if self._watch.on:
+            self._watch.made(calls, call, begun, seconds, error)
+
+    def _refused(self, error: MeshError, call: Call) -> MeshError:
         """The error of a call that is not sent, counted."""
-        self._calls[method].failed(error, method, 0.0, ())
+        self._failed(error, call, 0.0, sent=False)
         return error
 
 

@@ -1,4 +1,4 @@
-"""`current_call`: gives an implementation the headers, the deadline and the caller of the call that it serves."""
+"""What the current code serves: `current_call`, with headers, deadline and caller, and the trace that it belongs to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from meshcore.core.call import Call, ambient_deadline
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError
+
+TRACEPARENT: Final = "traceparent"
+"""The trace and the span of a caller, and whether they are recorded (W3C Trace Context)."""
+
+TRACESTATE: Final = "tracestate"
+"""What vendors add to that (W3C Trace Context)."""
+
+BAGGAGE: Final = "baggage"
+"""Names and values of the application (W3C Baggage)."""
+
+TRACE_HEADERS: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
+
+# The headers in the form in which they are sent on, None if the current code belongs to no trace. Tasks inherit it, and
+# so do threads of `core.threads`. A call whose headers have a traceparent of their own gets none of these.
+ambient_trace: ContextVar[Mapping[str, str] | None] = ContextVar("ambient_trace", default=None)
 
 
 class CurrentCall(msgspec.Struct, frozen=True):

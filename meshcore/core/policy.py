@@ -21,6 +21,8 @@ _PerSecond = Annotated[float, Meta(ge=0, description="a number per second, 0 or 
 _Natural = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
 _Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 
+_Remembered = Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 to 10000")]
+
 Balance = Literal["least-loaded", "round-robin", "first", "random"]
 
 
@@ -46,6 +48,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         balance: how an instance is chosen for an attempt.
         slow: seconds; a call that takes longer is logged, with its attempts. 0: five times the 99th percentile of the
             method's calls, and at least 0.1 s. A stream is never slow.
+        remember: how many of a method's last calls `Mesh.last_calls` keeps: those that a process makes, and those that
+            it serves. 0: none.
 
         retry_ratio: the budget for retries of calls that may have been processed, as a share of the component's calls
             of the last ten seconds.
@@ -70,6 +74,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     max_extra_load: _Share | UnsetType = UNSET
     balance: Balance | UnsetType = UNSET
     slow: _Pause | UnsetType = UNSET
+    remember: _Remembered | UnsetType = UNSET
     retry_ratio: _Share | UnsetType = UNSET
     retry_reserve: _PerSecond | UnsetType = UNSET
     concurrency: _Count | UnsetType = UNSET
@@ -155,6 +160,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_extra_load: float = 0.01  # Finagle's: hedge beyond the 99th percentile
     balance: Balance = "least-loaded"
     slow: float = 0.0
+    remember: int = 0  # each takes about a kilobyte
     retry_ratio: float = 0.2  # Finagle's and Envoy's
     retry_reserve: float = 10.0  # Finagle's: a caller of few calls can ride out a restart
     concurrency: int = 1000  # about Envoy's 1024: bounds how many calls a hung instance can hold

@@ -85,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             it for itself.
         page: whether a server shows the mesh to people at `/mesh`: "off", "read-only", or "full", with which they can
             try calls out. A method with that path has it for itself.
+        show_arguments: whether those who look at single calls, with `meshcore tap` or `Mesh.last_calls`, see their
+            arguments, except those marked `Secret`.
         traces: what this process does with traces: `propagate` passes their headers on, `begin` also begins one for
             calls that belong to none, `opentelemetry` records spans.
         meter: whom this process tells its metrics, beside the path `metrics`: `opentelemetry`, or empty for nobody.
@@ -137,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     page: Annotated[
         str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
     ] = "off"
+    show_arguments: _Flag = False
     traces: Annotated[
         str,
         Meta(pattern=r"^(propagate|begin|opentelemetry)$", description='"propagate", "begin" or "opentelemetry"'),

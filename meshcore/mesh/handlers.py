@@ -124,10 +124,12 @@ class Handlers:
     def _remote(self, interface: type, channel: str, policy: Policy | None) -> Handler:
         component = self._catalog.component_of(interface)
         destination = self._destinations.to(component)
+        rules = self._policies.rules(component, self._catalog.service(interface), policy)
+        self._recorder.watch.remember("made", component.name, rules)  # also of its streams
         return client_stack(
             Balancer(destination, channel),
             destination.traffic,
-            rules=self._policies.rules(component, self._catalog.service(interface), policy),
+            rules=rules,
             interceptors=self._interceptors,
             limit=self._limit,
             resilient=self._policies.resilient,

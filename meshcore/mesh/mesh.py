@@ -22,6 +22,7 @@ from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.telemetry.snapshot import Snapshot, snapshot
+from meshcore.telemetry.tap.seen_call import SeenCall
 
 T = TypeVar("T")
 
@@ -186,6 +187,18 @@ class Mesh:
         """
         runtime = self.runtime
         return runtime.bridge.at_once("metrics()", partial(snapshot, runtime.recorder))
+
+    def last_calls(self) -> tuple[SeenCall, ...]:
+        """The last calls that this mesh made to other processes and served to them; oldest first.
+
+        Only those of methods whose policy says `remember`, as many of each: `@Policy(remember=100)`, or in the
+        settings. May be called in any thread.
+
+        Raises:
+            LocalError: the mesh does not run.
+        """
+        runtime = self.runtime
+        return runtime.bridge.at_once("last_calls()", runtime.recorder.watch.last)
 
     def set_preferred_channel(self, name: str) -> None:
         """Use a channel wherever it is offered and no other is asked for. Empty: as without a preference."""

@@ -34,7 +34,7 @@ from meshcore.mesh.handlers import Handlers
 from meshcore.mesh.hosting import Hosting
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
-from meshcore.mesh.seen import seen
+from meshcore.mesh.seen import seen, watch_calls
 from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
@@ -180,6 +180,7 @@ async def start_runtime(
         recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
+        watch_calls(recorder.watch, blueprint)
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )

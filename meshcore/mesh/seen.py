@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from meshcore.client.destination import Destination
 from meshcore.client.destinations import Destinations
 from meshcore.core.instances import Instance
+from meshcore.mesh.blueprint import Blueprint
 from meshcore.telemetry.recorder import SeenDestination, SeenInstance
+from meshcore.telemetry.tap.watch import CallWatch
 from meshcore.traffic.least_loaded import LeastLoadedURLSelector
 
 
@@ -52,3 +54,13 @@ def _latency(destination: Destination, instance: Instance) -> float | None:
         if knows and isinstance(selector, LeastLoadedURLSelector):
             return selector.load(instance.id).cost(destination.traffic.clock()) or None
     return None
+
+
+def watch_calls(watch: CallWatch, blueprint: Blueprint) -> None:
+    """Tell a watch who this process is, and which of the calls that it serves are to be remembered."""
+    watch.caller, watch.arguments = blueprint.caller, blueprint.settings.show_arguments
+    watch.hosted = frozenset(hosted.component.name for hosted in blueprint.catalog.hosted)
+    for hosted in blueprint.catalog.hosted:
+        for service in hosted.component.services:
+            rules = blueprint.policies.rules(hosted.component, service)
+            watch.remember("served", hosted.component.name, rules)

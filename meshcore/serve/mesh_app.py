@@ -146,6 +146,7 @@ class MeshApp:
                 contract=encode_contract(runtime.hosting.contract),
                 metrics=monitor.metrics,
                 summary=monitor.summaries,
+                tap=monitor.tap,
                 page=page,
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)

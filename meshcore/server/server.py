@@ -18,10 +18,9 @@ from typing import Any
 
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
-from meshcore.core.current_call import ambient_request
+from meshcore.core.current_call import ambient_request, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
-from meshcore.core.trace import ambient_trace
 from meshcore.server.blocked_loop import LONG, BlockedLoopDetector
 from meshcore.server.loop_lag import Lag
 from meshcore.server.reports import report

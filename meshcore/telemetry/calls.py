@@ -11,6 +11,7 @@ import msgspec
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
+from meshcore.telemetry import conventions
 from meshcore.telemetry.conventions import OK, OTHER
 from meshcore.telemetry.histogram import BOUNDS, Histogram, packed, unpacked
 
@@ -18,6 +19,11 @@ MOST_FAILURES: Final = 40
 """Kinds of failures that are told apart for one method: the codes, and the names of exceptions."""
 
 _LONGEST_TEXT = 200
+
+
+def method_name(method: Method) -> str:
+    """The name of a method as the conventions want it: `service/method`."""
+    return conventions.method_name(method.service, method.name)
 
 
 class Failures(Histogram):

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from meshcore.core.call import Call, Handler, Interceptor
+from meshcore.core.current_call import TRACEPARENT, ambient_trace
 from meshcore.core.errors import ConfigurationError
-from meshcore.core.trace import TRACEPARENT, ambient_trace
 from meshcore.telemetry.calls import Series
 from meshcore.telemetry.snapshot import Snapshot
 from meshcore.telemetry.tables import PLAIN

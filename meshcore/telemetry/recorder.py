@@ -10,6 +10,7 @@ import msgspec
 from meshcore.core.description import ComponentDescription
 from meshcore.telemetry.calls import ClientCalls, Series
 from meshcore.telemetry.tables import PLAIN, ClientTable, ServedCalls
+from meshcore.telemetry.tap.watch import CallWatch
 from meshcore.telemetry.told import Count, Few, Many, Seconds, Text
 
 INSTANCE_STATES: Final = ("admitted", "ejected", "probed", "full", "draining")
@@ -70,6 +71,7 @@ class Recorder:
         series: makes the series.
 
     Attributes:
+        watch: shows calls one by one to those who want to see that.
         served: the calls to this process.
         clients: the calls of this process, by component.
         lag: how late the event loop was, at each look at it.
@@ -79,7 +81,8 @@ class Recorder:
 
     def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
         self._series = series
-        self.served = ServedCalls(components, series)
+        self.watch = CallWatch()
+        self.served = ServedCalls(components, series, self.watch)
         self.clients: dict[str, ClientTable] = {}
         self.lag = series.lag()
         self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
@@ -89,7 +92,7 @@ class Recorder:
         """The series of calls to a component. All proxies share them."""
         found = self.clients.get(component)
         if found is None:
-            found = self.clients[component] = ClientTable(component, self._series)
+            found = self.clients[component] = ClientTable(component, self._series, self.watch)
         return found
 
     def made(self) -> Iterator[ClientCalls]:

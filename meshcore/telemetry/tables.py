@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from meshcore.core.description import ComponentDescription, Method
-from meshcore.telemetry.calls import Calls, ClientCalls, Series
+from meshcore.telemetry.calls import Calls, ClientCalls, Series, method_name
 from meshcore.telemetry.conventions import OTHER
-from meshcore.telemetry.conventions import method_name as name_of
+from meshcore.telemetry.tap.watch import CallWatch
 
 MOST_CALLERS: Final = 32
 """Callers with series of their own. The first that call are these."""
@@ -23,18 +23,18 @@ REASONS: Final = ("stopping", "max_concurrency", "requests", "max_unsent", "over
 overloaded, or could not answer in time."""
 
 
-def method_name(method: Method) -> str:
-    """The name of a method as the conventions want it: `service/method`."""
-    return name_of(method.service, method.name)
-
-
 class ClientTable(dict[Method, ClientCalls]):
-    """The calls of this process to one component, by method. A series is made when it is first asked for."""
+    """The calls of this process to one component, by method. A series is made when it is first asked for.
 
-    def __init__(self, component: str, series: Series = PLAIN) -> None:
+    Attributes:
+        watch: shows them one by one to those who want to see that.
+    """
+
+    def __init__(self, component: str, series: Series = PLAIN, watch: CallWatch | None = None) -> None:
         super().__init__()
         self._component = component
         self._series = series
+        self.watch = CallWatch() if watch is None else watch
 
     def __missing__(self, method: Method) -> ClientCalls:
         found = self[method] = self._series.client(self._component, method_name(method))
@@ -75,13 +75,21 @@ class ServedCalls:
     Args:
         components: those that are served.
         series: makes the series.
+        watch: see the attribute.
 
     Attributes:
+        watch: shows them one by one to those who want to see that.
         by_caller: what each caller called, by its name; the name is empty if it does not say.
         refused: calls that were refused before they were executed, by the reason.
     """
 
-    def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
+    def __init__(
+        self,
+        components: Iterable[ComponentDescription] = (),
+        series: Series = PLAIN,
+        watch: CallWatch | None = None,
+    ) -> None:
+        self.watch = CallWatch() if watch is None else watch
         self._new = series.served
         self._components = {
             method: component.name

@@ -23,6 +23,9 @@ REPORT = "/report"
 SUMMARY = "/report/summary"
 """Tells what the process has counted of its calls, for the live page and for programs."""
 
+TAPPED = "/report/calls"
+"""Shows the calls of the process as they end, as JSON lines, for `meshcore tap` and for programs."""
+
 PAGE = "/mesh"
 """Shows the whole mesh to people, where the setting `page` has it."""
 
@@ -39,6 +42,7 @@ RESERVED_PATHS = (
     ("GET", READYZ),
     ("GET", REPORT),
     ("GET", SUMMARY),
+    ("GET", TAPPED),
     ("GET", CONTRACT),
 )
 """Verb and path of what no route of the user's may take."""

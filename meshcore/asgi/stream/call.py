@@ -11,21 +11,13 @@ from meshcore.asgi.messages import CHUNK
 from meshcore.asgi.served_call import Answer
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError
-from meshcore.telemetry.tables import ServedTable
 from meshcore.wire.errors import ErrorBody, ErrorCodec
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.stream_codec import StreamCodec, encode_error, too_large
 
 
 class Answers(Protocol):
-    """Sends the answers of a connection's calls.
-
-    Attributes:
-        counted: the calls of the caller that was last counted, mostly the only one: to look it up for each call would
-            take 0.2 us.
-    """
-
-    counted: ServedTable | None
+    """Sends the answers of a connection's calls."""
 
     @property
     def longest(self) -> int:

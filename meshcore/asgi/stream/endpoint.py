@@ -44,15 +44,14 @@ from meshcore.asgi.stream.streaming_call import StreamingCall
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
+from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
-from meshcore.core.trace import TRACE_HEADERS
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
 from meshcore.stream.eager import start
 from meshcore.stream.items import ReceivedItems, SentItems, pass_on
-from meshcore.telemetry.tables import ServedTable
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.frames import LARGEST
@@ -137,7 +136,6 @@ class _Served:
 
     Attributes:
         longest: the bytes of the largest answer that the client takes.
-        counted: see `Answers`.
     """
 
     def __init__(
@@ -160,7 +158,6 @@ class _Served:
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.TimerHandle | None = None
         self.longest = 0
-        self.counted: ServedTable | None = None
 
     async def run(self, websocket: ServedWebSocket) -> None:
         """Serve the connection until it is over and its calls have ended."""

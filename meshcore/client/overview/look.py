@@ -16,7 +16,7 @@ from meshcore.core.errors import CommunicationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.telemetry.overview.overview import Look
+from meshcore.telemetry.overview.overview import Look, server_of
 from meshcore.telemetry.summary import Summary
 from meshcore.wire.endpoints import REPORT, SUMMARY
 
@@ -141,8 +141,3 @@ class Looker:
             return
         for component in report.components:
             self._health[url, component.name] = str(component.health.get("status", "unknown"))[:_LONGEST_STATUS]
-
-
-def server_of(instance: Instance) -> str:
-    """The base URL of the server of an instance; empty if it is not reached over HTTP."""
-    return next((each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")), "")

@@ -13,7 +13,7 @@ import msgspec
 from meshcore.asgi.page.routes import TriedCall
 from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_document
 from meshcore.client.no_answer import why_no_answer
-from meshcore.client.overview.look import Looker, server_of
+from meshcore.client.overview.look import Looker
 from meshcore.client.overview.trial import fields
 from meshcore.contract.contract import MethodContract, ServiceContract
 from meshcore.core.errors import Code, LocalError
@@ -21,7 +21,7 @@ from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
 from meshcore.serve.live_page.trial import try_call
-from meshcore.telemetry.overview.overview import Look, Overview
+from meshcore.telemetry.overview.overview import Look, Overview, server_of
 from meshcore.telemetry.overview.state import MeshState
 from meshcore.wire.endpoints import CONTRACT, PAGE, REPORT
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ import msgspec
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
 from meshcore.serve.monitoring.siblings import Siblings
+from meshcore.serve.monitoring.tapped import tapped, with_siblings
 from meshcore.server.loop_lag import Lag
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.telemetry import families as of
@@ -22,6 +24,7 @@ from meshcore.telemetry.exposition import OPENMETRICS, content_type, parts
 from meshcore.telemetry.history import STEP, History
 from meshcore.telemetry.snapshot import snapshot, total
 from meshcore.telemetry.summary import About, Summary, summary
+from meshcore.telemetry.tap.tap import TapLine, Wanted
 from meshcore.wire.endpoints import PAGE
 
 _SHARE = 0.001
@@ -56,7 +59,7 @@ class Monitor:
         self._started = int(time.time())
         self._timer: asyncio.TimerHandle | None = None
         counted = lambda: snapshot(self._recorder)  # noqa: E731
-        self._siblings = Siblings(folder, counted, self._encoded) if folder is not None else None
+        self._siblings = Siblings(folder, counted, self._encoded, self._calls) if folder is not None else None
         self._recorder.gauges |= {
             of.PROCESSES.name: lambda: 1,
             of.SERVER_PENDING.name: lambda: server.active,
@@ -104,6 +107,21 @@ class Monitor:
                 await asyncio.sleep(0)
                 until = time.monotonic() + _SHARE
         return form, "".join(pieces)
+
+    def tap(self, wanted: Wanted) -> AsyncGenerator[bytes]:
+        """Show the calls of all workers to a reader, until it leaves or the server stops.
+
+        Raises:
+            LocalError: RESOURCE_EXHAUSTED, there are too many readers.
+        """
+        if self._siblings is None:
+            return self._calls(wanted)
+        wanted = msgspec.structs.replace(wanted, max_rps=ceil(wanted.max_rps / (1 + len(self._siblings.others()))))
+        return with_siblings(self._calls(wanted), self._siblings, wanted)
+
+    def _calls(self, wanted: Wanted) -> AsyncGenerator[bytes]:
+        about = TapLine(process=self._runtime.identity, name=self._recorder.watch.caller)
+        return tapped(self._recorder.watch, wanted, about, lambda: self._server.draining)
 
     async def summaries(self, *, steps: bool = True) -> bytes:
         """The summaries of all workers as JSON: a list under `processes`.

@@ -13,7 +13,8 @@ import multiprocessing
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from types import TracebackType
@@ -21,16 +22,20 @@ from typing import Final, Self
 
 import msgspec
 
+from meshcore.core.errors import LocalError
 from meshcore.telemetry.snapshot import Snapshot, counters_of, decode, encode, total
+from meshcore.telemetry.tap.tap import Wanted
 
 log = logging.getLogger(__name__)
 
-_METRICS, _SUMMARY, _BRIEF = b"metrics\n", b"summary\n", b"brief\n"
+_METRICS, _SUMMARY, _BRIEF, _CALLS = b"metrics\n", b"summary\n", b"brief\n", b"calls "
+"""What one asks another. What follows the last one are the calls that are wanted, as JSON on the same line."""
 
 _PATIENCE = 0.5
 """Seconds for the answer of a sibling. One whose event loop is blocked for longer counts with what it told last."""
 
 _LARGEST_ANSWER = 2**28
+_LONGEST_LINE = 2**20
 _MOST_ENDED = 100
 """Ids of dead workers that are remembered. They matter only to a scrape that is under way when a worker dies."""
 
@@ -62,12 +67,20 @@ class Siblings:
         folder: which their parent has made.
         counted: what this process has counted.
         summary: what it tells of itself, with or without its last minutes.
+        calls: tells a reader of its calls, as lines. It raises LocalError if there are too many readers.
     """
 
-    def __init__(self, folder: Path, counted: Callable[[], Snapshot], summary: Callable[[bool], bytes]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        counted: Callable[[], Snapshot],
+        summary: Callable[[bool], bytes],
+        calls: Callable[[Wanted], AsyncGenerator[bytes]],
+    ) -> None:
         self._folder = folder
         self._counted = counted
         self._summary = summary
+        self._calls = calls
         self._id = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._server: asyncio.Server | None = None
 
@@ -92,7 +105,7 @@ class Siblings:
 
     async def metrics(self) -> list[Snapshot]:
         """What all have counted: this process, the living ones, and those that are dead."""
-        found, others = {self._id: self._keep()}, self._others()
+        found, others = {self._id: self._keep()}, self.others()
         for id_, answer in zip(others, await self._ask(others, _METRICS), strict=True):
             found[id_] = _read(self._folder / f"{id_}{_KEPT}") if answer is None else decode(answer)
         ended = _read_ended(self._folder)  # last: who is in it must not count twice
@@ -100,10 +113,26 @@ class Siblings:
 
     async def summaries(self, *, steps: bool = True) -> list[bytes]:
         """What the living ones tell of themselves, this process first."""
-        others = await self._ask(self._others(), _SUMMARY if steps else _BRIEF)
+        others = await self._ask(self.others(), _SUMMARY if steps else _BRIEF)
         return [self._summary(steps), *(each for each in others if each is not None)]
 
-    def _others(self) -> list[str]:
+    async def calls_of(self, id_: str, wanted: Wanted) -> AsyncGenerator[bytes]:
+        """The lines that a sibling tells of its calls, until it ends; none if it does not answer."""
+        try:
+            path = self._folder / f"{id_}{_SOCKET}"
+            reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
+        except OSError:
+            return
+        try:
+            writer.write(_CALLS + msgspec.json.encode(wanted) + b"\n")
+            while line := await reader.readline():
+                yield line
+        except (OSError, ValueError):  # it is gone, or the line is longer than any that it should send
+            return
+        finally:
+            writer.close()
+
+    def others(self) -> list[str]:
         """The ids of the others, also of those that have just died."""
         ids = {path.stem for suffix in (_SOCKET, _KEPT) for path in self._folder.glob(f"*{suffix}")}
         return sorted(ids - {self._id})
@@ -129,15 +158,30 @@ class Siblings:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_PATIENCE) as patience:
                 what = await reader.readline()
+                if what.startswith(_CALLS):
+                    patience.reschedule(None)
+                    return await self._tell(what.removeprefix(_CALLS), writer)
                 data = encode(self._keep()) if what == _METRICS else self._summary(what == _SUMMARY)
                 writer.write(len(data).to_bytes(8) + data)
                 await writer.drain()
         except OSError:  # the sibling that asked is gone
-            return
+            return None
         finally:
             writer.close()
+
+    async def _tell(self, wanted: bytes, writer: asyncio.StreamWriter) -> None:
+        """Tell a sibling of the calls of this process until it has gone."""
+        try:
+            calls = self._calls(msgspec.json.decode(wanted, type=Wanted))
+        except (LocalError, msgspec.DecodeError) as error:
+            log.debug("a worker cannot be told of calls: %s", error)
+            return
+        async with aclosing(calls):
+            async for lines in calls:
+                writer.write(lines)
+                await writer.drain()
 
     def _keep(self) -> Snapshot:
         """What this process has counted. Its counters are kept for the time after its end."""

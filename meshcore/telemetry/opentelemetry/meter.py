@@ -69,7 +69,7 @@ class _Instruments:
         self.series = Series(
             client=partial(_FedClientCalls, record[of.CLIENT_DURATION]),
             served=partial(_FedCalls, record[of.SERVER_DURATION]),
-            lag=partial(_FedHistogram, record[of.LAG], {}),
+            lag=partial(_Fed, record[of.LAG], {}),
         )
 
     @contextmanager
@@ -88,7 +88,7 @@ class _Instruments:
     def _observe(self, family: Family, _: CallbackOptions) -> Iterable[Observation]:
         # One snapshot for all instruments of a collection: when one asks again, the next has begun.
         if family in self._taken:
-            self._taken = frozenset()
+            self._taken = frozenset[Family]()
             self._snapshot = self._read()
         self._taken |= {family}
         samples = self._snapshot.get(family.name, ())
@@ -108,11 +108,9 @@ class _Instruments:
 _instruments: WeakKeyDictionary[MeterProvider, _Instruments] = WeakKeyDictionary()
 
 
-class _FedHistogram(Histogram):
+class _Fed(Histogram):
     """A histogram that also tells an instrument what it counts."""
 
-    __slots__ = ("_attributes", "_record")
-
     def __init__(self, record: _Record, attributes: dict[str, str]) -> None:
         super().__init__()
         self._record = record
@@ -123,19 +121,8 @@ class _FedHistogram(Histogram):
         self._record(seconds, self._attributes)
 
 
-class _FedFailures(Failures):
-    """The same of calls that failed."""
-
-    __slots__ = ("_attributes", "_record")
-
-    def __init__(self, record: _Record, attributes: dict[str, str]) -> None:
-        super().__init__()
-        self._record = record
-        self._attributes = attributes
-
-    def observe(self, seconds: float) -> None:
-        super().observe(seconds)
-        self._record(seconds, self._attributes)
+class _FedFailures(_Fed, Failures):
+    """One of calls that failed."""
 
 
 class _FedCalls(Calls):
@@ -147,7 +134,7 @@ class _FedCalls(Calls):
         super().__init__(component, method)
         self._record = record
         labels = labels_of(self, names.OK, "", client=False)
-        self.ok = _FedHistogram(record, of.SERVER_DURATION.attributes_of(labels))
+        self.ok = _Fed(record, of.SERVER_DURATION.attributes_of(labels))
 
     def new_failures(self, status: str, kind: str) -> Failures:
         labels = labels_of(self, status, kind, client=False)

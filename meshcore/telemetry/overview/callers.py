@@ -24,13 +24,20 @@ class _Counted:
     def __init__(self, calls: int = 0, failures: int = 0, counts: Sequence[int] = ()) -> None:
         self.calls = calls
         self.failures = failures
-        self.counts = tuple(counts)
+        self.counts = counts
 
     def plus(self, other: _Counted) -> _Counted:
+        if not other.calls:
+            return self
         return _Counted(self.calls + other.calls, self.failures + other.failures, _each(add, self.counts, other.counts))
 
     def minus(self, other: _Counted) -> _Counted:
+        if self.calls == other.calls:
+            return _NONE
         return _Counted(self.calls - other.calls, self.failures - other.failures, _each(sub, self.counts, other.counts))
+
+
+_NONE = _Counted()
 
 
 def _each(operation: Callable[[int, int], int], left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
@@ -64,18 +71,20 @@ class CallerRates:
         """The rate of each caller of a component, and those of the callers of each method."""
         (begun, before), (ended, after) = self._looks[0], self._looks[-1]
         seconds = ended - begun
-        by_edge: dict[tuple[str, str], _Counted] = {}
         by_method: dict[tuple[str, str], dict[str, _Counted]] = {}
         for process, counters in after.items():
             known = before.get(process)
             for key, counted in counters.items():
                 # Of a process that was not there before, everything is new, but since when is not known.
-                changed = _Counted() if known is None else counted.minus(known.get(key, _Counted()))
+                changed = _NONE if known is None else counted.minus(known.get(key, _NONE))
                 component, method, caller = key
-                edge = (caller, component)
-                by_edge[edge] = by_edge.get(edge, _Counted()).plus(changed)
                 callers = by_method.setdefault((component, method), {})
-                callers[caller] = callers.get(caller, _Counted()).plus(changed)
+                callers[caller] = callers[caller].plus(changed) if caller in callers else changed
+        by_edge: dict[tuple[str, str], _Counted] = {}
+        for (component, _), callers in by_method.items():
+            for caller, changed in callers.items():
+                edge = (caller, component)
+                by_edge[edge] = by_edge.get(edge, _NONE).plus(changed)
         edges = {edge: _rate(seconds, counted) for edge, counted in by_edge.items()}
         methods = {
             method: sorted(

@@ -163,8 +163,10 @@ class Overview:
 def _shown(
     instance: Instance, look: Look, by_process: Mapping[str, Summary], ejected: Mapping[str, Sequence[str]]
 ) -> ShownInstance:
-    url = next((each.url for each in instance.addresses if each.url.startswith("http")), "")
-    summary = by_process.get(instance.id.rpartition("-")[2])
+    url = server_of(instance)
+    told = look.summaries.get(url, ())
+    # The ids of a registry with fixed addresses name no process.
+    summary = by_process.get(instance.id.rpartition("-")[2], told[0] if len(told) == 1 else None)
     window = merged(each.recent for each in (summary.served if summary else ()) if each.component == instance.component)
     state, why = _state(instance, look, summary, look.errors.get(url, ""), ejected.get(instance.id, ()))
     return ShownInstance(
@@ -183,6 +185,11 @@ def _shown(
         active=summary.about.active if summary else 0,
         now=rate_of(window.seconds, window.calls, window.failures, window.counts),
     )
+
+
+def server_of(instance: Instance) -> str:
+    """The base URL of the server of an instance; empty if it is not reached over HTTP."""
+    return next((each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")), "")
 
 
 def _state(

@@ -33,7 +33,9 @@ ROOT = Path(__file__).parents[3]
 STORY = "from meshcore.cli.demo import story as demo"
 MAIN = ("-m", "meshcore.cli", "demo")
 QUICK = ("-c", f"{STORY}; demo._PHASE = 0.3; raise SystemExit(demo.run())")
-TABLE = re.compile(r"^ (stream-msgpack|dispatch-msgpack|dispatch-json|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE)
+TABLE = re.compile(
+    r"^ (stream-msgpack|dispatch-msgpack|dispatch-json|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE
+)
 
 
 class Show:

@@ -44,6 +44,10 @@ _PATHS: Final = {
     "/livez": ("GET", "That the process runs, and which one it is: `status`, `instance`, `server`. Always 200."),
     "/readyz": ("GET", "Whether calls are welcome: 200; or 503 before the announcement and while the server stops."),
     "/report": ("GET", "What the process serves: components, services, channels, health, calls in progress."),
+    "/report/calls": (
+        "GET",
+        "Its calls as they end, as JSON lines; the query has the options of `meshcore tap`.",
+    ),
     "/report/summary": ("GET", "What its processes have counted of their calls, see `meshcore.telemetry.summary`."),
     "/contract": ("GET", "The contract, as `meshcore describe --json` prints it."),
     "/metrics": ("GET", "What its processes have counted, for Prometheus. The setting `metrics` names another path."),

@@ -101,7 +101,7 @@ NAMES = (
     "module, registry, advertise_url, unix_socket, verify_advertise, preferred_channel, connections, timeout, "
     "resilience, policies, max_calls, request_timeout, max_body, max_depth, max_items, max_concurrency, max_unsent, "
     "adaptive_limit, idempotency_memory, allowed_origins, allowed_hosts, max_threads, drain, zone, version, weight, "
-    "documents, metrics, page, traces, log_format, access_log, debug, value_source, values"
+    "documents, metrics, page, show_arguments, traces, meter, log_format, access_log, debug, value_source, values"
 )
 
 

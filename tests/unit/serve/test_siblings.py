@@ -6,14 +6,20 @@ import asyncio
 import os
 import socket
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
+import msgspec
+
+from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.serve.monitoring.siblings import Siblings, new_folder, retire
+from meshcore.serve.monitoring.tapped import tapped, with_siblings
 from meshcore.telemetry.families import CLIENT_DURATION, PROCESSES
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import counts_of, snapshot, total
+from meshcore.telemetry.tap.tap import TapLine, Wanted
 
 METHOD = Method("shop", "order", (), None, is_async=True)
 
@@ -24,9 +30,23 @@ class Worker:
     def __init__(self, folder: Path, name: str) -> None:
         self.recorder = Recorder()
         self.recorder.gauges[PROCESSES.name] = lambda: 1
+        self.about = TapLine(process=name)
         self.siblings = Siblings(
-            folder, lambda: snapshot(self.recorder), lambda steps: (name if steps else name.upper()).encode()
+            folder,
+            lambda: snapshot(self.recorder),
+            lambda steps: (name if steps else name.upper()).encode(),
+            self.calls,
         )
+
+    def calls(self, wanted: Wanted) -> AsyncGenerator[bytes]:
+        """Its own calls."""
+        return tapped(self.recorder.watch, wanted, self.about, lambda: False)
+
+    def show(self) -> None:
+        """Let a call end."""
+        calls = self.recorder.client("orders")[METHOD]
+        if self.recorder.watch.on:
+            self.recorder.watch.made(calls, Call(METHOD), 0.0, 0.1, None)
 
     def call(self, times: int) -> None:
         """Count calls."""
@@ -80,6 +100,46 @@ def test_the_folder_of_workers_is_short_enough_for_sockets(tmp_path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with new_folder() as made, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{made}/1234567-12345678.sock")
+
+
+async def test_the_calls_of_all_are_shown_to_whoever_taps_one(tmp_path):
+    """Also those of a worker that starts meanwhile; one that dies is missed by nobody. In the end none is tapped."""
+    wanted = Wanted(component="orders")
+    async with AsyncExitStack() as stack:
+        first, second, third = workers = [Worker(tmp_path, name) for name in ("first", "second", "third")]
+        await stack.enter_async_context(first.siblings)
+        await stack.enter_async_context(second.siblings)
+
+        async def until(*names: str) -> None:
+            seen: set[str] = set()
+            while not seen.issuperset(names):
+                for each in workers:
+                    each.show()
+                for line in (await anext(lines)).splitlines():
+                    told = msgspec.json.decode(line, type=TapLine)
+                    seen |= {told.process} if told.call is not None else set()
+
+        async with aclosing(with_siblings(first.calls(wanted), first.siblings, wanted)) as lines, asyncio.timeout(10):
+            await until("first", "second")
+            await stack.enter_async_context(third.siblings)
+            kill(second)
+            await until("first", "third")
+        while any(each.recorder.watch.on for each in workers):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_reader_is_left_when_the_process_stops(tmp_path):
+    """Within half a second, and what it tapped is tapped no more; a reader that never reads taps nothing."""
+    worker, stops = Worker(tmp_path, "one"), asyncio.Event()
+    wanted = Wanted(component="orders")
+    lines = tapped(worker.recorder.watch, wanted, worker.about, stops.is_set)
+    await tapped(worker.recorder.watch, wanted, worker.about, stops.is_set).aclose()
+    assert not worker.recorder.watch.on
+    await anext(lines)
+    assert worker.recorder.watch.on
+    stops.set()
+    assert [line async for line in lines] == []
+    assert not worker.recorder.watch.on
 
 
 async def test_a_dead_worker_counts_with_what_it_told_last(tmp_path):

@@ -19,6 +19,7 @@ PATHS = (
     endpoints.READYZ,
     endpoints.REPORT,
     endpoints.SUMMARY,
+    endpoints.TAPPED,
     endpoints.PAGE,
     endpoints.CONTRACT,
     endpoints.OPENAPI,

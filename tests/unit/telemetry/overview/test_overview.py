@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +140,17 @@ def test_each_state_has_its_reason() -> None:
         "e": ("gone", "It does not answer: connection refused."),
         "f": ("draining", "It takes no new calls."),
     }
+
+
+def test_instances_with_fixed_addresses_are_found_by_their_url() -> None:
+    """Their ids name no process. Of several workers at one URL it is not known which one is meant."""
+    fixed = Instance("a:80", "shop", (ChannelAddress("dispatch-json", "http://a:80/"),))
+    told = summary("1", method(recent=Window(10.0, 100, 0, counts(100))), about={"draining": True})
+    url, two = {"http://a:80": [told]}, {"http://a:80": [told, summary("2")]}
+    (shop,) = Overview().update(msgspec.structs.replace(look([fixed]), summaries=url)).components
+    assert [(each.state, each.now.calls) for each in shop.instances] == [("draining", 10.0)]
+    (shop,) = Overview().update(msgspec.structs.replace(look([fixed]), summaries=two)).components
+    assert [(each.state, each.now.calls) for each in shop.instances] == [("admitted", 0.0)]
 
 
 def test_who_was_killed_is_shown_for_a_while_and_who_said_good_bye_is_not() -> None:
