@@ -13,9 +13,9 @@ import aiohttp
 import msgspec
 
 from meshcore.client.no_answer import why_no_answer
-from meshcore.client.overview.look import server_of
 from meshcore.core.errors import CommunicationError
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.telemetry.overview.overview import server_of
 from meshcore.telemetry.tap.tap import TapLine, Wanted
 from meshcore.wire.endpoints import TAPPED
 
