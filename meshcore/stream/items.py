@@ -41,7 +41,7 @@ class SentItems:
             await self._writable.wait()
         if self._closed:
             raise StreamClosedError("the call has ended")
-        if not self._driver.connection.send_item(self._call, payload):
+        if not self._driver.connection.send_item(self._call, payload):  # until `go_on`, or `close` if it has ended
             self._writable.clear()
         self._driver.wake()
 

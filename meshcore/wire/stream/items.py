@@ -28,10 +28,11 @@ _ANSWERING: Final = (State.IDLE, State.OPEN, State.ITEM)
 class ItemLink(Link):
     """What all connections do with items. See `Connection`."""
 
-    def send_item(self, call: int, payload: bytes) -> bool:
+    def send_item(self, call: int, payload: bytes) -> bool | None:
         """Send an item. False if the next one should wait until `Writable`: the peer's credit is used up.
 
-        For a call that has ended or was canceled nothing is sent, and True is returned: its events say so.
+        For a call that has ended or was canceled nothing is sent, and None is returned: its events say so, which the
+        writer has to wait for. If it went on, and never waited otherwise, nobody could tell it.
 
         Raises:
             LocalError: the item is larger than the peer takes (RESOURCE_EXHAUSTED), or its protocol has no streams
@@ -59,7 +60,7 @@ class ItemLink(Link):
             return True
         entry = self._streaming(call)
         if entry is None:
-            return True
+            return None
         calls = self._calls
         peer = calls.peer
         if peer is None or not calls.features & Feature.STREAMS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,10 @@ from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.stream.driver import Driver, new_connection
 from meshcore.stream.items import ReceivedItems, SentItems, pass_on
 from meshcore.testing import run_virtually
+from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import Ended, Event, Item, Lost, Ready, Requested, Writable
 from meshcore.wire.stream.limits import Limits
+from tests.support.stream_pair import Pair
 
 ITEMS, BYTES = 4, 3_000
 LIMITS = Limits(frame=1_024, header_bytes=900, message=2_000, items=ITEMS, item_bytes=BYTES)
@@ -175,3 +178,35 @@ def test_what_is_closed_drops_what_comes() -> None:
                 await reading
 
     run_virtually(main())
+
+
+class _Machine:
+    """A driver that only has a machine."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def wake(self) -> None:
+        """Nothing: the test writes itself."""
+
+
+async def test_a_writer_that_never_waits_is_stopped_when_its_call_was_canceled() -> None:
+    """The machine knows it before the loop has turned and the writer is told: until then it waits, and others run."""
+    pair = Pair()
+    pair.settle()
+    number = pair.client.request("m", b"")
+    pair.settle()
+    pair.client.cancel(number)
+    pair.settle()  # the event is there, and nobody has handled it yet
+    sent = SentItems(cast("Driver", _Machine(pair.server)), number)
+
+    async def endless() -> None:
+        while True:
+            await sent.send(b"")
+
+    writer = asyncio.ensure_future(endless())
+    for _ in range(3):
+        await asyncio.sleep(0)  # it would never return
+    sent.close()
+    with pytest.raises(StreamClosedError):
+        await writer

@@ -275,7 +275,7 @@ def test_a_call_may_end_before_its_upload() -> None:
     pair.client.send_item(number, b"1" * 900)
     pair.server.answer(number, b"enough")
     assert pair.settle() == ([Answered(number, b"enough")], [])
-    assert pair.client.send_item(number, b"2")
+    assert pair.client.send_item(number, b"2") is None
     pair.client.end(number)
     assert pair.settle() == ([], [])
     assert (pair.server.calls, pair.server.held) == (0, 0)

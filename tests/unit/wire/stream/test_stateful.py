@@ -111,7 +111,7 @@ class Connected(RuleBasedStateMachine):
         number = self.pick(self.uploads(), pick)
         call, payload = self.calls[number], self.payload(size)
         call.up.append(payload)
-        call.client_waits = not self.pair.client.send_item(number, payload)
+        call.client_waits = self.pair.client.send_item(number, payload) is False
 
     @precondition(lambda self: self.uploads())
     @rule(pick=st.integers(0, 100))
@@ -162,7 +162,7 @@ class Connected(RuleBasedStateMachine):
         if how == "refuse" and call.server_canceled:
             how = "error"
         if how == "item":
-            call.server_waits = not server.send_item(number, payload)
+            call.server_waits = server.send_item(number, payload) is False
             if not call.server_canceled:
                 call.down.append(payload)
             return
