@@ -112,7 +112,7 @@ async def idle(url: str, number: int) -> dict[str, float]:
 
         async def connect() -> StreamConnection:
             async with gate:
-                connection = StreamConnection(await dial(session, target), Limits())
+                connection = StreamConnection(await dial(session, target, {}), Limits())
                 await connection.ready()
                 return connection
 

@@ -215,4 +215,4 @@ async def test_a_request_carries_no_header_that_nobody_reads() -> None:
             with pytest.raises(MeshError, match="503"):
                 await (await mesh.get_service(Greeting)).hello("you")
     names = {line.partition(b":")[0].lower() for line in bytes(head).split(b"\r\n")[1:] if line}
-    assert names == {b"host", b"content-type", b"content-length", b"mesh-timeout-ms", b"mesh-caller"}
+    assert names == {b"host", b"content-type", b"content-length", b"mesh-timeout-ms"}
