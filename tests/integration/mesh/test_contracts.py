@@ -92,9 +92,10 @@ async def test_the_same_version_is_not_reported(world: World, caplog: pytest.Log
 
 async def test_a_compatible_version(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is reported by method with what differs, once for however many instances, and calls succeed."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(world.server(Second))
-        mesh = await stack.enter_async_context(world.client())
+    # The servers end last: one that a test embeds waits for its clients.
+    async with AsyncExitStack() as servers, AsyncExitStack() as clients:
+        await servers.enter_async_context(world.server(Second))
+        mesh = await clients.enter_async_context(world.client())
         (text,) = await reported(caplog)
         assert text.split(" of shop serves ")[1].splitlines() == [
             "another version than is declared here, changes: 3, none of them breaking",
@@ -103,7 +104,7 @@ async def test_a_compatible_version(world: World, caplog: pytest.LogCaptureFixtu
             "  compatible: desk.count: is new",
         ]
         assert caplog.records[-1].levelno == logging.WARNING
-        await stack.enter_async_context(world.server(Second))
+        await servers.enter_async_context(world.server(Second))
         async with asyncio.timeout(10):
             while len(mesh.why(Desk, "place").instances) < 2:
                 await asyncio.sleep(0.01)
