@@ -19,8 +19,14 @@ EFFORT = Effort(rounds=7, seconds=0.15, items=0)
 ONE, MANY = Load(Workload.TREE, 1), Load(Workload.TREE, 64)
 
 BY_HAND = "HTTP by hand"
-LIMITS = {"dispatch-msgpack": 1.5, "dispatch-json": 1.5, "rest": 1.7, "stream-msgpack": 0.6}
-"""Time and CPU per call to those of the call by hand. Found for the first three, on busy cores: 0.95 to 1.34."""
+P50, TIME, CPU = "p50, one caller", "time, 64 callers", "CPU, 64 callers"
+LIMITS = {
+    "dispatch-msgpack": {P50: 1.5, TIME: 1.5, CPU: 1.5},
+    "dispatch-json": {P50: 1.5, TIME: 1.5, CPU: 1.5},
+    "rest": {P50: 1.7, TIME: 1.7, CPU: 1.7},
+    "stream-msgpack": {P50: 0.9, TIME: 0.4, CPU: 0.3},
+}
+"""To the call by hand. Found for the first three, on busy cores: 0.95 to 1.34; for the last 0.57 to 0.63, 0.2, 0.1."""
 
 
 @pytest.mark.alone
@@ -35,9 +41,9 @@ async def test_no_channel_costs_much_more_than_a_call_by_hand(tmp_path: Path) ->
     beyond = {
         f"{name}, {text}": f"{value:.2f}, at most {limit}"
         for name, found_ratios in ratios.items()
-        if (limit := LIMITS.get(name.removeprefix("meshcore ")))
+        if (limits := LIMITS.get(name.removeprefix("meshcore ")))
         for text, value in found_ratios.items()
-        if value > limit
+        if value > (limit := limits[text])
     }
     assert not beyond, ratios
 
@@ -45,7 +51,7 @@ async def test_no_channel_costs_much_more_than_a_call_by_hand(tmp_path: Path) ->
 def ratios_of(ours: Measured, by_hand: Measured) -> dict[str, float]:
     """Medians over the rounds."""
     return {
-        "p50, one caller": ratio(ours.turns[ONE], by_hand.turns[ONE], lambda turn: turn.p50),
-        "time, 64 callers": ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.per_call),
-        "CPU, 64 callers": ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.cpu),
+        P50: ratio(ours.turns[ONE], by_hand.turns[ONE], lambda turn: turn.p50),
+        TIME: ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.per_call),
+        CPU: ratio(ours.turns[MANY], by_hand.turns[MANY], lambda turn: turn.cpu),
     }
