@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from meshcore.core.caller import Peer
 from meshcore.core.errors import Code
 from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
@@ -114,10 +115,10 @@ def _too_large(limit: int) -> BodyError:
     return BodyError(413, Code.RESOURCE_EXHAUSTED, f"the body is larger than {limit} bytes (setting max_body)")
 
 
-def peer_of(scope: Scope) -> str:
-    """The client's host, "unknown" on a Unix socket. A port would only say which connection of a pool was free."""
+def peer_of(scope: Scope) -> Peer:
+    """The client: its host, "unknown" on a Unix socket. A port would only say which connection of a pool was free."""
     client = scope.get("client")
-    return client[0] if client else "unknown"
+    return Peer(client[0] if client else "unknown")
 
 
 @lru_cache(maxsize=1024)  # the same lengths recur; to write one takes 0.2 us

@@ -17,6 +17,7 @@ import msgspec
 from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send, discard_body
 from meshcore.core.call_scope import failure_of
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import Code
 from meshcore.server.request import NotRead, ServedRequest
@@ -62,8 +63,8 @@ class Counted(Protocol):
         ...
 
     @property
-    def peer(self) -> str:
-        """The address of the client's host, "unknown" if the transport does not say."""
+    def peer(self) -> Peer:
+        """The client."""
         ...
 
     @property
@@ -136,12 +137,12 @@ class HTTPCall(msgspec.Struct):
 
     Attributes:
         headers: of the request.
-        peer: the address of the client's host.
+        peer: the client.
         receive: of ASGI.
     """
 
     headers: RequestHeaders
-    peer: str
+    peer: Peer
     receive: Receive
 
     async def left(self) -> None:
@@ -256,7 +257,8 @@ def count_success(
         method: of the call.
         arguments: with which it was called.
     """
-    calls, seconds = server.served.by_caller[call.headers.caller][method], time.monotonic() - request.arrived
+    calls = server.served.by_caller[call.peer.name(call.headers.caller)][method]
+    seconds = time.monotonic() - request.arrived
     calls.ok.observe(seconds)
     if server.access_log:
         write_access(call, request, method)
@@ -283,7 +285,7 @@ def count_failure(
     seconds = time.monotonic() - request.arrived if request is not None else 0.0
     # The text of a declared exception may be anything; that of another error was written for its reader.
     text = "" if told.type else told.message
-    calls, kind = server.served.by_caller[call.headers.caller][call.method], told.type or told.code
+    calls, kind = server.served.by_caller[call.peer.name(call.headers.caller)][call.method], told.type or told.code
     calls.fail(told.code, kind, seconds, text)
     if server.access_log:
         write_access(call, request, call.method, told.code, told.type)

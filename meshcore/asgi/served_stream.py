@@ -18,6 +18,7 @@ from meshcore.asgi.frame_body import FrameBody
 from meshcore.asgi.messages import ClientLeft, Reply, Send
 from meshcore.asgi.served_call import LEFT, count_failure, count_success
 from meshcore.core.call_scope import Stop, failure_of
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.core.streaming.pipe import Pipe
@@ -56,8 +57,8 @@ class StreamCall(Protocol):
         ...
 
     @property
-    def peer(self) -> str:
-        """The address of the client's host."""
+    def peer(self) -> Peer:
+        """The client."""
         ...
 
     @property

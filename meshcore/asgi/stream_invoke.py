@@ -11,6 +11,7 @@ from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, refused
 from meshcore.asgi.served_stream import StreamHead, serve_stream
 from meshcore.codec.codec import JSON, Codec, Limits
 from meshcore.codec.errors import DecodeError
+from meshcore.core.caller import Peer
 from meshcore.core.description import ComponentDescription, Method, Shape
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.suggest import did_you_mean, shown
@@ -88,7 +89,7 @@ class _Call:
 
     Args:
         headers: of the request.
-        peer: the address of the client's host.
+        peer: the client.
         gate: judges the request.
         form: the format that the content type names, None if there is no such.
         forms: all formats, by their content types.
@@ -102,7 +103,7 @@ class _Call:
     def __init__(
         self,
         headers: RequestHeaders,
-        peer: str,
+        peer: Peer,
         gate: Gate,
         form: _Format | None,
         forms: Mapping[str, _Format],

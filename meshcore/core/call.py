@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import msgspec
 
 from meshcore.core.attempt import Attempt
+from meshcore.core.caller import THIS_PROCESS, Caller
 from meshcore.core.description import Method
 from meshcore.core.policy import DEFAULTS, Rules
 
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, frozen=True):
         rules: the policy of the call, with every field set.
         trail: the attempts so far, oldest first. All attempts of one call share this list.
         peer: the address of the caller's host, "local" if the call was made in this process.
+        caller: who calls.
     """
 
     method: Method
@@ -64,6 +66,7 @@ class Call(msgspec.Struct, frozen=True):
     rules: Rules = DEFAULTS
     trail: list[Attempt] = []
     peer: str = LOCAL_PEER
+    caller: Caller = THIS_PROCESS
 
     def with_items(self, change: Callable[[Any], Any]) -> Call:
         """The same call, with what a function makes of the caller's stream; itself if it has none."""

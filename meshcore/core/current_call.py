@@ -6,11 +6,12 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from meshcore.core.call import Call, ambient_deadline
+from meshcore.core.caller import ANONYMOUS, Caller
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError
 
@@ -43,6 +44,7 @@ class CurrentCall(msgspec.Struct, frozen=True):
         peer: the address of the client's host, without a port; "local" for a call of this process, "unknown" if the
             ASGI server does not say. Behind a reverse proxy it is the proxy's address, unless the server corrects that.
         component: the name of the component that offers the service, empty if several components of this process do.
+        caller: who calls. Its identity stands there only if it was proven, by the certificate of its connection.
     """
 
     method: Method
@@ -51,6 +53,12 @@ class CurrentCall(msgspec.Struct, frozen=True):
     attempt: int
     peer: str
     component: str
+    caller: Caller = ANONYMOUS
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The claims of the token that came with the call; empty if there is none, or if nothing verifies tokens."""
+        return self.caller.claims
 
     def __repr__(self) -> str:
         """Without values of headers, which may be secrets."""
@@ -71,8 +79,8 @@ class Request(Protocol):
         ...
 
     @property
-    def caller(self) -> str:
-        """How the client calls itself, empty if it does not say."""
+    def caller_name(self) -> str:
+        """How the client is called: by what it has proven, else as it calls itself; empty if it does not say."""
         ...
 
     @property
@@ -99,7 +107,7 @@ def current_call() -> CurrentCall:
     call, component = found
     # A local call may have no deadline of its own. It then has that of the call which it is made for.
     deadline = min(call.deadline, ambient_deadline.get())
-    return CurrentCall(call.method, call.headers, deadline, call.attempt, call.peer, component)
+    return CurrentCall(call.method, call.headers, deadline, call.attempt, call.peer, component, call.caller)
 
 
 @contextmanager
@@ -108,7 +116,7 @@ def unbounded() -> Generator[None]:
     found = ambient_call.get()
     if found is not None:
         call, component = found
-        found = Call(call.method, headers=call.headers, deadline=inf, peer=call.peer), component
+        found = Call(call.method, headers=call.headers, deadline=inf, peer=call.peer, caller=call.caller), component
     token = ambient_call.set(found)
     try:
         yield

@@ -80,6 +80,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         zone: where this process runs, free text. Instances of the caller's own zone are preferred.
         version: the version of what is served, free text.
         weight: this process's share of the calls, relative to the weights of the other instances. With 0 it gets none.
+        identity: where this process gets its certificate and the roots that it trusts: the URL of an identity source,
+            whose scheme chooses the adapter; `none` for no TLS of the mesh.
+        mutual_tls: with an identity, whether a server requires TLS and a certificate of its clients: `strict`, or
+            `permissive`, which also takes clear text and clients without one while a team migrates.
+        tls_minimum: the oldest version of TLS that is spoken.
         documents: whether a server serves `/openapi.json` and `/docs`.
         metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has
             it for itself.
@@ -132,6 +137,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     zone: _Text = ""
     version: _Text = ""
     weight: _Weight = 1
+    identity: Annotated[
+        str, Meta(pattern=r"^(none|[a-z][\w+.-]*:.*)$", description='"none", or a URL such as "files:/path"')
+    ] = "none"
+    mutual_tls: Annotated[str, Meta(pattern=r"^(strict|permissive)$", description='"strict" or "permissive"')] = (
+        "strict"
+    )
+    tls_minimum: Annotated[str, Meta(pattern=r"^1\.[23]$", description='"1.3" or "1.2"')] = "1.3"
     documents: _Flag = True
     metrics: Annotated[str, Meta(pattern=r"^(/[^\s?#{}]*)?$", description='a path such as "/metrics", or empty')] = (
         "/metrics"

@@ -1,1 +1,1 @@
-"""The ports that adapters implement: channels, registries and value sources. Also how installed adapters are found."""
+"""The ports that adapters implement: channels, registries, value sources, identities; and how they are found."""

@@ -1,4 +1,4 @@
-"""Finds channels, registries and value sources in the entry points of installed packages. Loads those that are used."""
+"""Finds channels, registries, value sources and identities in the entry points of installed packages. Loads those that are used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.masking import without_secrets
 from meshcore.core.suggest import did_you_mean
 from meshcore.ports.channel import Channel
+from meshcore.ports.identity import IdentitySource
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.ports.values import ValueSource
 
 CHANNELS = "meshcore.channels"
 REGISTRIES = "meshcore.registries"
 VALUE_SOURCES = "meshcore.value_sources"
+IDENTITIES = "meshcore.identities"
 
 
 def installed_channels() -> dict[str, EntryPoint]:
@@ -53,6 +55,16 @@ def make_value_source(url: str) -> ValueSource:
         ValueError: there is no such value source, or the URL is invalid.
     """
     source: type[ValueSource] = _load(url, VALUE_SOURCES, ValueSource, "value source")
+    return source.from_url(url)
+
+
+def make_identity_source(url: str) -> IdentitySource:
+    """Make the source of the setting `identity`, which is not `none`.
+
+    Raises:
+        ValueError: there is no such source, or the URL is invalid.
+    """
+    source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity")
     return source.from_url(url)
 
 

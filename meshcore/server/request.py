@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from meshcore.core.call_scope import ENDED, CallScope, Stop, Stopped
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError
@@ -36,7 +37,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
         deadline: the end of the time for the body and the call together, on `time.monotonic()`. A client that sends
             slowly must not hold memory for ever.
         headers: the headers of the request.
-        peer: the address of the client's host.
+        peer: the client.
         arrived: when it was admitted, on `time.monotonic()`.
         left: returns when the client has disconnected; None when that does not count any more.
         method: the method that is called, None until the call runs.
@@ -48,7 +49,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     among: set[ServedRequest]
     deadline: float
     headers: RequestHeaders
-    peer: str
+    peer: Peer
     left: Left | None
     arrived: float = 0.0
     method: Method | None = None
@@ -74,9 +75,9 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
         return self._id
 
     @property
-    def caller(self) -> str:
-        """How the client calls itself, empty if it does not say."""
-        return self.headers.caller
+    def caller_name(self) -> str:
+        """How the client is called: by what it has proven, else as it calls itself; empty if it does not say."""
+        return self.peer.name(self.headers.caller)
 
     @property
     def stopped(self) -> Stop | None:

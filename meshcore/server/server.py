@@ -18,6 +18,7 @@ from typing import Any
 
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
+from meshcore.core.caller import Peer
 from meshcore.core.current_call import ambient_request, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
@@ -77,12 +78,12 @@ class Server:
         self.refused_at = 0.0
         self.drains: set[Callable[[], None]] = set()
 
-    def accept(self, headers: RequestHeaders, peer: str, left: Left) -> ServedRequest:
+    def accept(self, headers: RequestHeaders, peer: Peer, left: Left) -> ServedRequest:
         """Admit a request, or refuse it before its body is read, so that a refusal is cheap.
 
         Args:
             headers: the headers of the request.
-            peer: the address of the client's host, "unknown" if the transport does not say.
+            peer: the client.
             left: returns when the client has disconnected. Awaited only for calls that take long.
 
         Returns:
@@ -130,7 +131,8 @@ class Server:
         if method.shielded:  # it gets all the time that the server grants
             request.shield(begun + self.request_timeout)
         headers, attempt = request.headers, request.headers.attempt
-        call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
+        peer = request.peer
+        call = Call(method, arguments, headers, request.deadline, attempt, peer=peer.host, caller=peer.caller)
         token, request_token = ambient_deadline.set(request.deadline), ambient_request.set(request)
         attempt_token = ambient_attempt.set(attempt) if attempt > 1 else None
         trace_token = None if headers.trace is None else ambient_trace.set(read_trace(headers.trace))
@@ -185,7 +187,7 @@ class Server:
             self.active -= 1
             self._check_idle()
 
-    def refusal(self, headers: RequestHeaders, peer: str) -> ServedRequest:
+    def refusal(self, headers: RequestHeaders, peer: Peer) -> ServedRequest:
         """The scope to enter while an error is sent, which nobody may read either."""
         deadline = time.monotonic() + self.request_timeout
         timer_at = deadline if self.request_timeout <= SOON else inf

@@ -9,6 +9,7 @@ import msgspec
 
 from meshcore.asgi.messages import CHUNK
 from meshcore.asgi.served_call import Answer
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError
 from meshcore.wire.errors import ErrorBody, ErrorCodec
@@ -74,7 +75,7 @@ class StreamCall(msgspec.Struct, eq=False):
         payload: the encoded arguments, until they are read.
         items: whether the caller sends items.
         headers: of the call, with those of the connection.
-        peer: the address of the client's host.
+        peer: the client.
         codec: of the method, None as long as it is not known.
         gone: whether its caller has given up or the connection is over.
     """
@@ -85,7 +86,7 @@ class StreamCall(msgspec.Struct, eq=False):
     payload: bytes
     items: bool
     headers: RequestHeaders
-    peer: str
+    peer: Peer
     codec: StreamCodec | None = None
     gone: bool = False
     _left: asyncio.Event | None = None

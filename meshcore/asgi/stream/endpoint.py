@@ -44,6 +44,7 @@ from meshcore.asgi.stream.streaming_call import StreamingCall
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
+from meshcore.core.caller import Peer
 from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
@@ -108,7 +109,7 @@ class Stream:
             # Pages of other sites may open WebSockets, with the cookies of this one. So it counts as a write.
             self._gate.check("POST", headers)
         except BodyError as error:
-            log.warning("a connection from %s was refused: %s", peer_of(scope), error.message)
+            log.warning("a connection from %s was refused: %s", peer_of(scope).host, error.message)
             await send({"type": "websocket.close"})
             return
         if STREAM_PROTOCOL not in scope.get("subprotocols", ()):
@@ -131,7 +132,7 @@ class _Served:
         server: runs its calls.
         methods: by their names on the wire.
         limits: what is accepted.
-        peer: the address of the client's host.
+        peer: the client.
         raw: the headers of the connection, which all its calls have.
 
     Attributes:
@@ -143,7 +144,7 @@ class _Served:
         server: StreamingServer,
         methods: Mapping[str, StreamCodec],
         limits: Limits,
-        peer: str,
+        peer: Peer,
         raw: Sequence[tuple[bytes, bytes]],
     ) -> None:
         self._server = server
@@ -177,7 +178,7 @@ class _Served:
                 self._closing.cancel()
             for task in self._tasks:
                 task.cancel()
-        log.debug("a connection from %s is over: %s", self._peer, driver.over)
+        log.debug("a connection from %s is over: %s", self._peer.host, driver.over)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -244,7 +245,7 @@ class _Served:
             return
         error = None if task.cancelled() else task.exception()
         what = "was cancelled at its server" if error is None else "failed"
-        log.error("call %d of %s %s", number, self._peer, what, exc_info=error)
+        log.error("call %d of %s %s", number, self._peer.host, what, exc_info=error)
         text = "the call was cancelled at its server" if error is None else "internal error"
         with suppress(ValueError):  # its answer is on its way
             self.end(number, encode_error(ErrorBody(Code.INTERNAL.value, text)), failed=True)

@@ -62,7 +62,8 @@ class StreamingServer(Server):
         elif method.policy is not None and method.policy.timeout is not UNSET:
             request.set_deadline(begun + method.policy.timeout)
         headers, attempt = request.headers, request.headers.attempt
-        calls = self.served.by_caller[headers.caller][method]
+        peer = request.peer
+        calls = self.served.by_caller[peer.name(headers.caller)][method]
         if method.stream_at is not None:
             arguments[method.stream_at].calls = calls
 
@@ -70,7 +71,7 @@ class StreamingServer(Server):
             calls.sent += 1
             return send(item)
 
-        call = Call(method, arguments, headers, request.deadline, attempt, peer=request.peer)
+        call = Call(method, arguments, headers, request.deadline, attempt, peer=peer.host, caller=peer.caller)
         tokens = ambient_deadline.set(request.deadline), ambient_attempt.set(attempt), ambient_request.set(request)
         trace_token = ambient_trace.set(None if headers.trace is None else read_trace(headers.trace))
         request.method, request.begun = method, begun

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Protocol
 
+from meshcore.core.caller import Peer
 from meshcore.core.current_call import Request
 from meshcore.core.description import Method
 from meshcore.telemetry.conventions import OK, OTHER
@@ -36,8 +37,8 @@ class Logged(Protocol):
         ...
 
     @property
-    def peer(self) -> str:
-        """The address of the client's host."""
+    def peer(self) -> Peer:
+        """The client."""
         ...
 
 
@@ -55,8 +56,8 @@ def write_access(call: Logged, request: Request | None, method: Method | None, c
         return
     fields = {
         "method": OTHER if method is None else str(method),
-        "caller": call.headers.caller or call.peer,
-        "peer": call.peer,
+        "caller": call.peer.name(call.headers.caller) or call.peer.host,
+        "peer": call.peer.host,
         "outcome": kind or code,
         "code": code,
         "seconds": 0.0 if request is None else round(time.monotonic() - request.arrived, 6),

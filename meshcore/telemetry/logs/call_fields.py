@@ -20,9 +20,9 @@ class CallFields(logging.Filter):
     started, too. What a record says itself stays. Arguments, results and headers are never among them.
 
     `call` is an id of the call in this process, and that which a caller is told of an internal error. A call within
-    the process has that of the served call that it is made for. `caller` is how the client calls itself, by the header
-    `mesh-caller`, which proves nothing; else the address of its host. Trace and span are those of OpenTelemetry if it
-    has some, else those of the headers.
+    the process has that of the served call that it is made for. `caller` is the component that the client has proven to
+    be, else how it calls itself by the header `mesh-caller`, which proves nothing, else the address of its host. Trace
+    and span are those of OpenTelemetry if it has some, else those of the headers.
 
     Args:
         missing: what the attributes are outside of a call, for formats that need them: "-". None: not set at all.
@@ -52,8 +52,8 @@ def _call() -> dict[str, str]:
     fields = {"method": str(call.method), "component": component, "caller": call.peer}
     if request is not None:
         fields["call"] = request.call_id
-        if request.caller and call.peer != LOCAL_PEER:
-            fields["caller"] = request.caller
+        if request.caller_name and call.peer != LOCAL_PEER:
+            fields["caller"] = request.caller_name
     return fields
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from meshcore.core.call import Call
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, LocalError, MeshError
 from meshcore.core.policy import Rules
@@ -134,7 +135,7 @@ class CallWatch:
         self,
         calls: Calls,
         headers: CallerHeaders,
-        peer: str,
+        peer: Peer,
         seconds: float,
         method: Method | None,
         arguments: Sequence[Any] | None,
@@ -145,7 +146,7 @@ class CallWatch:
         Args:
             calls: the series of its method.
             headers: of the request; they know its caller and its attempt.
-            peer: the address of the caller's host.
+            peer: the caller.
             seconds: that it took.
             method: None if it is not known.
             arguments: None if they were not read.
@@ -159,14 +160,14 @@ class CallWatch:
             side="served",
             component=calls.component,
             method=calls.method,
-            caller=headers.caller,
+            caller=peer.name(headers.caller),
             outcome=outcome,
             code=code,
             at=time.time() - seconds,
             seconds=seconds,
             text=shown_text(text),
             attempt=headers.attempt,
-            peer=peer,
+            peer=peer.host,
         )
         self._show(seen, ring, taps, method, arguments)
 

@@ -1,0 +1,1 @@
+"""Who calls whom: certificates that rotate, mutual TLS, authorization and tokens."""
