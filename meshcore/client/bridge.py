@@ -159,9 +159,10 @@ class Bridge:
             discard(given)
 
     def _block(self, what: object, run: Callable[[], Awaitable[T]]) -> T:
-        errand = self._send(what, run)
+        errand = _Errand(what, run)
         future: Future[T] = errand.future
         try:
+            self._send(errand)
             try:
                 return future.result(self._patience)
             except TimeoutError:  # ours, or the call's own
@@ -169,7 +170,8 @@ class Bridge:
                     raise self._not_begun(what) from None
                 return future.result()
         except BaseException:
-            # KeyboardInterrupt in the waiting thread: the call is not needed any more.
+            # KeyboardInterrupt in the waiting thread: the call is not needed any more. It may also come in _send(),
+            # after the loop got the errand.
             future.cancel()
             raise
 
@@ -197,7 +199,8 @@ class Bridge:
         if asyncio._get_running_loop() is None:  # noqa: SLF001
             text = f"{what} is awaited without a running event loop of asyncio: await it in code that asyncio runs"
             raise LocalError(Code.FAILED_PRECONDITION, text)
-        errand = self._send(what, run)
+        errand = _Errand(what, run)
+        self._send(errand)
         outcome: asyncio.Future[T] = asyncio.wrap_future(errand.future)
         try:
             await asyncio.wait([outcome], timeout=self._patience)
@@ -231,7 +234,8 @@ class Bridge:
         if self._pid != os.getpid():  # the thread of the loop is in the parent, so nothing would ever be done
             raise forked_error(f"{what} was called", self._pid)
 
-    def _send(self, what: object, run: Callable[[], Awaitable[Any]]) -> _Errand:
+    def _send(self, errand: _Errand) -> None:
+        what = errand.what
         self._check_process(what)
         if self._closed:
             raise self.stopped(what)
@@ -241,12 +245,10 @@ class Bridge:
                 f"{what} was called, but the event loop on which the mesh was started does not run: call it while that "
                 "loop runs, or use BlockingMesh, whose loop runs in a thread of its own",
             )
-        errand = _Errand(what, run)
         try:
             self.loop.call_soon_threadsafe(self._begin, errand)
         except RuntimeError as error:  # the loop has been closed at this moment
             raise self.stopped(what) from error
-        return errand
 
     def _begin(self, errand: _Errand) -> None:
         if not errand.claim() or errand.future.cancelled():  # the caller does not wait any more
