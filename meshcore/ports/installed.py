@@ -1,4 +1,4 @@
-"""Finds channels, registries, value sources and identities in the entry points of installed packages. Loads those that are used."""
+"""Finds adapters of the ports in the entry points of installed packages. Loads those that are used."""
 
 from __future__ import annotations
 
