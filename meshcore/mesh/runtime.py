@@ -39,6 +39,7 @@ from meshcore.mesh.seen import seen, watch_calls
 from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.security.authorization import Authorization
+from meshcore.security.operators import Operators, operators_of
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
@@ -115,6 +116,15 @@ class Runtime:
 
             authorization.follow(set_guard)
         return server
+
+    def operators(self) -> Operators | None:
+        """Who may read the endpoints of operators, None for everybody.
+
+        Raises:
+            ConfigurationError: rules are to decide, and none are judged.
+        """
+        served = (hosted.component.name for hosted in self.catalog.hosted)
+        return operators_of(self.settings, served, self.authorization)
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
         """Why a call made now would go where it goes.

@@ -14,6 +14,7 @@ from meshcore.core.description import Method
 from meshcore.core.errors import AuthorizationError, Code, ConfigurationError
 from meshcore.security.denials import Denials
 from meshcore.security.rules import Judge, Target, Verdict
+from meshcore.telemetry.calls import method_name
 from meshcore.wire.headers import RequestHeaders
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Authorization:
         targets: the methods of this process, and what is declared of them.
         rules: of the settings.
         mode: what becomes of a call that is not allowed.
-        count: counts a denial.
+        count: counts a denial: of a method or a path, of a component, in a mode.
 
     Attributes:
         judge: decides. It is replaced as a whole when rules change.
@@ -76,7 +77,7 @@ class Authorization:
         targets: Mapping[Method, Target],
         rules: tuple[AccessRule, ...],
         mode: Mode,
-        count: Callable[[Method, Mode], None],
+        count: Callable[[str, str, str], None],
     ) -> None:
         self.judge = Judge(rules, targets)
         self.verify: Verify | None = None
@@ -162,20 +163,29 @@ class Authorization:
         return Verdict(allowed=False, rule=name, proof_helps=caller.proof is Proof.NONE)
 
     def _deny(self, request: Asking, method: Method, verdict: Verdict) -> None:
-        self._count(method, self.mode)
+        target = self._targets.get(method)
+        self._count(method_name(method), "" if target is None else target.component, self.mode)
         self._denials.note(str(method), request.peer, verdict.rule, audit=self.mode is Mode.AUDIT)
         if self.mode is Mode.ENFORCE:
             raise denial(str(method), request.peer.caller, verdict)
 
-    async def admit(self, request: Asking, path: str) -> Verdict:
-        """Judge whether a request may read an operators' endpoint, by the rules that name its path.
+    async def verified(self, request: Asking) -> None:
+        """Verify the token of a request, if it has one.
 
         Raises:
-            AuthorizationError: its token is not valid.
+            AuthorizationError: it is not valid.
         """
         if self.verify is not None and (verified := self.verify(request)) is not None:
             await verified
-        return self.judge.judge_path(path, request.peer.caller)
+
+    def may_call_any(self, caller: Caller) -> bool:
+        """Whether there is a method that the caller may call."""
+        return any(self.explain(method, caller).allowed for method in self._targets)
+
+    def note_denial(self, path: str, peer: Peer, rule: str) -> None:
+        """Count and log that an endpoint was not read."""
+        self._count(path, "", Mode.ENFORCE)
+        self._denials.note(path, peer, rule, audit=False)
 
 
 def denial(what: str, caller: Caller, verdict: Verdict) -> AuthorizationError:

@@ -24,14 +24,16 @@ class Verdict(msgspec.Struct, frozen=True):
         allowed: whether it may be made.
         rule: what decides, for the log of the server.
         proof_helps: whether who has proven nothing might be allowed with a proof.
+        default: whether nothing fits, so that the default decides.
     """
 
     allowed: bool
     rule: str
     proof_helps: bool = False
+    default: bool = False
 
 
-_OPEN: Final = Verdict(allowed=True, rule="nothing is said of its component")
+_OPEN: Final = Verdict(allowed=True, rule="nothing is said of its component", default=True)
 _OWN: Final = Verdict(allowed=True, rule="calls of this process are always allowed")
 
 
@@ -155,10 +157,6 @@ class Judge:
             compiled = self._paths[path] = self._compile(Target("", "", path, said=True))
         return self._decide(compiled, caller)
 
-    def may_call_any(self, caller: Caller) -> bool:
-        """Whether there is a method that the caller may call."""
-        return any(self.judge(method, caller).allowed for method in self._targets)
-
     def _decide(self, compiled: _Compiled, caller: Caller) -> Verdict:
         if compiled.constant is not None:
             return compiled.constant
@@ -223,7 +221,7 @@ class _Compiled:
             return Verdict(allowed=True, rule=target.declared)
         anonymous = caller.proof is Proof.NONE and not caller.claims
         helps = anonymous and bool(self._allow or declared)
-        return Verdict(allowed=False, rule=target.declared or "no rule allows it", proof_helps=helps)
+        return Verdict(allowed=False, rule=target.declared or "no rule allows it", proof_helps=helps, default=True)
 
 
 class _Who:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from meshcore.telemetry import families as of
-from meshcore.telemetry.calls import Calls, method_name
+from meshcore.telemetry.calls import Calls
 from meshcore.telemetry.conventions import OK, SERVER_FAULTS, SYSTEM
 from meshcore.telemetry.families import Family, Kind
 from meshcore.telemetry.histogram import Histogram, packed, unpacked
@@ -55,10 +55,7 @@ def snapshot(recorder: Recorder) -> Snapshot:
         of.CLIENT_ITEMS: _items(made),
         of.SERVER_ITEMS: _items(served),
         of.REFUSALS: [Sample((reason,), count) for reason, count in sorted(recorder.served.refused.items())],
-        of.DENIALS: [
-            Sample((method_name(method), recorder.served.component_of(method), mode), count)
-            for (method, mode), count in recorder.served.denied.items()
-        ],
+        of.DENIALS: [Sample(labels, count) for labels, count in sorted(recorder.served.denied.items())],
         of.RULES_REFUSED: [Sample((), recorder.served.rules_refused)] if recorder.served.rules_refused else [],
         of.LAG: [_histogram((), recorder.lag)],
     }
