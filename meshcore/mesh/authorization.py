@@ -24,7 +24,7 @@ OFF, AUDIT = "off", "audit"
 
 
 async def authorization_of(blueprint: Blueprint, values: LiveValues, served: ServedCalls) -> Authorization | None:
-    """The guard of a mesh, None if the setting `authorization` is off.
+    """The guard of a mesh, None if the setting `authorization` is off, or nothing is served that could be called.
 
     Args:
         blueprint: of the mesh.
@@ -35,9 +35,9 @@ async def authorization_of(blueprint: Blueprint, values: LiveValues, served: Ser
         ConfigurationError: two declarations contradict, or the rules in the value source cannot be read.
     """
     settings = blueprint.settings
-    if settings.authorization == OFF:
-        return None
     components = [hosted.component for hosted in blueprint.catalog.hosted]
+    if settings.authorization == OFF or not components:
+        return None
     mode = Mode.AUDIT if settings.authorization == AUDIT else Mode.ENFORCE
     found = Authorization(targets_of(components), settings.rules, mode, served.deny)
     if settings.rules_key:

@@ -14,6 +14,7 @@ GOOD: dict[str, Any] = {"name": "r", "methods": "orders.*", "callers": {"compone
 
 
 def test_single_values_stand_for_lists():
+    """Single values stand for lists."""
     assert read_rules([GOOD]) == (AccessRule("r", ("orders.*",), Callers(("billing",)), "allow"),)
     claims = read_rules([{**GOOD, "callers": {"claims": {"role": "x", "level": [1, 2]}}}])[0].callers
     assert claims == Callers(claims={"role": ("x",), "level": (1, 2)})
@@ -44,18 +45,21 @@ def test_single_values_stand_for_lists():
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(value, problem):
+    """What is wrong is named with its place."""
     with pytest.raises(ConfigurationError) as caught:
         read_rules(value)
     assert problem in caught.value.message
 
 
 def test_all_that_is_wrong_is_said_at_once():
+    """All that is wrong is said at once."""
     with pytest.raises(ConfigurationError) as caught:
         read_rules([{**GOOD, "methods": []}, {**GOOD, "name": "s", "effects": ""}])
     assert len(caught.value.problems) == 2
 
 
 def test_rules_in_a_value_source_are_json():
+    """Rules in a value source are json."""
     assert decode_rules('[{"name":"r","methods":"*","callers":"any","effect":"deny"}]', "k")[0].effect == "deny"
     for raw in ("[", b"\xff", '{"a":1}'):
         with pytest.raises(ConfigurationError, match=r"k "):
@@ -63,6 +67,7 @@ def test_rules_in_a_value_source_are_json():
 
 
 def test_rules_in_settings(tmp_path):
+    """Rules in settings."""
     (tmp_path / "meshcore.toml").write_text(
         '[[rules]]\nname = "r"\nmethods = "orders.*"\ncallers = "proven"\neffect = "allow"\n'
     )

@@ -36,6 +36,7 @@ class StockComponent(Component): ...
 
 
 def test_component_service_and_methods_keep_what_they_say():
+    """Component service and methods keep what they say."""
     problems: list[str] = []
     found = describe_component(StockComponent, problems)
     (stock,) = found.services
@@ -47,37 +48,47 @@ def test_component_service_and_methods_keep_what_they_say():
 
 
 def misuse_without_names() -> None:
+    """Misuse without names."""
     allow()
 
 
 def misuse_bare() -> None:
+    """Misuse bare."""
+
     @allow  # type: ignore[arg-type]
     async def read(self: Any) -> None: ...
 
 
 def misuse_twice() -> None:
+    """Misuse twice."""
+
     @allow("a")
     @allow_any
     async def read(self: Any) -> None: ...
 
 
 def misuse_star() -> None:
+    """Misuse star."""
     allow("*")
 
 
 def misuse_name() -> None:
+    """Misuse name."""
     allow("spiffe://mesh/svc/a")
 
 
 def misuse_type() -> None:
+    """Misuse type."""
     allow(Stock)  # type: ignore[arg-type]
 
 
 def misuse_list() -> None:
+    """Misuse list."""
     allow(["a", "b"])  # type: ignore[arg-type]
 
 
 def misuse_any() -> None:
+    """Misuse any."""
     allow_any("orders")
 
 
@@ -95,6 +106,7 @@ def misuse_any() -> None:
     ],
 )
 def test_misuse_is_an_error_with_its_mend(misuse, text):
+    """Misuse is an error with its mend."""
     with pytest.raises(ConfigurationError) as caught:
         misuse()
     assert text in caught.value.message
@@ -123,6 +135,7 @@ class Misplaced: ...
 
 
 def test_a_mark_on_an_implementation_has_no_effect_and_is_an_error():
+    """A mark on an implementation has no effect and is an error."""
     problems = "\n".join(Blueprint(Misplaced, Settings(registry="local:"), {})._problems)
     assert "StockImpl.reserve: @allow has no effect on an implementation; put it on Stock.reserve" in problems
     assert "StockComponentImpl: @allow belongs on a @service interface, on its methods, or a @component" in problems

@@ -11,6 +11,7 @@ ORDERS = Peer("10.0.0.1", Caller("spiffe://mesh/svc/orders", "orders", Proof.CER
 
 
 def test_a_caller_and_a_method_have_one_line_in_each_pause(caplog):
+    """A caller and a method have one line in each pause."""
     now = 0.0
     denials = Denials(logging.getLogger("denials"), lambda: now)
     for _ in range(5):
@@ -26,6 +27,7 @@ def test_a_caller_and_a_method_have_one_line_in_each_pause(caplog):
 
 
 def test_many_callers_fill_neither_the_log_nor_the_memory(caplog):
+    """Many callers fill neither the log nor the memory."""
     now = 0.0
     denials = Denials(logging.getLogger("denials"), lambda: now)
     for number in range(3 * MOST):

@@ -18,6 +18,7 @@ from meshcore.security.rules import Judge, Verdict, targets_of
 
 
 def method(service: str, name: str, allowed: tuple[str, ...] | None = None) -> Method:
+    """A method of a service."""
     return Method(service, name, (), None, is_async=True, allowed=allowed)
 
 
@@ -26,15 +27,18 @@ def component(
     services: Iterable[tuple[str, tuple[str, ...] | None, tuple[Method, ...]]],
     allowed: tuple[str, ...] | None = None,
 ) -> ComponentDescription:
+    """A component with services."""
     found = [ServiceDescription(object, each, "", methods, allowed=said) for each, said, methods in services]
     return ComponentDescription(object, name, "", tuple(found), allowed=allowed)
 
 
 def certain(component: str, **claims: Any) -> Caller:
+    """A caller with a certificate."""
     return Caller(f"spiffe://mesh/svc/{component}", component, Proof.CERTIFICATE, claims)
 
 
 def rule(methods: str, callers: Any, effect: str = "allow", name: str = "r") -> AccessRule:
+    """One rule."""
     return read_rules([{"name": name, "methods": methods, "callers": callers, "effect": effect}])[0]
 
 
@@ -43,15 +47,18 @@ OPEN = (component("shop", [("orders", None, (PLACE, READ))]), component("store",
 
 
 def judge(*rules: AccessRule, components: Iterable[ComponentDescription] = OPEN) -> Judge:
+    """A judge of rules and declarations."""
     return Judge(rules, targets_of(components))
 
 
 def test_nothing_said_means_open():
+    """Nothing said means open."""
     assert judge().empty
     assert judge().judge(PLACE, ANONYMOUS).allowed
 
 
 def test_a_rule_closes_its_component_to_all_others_and_leaves_the_other_components_open():
+    """A rule closes its component to all others and leaves the other components open."""
     found = judge(rule("orders.place", {"components": "billing"}))
     assert found.judge(PLACE, certain("billing")).allowed
     assert not found.judge(PLACE, certain("stock")).allowed
@@ -60,6 +67,7 @@ def test_a_rule_closes_its_component_to_all_others_and_leaves_the_other_componen
 
 
 def test_what_is_declared_inside_counts_before_what_is_declared_around_it():
+    """What is declared inside counts before what is declared around it."""
     inner, middle, outer = method("a", "inner", ("x",)), method("a", "middle"), method("b", "outer")
     free = method("b", "free", (ANYONE,))
     shop = component("shop", [("a", ("y",), (inner, middle)), ("b", None, (outer, free))], ("z",))
@@ -75,6 +83,7 @@ def test_what_is_declared_inside_counts_before_what_is_declared_around_it():
 
 
 def test_a_rule_that_denies_counts_before_all_that_allow():
+    """A rule that denies counts before all that allow."""
     free = method("a", "free", (ANYONE,))
     rules = (rule("a.*", "any"), rule("*", {"components": ["bad"]}, "deny", "quarantine"))
     found = judge(*rules, components=[component("shop", [("a", None, (free,))])])
@@ -83,12 +92,14 @@ def test_a_rule_that_denies_counts_before_all_that_allow():
 
 
 def test_only_rules_that_deny_close_a_component_and_are_warned_of():
+    """Only rules that deny close a component and are warned of."""
     found = judge(rule("orders.*", {"components": "bad"}, "deny"))
     assert not found.judge(PLACE, certain("good")).allowed
     assert found.warnings == ["component 'shop': rules only deny, and nothing allows, so nobody may call it"]
 
 
 def test_who_has_proven_nothing_is_told_so_only_where_a_proof_may_help():
+    """Who has proven nothing is told so only where a proof may help."""
     found = judge(rule("orders.place", {"components": "billing"}), rule("stock.*", "any", "deny", "d"))
     assert found.judge(PLACE, ANONYMOUS).proof_helps
     assert not found.judge(PLACE, certain("other")).proof_helps
@@ -97,12 +108,14 @@ def test_who_has_proven_nothing_is_told_so_only_where_a_proof_may_help():
 
 
 def test_what_a_caller_says_of_itself_without_a_component_proves_nothing():
+    """What a caller says of itself without a component proves nothing."""
     found = judge(rule("orders.*", {"components": ["billing"], "claims": {"role": "x"}}))
     assert not found.judge(PLACE, Caller(claims={"role": "x"})).allowed
     assert found.judge(PLACE, certain("billing", role="x")).allowed
 
 
 def test_this_process_may_always_call():
+    """This process may always call."""
     assert judge(rule("*", "any", "deny")).judge(PLACE, THIS_PROCESS).allowed
 
 
@@ -119,6 +132,7 @@ def test_this_process_may_always_call():
     ],
 )
 def test_a_star_in_an_identity_stands_for_one_part(pattern, fits):
+    """A star in an identity stands for one part."""
     assert judge(rule("*", {"identities": pattern})).judge(PLACE, certain("billing")).allowed is fits
 
 
@@ -142,12 +156,14 @@ def test_a_star_in_an_identity_stands_for_one_part(pattern, fits):
     ],
 )
 def test_claims(accepted, claims, fits):
+    """Claims."""
     found = judge(rule("*", {"claims": accepted}))
     assert found.judge(PLACE, Caller(claims=claims)).allowed is fits
     assert found.judge(PLACE, Caller(claims=claims)).allowed is fits  # kept
 
 
 def test_a_star_does_not_open_the_endpoints_of_operators():
+    """A star does not open the endpoints of operators."""
     found = judge(rule("*", "any"), rule("/report*", {"components": "prometheus"}, name="p"))
     assert not found.judge_path("/report", ANONYMOUS).allowed
     assert found.judge_path("/report/summary", certain("prometheus")).allowed
@@ -155,6 +171,7 @@ def test_a_star_does_not_open_the_endpoints_of_operators():
 
 
 def test_many_callers_take_a_bounded_memory(monkeypatch):
+    """Many callers take a bounded memory."""
     monkeypatch.setattr(compiled_rules, "MOST_DECISIONS", 100)
     found = judge(rule("*", {"claims": {"sub": "me"}}))
     for number in range(1000):
@@ -238,6 +255,7 @@ def naive(rules: list[AccessRule], components: list[ComponentDescription], calle
 
 @given(RULES, st.lists(ALLOWED, min_size=6, max_size=6), st.lists(CALLERS, min_size=1, max_size=8))
 def test_compiled_rules_decide_as_they_read(rules, allowed, callers):
+    """Compiled rules decide as they read."""
     one, two, three = (
         method(*name, said)
         for name, said in zip([("orders", "place"), ("orders", "read"), ("stock", "count")], allowed, strict=False)
