@@ -34,6 +34,7 @@ class Requested(msgspec.Struct, gc=False):
         timeout: seconds that the caller still waits, None if it does not say.
         payload: the encoded arguments.
         items: whether the caller sends items; they come as `Item`, then `Ended`.
+        trace: the field of the call's trace, see `wire.trace_field`; empty if there is none.
     """
 
     call: int
@@ -42,6 +43,7 @@ class Requested(msgspec.Struct, gc=False):
     timeout: float | None
     payload: bytes
     items: bool
+    trace: bytes = b""
 
 
 class Answered(msgspec.Struct, gc=False):
