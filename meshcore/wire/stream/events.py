@@ -46,6 +46,20 @@ class Requested(msgspec.Struct, gc=False):
     trace: bytes = b""
 
 
+class TurnedAway(msgspec.Struct, gc=False):
+    """Server: a call was refused by the connection itself. It has ended; this is for who counts.
+
+    Attributes:
+        request: its request, without the payload.
+        refusal: why.
+        text: says it to humans.
+    """
+
+    request: Requested
+    refusal: Refusal
+    text: str
+
+
 class Answered(msgspec.Struct, gc=False):
     """Client: the call has ended with a result.
 
@@ -177,6 +191,7 @@ class Lost(msgspec.Struct, gc=False):
 Event = (
     Ready
     | Requested
+    | TurnedAway
     | Answered
     | Erred
     | Refused

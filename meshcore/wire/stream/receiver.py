@@ -22,7 +22,7 @@ from meshcore.wire.stream.call import Call, Partial, Request
 from meshcore.wire.stream.call_frames import CallFrames, check_empty
 from meshcore.wire.stream.calls import Calls
 from meshcore.wire.stream.control import Control
-from meshcore.wire.stream.events import Answered, Item, Requested
+from meshcore.wire.stream.events import Answered, Item, Requested, TurnedAway
 from meshcore.wire.stream.intake import Lane
 from meshcore.wire.stream.names import NO_HEADERS
 from meshcore.wire.stream.outbox import LONGEST_OUT
@@ -179,7 +179,7 @@ class Receiver:
             check_empty(kind, size)
             call.partial = Partial(_REQUEST, bytearray(), Request(name, seconds, headers, items, trace))
         if self._crowded:
-            self._turn_away(call)
+            self._turn_away(call, Requested(number, name, headers, seconds, b"", items, trace))
         elif plain or call.partial is None:
             calls.events.append(Requested(number, name, headers, seconds, data[at:stop], items, trace))
         return size
@@ -198,13 +198,16 @@ class Receiver:
             raise ProtocolError(Reason.LIMIT, text)
         return data[start : start + size]
 
-    def _turn_away(self, call: Call) -> None:
+    def _turn_away(self, call: Call, request: Requested) -> None:
         calls = self._calls
         if calls.draining:  # GO_AWAY has said it for all that come now
+            calls.events.append(TurnedAway(request, Refusal.DRAINING, "this side has said GO_AWAY"))
             call.ours = State.DONE
             calls.deafen(call)
             if call.theirs is State.DONE:
                 del calls.by_number[call.number]
         else:
             calls.replied()
-            calls.refuse(call, Refusal.OVERLOADED, "too many answers wait for their reader")
+            text = "too many answers wait for their reader"
+            calls.events.append(TurnedAway(request, Refusal.OVERLOADED, text))
+            calls.refuse(call, Refusal.OVERLOADED, text)

@@ -20,6 +20,7 @@ from meshcore.wire.stream.events import (
     Ready,
     Refused,
     Requested,
+    TurnedAway,
     Writable,
 )
 from meshcore.wire.trace_field import trace_headers
@@ -218,6 +219,10 @@ class Connected(RuleBasedStateMachine):
                     headers = {**event.headers, **trace} if event.trace else dict(event.headers)
                     assert call.request == (event.method, event.payload, headers, event.items)
                     assert event.timeout == 5.0
+                case TurnedAway():
+                    call = self.calls[event.request.call]
+                    assert not call.begun
+                    assert event.refusal is not Refusal.CANCELED
                 case Item():
                     call = self.calls[event.call]
                     assert call.begun
