@@ -38,6 +38,7 @@ _unpack_request, _unpack_trace = REQUEST_BODY.unpack_from, TRACE_SIZE.unpack_fro
 _REQUEST, _ITEM, _ANSWER = int(Kind.REQUEST), int(Kind.ITEM), int(Kind.ANSWER)
 _BARE: Final = 0xFF & ~(MORE | ITEMS | TRACE)
 _SMALL, _LARGE, _ITEMS = map(int, Lane)
+_TRACE_FEATURE = int(Feature.TRACE)
 
 
 class Receiver:
@@ -187,7 +188,7 @@ class Receiver:
     def _trace(self, data: bytes, at: int, stop: int, block: int) -> bytes:
         """Server: the field of the trace of a request, after which the other headers come."""
         calls = self._calls
-        if not calls.features & Feature.TRACE:
+        if not calls.features & _TRACE_FEATURE:
             raise ProtocolError(Reason.PROTOCOL, "REQUEST with TRACE, which was not agreed on")
         start = at + TRACE_SIZE.size
         size: int = _unpack_trace(data, at)[0] if start <= stop else 0
