@@ -118,7 +118,7 @@ def read_baggage(values: Iterable[str]) -> str:
 def begin_trace() -> Mapping[str, str]:
     """The headers of a new trace. It is not sampled, since nothing records it here, and its id is random."""
     trace_id, span_id = _random.getrandbits(128) or 1, _random.getrandbits(64) or 1
-    return {TRACEPARENT: "00-%032x-%016x-02" % (trace_id, span_id)}
+    return {TRACEPARENT: f"{_VERSION}-{trace_id:032x}-{span_id:016x}-02"}
 
 
 def ids_of(headers: Mapping[str, str] | None) -> tuple[str, str]:
