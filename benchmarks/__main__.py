@@ -25,7 +25,7 @@ from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.scale.section import scale_section
 from benchmarks.scale.written import write_scale
-from benchmarks.telemetry import telemetry_section
+from benchmarks.telemetry.section import telemetry_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""

@@ -41,6 +41,7 @@ from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
 from meshcore.asgi.stream.headers import ConnectionHeaders
 from meshcore.asgi.stream.streaming_call import StreamingCall
+from meshcore.asgi.stream.turned_away import count_turned_away
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
@@ -57,7 +58,7 @@ from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.frames import LARGEST
 from meshcore.wire.headers import RequestHeaders
-from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, Writable
+from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, TurnedAway, Writable
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import StreamCodec, encode_error
 
@@ -191,6 +192,8 @@ class _Served:
                     left.leave()
             case Ready(limits=limits):
                 self.longest = limits.message
+            case TurnedAway():
+                count_turned_away(self._server, event, self._headers.of(event.request), self._peer)
             case _:
                 pass
 
