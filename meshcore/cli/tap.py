@@ -147,9 +147,10 @@ def _text(call: SeenCall, url: str) -> str:
     if call.arguments is not None:
         given = "(" + ", ".join(f"{name}={value}" for name, value in call.arguments.items()) + ")"
     where = f"served at {url}" if call.side == "served" else f"made at {url}"
+    proven = " (proven)" if call.proven else ""
     again = f", attempt {call.attempt}" if call.attempt > 1 else ""
     parts = [
-        f"{clock} {call.component} {call.method}{given} by {call.caller or 'unknown'}{again}",
+        f"{clock} {call.component} {call.method}{given} by {call.caller or 'unknown'}{proven}{again}",
         f"{call.outcome} in {call.seconds * 1000:.3g} ms, {where}",
     ]
     if call.attempts:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from meshcore.core.caller import CallerKey
 from meshcore.telemetry.calls import Calls, ClientCalls
 from meshcore.telemetry.histogram import BOUNDS, quantile
 from meshcore.telemetry.history import History, Key, Step, Window
@@ -38,12 +39,14 @@ class Caller(msgspec.Struct, frozen=True):
         calls: that ended.
         failures: the calls that failed.
         counts: the latencies of all its calls, by bucket of `BOUNDS`.
+        proven: whether the name was proven by a certificate. A caller that only says a name is another one.
     """
 
     name: Text
     calls: Count
     failures: Count
     counts: Counts
+    proven: bool = False
 
 
 class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,7 +156,7 @@ def summary(recorder: Recorder, history: History, about: About, now: float, *, s
         steps: whether the last 15 minutes are told, which are two thirds of it.
     """
     windows = history.windows(now)
-    served: dict[Key, list[tuple[str, Calls]]] = {}
+    served: dict[Key, list[tuple[CallerKey, Calls]]] = {}
     for caller, calls in recorder.served:
         if calls.ok.count or calls.failures:
             served.setdefault(("server", calls.component, calls.method), []).append((caller, calls))
@@ -171,9 +174,11 @@ def summary(recorder: Recorder, history: History, about: About, now: float, *, s
     )
 
 
-def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ...], recent: Window) -> MethodSummary:
+def _served(
+    key: Key, series: Iterable[tuple[CallerKey, Calls]], steps: tuple[Step, ...], recent: Window
+) -> MethodSummary:
     series = list(series)
-    callers = tuple(Caller(name, calls.count, calls.failed_count, tuple(calls.latencies())) for name, calls in series)
+    callers = tuple(_caller(caller, calls) for caller, calls in series)
     errors: dict[tuple[str, str], Ended] = {}
     for _, calls in series:
         for each in _errors(calls):
@@ -192,6 +197,12 @@ def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ..
         received=sum(calls.received for _, calls in series),
         callers=callers,
     )
+
+
+def _caller(caller: CallerKey, calls: Calls) -> Caller:
+    proven = isinstance(caller, tuple)
+    name = caller[0] if isinstance(caller, tuple) else caller
+    return Caller(name, calls.count, calls.failed_count, tuple(calls.latencies()), proven)
 
 
 def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: bool) -> MethodSummary:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add, sub
+from typing import TypeAlias
+
+import msgspec
 
 from meshcore.telemetry.overview.state import Rate, rate_of
-from meshcore.telemetry.summary import Caller, Summary
+from meshcore.telemetry.summary import Summary
 
-Key = tuple[str, str, str]
+Who: TypeAlias = tuple[str, bool]
+"""The name of a caller, and whether it has proven it."""
+
+Key: TypeAlias = tuple[str, str, Who]
 """Component, method and caller."""
 
 _WINDOW = 10.0
@@ -17,24 +23,36 @@ _WINDOW = 10.0
 
 
 class _Counted:
-    """Calls that ended, those that failed, and their latencies by bucket."""
+    """Calls that ended, those that failed, and their latencies by bucket.
 
-    __slots__ = ("calls", "counts", "failures")
+    Attributes:
+        per_second: the calls per second, of a difference of two.
+    """
 
-    def __init__(self, calls: int = 0, failures: int = 0, counts: Sequence[int] = ()) -> None:
+    __slots__ = ("calls", "counts", "failures", "per_second")
+
+    def __init__(self, calls: int = 0, failures: int = 0, counts: Sequence[int] = (), per_second: float = 0.0) -> None:
         self.calls = calls
         self.failures = failures
         self.counts = counts
+        self.per_second = per_second
 
     def plus(self, other: _Counted) -> _Counted:
         if not other.calls:
             return self
-        return _Counted(self.calls + other.calls, self.failures + other.failures, _each(add, self.counts, other.counts))
+        return _Counted(
+            self.calls + other.calls,
+            self.failures + other.failures,
+            _each(add, self.counts, other.counts),
+            self.per_second + other.per_second,
+        )
 
-    def minus(self, other: _Counted) -> _Counted:
-        if self.calls == other.calls:
+    def minus(self, other: _Counted, seconds: float) -> _Counted:
+        calls = self.calls - other.calls
+        if calls <= 0:
             return _NONE
-        return _Counted(self.calls - other.calls, self.failures - other.failures, _each(sub, self.counts, other.counts))
+        counts = _each(sub, self.counts, other.counts)
+        return _Counted(calls, self.failures - other.failures, counts, calls / seconds if seconds > 0 else 0.0)
 
 
 _NONE = _Counted()
@@ -46,51 +64,69 @@ def _each(operation: Callable[[int, int], int], left: Sequence[int], right: Sequ
     return tuple(map(operation, left or (0,) * len(right), right))
 
 
+class _Process:
+    """What one process has told within the window. It is not asked at each look."""
+
+    __slots__ = ("changed", "last", "told")
+
+    def __init__(self) -> None:
+        self.last: Summary | None = None
+        self.told: deque[tuple[float, dict[Key, _Counted]]] = deque()
+        self.changed: dict[Key, _Counted] = {}
+
+    def look(self, summary: Summary, now: float) -> None:
+        if summary is self.last:
+            return
+        told = self.told
+        if told and now - told[-1][0] > _WINDOW:
+            told.clear()  # nobody has looked for a while, and a mean of that time is not what happens now
+        self.last = summary
+        told.append((now, _counted(summary)))
+        # The one before the window stays: differences are taken to it.
+        while len(told) > 2 and told[1][0] <= now - _WINDOW:  # noqa: PLR2004 - two make a difference
+            told.popleft()
+        (begun, before), (ended, after) = told[0], told[-1]
+        # Of a process that was not there before, everything is new, but since when is not known.
+        known = len(told) > 1
+        self.changed = {
+            key: counted.minus(before.get(key, _NONE), ended - begun) if known else _NONE
+            for key, counted in after.items()
+        }
+
+
 class CallerRates:
     """Looks at the counters of all processes, and tells what changed within the last seconds."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, dict[str, dict[Key, _Counted]]]] = deque()
+        self._processes: dict[str, _Process] = {}
 
     def look(self, summaries: Iterable[Summary], now: float) -> None:
-        """Take what processes tell now.
+        """Take what processes tell now. The same object again, of one that was not asked, says nothing new.
 
         Args:
             summaries: of the processes.
             now: seconds on a clock that only goes forward.
         """
-        seen = {each.about.instance: _counted(each) for each in summaries}
-        if self._looks and now - self._looks[-1][0] > _WINDOW:
-            self._looks.clear()  # nobody has looked for a while, and a mean of that time is not what happens now
-        self._looks.append((now, seen))
-        # The one before the window stays: differences are taken to it.
-        while len(self._looks) > 2 and self._looks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - two make a difference
-            self._looks.popleft()
+        found: dict[str, _Process] = {}
+        for each in summaries:
+            process = found[each.about.instance] = self._processes.get(each.about.instance) or _Process()
+            process.look(each, now)
+        self._processes = found
 
-    def rates(self) -> tuple[Mapping[tuple[str, str], Rate], Mapping[tuple[str, str], list[tuple[str, Rate]]]]:
+    def rates(self) -> tuple[Mapping[tuple[Who, str], Rate], Mapping[tuple[str, str], list[tuple[Who, Rate]]]]:
         """The rate of each caller of a component, and those of the callers of each method."""
-        (begun, before), (ended, after) = self._looks[0], self._looks[-1]
-        seconds = ended - begun
-        by_method: dict[tuple[str, str], dict[str, _Counted]] = {}
-        for process, counters in after.items():
-            known = before.get(process)
-            for key, counted in counters.items():
-                # Of a process that was not there before, everything is new, but since when is not known.
-                changed = _NONE if known is None else counted.minus(known.get(key, _NONE))
-                component, method, caller = key
-                callers = by_method.setdefault((component, method), {})
-                callers[caller] = callers[caller].plus(changed) if caller in callers else changed
-        by_edge: dict[tuple[str, str], _Counted] = {}
-        for (component, _), callers in by_method.items():
-            for caller, changed in callers.items():
-                edge = (caller, component)
+        by_edge: dict[tuple[Who, str], _Counted] = {}
+        by_method: dict[tuple[str, str], dict[Who, _Counted]] = {}
+        for process in self._processes.values():
+            for (component, method, who), changed in process.changed.items():
+                edge = (who, component)
                 by_edge[edge] = by_edge.get(edge, _NONE).plus(changed)
-        edges = {edge: _rate(seconds, counted) for edge, counted in by_edge.items()}
+                callers = by_method.setdefault((component, method), {})
+                if changed.calls:
+                    callers[who] = callers.get(who, _NONE).plus(changed)
+        edges = {edge: _rate(counted) for edge, counted in by_edge.items()}
         methods = {
-            method: sorted(
-                ((caller, _rate(seconds, counted)) for caller, counted in callers.items() if counted.calls),
-                key=lambda pair: -pair[1].calls,
-            )
+            method: sorted(((who, _rate(counted)) for who, counted in callers.items()), key=lambda pair: -pair[1].calls)
             for method, callers in by_method.items()
         }
         return edges, methods
@@ -98,15 +134,16 @@ class CallerRates:
 
 def _counted(summary: Summary) -> dict[Key, _Counted]:
     return {
-        (method.component, method.method, caller.name): _of(caller)
+        (method.component, method.method, (caller.name, caller.proven)): _Counted(
+            caller.calls, caller.failures, caller.counts
+        )
         for method in summary.served
         for caller in method.callers
     }
 
 
-def _of(caller: Caller) -> _Counted:
-    return _Counted(caller.calls, caller.failures, caller.counts)
-
-
-def _rate(seconds: float, counted: _Counted) -> Rate:
-    return rate_of(seconds, counted.calls, counted.failures, counted.counts)
+def _rate(counted: _Counted) -> Rate:
+    if not counted.calls or not counted.per_second:
+        return Rate()
+    shares = rate_of(1.0, counted.calls, counted.failures, counted.counts)
+    return msgspec.structs.replace(shares, calls=counted.per_second)

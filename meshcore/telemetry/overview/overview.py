@@ -9,7 +9,7 @@ import msgspec
 from meshcore.core.instances import Instance
 from meshcore.telemetry.history import merged
 from meshcore.telemetry.overview import methods as of_methods
-from meshcore.telemetry.overview.callers import CallerRates
+from meshcore.telemetry.overview.callers import CallerRates, Who
 from meshcore.telemetry.overview.state import (
     Edge,
     MeshState,
@@ -32,6 +32,9 @@ _REMEMBERED = 30.0
 
 UNNAMED = "(no name)"
 """Stands for callers that do not say who they are."""
+
+UNPROVEN = "(not proven)"
+"""Follows the name of a caller that only says it, in a mesh where others have proven theirs."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,7 @@ class Overview:
         self._summaries: list[Summary] = []
         self._called: dict[of_methods.Name, list[MethodSummary]] = {}
         self._at = 0.0
+        self._proves = False  # whether a caller of the mesh has proven its name
 
     def update(self, look: Look) -> MeshState:
         """Take a look into account, and return the mesh as it is now."""
@@ -86,9 +90,10 @@ class Overview:
             ShownComponent(name, of_methods.rate(of_component.get(name, ())), tuple(instances.get(name, ())))
             for name in names
         )
+        self._proves = any(proven for (_, proven), _ in edges)
         shown_edges = tuple(
-            Edge(caller or UNNAMED, component, now)
-            for (caller, component), now in sorted(edges.items())
+            Edge(self._name(who), component, now, who[1])
+            for (who, component), now in sorted(edges.items(), key=lambda pair: pair[0])
             if component in names
         )
         return MeshState(
@@ -104,15 +109,20 @@ class Overview:
         """The last 15 minutes of each method, as of the last look."""
         return of_methods.histories(self._summaries, self._at)
 
+    def _name(self, who: Who) -> str:
+        """How a caller is shown."""
+        name, proven = who
+        return f"{name} {UNPROVEN}" if self._proves and name and not proven else name or UNNAMED
+
     def _method(
-        self, name: of_methods.Name, served: Sequence[MethodSummary], callers: Iterable[tuple[str, Rate]]
+        self, name: of_methods.Name, served: Sequence[MethodSummary], callers: Iterable[tuple[Who, Rate]]
     ) -> ShownMethod:
         called = self._called.get(name, ())
         return ShownMethod(
             component=name[0],
             method=name[1],
             now=of_methods.rate(served),
-            callers=tuple(MethodCaller(caller or UNNAMED, now) for caller, now in callers),
+            callers=tuple(MethodCaller(self._name(who), now, who[1]) for who, now in callers),
             errors=of_methods.errors(served),
             attempts=told(sum(sum(each.attempts.values()) for each in called)),
             retries=told(sum(each.retries for each in called)),

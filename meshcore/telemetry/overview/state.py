@@ -100,10 +100,11 @@ class Edge(msgspec.Struct, frozen=True):
     """Who calls whom.
 
     Attributes:
-        caller: the name that the caller gives itself: that of its component, if it hosts one.
+        caller: its name: that of its component, if it hosts one. If others of the mesh have proven theirs, and this one
+            only says it, "(not proven)" follows, so that it is not taken for the component.
         component: that it calls.
         now: its calls.
-        proven: whether the caller has proven who it is.
+        proven: whether the caller has proven its name by a certificate.
     """
 
     caller: str
@@ -118,10 +119,12 @@ class MethodCaller(msgspec.Struct, frozen=True):
     Attributes:
         caller: as in `Edge`.
         now: its calls.
+        proven: as in `Edge`.
     """
 
     caller: str
     now: Rate
+    proven: bool = False
 
 
 class ShownMethod(msgspec.Struct, frozen=True, kw_only=True):

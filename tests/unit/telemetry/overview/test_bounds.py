@@ -84,7 +84,7 @@ def test_after_a_pause_callers_are_counted_anew() -> None:
             component="shop", method="shop/do", calls=calls, failures=0, recent=Window(0.0), callers=(_web(calls),)
         )
         rates.look([Summary(at=now, about=About(instance="a"), served=(served,))], now)
-        return rates.rates()[0]["web", "shop"].calls
+        return rates.rates()[0][("web", False), "shop"].calls
 
     look(0, 0.0)
     assert look(10, 1.0) == pytest.approx(10.0)
