@@ -84,7 +84,7 @@ class ConsulIdentitySource(IdentitySource):
         self._set = CertificateSet(names, _issued, _end)
         try:
             self._client.start()
-            await asyncio.gather(self._first_roots(), *map(self._first_leaf, self._queries))
+            await self._read_all()
         except MeshError as error:
             await self.aclose()
             raise IdentityError(f"no certificate from {self._config.url}: {error.message}") from error
@@ -132,6 +132,12 @@ class ConsulIdentitySource(IdentitySource):
     async def aclose(self) -> None:
         """Close the connections to the agent."""
         await self._client.close()
+
+    async def _read_all(self) -> None:
+        read = self._first_roots(), *map(self._first_leaf, self._queries)
+        # All of them end before an error is raised, so that nothing is left of them.
+        for error in filter(None, await asyncio.gather(*read, return_exceptions=True)):
+            raise error
 
     async def _first_roots(self) -> None:
         index, roots = await self._read_roots(self._roots.query(asyncio.get_running_loop().time()))
