@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import stat
 import time
@@ -18,8 +17,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
 from meshcore.security.credentials import MAX_BYTES, Source, read_credentials
 from meshcore.security.sources.folder_events import FolderEvents
-
-log = logging.getLogger(__name__)
+from meshcore.security.sources.reasons import Reasons
 
 _T = TypeVar("_T")
 
@@ -79,7 +77,7 @@ class FilesIdentitySource(IdentitySource):
         self._read: tuple[Source, ...] = ()  # the last files that were read
         self._usable = False  # whether they were
         self._given: Credentials | None = None
-        self._reason = ""  # that was logged last
+        self._reasons = Reasons()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -114,9 +112,9 @@ class FilesIdentitySource(IdentitySource):
             try:
                 found = await self._in_thread(self._next)
             except IdentityError as error:
-                self._tell(str(error))
+                self._reasons.tell(str(error))
                 continue
-            self._tell("")
+            self._reasons.tell("")
             if found is not None and found != self._given:
                 self._given = found
                 yield (found,)
@@ -128,11 +126,6 @@ class FilesIdentitySource(IdentitySource):
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _tell(self, reason: str) -> None:
-        if reason and reason != self._reason:
-            log.warning("the certificates of before stay in use: %s", reason)
-        self._reason = reason
 
     # The methods below run in the thread.
 
