@@ -43,6 +43,7 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.families import CERTIFICATE_EXPIRY
 from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import snapshot
@@ -189,6 +190,8 @@ async def start_runtime(
         meter = meter_of(settings.meter)
         recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
+        if certificates is not None:
+            recorder.gauges[CERTIFICATE_EXPIRY.name] = lambda: certificates.ends
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
         handlers = Handlers(
