@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -33,6 +33,7 @@ from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
 from meshcore.mesh.handlers import Handlers
 from meshcore.mesh.hosting import Hosting
+from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
@@ -45,10 +46,14 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.families import CERTIFICATE_EXPIRY
 from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import snapshot
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
+
+if TYPE_CHECKING:
+    from meshcore.security.certificates import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +75,7 @@ class Runtime:
         hosting: the components of this process.
         recorder: what is counted of the calls.
         authorization: judges the calls of other processes, None if nothing is to be judged.
+        certificates: of this process; None without an identity.
     """
 
     identity: str
@@ -84,6 +90,7 @@ class Runtime:
     hosting: Hosting
     recorder: Recorder
     authorization: Authorization | None
+    certificates: Certificates | None
 
     @property
     def settings(self) -> Settings:
@@ -173,6 +180,10 @@ async def start_runtime(
         for warning in blueprint.policies.warnings(blueprint.catalog.described):
             log.warning(warning)
         values.keep_updated(graph.live)
+        # Before everything that connects to others or is reached by them.
+        certificates = await stack.enter_async_context(
+            certificates_of(blueprint.identity_source, module, blueprint.catalog)
+        )
         bridge = Bridge(asyncio.get_running_loop())
         proxies = Proxies(blueprint, bridge)
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))
@@ -199,6 +210,8 @@ async def start_runtime(
         meter = meter_of(settings.meter)
         recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
+        if certificates is not None:
+            recorder.gauges[CERTIFICATE_EXPIRY.name] = lambda: certificates.ends
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
         authorization = await authorization_of(blueprint, values, recorder.served)
@@ -223,6 +236,7 @@ async def start_runtime(
             hosting=hosting,
             recorder=recorder,
             authorization=authorization,
+            certificates=certificates,
         )
 
 

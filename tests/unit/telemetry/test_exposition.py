@@ -115,6 +115,7 @@ histogram meshcore_event_loop_lag_seconds
 gauge     meshcore_server_calls_in_flight
 gauge     meshcore_server_concurrency_limit
 gauge     meshcore_server_processes
+gauge     meshcore_certificate_expiry_timestamp_seconds
 counter   meshcore_server_refusals_total               reason
 gauge     meshcore_server_stream_connections
 counter   meshcore_server_stream_items_total           rpc_method server_address direction
