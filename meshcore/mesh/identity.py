@@ -34,7 +34,7 @@ def identity_source(settings: Settings, overrides: Mapping[type, object], proble
         problems.append(f"the override of IdentitySource has to be an object that is one, got {source!r}")
     elif settings.identity != NO_IDENTITY:
         try:
-            return make_identity_source(settings.identity)
+            return make_identity_source(settings.identity, settings.registry)
         except ValueError as error:
             problems.append(f"setting identity: {error}")
     return None
