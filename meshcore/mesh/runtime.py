@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -32,6 +32,7 @@ from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
 from meshcore.mesh.handlers import Handlers
 from meshcore.mesh.hosting import Hosting
+from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
@@ -46,6 +47,9 @@ from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import snapshot
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
+
+if TYPE_CHECKING:
+    from meshcore.security.certificates import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +70,7 @@ class Runtime:
         streams: runs those of streaming methods.
         hosting: the components of this process.
         recorder: what is counted of the calls.
+        certificates: of this process; None without an identity.
     """
 
     identity: str
@@ -79,6 +84,7 @@ class Runtime:
     streams: StreamHandler
     hosting: Hosting
     recorder: Recorder
+    certificates: Certificates | None
 
     @property
     def settings(self) -> Settings:
@@ -153,6 +159,10 @@ async def start_runtime(
         for warning in blueprint.policies.warnings(blueprint.catalog.described):
             log.warning(warning)
         values.keep_updated(graph.live)
+        # Before everything that connects to others or is reached by them.
+        certificates = await stack.enter_async_context(
+            certificates_of(blueprint.identity_source, module, blueprint.catalog)
+        )
         bridge = Bridge(asyncio.get_running_loop())
         proxies = Proxies(blueprint, bridge)
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))
@@ -201,6 +211,7 @@ async def start_runtime(
             streams=streams,
             hosting=hosting,
             recorder=recorder,
+            certificates=certificates,
         )
 
 

@@ -1,4 +1,4 @@
-"""Finds channels, registries, value sources and identities in the entry points of installed packages. Loads those that are used."""
+"""Finds channels, registries and other adapters in the entry points of installed packages. Loads those in use."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ CHANNELS = "meshcore.channels"
 REGISTRIES = "meshcore.registries"
 VALUE_SOURCES = "meshcore.value_sources"
 IDENTITIES = "meshcore.identities"
+
+_SECURITY = frozenset({"cryptography"})
+"""The modules that the extra `security` brings, and identity sources need."""
 
 
 def installed_channels() -> dict[str, EntryPoint]:
@@ -64,7 +67,13 @@ def make_identity_source(url: str) -> IdentitySource:
     Raises:
         ValueError: there is no such source, or the URL is invalid.
     """
-    source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity")
+    try:
+        source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity source")
+    except ModuleNotFoundError as error:
+        if error.name not in _SECURITY:
+            raise
+        text = f'{without_secrets(url)!r} needs the package {error.name}: install "meshcore-runtime[security]"'
+        raise ValueError(text) from None
     return source.from_url(url)
 
 
