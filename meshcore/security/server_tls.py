@@ -54,8 +54,8 @@ class ServerTLS:
     """Makes the TLS connections of a server with the newest certificates, and ends those that are not good any more.
 
     New certificates and roots count from the next connection on. If a root is removed, the connections of its clients
-    are closed within a second. Those that were made with a replaced certificate, or whose client's certificate expires, are
-    asked for to be made anew: see `ServedConnection.leave`.
+    are closed within a second. Clients whose certificate expires, and those that have seen an own certificate that was
+    replaced, are asked for new connections: see `ServedConnection.leave`.
 
     Args:
         certificates: of this process; started.

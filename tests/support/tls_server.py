@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,10 +14,13 @@ from typing import Any, Self
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from meshcore import MeshApp, Settings
 from meshcore.ports.identity import Credentials, IdentitySource
 from meshcore.security.certificates import Certificates
 from meshcore.security.server_tls import ServerTLS, server_context
+from meshcore.serve import process
 from meshcore.serve.address import open_socket
+from meshcore.serve.unix_socket import bound_unix_socket
 from tests.support.certificates import Authority
 
 
@@ -110,3 +115,50 @@ def client_context(
     else:
         context.load_verify_locations(cadata=authority.roots.decode())
     return context
+
+
+@asynccontextmanager
+async def served_mesh(
+    module: type, *credentials: Credentials, unix_socket: str = "", **settings: Any
+) -> AsyncGenerator[ServedMesh]:
+    """Serve a module with these certificates, as `meshcore run` does."""
+    source = GivenCredentials(*credentials)
+    closing = asyncio.Event()
+    with open_socket("127.0.0.1:0") as sock, bound_unix_socket(unix_socket) as more:
+        url = f"https://127.0.0.1:{sock.getsockname()[1]}"
+        given = Settings(registry="local:", advertise_url=url, unix_socket=unix_socket, **settings)
+        app = MeshApp(module, settings=given, overrides={IdentitySource: source})
+        async with app.running():
+            copies = [os.dup(each.fileno()) for each in (sock, *more)]
+            level = logging.getLogger("hypercorn.error").level
+            config = process._config(copies, app)
+            logging.getLogger("hypercorn.error").setLevel(level)
+            running = asyncio.create_task(serve(process._without_lifespan(app), config, shutdown_trigger=closing.wait))
+            certificates = app.mesh.runtime.certificates
+            assert certificates is not None
+            yield ServedMesh(url, app, source, certificates)
+            await app.stop()
+            closing.set()
+            await asyncio.wait([running], timeout=10)
+            await running
+
+
+class ServedMesh:
+    """A running mesh.
+
+    Attributes:
+        url: of the server.
+        app: the server.
+        source: changes its certificates.
+        certificates: of it.
+    """
+
+    def __init__(self, url: str, app: MeshApp, source: GivenCredentials, certificates: Certificates) -> None:
+        self.url = url
+        self.app = app
+        self.source = source
+        self.certificates = certificates
+
+    async def replace(self, *credentials: Credentials) -> None:
+        """Replace the certificates of the server."""
+        await self.source.replace(self.certificates, *credentials)

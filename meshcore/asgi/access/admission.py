@@ -110,7 +110,7 @@ def _nothing() -> None:
 def _told() -> ErrorBody:
     connection = served_connection.get()
     text = _CLEAR_TEXT if connection is not None and connection.clear else _NO_CERTIFICATE
-    return ErrorBody(Code.UNAUTHENTICATED.value, text)
+    return ErrorBody(Code.UNAUTHENTICATED.value, text, processed=False)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,7 +118,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     reply = problem_reply(headers, AuthorizationError(Code.UNAUTHENTICATED, told.message), told)
     if scope["method"] == "POST" and request_path(scope) in {INVOKE, INVOKE_STREAM}:
         codec = MSGPACK if "msgpack" in headers.content_type else JSON
-        reply = Reply(reply.status, encode_failure(codec, told), codec.content_type.encode(), reply.more)
+        reply = Reply(
+            reply.status,
+            encode_failure(codec, told if headers.seconds is not None else told.message),
+            codec.content_type.encode(),
+            reply.more,
+        )
     await discard_body(receive, headers.content_length)
     await reply.send(send, close=False)
 
