@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from typing import Any, Final
@@ -90,3 +91,19 @@ served_connection: ContextVar[ServedConnection | None] = ContextVar("meshcore.se
 
 It is set in the handshake, each time before the event loop makes the task. So no connection sees that of another one.
 """
+
+
+@contextmanager
+def told_to_leave(told: Callable[[], None]) -> Generator[None]:
+    """Call this once the connection of the current task is to be made anew, or at once if it is."""
+    connection = served_connection.get()
+    if connection is None:
+        yield
+        return
+    connection.on_leave.add(told)
+    try:
+        if connection.leaving:
+            told()
+        yield
+    finally:
+        connection.on_leave.discard(told)

@@ -163,8 +163,9 @@ class ServerTLS:
             return
         now = self._clock()
         for connection in tuple(self._open.values()):
-            trusted = self._trusts(connection)
-            connection.renewed_by = min(connection.renewed_by, now + (random.uniform(0.0, _SPREAD) if trusted else 0.0))
+            # Not at once: a client that has just opened one would take the server for one that stops.
+            pause = random.uniform(_SPREAD / 5, _SPREAD) if self._trusts(connection) else 0.0
+            connection.renewed_by = min(connection.renewed_by, now + pause)
         self._look()
         if self._loop is not None:
             self._loop.call_later(_CUT_AFTER, self._cut_untrusted)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import multiprocessing
 import os
-import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""A service that says who calls it, by unary and streaming methods and by REST; and a client with a context of its own."""
+"""A service that says who calls it, unary, streaming and by REST; and a client with a context of its own."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ def run(
     workers: Annotated[int, Option(min=1, help="How many processes serve. One that ends is replaced.")] = 1,
     registry: Registry = None,
     advertise: Annotated[str | None, Option(help="The URL under which clients reach this process.")] = None,
+    *,
     identity: Annotated[
         str | None, Option(help="Where the certificates come from, such as dev: or files:/path. Then it serves TLS.")
     ] = None,
-    *,
     reload: Annotated[bool, Option("--reload", help="Start again when a Python file changes.")] = False,
 ) -> None:
     """Serve a module, until Ctrl-C."""

@@ -1,1 +1,1 @@
-"""Serves the TLS of the mesh with an ASGI server: hypercorn in this process, its command line, or uvicorn."""
+"""Serves the TLS of the mesh with hypercorn: in this process, or by its own command line."""

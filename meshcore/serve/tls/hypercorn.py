@@ -7,7 +7,6 @@ them: `from meshcore.serve.tls.hypercorn import certfile, create_ssl_context, ke
 from __future__ import annotations
 
 import ssl
-from typing import Any
 
 from meshcore.security.server_tls import HANDSHAKE_TIMEOUT, server_context
 from meshcore.serve.tls.serving import running_tls
@@ -20,9 +19,4 @@ ssl_handshake_timeout = HANDSHAKE_TIMEOUT
 
 def create_ssl_context() -> ssl.SSLContext:
     """The context of hypercorn's sockets. It has no certificates itself, so it can be made before the mesh runs."""
-    return server_context(running_tls)
-
-
-def uvicorn_context(*_: Any) -> ssl.SSLContext:
-    """The same for uvicorn: `uvicorn.Config(..., ssl_context_factory=uvicorn_context, loop="asyncio")`."""
     return server_context(running_tls)

@@ -72,8 +72,7 @@ async def test_each_channel_knows_its_caller(strict, authority, tmp_path, channe
     async with Mesh(WhoClient, settings=settings, overrides={}) as mesh:
         who = await mesh.get_service(Who, channel)
         assert await who.calls() == BILLING
-        if channel != "rest":
-            assert [each async for each in who.each(2)] == [BILLING] * 2
+        assert [each async for each in who.each(2)] == [BILLING] * 2
 
 
 async def test_forwarded_certificates_are_not_believed(strict, permissive, authority, tmp_path):
@@ -141,11 +140,13 @@ async def test_the_unix_socket_stays_clear(authority, tmp_path):
     for mode, expected in (("permissive", "none"), ("strict", None)):
         path = str(tmp_path / mode)
         identity = authority.credentials("who-component")
-        async with served_mesh(WhoModule, identity, unix_socket=path, mutual_tls=mode):
-            async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
-                assert (await invoke(session, "http://localhost"))["result"] == expected
-                async with session.get("http://localhost/livez") as response:
-                    assert response.status == 200
+        async with (
+            served_mesh(WhoModule, identity, unix_socket=path, mutual_tls=mode),
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session,
+        ):
+            assert (await invoke(session, "http://localhost"))["result"] == expected
+            async with session.get("http://localhost/livez") as response:
+                assert response.status == 200
 
 
 async def test_what_is_no_tls_and_no_http_is_answered(strict):
