@@ -15,7 +15,7 @@ from meshcore.asgi.connection import bounded
 from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
-from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, peer_of
 from meshcore.asgi.operators import Admits, protect
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
@@ -23,6 +23,7 @@ from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
 from meshcore.codec.codec import Limits
+from meshcore.core.caller import Proof
 from meshcore.core.description import ComponentDescription, HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
@@ -53,6 +54,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         tap: begins to show calls to a reader; None for no such endpoint.
         page: answers the live page; None for no page.
         operators: judges who may read the endpoints, other than the probes; None for everybody.
+        strict: whether the probes tell those who have proven no identity no more than a status.
     """
 
     identity: dict[str, Any]
@@ -65,10 +67,19 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     tap: OpenTap | None = None
     page: PageSource | None = None
     operators: Admits | None = None
+    strict: bool = False
+
+    def tells(self, request: Request) -> bool:
+        """Whether the client is told more than a status."""
+        return not self.strict or peer_of(request.scope).caller.proof is Proof.CERTIFICATE
 
 
 class MeshAsgi:
-    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, probes, `/report` and `/metrics`."""
+    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, probes, `/report` and `/metrics`.
+
+    Attributes:
+        open_paths: those of the probes.
+    """
 
     def __init__(
         self, server: StreamingServer, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings
@@ -107,6 +118,8 @@ class MeshAsgi:
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
         self._server = server
+        # Who probes an instance knows only its address.
+        self.open_paths = frozenset({LIVEZ, READYZ, *(each.health_path for each in hosted if each.health_path)})
 
     def endpoint(self, scope: Scope) -> Application:
         """The application that serves a request. `POST /invoke` does not pass through Starlette."""
@@ -124,7 +137,7 @@ class MeshAsgi:
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is not `/invoke`, if the gate lets it pass."""
         if scope["type"] == "http":
-            probe = self._gate.checks_hosts and request_path(scope) in self._probes
+            probe = self._gate.checks_hosts and request_path(scope) in self.open_paths
             try:
                 headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
                 self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
@@ -141,8 +154,8 @@ def _json(content: Any, status: int = 200) -> Response:
 
 
 def _livez(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
-    async def livez(request: Request) -> Response:  # noqa: ARG001
-        return _json({"status": "ok", **probes.identity})
+    async def livez(request: Request) -> Response:
+        return _json({"status": "ok", **(probes.identity if probes.tells(request) else {})})
 
     return livez
 
@@ -155,10 +168,11 @@ def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _health(probes: Probes, hosted: HostedComponent) -> Callable[[Request], Awaitable[Response]]:
-    async def health(request: Request) -> Response:  # noqa: ARG001
+    async def health(request: Request) -> Response:
         guard_tasks()
         found = await probes.health(hosted)
-        return _json(found.to_plain(), found.status.http_status)
+        told = found.to_plain() if probes.tells(request) else {"status": found.to_plain()["status"]}
+        return _json(told, found.status.http_status)
 
     return health
 

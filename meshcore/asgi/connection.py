@@ -26,11 +26,25 @@ def abort_connection(send: Send) -> None:
     Args:
         send: of ASGI. Of HTTP/2 nothing is closed: the connection carries other calls, too.
     """
-    for owner in _owners(send):
+    if (transport := _transport_of(send, shared=False)) is not None:
+        transport.abort()
+
+
+def connection_of(send: Send) -> asyncio.Transport | None:
+    """The connection by which the answer goes, also one of HTTP/2; None if it is not known.
+
+    Args:
+        send: of ASGI.
+    """
+    return _transport_of(send, shared=True)
+
+
+def _transport_of(send: Send, *, shared: bool) -> asyncio.Transport | None:
+    for owner in _owners(send, shared=shared):
         transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
         if hasattr(transport, "abort"):
-            cast("asyncio.Transport", transport).abort()
-            return
+            return cast("asyncio.Transport", transport)
+    return None
 
 
 @asynccontextmanager
@@ -61,8 +75,8 @@ def bounded(app: Application, seconds: float) -> Application:
     return run
 
 
-def _owners(send: Any) -> Iterator[Any]:
-    """The objects whose methods `send` is, one behind the other."""
+def _owners(send: Any, *, shared: bool) -> Iterator[Any]:
+    """The objects whose methods `send` is, one behind the other; `shared`: also those that other requests have, too."""
     for _ in range(_OWNERS):
         owner = getattr(send, "__self__", None)
         if owner is None:  # a function of a middleware, as Starlette's, around another one
@@ -72,5 +86,5 @@ def _owners(send: Any) -> Iterator[Any]:
         else:
             yield owner
             send = getattr(owner, "send", None)
-        if send is None or type(owner).__name__ == "H2Protocol":
+        if send is None or (type(owner).__name__ == "H2Protocol" and not shared):
             return

@@ -17,6 +17,8 @@ from meshcore.client.no_answer import why_no_answer
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.security.certificates import Certificates
+from meshcore.serve.tls.serving import client_certificate
 from meshcore.wire.endpoints import LIVEZ
 
 log = logging.getLogger(__name__)
@@ -37,10 +39,18 @@ class Announcement:
         registry: the registry.
         instances: the instances to announce, possibly none.
         settings: give the advertised URL, and whether to check first that it leads to this process.
+        certificates: of this process; None without an identity.
     """
 
-    def __init__(self, registry: ComponentRegistry, instances: Sequence[Instance], settings: Settings) -> None:
+    def __init__(
+        self,
+        registry: ComponentRegistry,
+        instances: Sequence[Instance],
+        settings: Settings,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._registry = registry
+        self._certificates = certificates
         self._instances = instances
         self._settings = settings
         self._announced: set[str] = set()  # ids of the instances that are in the registry now
@@ -140,7 +150,7 @@ class Announcement:
         timeout = aiohttp.ClientTimeout(total=2.0)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                reason = await _why_unreachable(session, url, server_identity())
+                reason = await _why_unreachable(session, url, server_identity(), self._certificates)
                 if not reason:
                     return
                 if reason != logged and loop.time() - begun > _LOG_AFTER:
@@ -161,10 +171,13 @@ def server_identity() -> str:
     return f"{os.uname().nodename}:{parent.pid if parent is not None else os.getpid()}"
 
 
-async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: str) -> str:
+async def _why_unreachable(
+    session: aiohttp.ClientSession, url: str, identity: str, certificates: Certificates | None
+) -> str:
     """Why the URL does not lead to this server, empty if it does."""
+    context = True if certificates is None else client_certificate(certificates)
     try:
-        async with session.get(url.rstrip("/") + LIVEZ) as response:
+        async with session.get(url.rstrip("/") + LIVEZ, ssl=context) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         return f"cannot be reached ({why_no_answer(error)})"

@@ -49,6 +49,7 @@ from meshcore.core.caller import Peer
 from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
+from meshcore.security.served_connection import told_to_leave
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
@@ -169,7 +170,8 @@ class _Served:
         if server.draining:
             self._go_away()
         try:
-            await driver.run()
+            with told_to_leave(self._renew):
+                await driver.run()
             await websocket.close()
             if self._tasks:  # the server stops those whose callers are gone, unless they are shielded
                 await asyncio.wait(self._tasks)
@@ -287,6 +289,10 @@ class _Served:
         self._connection.go_away("this instance is stopping")
         self._driver.wake()
         self._close_if_done()
+
+    def _renew(self) -> None:
+        self._connection.ask_for_another("a certificate was replaced, or expires")
+        self._driver.wake()
 
     def _close_if_done(self) -> None:
         if self._server.draining and not self._calls and self._closing is None:

@@ -235,6 +235,11 @@ class Connection(ItemLink):
             calls.draining, calls.peer_calls = True, 0
             self._outbox.write(frames.go_away(Reason.DRAIN, 0 if calls.client else calls.last, text))
 
+    def ask_for_another(self, text: str) -> None:
+        """Server: let the client begin its next calls on another connection. All that it begins here are accepted."""
+        if not self._calls.draining and not self._closed:
+            self._outbox.write(frames.go_away(Reason.DRAIN, LAST_NUMBER, text))
+
     def _unfinished(self, number: int) -> Call | None:
         """A call at its server that has to be ended; None if the connection is over."""
         call = self._by_number.get(number)

@@ -239,6 +239,25 @@ def test_a_drain_loses_and_doubles_nothing() -> None:
     assert (pair.server.calls, pair.server.pending, pair.client.calls) == (0, False, 0)
 
 
+def test_a_server_that_asks_for_another_connection_accepts_what_is_on_its_way() -> None:
+    """The client begins nothing more there, all that it has begun is answered, and a later drain is obeyed."""
+    pair = ready()
+    accepted = begun(pair)
+    pair.server.ask_for_another("renewed")
+    late = pair.client.request("m", b"")
+    client, server = pair.settle()
+    assert [each.call for each in server if isinstance(each, Requested)] == [late]
+    assert client == [GoneAway("renewed", LAST_NUMBER)]
+    assert (pair.client.room, pair.client.exhausted, pair.server.calls) == (0, True, 2)
+    pair.server.go_away("stopping")
+    pair.server.ask_for_another("renewed")
+    pair.server.answer(accepted, b"1")
+    pair.server.answer(late, b"2")
+    client, _ = pair.settle()
+    assert client == [GoneAway("stopping", late), Answered(accepted, b"1"), Answered(late, b"2")]
+    assert (pair.server.calls, pair.server.pending, pair.client.calls) == (0, False, 0)
+
+
 def test_a_slow_reader_stops_its_writer_and_no_one_else() -> None:
     """Items wait at the writer, which is told when to go on."""
     pair = ready()
