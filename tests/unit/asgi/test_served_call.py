@@ -16,6 +16,7 @@ from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, 
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import LocalError
 from meshcore.declare.reader import describe
@@ -277,7 +278,7 @@ class StreamedCall(msgspec.Struct):
     number: int
     dish: str
     headers: RequestHeaders = RequestHeaders([])
-    peer: str = "guest"
+    peer: Peer = Peer("guest")
     method: Method = TASTE
     errors: ErrorCodec = ERRORS
 
