@@ -199,7 +199,7 @@ async def test_what_a_call_held_is_freed_when_it_has_ended(server, dish):
     client = Client(dish)
     headers = Held([*client.scope["headers"], (TIMEOUT.encode(), b"50")])
     freed = weakref.ref(headers)
-    call = TextCall(headers, "guest", client.receive)
+    call = TextCall(headers, Peer("guest"), client.receive)
     del headers
     gc.disable()
     try:
