@@ -1,4 +1,4 @@
-"""What callers choose, names of methods and of themselves, takes no memory of a server: a real one, for each channel."""
+"""What callers choose, names of methods and of themselves, takes no memory of a server."""
 
 from __future__ import annotations
 
