@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from statistics import median
 
-from benchmarks.calls.wire import MANY, Plan, by_mesh, measure
-from benchmarks.report import Goal, Report, Row, row
+from benchmarks.calls.wire import Plan
+from benchmarks.report import Goal, Report, Row
+from benchmarks.telemetry.cost import costs
+from benchmarks.telemetry.spans import SPANS, span_costs
+from benchmarks.telemetry.strangers import strangers_section
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.telemetry.exposition import expose
@@ -35,18 +36,19 @@ async def telemetry_section(plan: Plan, report: Report) -> None:
         Goal("us: counting a call on the client's side", 0.5, client * 1e6),
         Goal("us: counting a call on the server's side", 0.5, server * 1e6),
     ]
-    async with AsyncExitStack() as stack:
-        candidates = await stack.enter_async_context(by_mesh(plan, report.notes, tuple(SHARES)))
-        figures = await measure(candidates, MANY, plan)
-    for name, found in figures.items():
-        report.rows.append(row("counting", name, found, found))
-        cpu = median((each.client + each.server) / len(each.times) for each in found.slices)
-        text = f"% of the CPU time of a call over {name}: counting it on both sides"
-        report.goals.append(Goal(text, SHARES[name], 100 * (client + server) / cpu))
+    for name, cost in (await costs(plan, report.notes, tuple(SHARES))).items():
+        text = f"% of the CPU time of a call over {name}, {cost.microseconds:.0f} us: counting it, on and off in turn"
+        report.goals.append(Goal(text, SHARES[name], cost.percent))
+        for way, (seconds, ratio) in (await span_costs(name, plan.rounds // 2)).items():
+            report.notes.append(f"in memory, over {name}, {way}: {seconds * 1e6:.1f} us of CPU, {ratio:.2f} times")
+            if way == SPANS:
+                text = f"% of the CPU time of a call over {name} in memory: {way}"
+                report.goals.append(Goal(text, 5.0, 100 * (ratio - 1)))
+    await strangers_section(plan, report)
     recorder, history, taken = recorded()
     report.goals += [
         Goal(
-            f"MiB: {METHODS} methods, served to {CALLERS} callers and called, with two kinds of failures and 15 minutes",
+            f"MiB: {METHODS} methods, served to {CALLERS} callers and called, failing in two ways",
             5.0,
             taken / 2**20,
         ),
@@ -99,7 +101,7 @@ def described(methods: int) -> ComponentDescription:
 
 
 def recorded() -> tuple[Recorder, History, int]:
-    """A process that serves and calls many methods for 15 minutes, which fail in two ways; and the bytes that it takes."""
+    """A process that serves and calls many methods for 15 minutes, and the bytes that its numbers take."""
     component = described(METHODS)
     tracemalloc.start()
     try:
