@@ -111,11 +111,10 @@ def recorded() -> tuple[Recorder, History, int]:
             if number % (STEPS // 3) == 0:
                 for method in component.services[0].methods:
                     for caller in range(CALLERS):
-                        calls = recorder.served.by_caller[f"caller {caller}"][method]
-                        calls.ok.observe(0.001 * number)
-                    made = recorder.client("bench")[method]
+                        recorder.served.by_caller[f"caller {caller}"][method].ok.observe(0.001 * number)
+                    served, made = recorder.served.by_caller["caller 0"][method], recorder.client("bench")[method]
                     made.succeed(0.001 * number, [Attempt("a", "b", 0.0, 0.001, "ok")])
-                    for each in (calls, made):
+                    for each in (served, made):
                         each.fail("unavailable", "unavailable", 0.01, "nobody is there")
                         each.fail("internal", "internal", 0.01, "it broke")
             history.tick(number * STEP)

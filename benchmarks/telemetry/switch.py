@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 from benchmarks.served import BenchComponentImpl, EchoPricing
@@ -34,10 +35,14 @@ def turn(*, on: bool) -> None:
     ClientCalls.succeed = _SUCCEED if on else _no_succeed  # type: ignore[method-assign]
 
 
+def _turned(number: int, _: FrameType | None) -> None:
+    turn(on=number == signal.SIGUSR2)
+
+
 @module(provides=[EchoPricing, BenchComponentImpl])
 class SwitchedModule:
     """What a server process serves that can be switched."""
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGUSR1, lambda *_: turn(on=False))
-        signal.signal(signal.SIGUSR2, lambda *_: turn(on=True))
+        signal.signal(signal.SIGUSR1, _turned)
+        signal.signal(signal.SIGUSR2, _turned)
