@@ -12,6 +12,9 @@ from benchmarks.calls.wire import MANY, Candidate, Plan, by_mesh, turn
 from benchmarks.load import Slice
 from benchmarks.telemetry import switch
 
+_NEVER_REFUSED = {"adaptive_limit": "false"}
+"""A machine that does something else, too, would let the server refuse calls."""
+
 MODULE = "benchmarks.telemetry.switch:SwitchedModule"
 
 
@@ -40,7 +43,7 @@ class Cost:
 
 async def costs(plan: Plan, notes: list[str], channels: Sequence[str]) -> dict[str, Cost]:
     """Measure each channel."""
-    async with by_mesh(plan, notes, channels, module=MODULE) as candidates:
+    async with by_mesh(plan, notes, channels, _NEVER_REFUSED, MODULE) as candidates:
         found = {name: Cost([], []) for name in candidates}
         for number in range(-1, 2 * plan.rounds):  # the first round warms up, and does not count
             for name, candidate in candidates.items():
