@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import count
+from pathlib import Path
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from meshcore.wire.endpoints import INVOKE, STREAM, STREAM_PROTOCOL
+from benchmarks.calls.wire import Plan
+from benchmarks.processes import free_port, hypercorn
+from benchmarks.report import Goal, Report
+from meshcore.wire.endpoints import INVOKE, READYZ, STREAM, STREAM_PROTOCOL
 from meshcore.wire.headers import CALLER
 from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import Erred, Failed
 
+CALLS = 100_000
 CONNECTIONS = 4
 _AT_ONCE = 64
 _OF_A_CONNECTION = 500
@@ -85,11 +90,36 @@ async def over_stream(url: str, strangers: Strangers, calls: int) -> int:
                 machine.progress()
             for event in machine.feed(await websocket.receive_bytes(), time.monotonic()):
                 if isinstance(event, Failed):
-                    raise RuntimeError(event.text)
+                    raise RuntimeError(event.text)  # noqa: TRY004 - it is no type that is wrong
                 if isinstance(event, Erred):
                     ended += 1
                     refused += b"unimplemented" in event.payload
     return refused
+
+
+def resident(pid: int) -> int:
+    """Bytes that a process has in memory; 0 where there is no /proc."""
+    file = Path(f"/proc/{pid}/status")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+async def strangers_section(plan: Plan, report: Report) -> None:
+    """What a server keeps of them."""
+    port, calls = free_port(), 1_000 if plan.quick else CALLS
+    env = {"MESHCORE_MODULE": "benchmarks.served:ServedModule", "MESHCORE_REGISTRY": "local:"}
+    strangers, refused = Strangers(), 0
+    with hypercorn("meshcore.app:app", plan.loop, env, port, READYZ) as server:
+        for over in (over_dispatch, over_stream):
+            await over(server.url, strangers, calls // 50)
+        before, found = resident(server.pid), await series(server.url)
+        for over in (over_dispatch, over_stream):
+            refused += await over(server.url, strangers, calls // 2)
+        text = f"after {refused} calls of as many unknown methods by as many callers"
+        report.goals += [
+            Goal(f"lines of a scrape {text}, more than after the first", 0.0, await series(server.url) - found),
+            Goal(f"MiB that the server has grown {text}", 2.0, (resident(server.pid) - before) / 2**20),
+        ]
 
 
 async def series(url: str) -> int:

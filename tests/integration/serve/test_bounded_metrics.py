@@ -1,4 +1,4 @@
-"""What callers choose, names of methods and of themselves, takes no memory of a server: a real one, for each channel."""
+"""What callers choose, names of methods and of themselves, takes no memory of a server."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from benchmarks.telemetry.strangers import Strangers, over_dispatch, over_stream, series
+from benchmarks.telemetry.strangers import Strangers, over_dispatch, over_stream, resident, series
 from meshcore.telemetry.tables import MOST_CALLERS
-from tests.support.processes import ServerProcess, serve
+from tests.support.processes import serve
 
 pytestmark = pytest.mark.one_python
 
 WARM, CALLS = 1_000, 5_000
 MIB = 2**20
-
-
-def memory(server: ServerProcess) -> int:
-    """Bytes that the server has in memory."""
-    lines = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 async def test_unknown_methods_and_callers_are_a_fixed_number_of_series(tmp_path: Path) -> None:
@@ -29,11 +23,11 @@ async def test_unknown_methods_and_callers_are_a_fixed_number_of_series(tmp_path
         strangers = Strangers()
         for over in (over_dispatch, over_stream):
             await over(server.url, strangers, WARM)
-        before, found = memory(server), await series(server.url)
+        before, found = resident(server.process.pid), await series(server.url)
         for over in (over_dispatch, over_stream):
             assert await over(server.url, strangers, CALLS) == CALLS
         assert await series(server.url) == found
-        assert memory(server) - before < 2 * MIB  # with 210 bytes for each call it would be more
+        assert resident(server.process.pid) - before < 2 * MIB  # with 210 bytes for each call it would be more
         async with aiohttp.ClientSession() as session, session.get(f"{server.url}/report/summary") as response:
             [summary] = (await response.json())["processes"]
     (other,) = [each for each in summary["served"] if each["method"] == "_OTHER"]
