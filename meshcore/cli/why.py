@@ -5,24 +5,28 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
-from meshcore.client.overview.look import Looker
+from meshcore.client.overview.look import Looker, looking_session
 from meshcore.client.why import Explanation
-from meshcore.core.errors import CommunicationError
+from meshcore.core.errors import Code, CommunicationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.mesh import Mesh
-from meshcore.telemetry.overview.overview import Overview
+from meshcore.telemetry.overview.overview import Look, Overview
 
 _WAIT = 2.0
 """Seconds to wait for a first instance from the registry."""
 
 
 async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool = False) -> None:
-    """Print how a call of a method, typed as `service.method`, would choose an instance."""
+    """Print how a call of a method, typed as `service.method`, would choose an instance.
+
+    Raises:
+        CommunicationError: the registry cannot be read. What is known is printed before.
+    """
     client, service, method = await client_of(settings, typed)
     async with Mesh(client, settings=settings) as mesh:
         with suppress(CommunicationError):  # the explanation shows it
@@ -30,12 +34,19 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
             if settings.module:  # without it the contract is the server's own, so it cannot differ
                 component = mesh.runtime.catalog.component_of(service.interface)
                 await mesh.runtime.destinations.compare_contracts(component)
-        found = await _as_seen(mesh, mesh.why(service.interface, method.name, channel))
+        look = await _look(mesh)
+        found = _as_seen(look, mesh.why(service.interface, method.name, channel))
     if not settings.module:
         found = msgspec.structs.replace(found, contract=())
     if as_json:
         print_json(_plain(found))
-        return
+    else:
+        _print(found)
+    if look.unread:  # what is shown may be old, or nothing
+        raise CommunicationError(Code.UNAVAILABLE, look.unread.rstrip("."), processed=False)
+
+
+def _print(found: Explanation) -> None:
     screen = make_console()
     screen.print(found.title)
     rules = table("rule", "value", "from")
@@ -47,7 +58,9 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
         return
     instances = table("instance", "url", "version", "zone", "weight", "state")
     for each in found.instances:
-        instances.add_row(each.instance, each.url, each.version, each.zone, str(each.weight), each.state)
+        instances.add_row(
+            each.instance, without_secrets(each.url), each.version, each.zone, str(each.weight), each.state
+        )
     screen.print(instances)
     for each in found.instances:
         if each.remark:
@@ -56,10 +69,13 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
         screen.print(remark)
 
 
-async def _as_seen(mesh: Mesh, found: Explanation) -> Explanation:
+async def _look(mesh: Mesh) -> Look:
+    async with looking_session() as session:
+        return await Looker(mesh.runtime.registry, session).look()
+
+
+def _as_seen(look: Look, found: Explanation) -> Explanation:
     """Add what the processes that run now say of the instances: this one is too new to have seen anything."""
-    async with aiohttp.ClientSession() as session:
-        look = await Looker(mesh.runtime.registry, session).look()
     told = {each.id: each.why for one in Overview().update(look).components for each in one.instances}
     instances = (
         msgspec.structs.replace(each, remark=". ".join(filter(None, (each.remark, told.get(each.instance, "")))))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import msgspec
 
 from meshcore.telemetry.calls import Calls
-from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
+from meshcore.telemetry.histogram import quantile, unpacked
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.told import Count, Counts, Seconds
 
@@ -19,9 +19,6 @@ STEP: Final = 10
 STEPS: Final = 90
 
 _FIELDS = 5  # of a step in the ring
-
-_SHORTEST = 0.001
-"""Seconds. Nothing follows from what a process did in less."""
 
 
 class Step(msgspec.Struct, array_like=True, frozen=True):
@@ -67,22 +64,6 @@ class Window(msgspec.Struct, frozen=True):
     def quantile(self, share: float) -> float | None:
         """Seconds within which that share of the calls ended; None without calls."""
         return quantile(self.counts, share)
-
-
-def merged(windows: Iterable[Window]) -> Window:
-    """What several processes did together. Calls per second add up, whatever the lengths of the windows."""
-    found = [each for each in windows if each.seconds >= _SHORTEST]
-    seconds = max((each.seconds for each in found), default=0.0)
-    counts = array("d", bytes(8 * BUCKETS))
-    calls = failures = 0.0
-    for each in found:
-        scale = seconds / each.seconds
-        calls += each.calls * scale
-        failures += each.failures * scale
-        for at, count in enumerate(each.counts[:BUCKETS]):
-            counts[at] += count * scale
-    whole = tuple(round(count) for count in counts) if calls else ()
-    return Window(seconds, round(calls), round(failures), whole)
 
 
 class _Totals:
@@ -153,13 +134,13 @@ class History:
         self._number = number
         self._before, self._last = self._last, now
 
-    def steps(self, key: Key) -> list[Step]:
-        """The steps in which a method was called, oldest first."""
+    def steps(self, key: Key, most: int = STEPS) -> list[Step]:
+        """The steps in which a method was called, oldest first, among the last ones."""
         track = self._tracks.get(key)
-        return [] if track is None else list(self._steps(track))
+        return [] if track is None else list(self._steps(track, most))
 
-    def _steps(self, track: _Track) -> Iterator[Step]:
-        for number in range(self._number - STEPS + 1, self._number + 1):
+    def _steps(self, track: _Track, most: int) -> Iterator[Step]:
+        for number in range(self._number - most + 1, self._number + 1):
             at = number % STEPS * _FIELDS
             calls, failures, *quantiles = track.ring[at : at + _FIELDS]
             if calls:

@@ -1,0 +1,137 @@
+"""What the live page costs the server that shows it: while nobody looks, and while somebody does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from benchmarks.calls.sections import Plan
+from benchmarks.processes import Process, free_port, hypercorn, running
+from benchmarks.report import Goal, Report, Row
+from meshcore.telemetry.histogram import BUCKETS
+from meshcore.telemetry.history import STEP, STEPS, Step, Window
+from meshcore.telemetry.summary import About, Caller, MethodSummary, Summary
+from meshcore.wire.endpoints import LIVEZ, PAGE, REPORT, SUMMARY
+
+_PATIENCE = 4.0
+"""Seconds that a viewer waits for an answer, as the page does."""
+
+_WARM_UP = 12.0
+"""Seconds until all servers have told of themselves, and of their last minutes."""
+
+SHARES = ((3, 5, 1, 1.0), (200, 20, 1, 3.0), (200, 20, 50, 5.0))
+"""Servers, their methods, viewers, and percent of a core at most."""
+
+
+async def page_section(plan: Plan, report: Report) -> None:
+    """CPU time of the server that shows the page, for meshes of two sizes."""
+    seconds = min(60.0, max(10.0, plan.rounds * plan.seconds * 4))
+    for servers, methods, viewers, most in SHARES:
+        port = free_port()
+        fleet = (sys.executable, "-m", "benchmarks.page", str(port), str(methods))
+        instances = ",".join(f"dispatch-json(http://127.1.0.{number + 1}:{port})" for number in range(servers))
+        env = {
+            "MESHCORE_MODULE": "benchmarks.served:ServedModule",
+            "MESHCORE_REGISTRY": f"static:fleet={instances}",
+            "MESHCORE_PAGE": "read-only",
+        }
+        with (
+            running(fleet, {}, f"http://127.0.0.1:{port}", REPORT),
+            hypercorn("meshcore.app:app", plan.loop, env, free_port(), LIVEZ) as server,
+        ):
+            unseen = await _share(server, seconds)
+            looking = [asyncio.create_task(_look(server.url)) for _ in range(viewers)]
+            await asyncio.sleep(_WARM_UP)
+            seen = await _share(server, seconds)
+            for task in looking:
+                task.cancel()
+            ended = await asyncio.gather(*looking, return_exceptions=True)
+            await asyncio.sleep(2.0)
+            after = await _share(server, seconds)
+        if problems := [each for each in ended if not isinstance(each, asyncio.CancelledError)]:
+            raise RuntimeError(f"a viewer has ended: {problems[0]!r}")
+        name = f"{servers} servers of {methods} methods, {viewers} viewers"
+        report.rows += [
+            Row("page", f"{name}: CPU time per second before", unseen * 1e6),
+            Row("page", f"{name}: CPU time per second meanwhile", seen * 1e6),
+            Row("page", f"{name}: CPU time per second afterwards", after * 1e6),
+        ]
+        report.goals.append(Goal(f"% of a core: showing a mesh of {name}", most, 100 * (seen - unseen)))
+
+
+async def _share(server: Process, seconds: float) -> float:
+    """The CPU time of a server per second."""
+    cpu, begun = server.cpu(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (server.cpu() - cpu) / (time.monotonic() - begun)
+
+
+async def _look(url: str) -> None:
+    """Ask as the script of the page does."""
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE)
+    tags: dict[str, str] = {}
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+
+        async def ask(what: str) -> None:
+            async with session.get(f"{url}{PAGE}/{what}", headers={"if-none-match": tags.get(what, "")}) as response:
+                if response.status not in {200, 304}:
+                    raise RuntimeError(f"{what}: {response.status}")
+                tags[what] = response.headers.get("etag", "")
+                await response.read()
+
+        second = 0
+        while True:
+            begun = time.monotonic()
+            await ask("state")
+            if second % STEP == 0:
+                await ask("history")
+            second += 1
+            await asyncio.sleep(max(0.1, 1.0 - (time.monotonic() - begun)))
+
+
+def _summary(server: str, methods: int, steps: int) -> bytes:
+    """What a busy server tells. Its numbers grow."""
+    now = time.time()
+    calls = int(now * 100) % 10**9
+    counts = tuple(calls // 20 if 20 <= bucket < 30 else 0 for bucket in range(BUCKETS))  # noqa: PLR2004
+    callers = tuple(Caller(f"caller-{number}", calls, calls // 1000, counts) for number in range(3))
+    at = int(now // STEP)
+    history = tuple(Step((at - back) * STEP, 1000, 1, 0.001, 0.002, 0.003) for back in range(steps, 0, -1))
+    window = Window(15.0, 1500, 1, tuple(75 if count else 0 for count in counts))
+    served = tuple(
+        MethodSummary(
+            component="fleet", method=f"fleet/do-{number}", calls=3 * calls, failures=calls // 300, recent=window,
+            history=history, callers=callers,
+        )
+        for number in range(methods)
+    )  # fmt: skip
+    return msgspec.json.encode({"processes": [Summary(at=now, about=About(instance=server), served=served)]})
+
+
+def _fleet(port: int, methods: int) -> None:
+    """Stand for all servers of a mesh, each at an address of its own. Linux has all that begin with 127."""
+
+    async def summary(request: web.Request) -> web.Response:
+        asked = request.query.get("history", "")
+        steps = 0 if asked == "no" else min(int(asked or STEPS), STEPS)
+        server = request.host
+        return web.Response(body=_summary(server, methods, steps), content_type="application/json")
+
+    async def health(request: web.Request) -> web.Response:  # noqa: ARG001
+        report: dict[str, Any] = {"components": [{"name": "fleet", "health": {"status": "ok"}}]}
+        return web.json_response(report)
+
+    app = web.Application()
+    app.router.add_get(SUMMARY, summary)
+    app.router.add_get(REPORT, health)
+    web.run_app(app, host="0.0.0.0", port=port, print=None)
+
+
+if __name__ == "__main__":
+    _fleet(int(sys.argv[1]), int(sys.argv[2]))
