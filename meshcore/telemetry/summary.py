@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -38,7 +38,7 @@ class Caller(msgspec.Struct, frozen=True):
         name: of the caller; empty if it does not say, `_OTHER` for all beyond the first.
         calls: that ended.
         failures: the calls that failed.
-        counts: the latencies of all its calls, by bucket of `BOUNDS`.
+        counts: the latencies of all its calls, by bucket of `BOUNDS`, without the empty ones at the end.
         proven: whether the name was proven by a certificate. A caller that only says a name is another one.
     """
 
@@ -201,7 +201,15 @@ def _served(
 def _caller(caller: CallerKey, calls: Calls) -> Caller:
     proven = isinstance(caller, tuple)
     name = caller[0] if isinstance(caller, tuple) else caller
-    return Caller(name, calls.count, calls.failed_count, tuple(calls.latencies()), proven)
+    return Caller(name, calls.count, calls.failed_count, _shortened(calls.latencies()), proven)
+
+
+def _shortened(counts: Sequence[int]) -> tuple[int, ...]:
+    """Without the zeros at the end: fast calls leave most buckets empty."""
+    end = len(counts)
+    while end and not counts[end - 1]:
+        end -= 1
+    return tuple(counts[:end])
 
 
 def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: int) -> MethodSummary:

@@ -10,7 +10,7 @@ from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.telemetry.overview import methods as of_methods
 from meshcore.telemetry.overview.histories import Histories
-from meshcore.telemetry.overview.processes import Name, Process, Processes, Who, added
+from meshcore.telemetry.overview.processes import NOTHING, Name, Process, Processes, Who
 from meshcore.telemetry.overview.state import (
     Edge,
     MeshState,
@@ -87,12 +87,11 @@ class Overview:
         edges, callers = self._processes.callers()
         instances = self._instances(look)
         served = self._served = of_methods.by_name(summaries)
-        processes = self._processes.by_instance.values()
         names = sorted({*instances, *(component for component, _ in served)} - {""})
         components = tuple(
             ShownComponent(
                 name,
-                added(each.components[name] for each in processes if name in each.components),
+                self._processes.components.get(name, NOTHING).rate(),
                 tuple(instances.get(name, ())),
             )
             for name in names
@@ -126,7 +125,7 @@ class Overview:
         return ShownMethod(
             component=name[0],
             method=name[1],
-            now=added(each.methods[name] for each in self._processes.by_instance.values() if name in each.methods),
+            now=self._processes.methods.get(name, NOTHING).rate(),
             callers=tuple(MethodCaller(self._name(who), now, who[1]) for who, now in callers),
             errors=of_methods.errors(served),
             attempts=told(sum(sum(each.attempts.values()) for each in called)),
@@ -200,9 +199,7 @@ def _shown(
         started=instance.started,
         digest=instance.digest,
         active=summary.about.active if summary else 0,
-        now=added(process.components[name] for name in (instance.component,) if name in process.components)
-        if process is not None
-        else Rate(),
+        now=(process.components if process is not None else {}).get(instance.component, NOTHING).rate(),
     )
 
 

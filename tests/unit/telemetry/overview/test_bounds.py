@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.telemetry.history import Window
 from meshcore.telemetry.overview.overview import Look, Overview
-from meshcore.telemetry.overview.processes import Processes, Sum, added
+from meshcore.telemetry.overview.processes import Processes, Sum
 from meshcore.telemetry.summary import About, Caller, MethodSummary, Summary
 from meshcore.telemetry.told import told
 
@@ -111,7 +111,7 @@ def test_windows_of_several_processes_add_up() -> None:
     for process, window in (("a", short), ("b", long)):
         served = MethodSummary(component="shop", method="shop/do", calls=1, failures=0, recent=window)
         rates.look([*(each.summary for each in rates.by_instance.values()), _told(process, served)], 1.0)
-    rate = added(each.components["shop"] for each in rates.by_instance.values())
+    rate = rates.components["shop"].rate()
     assert rate.calls == 15.0
     assert rate.success == pytest.approx(1 - 2.5 / 15)
     assert rate.p50 is not None
@@ -119,6 +119,29 @@ def test_windows_of_several_processes_add_up() -> None:
     assert rate.p99 is not None
     assert rate.p99 > 1.0
     assert Sum().rate().p50 is None
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from(range(6)), max_size=3), max_size=8))
+def test_totals_are_those_of_the_processes_that_are_there(looks: list[dict[str, int]]) -> None:
+    """Whoever comes, tells something new, or goes. What is corrected again and again is what would be added up anew."""
+    rates = Processes()
+    kept: dict[tuple[str, int], Summary] = {}
+    for clock, processes in enumerate(looks):
+        for process, number in processes.items():
+            window = Window(10.0 + number, 100 * number, number, (number,) * number)
+            served = MethodSummary(
+                component="shop", method=f"shop/{number % 3}", calls=number, failures=0, recent=window,
+                callers=(_web(10 * clock + number),),
+            )  # fmt: skip
+            kept.setdefault((process, number), _told(process, served))
+        rates.look([kept[each] for each in processes.items()], float(clock))
+        for totals, of in ((rates.methods, "methods"), (rates.components, "components")):
+            anew: dict[object, int] = {}
+            for process in rates.by_instance.values():
+                for key, part in getattr(process, of).items():
+                    anew[key] = anew.get(key, 0) + part.calls
+            assert {key: each.calls for key, each in totals.items()} == anew
+        assert len(rates.callers()[0]) == bool(processes)
 
 
 def _told(process: str, served: MethodSummary) -> Summary:
