@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 import msgspec
 
-from meshcore.cli.printing import say
+from meshcore.cli.printing import printable, say
 from meshcore.client.contract_fetch import fetch_component
 from meshcore.client.overview.follow import Followed, Follower
 from meshcore.contract.contract import ComponentContract
@@ -159,4 +159,4 @@ def _text(call: SeenCall, url: str) -> str:
     if call.text:
         parts.append(call.text)
     # Callers choose their names and the texts of errors: what is no text must not reach the terminal.
-    return "".join(each if each.isprintable() else " " for each in " | ".join(parts))
+    return printable(" | ".join(parts).replace("\n", " "))

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from meshcore.cli.printing import make_console, print_json, table
+from meshcore.cli.printing import make_console, print_json, printable, table
 from meshcore.client.overview.look import Looker, looking_session
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.settings import Settings
@@ -105,7 +105,7 @@ def _screen(state: MeshState, methods: Iterable[ShownMethod]) -> RenderableType:
     elif not made.rows:
         notes.append("no method was called since the start of its servers")
     if notes:
-        made.caption = Text("\n".join(notes))
+        made.caption = Text(printable("\n".join(notes)))
     return made
 
 
