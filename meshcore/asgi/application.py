@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -30,12 +31,15 @@ from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
+from meshcore.telemetry.history import STEPS
 from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, PAGE, READYZ, REPORT, STREAM, SUMMARY
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
 from meshcore.wire.problem_details import encode_problem
 from meshcore.wire.rest_paths import request_path
+
+_STEPS = re.compile(r"[0-9]{1,4}")
 
 HealthOf = Callable[[HostedComponent], Awaitable[HealthCheckManager.Health]]
 
@@ -50,7 +54,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         report: of the whole process.
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
-        summary: what it knows, as JSON; `steps` says whether with its last minutes.
+        summary: what it knows, as JSON; `steps` says with how many steps of its history.
         tap: begins to show calls to a reader; None for no such endpoint.
         page: answers the live page; None for no page.
         operators: judges who may read the endpoints, other than the probes; None for everybody.
@@ -103,8 +107,9 @@ class MeshAsgi:
         ]
         page = page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else []
         others += page
-        # Another site could give its own name this address, and would then be of the same origin for a browser.
-        self._for_browsers = frozenset(route.path for route in page if "POST" in (route.methods or ()))
+        # Another site could give its own name this address, and would then be of the same origin for a browser, which
+        # sends nothing with a plain GET that would tell it from others. So nobody reads the page under such a name.
+        self._for_browsers = frozenset(route.path for route in page)
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
         if probes.tap is not None:
@@ -197,9 +202,9 @@ def _monitoring(probes: Probes, components: Iterable[ComponentDescription], path
     if (told := probes.summary) is not None:
 
         async def summary(request: Request) -> Response:
-            return Response(
-                await told(steps=request.query_params.get("history") != "no"), media_type="application/json"
-            )
+            asked = request.query_params.get("history", "")
+            steps = 0 if asked == "no" else min(int(asked), STEPS) if _STEPS.fullmatch(asked) else STEPS
+            return Response(await told(steps=steps), media_type="application/json")
 
         found.append(Route(SUMMARY, summary))
     return found

@@ -16,6 +16,7 @@ from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.changes import Change, compare
 from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 
 SettingsFor = Callable[[str], Settings]
@@ -75,12 +76,12 @@ def _read_file(source: str) -> Contract:
 
 
 async def _fetch(source: str, max_body: int) -> Contract:
-    url = contract_url(source)
+    url = without_secrets(contract_url(source))
     try:
         async with aiohttp.ClientSession() as session:
-            return await fetch_contract(session, url, max_body)
-    except aiohttp.InvalidURL as error:
-        raise ConfigurationError(url, [f"not a URL: {error}"]) from None
+            return await fetch_contract(session, contract_url(source), max_body)
+    except aiohttp.InvalidURL:
+        raise ConfigurationError(url, ["not a URL"]) from None
     except aiohttp.ClientResponseError as error:
         text = f"{url} answered {error.status}; is it a meshcore server?"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error

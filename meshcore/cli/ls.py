@@ -19,7 +19,7 @@ from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.client.no_answer import why_no_answer
-from meshcore.client.overview.look import Looker
+from meshcore.client.overview.look import Looker, looking_session
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
@@ -158,7 +158,7 @@ def _table(found: list[Listed]) -> Table:
             *map(Text, facts),
             # A line for each URL. Mostly there is one.
             Text("\n".join(", ".join(channels) for channels in by_url.values())),
-            Text("\n".join(by_url)),
+            Text("\n".join(map(without_secrets, by_url))),
         )
     return made
 
@@ -184,8 +184,8 @@ async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> 
     announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
     instances = [instance for _, some in sorted(announced.items()) for instance in some]
     asking = asyncio.gather(*(_ask(session, instance) for instance in instances))
-    looking = Looker(registry, session).look()
-    listed, look = await asyncio.gather(asking, looking)
+    async with looking_session() as looking:
+        listed, look = await asyncio.gather(asking, Looker(registry, looking).look())
     seen = {each.id: each for component in Overview().update(look).components for each in component.instances}
     return [
         msgspec.structs.replace(each, state=known.state, why=known.why)
@@ -206,7 +206,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", f"{url}: {why_no_answer(error)}")
+        return Listed(instance, "unreachable", f"{without_secrets(url)}: {why_no_answer(error)}")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):

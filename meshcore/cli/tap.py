@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 import msgspec
 
-from meshcore.cli.printing import say
+from meshcore.cli.printing import printable, say
 from meshcore.client.contract_fetch import fetch_component
 from meshcore.client.overview.follow import Followed, Follower
 from meshcore.contract.contract import ComponentContract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.ports.installed import make_registry
@@ -62,7 +63,7 @@ async def follow(settings: Settings, target: str, choice: Choice, *, count: int 
     async with registry, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         announced = await registry.instances()
         if not announced:
-            text = f"nothing is announced in {settings.registry}; start a server"
+            text = f"nothing is announced in {without_secrets(settings.registry)}; start a server"
             raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
         component, method = _split(target, announced)
         try:
@@ -158,4 +159,4 @@ def _text(call: SeenCall, url: str) -> str:
     if call.text:
         parts.append(call.text)
     # Callers choose their names and the texts of errors: what is no text must not reach the terminal.
-    return "".join(each if each.isprintable() else " " for each in " | ".join(parts))
+    return printable(" | ".join(parts).replace("\n", " "))

@@ -26,7 +26,7 @@ def contract_url(server: str) -> str:
 
 
 async def fetch_document(
-    session: aiohttp.ClientSession, url: str, most: int, seconds: float = _TIMEOUT, *, redirects: bool = False
+    session: aiohttp.ClientSession, url: str, most: int, seconds: float | None = _TIMEOUT, *, redirects: bool = False
 ) -> bytes:
     """Fetch a document from a server.
 
@@ -34,7 +34,7 @@ async def fetch_document(
         session: for the request.
         url: of the document.
         most: bytes of the largest document that is read.
-        seconds: for all of it.
+        seconds: for all of it; None if the caller bounds it.
         redirects: whether the server may name another one. Not for URLs that a registry has: who announces an
             instance could have this process ask any server that it can reach.
 

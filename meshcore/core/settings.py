@@ -169,9 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Annotated[str, Meta(pattern=r"^(/[^\s?#{}]*)?$", description='a path such as "/metrics", or empty')] = (
         "/metrics"
     )
-    page: Annotated[
-        str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
-    ] = "off"
+    page: Annotated[str, Meta(pattern=r"^(off|read-only|full)$", description='"off", "read-only" or "full"')] = "off"
     show_arguments: _Flag = False
     traces: Annotated[
         str,

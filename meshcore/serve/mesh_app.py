@@ -23,7 +23,7 @@ from meshcore.mesh.mesh import Mesh
 from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
-from meshcore.serve.live_page.page import LivePage
+from meshcore.serve.live_page.page import LivePage, ServerControl
 from meshcore.serve.logs import identify_lines
 from meshcore.serve.monitoring.monitor import Monitor
 from meshcore.serve.report import live_report, warnings_of
@@ -74,6 +74,7 @@ class MeshApp:
     Attributes:
         siblings: the folder in which the workers of one server find each other, None if there is only this process.
         tls: of the mesh when it has started; None without an identity.
+        control: kills and starts servers from the live page; None but in the demonstration.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class MeshApp:
         self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
         self.siblings: Path | None = None
         self.tls: ServerTLS | None = None
+        self.control: ServerControl | None = None
         self.mesh: Mesh = self._make_mesh()
         self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
@@ -131,8 +133,7 @@ class MeshApp:
         self._bridge = Bridge(asyncio.get_running_loop())
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
-            mesh = await stack.enter_async_context(self.mesh)
-            runtime = mesh.runtime
+            runtime = (await stack.enter_async_context(self.mesh)).runtime
             if reason := runtime.catalog.why_nothing_is_served():
                 log.warning("%s serves nothing: %s", runtime.blueprint.module.__qualname__, reason)
             settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
@@ -140,13 +141,12 @@ class MeshApp:
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url, announced_unix_socket(settings))
             tls = self.tls = stack.enter_context(served_tls(runtime.certificates, settings))
-            identity = {"instance": runtime.identity, "server": server_identity()}
             monitor = await stack.enter_async_context(Monitor(runtime, server, settings, self._ready, self.siblings))
             page = None
             if settings.page != "off":
-                page = await stack.enter_async_context(LivePage(runtime, settings))
+                page = await stack.enter_async_context(LivePage(runtime, settings, self.control))
             probes = Probes(
-                identity=identity,
+                identity={"instance": runtime.identity, "server": server_identity()},
                 ready=self._ready,
                 health=runtime.hosting.health,
                 report=self.report,

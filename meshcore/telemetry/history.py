@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, TypeAlias
 
 import msgspec
 
 from meshcore.telemetry.calls import Calls
-from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
+from meshcore.telemetry.histogram import quantile, unpacked
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.told import Count, Counts, Seconds
 
@@ -21,9 +20,6 @@ STEPS: Final = 90
 
 _STEP = Struct("=ffeee")  # in the ring: numbers of calls and failures, and seconds with three digits; 1.2 KiB for all
 _NO_CALLS: Final = (0.0,) * 5
-
-_SHORTEST = 0.001
-"""Seconds. Nothing follows from what a process did in less."""
 
 
 class Step(msgspec.Struct, array_like=True, frozen=True):
@@ -69,22 +65,6 @@ class Window(msgspec.Struct, frozen=True):
     def quantile(self, share: float) -> float | None:
         """Seconds within which that share of the calls ended; None without calls."""
         return quantile(self.counts, share)
-
-
-def merged(windows: Iterable[Window]) -> Window:
-    """What several processes did together. Calls per second add up, whatever the lengths of the windows."""
-    found = [each for each in windows if each.seconds >= _SHORTEST]
-    seconds = max((each.seconds for each in found), default=0.0)
-    counts = array("d", bytes(8 * BUCKETS))
-    calls = failures = 0.0
-    for each in found:
-        scale = seconds / each.seconds
-        calls += each.calls * scale
-        failures += each.failures * scale
-        for at, count in enumerate(each.counts[:BUCKETS]):
-            counts[at] += count * scale
-    whole = tuple(round(count) for count in counts) if calls else ()
-    return Window(seconds, round(calls), round(failures), whole)
 
 
 class _Totals:
@@ -156,13 +136,13 @@ class History:
         self._number = number
         self._before, self._last = self._last, now
 
-    def steps(self, key: Key) -> list[Step]:
-        """The steps in which a method was called, oldest first."""
+    def steps(self, key: Key, most: int = STEPS) -> list[Step]:
+        """The steps in which a method was called, oldest first, among the last ones."""
         track = self._tracks.get(key)
-        return [] if track is None else list(self._steps(track))
+        return [] if track is None else list(self._steps(track, most))
 
-    def _steps(self, track: _Track) -> Iterator[Step]:
-        for number in range(self._number - STEPS + 1, self._number + 1):
+    def _steps(self, track: _Track, most: int) -> Iterator[Step]:
+        for number in range(self._number - most + 1, self._number + 1):
             calls, failures, *quantiles = _STEP.unpack_from(track.ring, number % STEPS * _STEP.size)
             if calls:
                 p50, p95, p99 = (round(each, 6) for each in quantiles)

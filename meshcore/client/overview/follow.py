@@ -14,6 +14,7 @@ import msgspec
 
 from meshcore.client.no_answer import why_no_answer
 from meshcore.core.errors import CommunicationError
+from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import server_of
 from meshcore.telemetry.tap.tap import TapLine, Wanted
@@ -37,7 +38,7 @@ class Followed(msgspec.Struct, frozen=True):
     """What one server tells.
 
     Attributes:
-        url: of the server.
+        url: of the server, without secrets.
         line: that it has sent, None if it tells nothing.
         problem: why not.
     """
@@ -114,7 +115,7 @@ class Follower:
                 self._problems.pop(url, None)
                 async with aclosing(_read(response)) as lines:
                     async for line in lines:
-                        await self._found.put(Followed(url, line))
+                        await self._found.put(Followed(without_secrets(url), line))
         except (aiohttp.ClientError, TimeoutError) as error:
             await self._problem(url, why_no_answer(error))
         except (ValueError, UnicodeDecodeError, msgspec.DecodeError):
@@ -123,7 +124,7 @@ class Follower:
     async def _problem(self, url: str, text: str) -> None:
         if self._problems.get(url) != text:
             self._problems[url] = text
-            await self._found.put(Followed(url, problem=text))
+            await self._found.put(Followed(without_secrets(url), problem=text))
 
 
 async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[TapLine]:

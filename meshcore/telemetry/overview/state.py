@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from meshcore.telemetry.histogram import quantile
 from meshcore.telemetry.summary import Ended
 
 STATES = ("admitted", "new", "draining", "ejected", "gone")
@@ -29,21 +26,6 @@ class Rate(msgspec.Struct, frozen=True):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
-
-
-def rate_of(seconds: float, calls: float, failures: float, counts: Sequence[int]) -> Rate:
-    """The rate of calls that ended within a time.
-
-    Args:
-        seconds: the time.
-        calls: how many ended.
-        failures: how many of them failed.
-        counts: their latencies, by bucket.
-    """
-    if calls <= 0 or seconds <= 0:
-        return Rate()
-    p50, p95, p99 = (quantile(counts, share) for share in (0.5, 0.95, 0.99))
-    return Rate(calls / seconds, max(0.0, 1 - failures / calls), p50, p95, p99)
 
 
 class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):

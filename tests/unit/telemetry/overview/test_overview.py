@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.telemetry.histogram import BOUNDS, BUCKETS, Histogram
 from meshcore.telemetry.history import STEP, STEPS, Step, Window
-from meshcore.telemetry.overview.callers import CallerRates
 from meshcore.telemetry.overview.overview import UNNAMED, Look, Overview
+from meshcore.telemetry.overview.processes import Processes
 from meshcore.telemetry.recorder import SeenDestination, SeenInstance
 from meshcore.telemetry.summary import About, Caller, Ended, MethodSummary, Summary
 
@@ -226,7 +226,7 @@ def test_histories_are_put_together_by_step() -> None:
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=4), min_size=1, max_size=12))
 def test_no_look_makes_a_rate_negative_or_endless(looks: list[list[tuple[str, int]]]) -> None:
     """Processes come, go and start anew under other names, and counters only grow."""
-    rates = CallerRates()
+    rates = Processes()
     totals = dict.fromkeys("abc", 0)
     for clock, seen in enumerate(looks):
         told: list[Summary] = []
@@ -234,7 +234,7 @@ def test_no_look_makes_a_rate_negative_or_endless(looks: list[list[tuple[str, in
             totals[process] += more
             told.append(summary(process, method("shop", caller("web", totals[process]))))
         rates.look(told, float(clock))
-        edges, methods = rates.rates()
+        edges, methods = rates.callers()
         for rate in [*edges.values(), *(rate for some in methods.values() for _, rate in some)]:
             assert 0.0 <= rate.calls <= 150 * len(looks)
             assert rate.success is None or 0.0 <= rate.success <= 1.0
