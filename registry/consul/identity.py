@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -23,7 +23,6 @@ from .certificates import credentials_of, issued, roots_of
 from .following import follow
 from .machines.blocking_query import BlockingQuery, Query
 from .machines.certificate_set import CertificateSet, Chosen
-from .registrations import service_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 60.0  # seconds between two looks at the clock of the machine, which may be set
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of SPIFFE; other characters would be written in another way
 _RENEWAL = 5.0  # seconds for the agent to renew a certificate at the start
 
 
@@ -63,7 +62,7 @@ class ConsulIdentitySource(IdentitySource):
         self._changed = asyncio.Event()
         self._queries: dict[str, BlockingQuery] = {}
         self._roots = BlockingQuery(random.Random())
-        self._set: CertificateSet[Credentials, bytes] = CertificateSet((), _issued, _end)
+        self._set: CertificateSet[Credentials, bytes] = CertificateSet((), _issued)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -75,13 +74,12 @@ class ConsulIdentitySource(IdentitySource):
     async def open(self, names: Sequence[str]) -> tuple[Credentials, ...]:
         """Get a certificate for each component, and the roots."""
         for name in names:
-            if service_name(name) != name:
+            if not _NAME.fullmatch(name):
                 raise IdentityError(
-                    f"Consul has no certificates for {name!r}: the names of components with one are of small letters, "
-                    "digits, '-', '_' and '.'"
+                    f"Consul has no certificates for {name!r}: a name with one is of letters, digits, '-', '_' and '.'"
                 )
         self._queries = {name: BlockingQuery(random.Random()) for name in names}
-        self._set = CertificateSet(names, _issued, _end)
+        self._set = CertificateSet(names, _issued)
         try:
             self._client.start()
             await self._read_all()
@@ -119,11 +117,7 @@ class ConsulIdentitySource(IdentitySource):
                         text = "none of the roots that Consul trusts has issued the certificate of %s; it stays in use"
                         _logger.warning(text, ", ".join(chosen.distrusted))
                     yield _all(chosen)
-                for name in self._set.expired(time.time()):
-                    _logger.error("the certificate of %s has expired, and Consul has not renewed it", name)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(_LOOK, max(0.0, self._set.next_end() - time.time()))):
-                        await self._changed.wait()
+                await self._changed.wait()
         finally:
             for task in tasks:
                 task.cancel()
@@ -155,7 +149,7 @@ class ConsulIdentitySource(IdentitySource):
             index, leaf = await self._read_leaf(name, asked)
             query.answered(index)
         if objection := self._use_leaf(name, leaf):
-            raise CommunicationError(Code.UNAVAILABLE, f"the certificate of {name} {objection}")
+            raise CommunicationError(Code.UNAVAILABLE, f"for {name} {objection}")
 
     async def _read_roots(self, query: Query) -> tuple[int, bytes]:
         index, certificates = await read_roots(self._client, query)
@@ -181,9 +175,9 @@ class ConsulIdentitySource(IdentitySource):
         """Take a certificate. Returns why not, else an empty text."""
         now = time.time()
         if leaf.ends <= now:
-            return f"that Consul gives has expired at {_date(leaf.ends)}"
+            return f"Consul gives one that has expired at {_date(leaf.ends)}"
         if leaf.begins > now:
-            return f"that Consul gives is valid from {_date(leaf.begins)} on; is the clock of this machine right?"
+            return f"Consul gives one that is valid from {_date(leaf.begins)} on; is the clock of this machine right?"
         self._set.read_leaf(name, leaf)
         self._changed.set()
         return ""
@@ -198,10 +192,6 @@ def _all(chosen: Chosen[Credentials, bytes]) -> tuple[Credentials, ...]:
 
 def _issued(leaf: Credentials, roots: bytes) -> bool:
     return issued(leaf.chain, roots)
-
-
-def _end(leaf: Credentials) -> float:
-    return leaf.ends
 
 
 def _date(seconds: float) -> str:

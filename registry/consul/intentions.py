@@ -16,7 +16,6 @@ from .api.connect import await_intentions, read_intentions
 from .following import follow
 from .machines.blocking_query import BlockingQuery, Query
 from .machines.intention_rules import rules_of
-from .registrations import service_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -52,7 +51,7 @@ class ConsulIntentionSource(IntentionSource):
         self._client = ConsulClient(config)
         self._query = BlockingQuery(random.Random())
         self._changed = asyncio.Event()
-        self._services: dict[str, str] = {}
+        self._destinations: tuple[str, ...] = ()
         self._read: IntentionsByDestination = {}
         self._remarks: frozenset[str] = frozenset()
 
@@ -65,7 +64,7 @@ class ConsulIntentionSource(IntentionSource):
 
     async def open(self, destinations: Sequence[str]) -> IntentionsByDestination:
         """Read the first intentions."""
-        self._services = {component: service_name(component) for component in destinations}
+        self._destinations = tuple(destinations)
         try:
             self._client.start()
             index, found = await self._ask(self._query.query(asyncio.get_running_loop().time()))
@@ -100,12 +99,9 @@ class ConsulIntentionSource(IntentionSource):
 
     async def _ask(self, query: Query) -> tuple[int, tuple[IntentionsByDestination, frozenset[str]]]:
         index = await await_intentions(self._client, query)
-        found = await read_intentions(self._client, tuple(self._services.values()))
-        read = {
-            component: rules_of(component, entries, allowed=allowed)
-            for component, service in self._services.items()
-            for entries, allowed in [found[service]]
-        }
+        # By the names in certificates: those of registrations differ for components with capitals.
+        found = await read_intentions(self._client, self._destinations)
+        read = {name: rules_of(name, entries, allowed=allowed) for name, (entries, allowed) in found.items()}
         remarks = frozenset(remark for _, said in read.values() for remark in said)
         return index, ({component: rules for component, (rules, _) in read.items()}, remarks)
 

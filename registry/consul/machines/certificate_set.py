@@ -6,7 +6,6 @@ roots has issued it. Until then the one before it stays: of a new certificate an
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
@@ -38,20 +37,15 @@ class CertificateSet(Generic[LeafT, RootsT]):
     Args:
         names: which certificates there have to be.
         issued: whether one of the roots has issued a certificate.
-        end: when a certificate expires.
     """
 
-    def __init__(
-        self, names: Sequence[str], issued: Callable[[LeafT, RootsT], bool], end: Callable[[LeafT], float]
-    ) -> None:
+    def __init__(self, names: Sequence[str], issued: Callable[[LeafT, RootsT], bool]) -> None:
         self._names = tuple(names)
         self._issued = issued
-        self._end = end
         self._read: dict[str, LeafT] = {}
         self._used: dict[str, LeafT] = {}
         self._roots: RootsT | None = None
         self._chosen: Chosen[LeafT, RootsT] | None = None
-        self._expired: set[str] = set()
 
     def read_leaf(self, name: str, leaf: LeafT) -> None:
         """Report a certificate that was read."""
@@ -70,7 +64,7 @@ class CertificateSet(Generic[LeafT, RootsT]):
         for name in self._names:
             leaf = self._read[name]
             if self._issued(leaf, roots):
-                self._use(name, leaf)
+                self._used[name] = leaf
             elif not self._issued(self._used.setdefault(name, leaf), roots):
                 distrusted.append(name)
         chosen = Chosen(tuple(self._used[name] for name in self._names), roots, tuple(distrusted))
@@ -78,19 +72,3 @@ class CertificateSet(Generic[LeafT, RootsT]):
             return None
         self._chosen = chosen
         return chosen
-
-    def expired(self, now: float) -> tuple[str, ...]:
-        """Return the names whose certificate has expired since the last question."""
-        found = tuple(name for name, leaf in self._used.items() if self._end(leaf) <= now and name not in self._expired)
-        self._expired.update(found)
-        return found
-
-    def next_end(self) -> float:
-        """Return when the next certificate expires; infinity if none will."""
-        ends = (self._end(leaf) for name, leaf in self._used.items() if name not in self._expired)
-        return min(ends, default=inf)
-
-    def _use(self, name: str, leaf: LeafT) -> None:
-        if self._used.get(name) != leaf:
-            self._used[name] = leaf
-            self._expired.discard(name)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from math import inf
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.registry.consul.machines.certificate_set import CertificateSet, Chosen
 
 NAMES = ("orders", "stock")
-# A certificate is who issued it and when it ends; the roots are who they are.
+# A certificate is who issued it and its number; the roots are who they are.
 Leaf = tuple[str, int]
 Roots = frozenset[str]
 LEAVES = st.tuples(st.just("leaf"), st.sampled_from(NAMES), st.tuples(st.sampled_from("abc"), st.integers(1, 9)))
 ROOTS = st.tuples(st.just("roots"), st.frozensets(st.sampled_from("abc"), min_size=1))
-ASKS = st.tuples(st.just("expired"), st.integers(0, 10))
-STEPS = st.lists(st.one_of(LEAVES, ROOTS, ASKS), max_size=40)
+STEPS = st.lists(st.one_of(LEAVES, ROOTS), max_size=40)
 
 
 def made() -> CertificateSet[Leaf, Roots]:
     """A set of two certificates."""
-    return CertificateSet(NAMES, lambda leaf, roots: leaf[0] in roots, lambda leaf: float(leaf[1]))
+    return CertificateSet(NAMES, lambda leaf, roots: leaf[0] in roots)
 
 
 @given(STEPS)
@@ -36,8 +33,6 @@ def test_roots_count_at_once_and_certificates_when_they_are_issued(steps):
             case ("roots", found):
                 machine.read_roots(found)
                 roots = found
-            case _:
-                continue
         news = machine.news()
         if roots is None or len(read) < len(NAMES):
             assert news is None
@@ -55,37 +50,14 @@ def test_roots_count_at_once_and_certificates_when_they_are_issued(steps):
         assert machine.news() is None
 
 
-@given(STEPS)
-def test_each_certificate_that_expires_is_told_of_once(steps):
-    """At the first question after its end, and again only for another certificate."""
-    machine, used, told = made(), dict.fromkeys(NAMES), set()
-    for step in steps:
-        match step:
-            case ("leaf", name, leaf):
-                machine.read_leaf(name, leaf)
-            case ("roots", found):
-                machine.read_roots(found)
-            case (_, now):
-                ended = {name for name, leaf in used.items() if leaf is not None and leaf[1] <= now}
-                assert set(machine.expired(float(now))) == ended - told
-                told |= ended
-                assert machine.next_end() > now
-        if (chosen := machine.news()) is not None:
-            newest = dict(zip(NAMES, chosen.leaves, strict=True))
-            told -= {name for name in NAMES if newest[name] != used[name]}
-            used = newest
-
-
 def test_a_new_certificate_before_its_root():
     """It waits for the root; meanwhile what was stays; a root without a certificate of it counts without waiting."""
     machine = made()
     for name in NAMES:
         machine.read_leaf(name, ("a", 5))
     assert machine.news() is None
-    assert machine.next_end() == inf
     machine.read_roots(frozenset("a"))
     assert machine.news() == Chosen((("a", 5), ("a", 5)), frozenset("a"))
-    assert machine.next_end() == 5
     machine.read_leaf("orders", ("b", 7))
     assert machine.news() is None
     machine.read_roots(frozenset("ab"))
