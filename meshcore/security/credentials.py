@@ -101,7 +101,7 @@ def day_of(at: float) -> str:
 
 
 def _refuse(place: str, text: str) -> NoReturn:
-    raise IdentityError(f"{place}: {text}") from None
+    raise IdentityError(f"{place}: {' '.join(text.split())}") from None
 
 
 def _certificates(source: Source, most: int) -> list[x509.Certificate]:
@@ -121,14 +121,22 @@ def _certificates(source: Source, most: int) -> list[x509.Certificate]:
         _refuse(place, f"it cannot be read; it may be truncated: {error}")
     if len(found) != count:
         _refuse(place, f"{count - len(found)} of its {count} certificates cannot be read; it may be truncated")
+    try:
+        for each in found:  # the library reads them late
+            _ = each.subject, each.issuer, each.version, each.not_valid_before_utc, each.not_valid_after_utc
+    except _UNREADABLE as error:
+        _refuse(place, f"it has a certificate that cannot be read: {error}")
     return found
 
 
 def _names(own: x509.Certificate, place: str) -> tuple[str, tuple[str, ...]]:
     try:
-        return proven_names(alternatives_of(own))
+        identity, names = proven_names(alternatives_of(own))
     except ValueError as error:
         _refuse(place, f"the certificate says of no component that it is for it: {error}")
+    if not identity.isprintable() or not all(names):
+        _refuse(place, f"the certificate has a name that cannot be used: {identity!r}")
+    return identity, names
 
 
 def _check_usage(own: x509.Certificate, place: str) -> None:
