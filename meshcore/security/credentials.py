@@ -11,6 +11,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshcore.ports.identity import Credentials, IdentityError
@@ -24,7 +25,8 @@ MAX_BYTES: Final = 1024 * 1024
 """Bytes of one file."""
 
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+# Where warnings are errors, what the library warns of cannot be read either.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, CryptographyDeprecationWarning)
 _USAGES: Final = {ExtendedKeyUsageOID.SERVER_AUTH: "server auth", ExtendedKeyUsageOID.CLIENT_AUTH: "client auth"}
 
 
@@ -224,7 +226,7 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return issuer.version is x509.Version.v1  # roots of old do not say that they are authorities
-    except (InvalidSignature, TypeError, x509.DuplicateExtension, *_UNREADABLE):
+    except (InvalidSignature, x509.DuplicateExtension, *_UNREADABLE):
         return False
     return constraints.ca
 
