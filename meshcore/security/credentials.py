@@ -11,6 +11,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshcore.ports.identity import Credentials, IdentityError
@@ -24,7 +25,8 @@ MAX_BYTES: Final = 1024 * 1024
 """Bytes of one file."""
 
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+# Where warnings are errors, what the library warns of cannot be read either.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, CryptographyDeprecationWarning)
 _USAGES: Final = {ExtendedKeyUsageOID.SERVER_AUTH: "server auth", ExtendedKeyUsageOID.CLIENT_AUTH: "client auth"}
 
 
@@ -101,7 +103,7 @@ def day_of(at: float) -> str:
 
 
 def _refuse(place: str, text: str) -> NoReturn:
-    raise IdentityError(f"{place}: {text}") from None
+    raise IdentityError(f"{place}: {' '.join(text.split())}") from None
 
 
 def _certificates(source: Source, most: int) -> list[x509.Certificate]:
@@ -121,14 +123,22 @@ def _certificates(source: Source, most: int) -> list[x509.Certificate]:
         _refuse(place, f"it cannot be read; it may be truncated: {error}")
     if len(found) != count:
         _refuse(place, f"{count - len(found)} of its {count} certificates cannot be read; it may be truncated")
+    try:
+        for each in found:  # the library reads them late
+            _ = each.subject, each.issuer, each.version, each.not_valid_before_utc, each.not_valid_after_utc
+    except _UNREADABLE as error:
+        _refuse(place, f"it has a certificate that cannot be read: {error}")
     return found
 
 
 def _names(own: x509.Certificate, place: str) -> tuple[str, tuple[str, ...]]:
     try:
-        return proven_names(alternatives_of(own))
+        identity, names = proven_names(alternatives_of(own))
     except ValueError as error:
         _refuse(place, f"the certificate says of no component that it is for it: {error}")
+    if not identity.isprintable() or not all(names):
+        _refuse(place, f"the certificate has a name that cannot be used: {identity!r}")
+    return identity, names
 
 
 def _check_usage(own: x509.Certificate, place: str) -> None:
@@ -216,7 +226,7 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return issuer.version is x509.Version.v1  # roots of old do not say that they are authorities
-    except (InvalidSignature, TypeError, x509.DuplicateExtension, *_UNREADABLE):
+    except (InvalidSignature, x509.DuplicateExtension, *_UNREADABLE):
         return False
     return constraints.ca
 
