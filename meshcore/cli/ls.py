@@ -20,11 +20,13 @@ from rich.text import Text
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker
+from meshcore.client.secured import request_options
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import Overview
@@ -86,8 +88,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
         raise ConfigurationError("setting registry", [str(error)]) from None
     source = without_secrets(settings.registry)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
-    connector = aiohttp.TCPConnector(limit=_CONCURRENCY)
-    async with registry, aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with registry, asking(settings, registry, limit=_CONCURRENCY, timeout=timeout) as session:
         found = await _read(registry, session)
         if watch:
             await _watch(registry, session, found, source, as_json=as_json)
@@ -202,7 +203,8 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
         return Listed(instance, "unknown")
     url = instance.health or bases[0] + REPORT
     try:
-        async with session.get(url) as response:
+        options = request_options(session, instance.component, url)
+        async with session.get(url, **options) as response:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, Final
 
-import aiohttp
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -18,6 +17,7 @@ from meshcore.client.overview.look import Looker
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.overview.overview import Overview
 from meshcore.telemetry.overview.state import MeshState, ShownMethod
@@ -61,7 +61,7 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
     screen = make_console()
     in_place = screen.is_terminal and not as_json and not once
     overview = Overview()
-    async with registry, aiohttp.ClientSession() as session:
+    async with registry, asking(settings, registry) as session:
         looker = Looker(registry, session)
         state = overview.update(await looker.look())
         with Live(console=screen, auto_refresh=False) if in_place else nullcontext() as live:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.client.overview.look import Looker
+from meshcore.client.secured import open_session
 from meshcore.client.why import Explanation
 from meshcore.core.errors import CommunicationError
 from meshcore.core.settings import Settings
@@ -58,7 +58,7 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
 
 async def _as_seen(mesh: Mesh, found: Explanation) -> Explanation:
     """Add what the processes that run now say of the instances: this one is too new to have seen anything."""
-    async with aiohttp.ClientSession() as session:
+    async with open_session(mesh.runtime.tls) as session:
         look = await Looker(mesh.runtime.registry, session).look()
     told = {each.id: each.why for one in Overview().update(look).components for each in one.instances}
     instances = (

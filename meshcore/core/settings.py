@@ -83,7 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         identity: where this process gets its certificate and the roots that it trusts: the URL of an identity source,
             whose scheme chooses the adapter; `none` for no TLS of the mesh.
         mutual_tls: with an identity, whether a server requires TLS and a certificate of its clients: `strict`, or
-            `permissive`, which also takes clear text and clients without one while a team migrates.
+            `permissive`, which also takes clear text and clients without one while a team migrates. `strict` also
+            keeps this process from calling instances in clear text, unless the operator has written their addresses.
         tls_minimum: the oldest version of TLS that is spoken.
         documents: whether a server serves `/openapi.json` and `/docs`.
         metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has

@@ -27,6 +27,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
+from meshcore.mesh.asking import client_tls
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
@@ -36,7 +37,7 @@ from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
-from meshcore.ports.channel import LOCAL
+from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
@@ -71,6 +72,7 @@ class Runtime:
         hosting: the components of this process.
         recorder: what is counted of the calls.
         certificates: of this process; None without an identity.
+        tls: of the connections that this process opens; None without an identity.
     """
 
     identity: str
@@ -85,6 +87,7 @@ class Runtime:
     hosting: Hosting
     recorder: Recorder
     certificates: Certificates | None
+    tls: ChannelTLS | None
 
     @property
     def settings(self) -> Settings:
@@ -168,7 +171,8 @@ async def start_runtime(
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))
         registry: ComponentRegistry = await injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(registry)
-        channels = Channels(blueprint, injector)
+        tls = await stack.enter_async_context(client_tls(certificates, settings, registry))
+        channels = Channels(blueprint, injector, tls)
         destinations = await stack.enter_async_context(
             Destinations(
                 registry,
@@ -180,6 +184,7 @@ async def start_runtime(
                 hint=blueprint.catalog.why_not_hosted,
             )
         )
+        destinations.tls = tls
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
         traces = traces_of(settings.traces)
@@ -212,6 +217,7 @@ async def start_runtime(
             hosting=hosting,
             recorder=recorder,
             certificates=certificates,
+            tls=tls,
         )
 
 

@@ -150,7 +150,7 @@ class MeshApp:
                 page=page,
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
-            self._announcement = Announcement(runtime.registry, instances, settings)
+            self._announcement = Announcement(runtime.registry, instances, settings, runtime.tls)
             async with self._announcement:
                 try:
                     with lag_reported(monitor.tick):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typer import Context
 
-from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
+from meshcore.cli.commands.options import AsJson, Channel, Identity, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
 from meshcore.core.lazy import uncollected
 
@@ -16,6 +16,7 @@ def why(
     module: ModuleOption = None,
     channel: Channel = "",
     registry: Registry = None,
+    identity: Identity = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the policy of a method, where each value comes from, and the state of each instance."""
@@ -25,5 +26,5 @@ def why(
 
             from meshcore.cli.why import explain
 
-        settings = settings_of(context, module=module, registry=registry)
+        settings = settings_of(context, module=module, registry=registry, identity=identity)
         asyncio.run(explain(settings, method, channel, as_json=as_json))

@@ -16,7 +16,7 @@ from meshcore.core.errors import CommunicationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.telemetry.overview.overview import Look, server_of
+from meshcore.telemetry.overview.overview import Look, servers_of
 from meshcore.telemetry.summary import Summary
 from meshcore.wire.endpoints import REPORT, SUMMARY
 
@@ -92,11 +92,12 @@ class Looker:
             self._announced = await self._registry.instances()
         except CommunicationError as error:
             problems.append(f"The registry cannot be read{_BEFORE if self._announced else ''}: {error}.")
-        urls = sorted({url for some in self._announced.values() for each in some if (url := server_of(each))})
+        servers = servers_of(self._announced)
+        urls = sorted(servers)
         summaries: dict[str, Sequence[Summary]] = {}
         errors: dict[str, str] = {}
         answers = await asyncio.gather(
-            *(self._ask(url, SUMMARY if history else f"{SUMMARY}?history=no") for url in urls)
+            *(self._ask(url, servers[url], SUMMARY if history else f"{SUMMARY}?history=no") for url in urls)
         )
         for url, answer in zip(urls, answers, strict=True):
             if isinstance(answer, str):
@@ -117,14 +118,14 @@ class Looker:
             problems=problems,
         )
 
-    async def _ask(self, url: str, what: str) -> list[Summary] | str:
+    async def _ask(self, url: str, component: str, what: str) -> list[Summary] | str:
         """The summaries of a server's processes, none if it cannot tell; why it does not answer."""
         async with self._slots:
             try:
                 if self._clock() - self._asked.get(url, float("-inf")) >= _HEALTH:
                     self._asked[url] = self._clock()
-                    await self._read_health(url)
-                data = await fetch_document(self._session, url + what, _MAX_BODY, _TIMEOUT)
+                    await self._read_health(url, component)
+                data = await fetch_document(self._session, url + what, _MAX_BODY, _TIMEOUT, component=component)
                 return _summaries.decode(data).processes
             except StatusError:
                 return []  # an older release, or another program
@@ -134,10 +135,11 @@ class Looker:
                 self._problems.append(f"{without_secrets(url)}{SUMMARY} cannot be used: {error}.")
                 return []
 
-    async def _read_health(self, url: str) -> None:
+    async def _read_health(self, url: str, component: str) -> None:
         try:
-            report = _reports.decode(await fetch_document(self._session, url + REPORT, _MAX_BODY, _TIMEOUT))
+            data = await fetch_document(self._session, url + REPORT, _MAX_BODY, _TIMEOUT, component=component)
+            report = _reports.decode(data)
         except (StatusError, ValueError):
             return
-        for component in report.components:
-            self._health[url, component.name] = str(component.health.get("status", "unknown"))[:_LONGEST_STATUS]
+        for each in report.components:
+            self._health[url, each.name] = str(each.health.get("status", "unknown"))[:_LONGEST_STATUS]

@@ -15,6 +15,7 @@ from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_d
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker
 from meshcore.client.overview.trial import fields
+from meshcore.client.secured import open_session
 from meshcore.contract.contract import MethodContract, ServiceContract
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance
@@ -97,7 +98,7 @@ class LivePage:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            self._session = open_session(self._runtime.tls)
         return self._session
 
     def _shown(self, state: MeshState, look: Look) -> PageState:
@@ -134,7 +135,7 @@ class LivePage:
             raise LocalError(Code.NOT_FOUND, f"no instance {instance!r} is announced that is reached over HTTP")
         path = {"report": REPORT, "contract": CONTRACT}[what]
         try:
-            return await fetch_document(self._opened(), url + path, self._settings.max_body)
+            return await fetch_document(self._opened(), url + path, self._settings.max_body, component=found.component)
         except StatusError as error:
             raise LocalError(Code.UNAVAILABLE, f"{url}{path}: it answers {error.status}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
