@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 from yarl import URL
@@ -55,7 +55,7 @@ async def dial(
         OSError: likewise.
     """
     try:
-        connecting: Any = session.ws_connect(
+        websocket = await _connect(session)(
             url,
             headers=headers,
             protocols=(STREAM_PROTOCOL,),
@@ -63,7 +63,6 @@ async def dial(
             max_msg_size=_LARGEST_MESSAGE,
             **options,
         )
-        websocket: aiohttp.ClientWebSocketResponse[bool] = await connecting
     except aiohttp.WSServerHandshakeError as error:
         text = f"the WebSocket was answered with HTTP status {error.status}"
         raise NoStreamError(text, gateway=error.status in _GATEWAY_ERRORS) from None
@@ -71,6 +70,12 @@ async def dial(
         await websocket.close()
         raise NoStreamError("the server has WebSockets, but not this protocol")
     return WebSocket(websocket)
+
+
+def _connect(session: aiohttp.ClientSession) -> Callable[..., Awaitable[aiohttp.ClientWebSocketResponse[bool]]]:
+    """Without its types, which know no options that are collected elsewhere."""
+    connect: Any = session.ws_connect
+    return cast("Callable[..., Awaitable[aiohttp.ClientWebSocketResponse[bool]]]", connect)
 
 
 async def dial_alone(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> WebSocket:

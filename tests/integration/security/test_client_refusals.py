@@ -171,7 +171,7 @@ async def test_a_server_refuses_this_client(version: ssl.TLSVersion, expected: s
             settings = Settings(
                 registry=f"static:desk={channel}(https://{address})", resilience=False, tls_minimum="1.2"
             )
-            overrides = {IdentitySource: PushedIdentity(mine)}
+            overrides: dict[type, object] = {IdentitySource: PushedIdentity(mine)}
             async with Mesh(client_module(Desk), settings=settings, overrides=overrides) as mesh:
                 with pytest.raises(CommunicationError) as raised:
                     await (await mesh.get_service(Clerk)).wait(0.0)
