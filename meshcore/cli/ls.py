@@ -19,12 +19,14 @@ from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.client.no_answer import why_no_answer
-from meshcore.client.overview.look import Looker, looking_session
+from meshcore.client.overview.look import Looker
+from meshcore.client.secured import request_options
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import Overview
@@ -86,8 +88,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
         raise ConfigurationError("setting registry", [str(error)]) from None
     source = without_secrets(settings.registry)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
-    connector = aiohttp.TCPConnector(limit=_CONCURRENCY)
-    async with registry, aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with registry, asking(settings, registry, limit=0, timeout=timeout) as session:
         found = await _read(registry, session)
         if watch:
             await _watch(registry, session, found, source, as_json=as_json)
@@ -183,9 +184,13 @@ async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> 
     """Read all announced instances, ask each for its health, and all processes for what they know of each other."""
     announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
     instances = [instance for _, some in sorted(announced.items()) for instance in some]
-    asking = asyncio.gather(*(_ask(session, instance) for instance in instances))
-    async with looking_session() as looking:
-        listed, look = await asyncio.gather(asking, Looker(registry, looking).look())
+    slots = asyncio.Semaphore(_CONCURRENCY)
+
+    async def ask(instance: Instance) -> Listed:
+        async with slots:
+            return await _ask(session, instance)
+
+    listed, look = await asyncio.gather(asyncio.gather(*map(ask, instances)), Looker(registry, session).look())
     seen = {each.id: each for component in Overview().update(look).components for each in component.instances}
     return [
         msgspec.structs.replace(each, state=known.state, why=known.why)
@@ -202,7 +207,8 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
         return Listed(instance, "unknown")
     url = instance.health or bases[0] + REPORT
     try:
-        async with session.get(url) as response:
+        options = request_options(session, instance.component, url)
+        async with session.get(url, **options) as response:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:

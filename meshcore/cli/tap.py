@@ -18,6 +18,7 @@ from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.tap.seen_call import SeenCall
 from meshcore.telemetry.tap.tap import Wanted
@@ -60,7 +61,7 @@ async def follow(settings: Settings, target: str, choice: Choice, *, count: int 
     except ValueError as error:
         raise ConfigurationError("setting registry", [str(error)]) from None
     # One connection to each server, as long as it lasts.
-    async with registry, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with registry, asking(settings, registry, limit=0) as session:
         announced = await registry.instances()
         if not announced:
             text = f"nothing is announced in {without_secrets(settings.registry)}; start a server"

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, printable, table
-from meshcore.client.overview.look import Looker, looking_session
+from meshcore.client.overview.look import Looker
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState, ShownMethod
@@ -61,7 +62,7 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
     screen = make_console()
     in_place = screen.is_terminal and not as_json and not once
     overview = Overview()
-    async with registry, looking_session() as session:
+    async with registry, asking(settings, registry, limit=0) as session:
         looker = Looker(registry, session)
         overview.update(_read(await looker.look()))
         with Live(console=screen, auto_refresh=False) if in_place else nullcontext() as live:

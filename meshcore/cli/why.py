@@ -10,7 +10,8 @@ import msgspec
 from meshcore.cli.access import Access, access_of
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
-from meshcore.client.overview.look import Looker, looking_session
+from meshcore.client.overview.look import Looker
+from meshcore.client.secured import open_session
 from meshcore.client.why import Explanation
 from meshcore.core.errors import Code, CommunicationError
 from meshcore.core.masking import without_secrets
@@ -82,7 +83,7 @@ def _print(found: Explanation, access: Access | None) -> None:
 
 
 async def _look(mesh: Mesh) -> Look:
-    async with looking_session() as session:
+    async with open_session(mesh.runtime.tls, limit=0) as session:
         return await Looker(mesh.runtime.registry, session).look()
 
 

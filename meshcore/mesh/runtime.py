@@ -27,6 +27,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
+from meshcore.mesh.asking import client_tls
 from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
@@ -37,7 +38,7 @@ from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
-from meshcore.ports.channel import LOCAL
+from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.security.authorization import Authorization
 from meshcore.security.operators import Operators, operators_of
@@ -76,6 +77,7 @@ class Runtime:
         recorder: what is counted of the calls.
         authorization: judges the calls of other processes, None if nothing is to be judged.
         certificates: of this process; None without an identity.
+        tls: of the connections that this process opens; None without an identity.
     """
 
     identity: str
@@ -91,6 +93,7 @@ class Runtime:
     recorder: Recorder
     authorization: Authorization | None
     certificates: Certificates | None
+    tls: ChannelTLS | None
 
     @property
     def settings(self) -> Settings:
@@ -189,7 +192,8 @@ async def start_runtime(
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))
         registry: ComponentRegistry = await injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(registry)
-        channels = Channels(blueprint, injector)
+        tls = await stack.enter_async_context(client_tls(certificates, settings, registry))
+        channels = Channels(blueprint, injector, tls)
         destinations = await stack.enter_async_context(
             Destinations(
                 registry,
@@ -201,6 +205,7 @@ async def start_runtime(
                 hint=blueprint.catalog.why_not_hosted,
             )
         )
+        destinations.tls = tls
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
         traces = traces_of(settings.traces)
@@ -237,6 +242,7 @@ async def start_runtime(
             recorder=recorder,
             authorization=authorization,
             certificates=certificates,
+            tls=tls,
         )
 
 

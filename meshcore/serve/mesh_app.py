@@ -159,7 +159,7 @@ class MeshApp:
                 strict=is_strict(settings, tls),
             )
             self._endpoint = admitting(MeshAsgi(server, runtime.catalog.hosted, probes, settings), settings, tls)
-            self._announcement = Announcement(runtime.registry, instances, settings, runtime.certificates)
+            self._announcement = Announcement(runtime.registry, instances, settings, runtime.tls)
             async with self._announcement:
                 try:
                     with lag_reported(monitor.tick):

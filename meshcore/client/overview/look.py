@@ -18,7 +18,7 @@ from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.history import STEP, STEPS
-from meshcore.telemetry.overview.overview import Look, server_of
+from meshcore.telemetry.overview.overview import Look, servers_of
 from meshcore.telemetry.summary import Summary
 from meshcore.wire.endpoints import REPORT, SUMMARY
 
@@ -72,6 +72,9 @@ _summaries = msgspec.json.Decoder(_Summaries)
 class _Server:
     """What is known of the server at a URL.
 
+    Args:
+        component: one of those that it serves, which it has to prove if this process has an identity.
+
     Attributes:
         asked: when it was asked last.
         summaries: what it told last, None if it did not answer.
@@ -83,9 +86,10 @@ class _Server:
         health: the status of its components.
     """
 
-    __slots__ = ("asked", "error", "health", "health_asked", "pause", "problem", "step", "summaries")
+    __slots__ = ("asked", "component", "error", "health", "health_asked", "pause", "problem", "step", "summaries")
 
-    def __init__(self) -> None:
+    def __init__(self, component: str) -> None:
+        self.component = component
         self.asked = self.health_asked = float("-inf")
         self.summaries: Sequence[Summary] | None = None
         self.error = self.problem = ""
@@ -99,7 +103,8 @@ class Looker:
 
     Args:
         registry: where the instances are; it is entered.
-        session: for the questions, see `looking_session`.
+        session: for the questions, without a limit of connections: one that waits for those of others would take
+            servers for dead that are not.
         clock: seconds that only go forward.
         history: whether servers are asked for their last 15 minutes.
     """
@@ -128,8 +133,8 @@ class Looker:
         except CommunicationError as error:
             unread = f"The registry cannot be read{_BEFORE if self._announced else ''}: {error}."
             problems.append(unread)
-        urls = sorted({url for some in self._announced.values() for each in some if (url := server_of(each))})
-        servers = self._servers = {url: self._servers.get(url) or _Server() for url in urls}
+        found = servers_of(self._announced)
+        servers = self._servers = {url: self._servers.get(url) or _Server(found[url]) for url in sorted(found)}
         await self._ask(self._due(self._clock()))
         cannot = [each.problem for each in servers.values() if each.problem]
         if len(cannot) > _MOST_PROBLEMS:
@@ -191,7 +196,8 @@ class Looker:
         """Read the summaries of a server's processes."""
         number = int(time.time() // STEP)
         try:
-            data = await fetch_document(self._session, f"{url}{SUMMARY}?history={steps or 'no'}", _MAX_BODY, None)
+            question = f"{url}{SUMMARY}?history={steps or 'no'}"
+            data = await fetch_document(self._session, question, _MAX_BODY, None, component=server.component)
             server.summaries, server.error, server.problem = _summaries.decode(data).processes, "", ""
             if steps:
                 server.step = number
@@ -206,15 +212,11 @@ class Looker:
 
     async def _ask_health(self, url: str, server: _Server) -> None:
         try:
-            report = _reports.decode(await fetch_document(self._session, url + REPORT, _MAX_BODY, None))
+            data = await fetch_document(self._session, url + REPORT, _MAX_BODY, None, component=server.component)
+            report = _reports.decode(data)
         except (StatusError, ValueError, aiohttp.ClientError, TimeoutError):
             server.health = {}
             return
         server.health = {
             each.name: str(each.health.get("status", "unknown"))[:_LONGEST_STATUS] for each in report.components
         }
-
-
-def looking_session() -> aiohttp.ClientSession:
-    """A session for a `Looker`: one that waits for connections of others would take servers for dead that are not."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))

@@ -14,8 +14,9 @@ import msgspec
 from meshcore.asgi.page.routes import TriedCall
 from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_document
 from meshcore.client.no_answer import why_no_answer
-from meshcore.client.overview.look import Looker, looking_session
+from meshcore.client.overview.look import Looker
 from meshcore.client.overview.trial import fields
+from meshcore.client.secured import open_session
 from meshcore.contract.contract import MethodContract, ServiceContract
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance
@@ -102,7 +103,7 @@ class LivePage:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = looking_session()
+            self._session = open_session(self._runtime.tls, limit=0)
         return self._session
 
     def _shown(self, state: MeshState, look: Look) -> PageState:
@@ -142,7 +143,7 @@ class LivePage:
         url += {"report": REPORT, "contract": CONTRACT}[what]
         shown = without_secrets(url)
         try:
-            return await fetch_document(self._opened(), url, self._settings.max_body)
+            return await fetch_document(self._opened(), url, self._settings.max_body, component=found.component)
         except StatusError as error:
             raise LocalError(Code.UNAVAILABLE, f"{shown}: it answers {error.status}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -91,18 +91,3 @@ def _check_hypercorn(settings: Settings, *, identity: bool) -> None:
     if settings.mutual_tls == _STRICT:
         raise ConfigurationError("cannot serve TLS", [text])
     log.warning(text)
-
-
-def client_certificate(certificates: Certificates) -> ssl.SSLContext:
-    """The context with which this process asks its own advertised URL: it shows its certificate, and trusts its roots.
-
-    The name is not checked: the answer tells whether it comes from this process.
-    """
-    from meshcore.security.load_credentials import load_credentials  # noqa: PLC0415
-
-    own = certificates.all[0]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.load_verify_locations(cadata=own.roots.decode("ascii"))
-    load_credentials(context, own)
-    return context

@@ -208,6 +208,16 @@ def server_of(instance: Instance) -> str:
     return next((each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")), "")
 
 
+def servers_of(announced: Mapping[str, Sequence[Instance]]) -> dict[str, str]:
+    """The base URLs of the servers of instances, each with one of the components that it serves."""
+    found: dict[str, str] = {}
+    for component, some in announced.items():
+        for each in some:
+            if url := server_of(each):
+                found.setdefault(url, component)
+    return found
+
+
 def _state(
     instance: Instance, look: Look, summary: Summary | None, error: str, ejected: Sequence[str]
 ) -> tuple[str, str]:
