@@ -17,6 +17,8 @@ from typing import Any, cast
 
 from meshcore.asgi.messages import Application, Receive, Scope, Send
 
+_HTTP_2 = "H2Protocol"
+_SOON = 0.02
 _OWNERS = 12  # hypercorn has three: its stream, its protocol, its connection
 
 
@@ -45,6 +47,30 @@ def _transport_of(send: Send, *, shared: bool) -> asyncio.Transport | None:
         if hasattr(transport, "abort"):
             return cast("asyncio.Transport", transport)
     return None
+
+
+def close_http2_when_idle(send: Send) -> None:
+    """Close a connection of HTTP/2 as soon as it has no request, where the ASGI server lets that be done.
+
+    It says GOAWAY with the last request that it has seen. Clients know that later ones were not looked at. Some cannot
+    read an answer after a GOAWAY, such as those of the package h2. So none is sent as long as there are requests.
+
+    Args:
+        send: of ASGI.
+    """
+    protocol = next((each for each in _owners(send, shared=True) if type(each).__name__ == _HTTP_2), None)
+    transport = connection_of(send)
+    if protocol is not None and transport is not None:
+        # This request is not over for the server, as long as the application has not returned.
+        asyncio.get_running_loop().call_later(_SOON, _close_if_idle, protocol, transport)
+
+
+def _close_if_idle(protocol: Any, transport: asyncio.Transport) -> None:
+    if transport.is_closing() or protocol.streams or protocol.stream_buffers:
+        return  # the next request that ends will look again
+    protocol.connection.close_connection()
+    transport.write(protocol.connection.data_to_send())
+    transport.close()
 
 
 @asynccontextmanager
@@ -86,5 +112,5 @@ def _owners(send: Any, *, shared: bool) -> Iterator[Any]:
         else:
             yield owner
             send = getattr(owner, "send", None)
-        if send is None or (type(owner).__name__ == "H2Protocol" and not shared):
+        if send is None or (type(owner).__name__ == _HTTP_2 and not shared):
             return

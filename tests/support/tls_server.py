@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import ssl
@@ -15,6 +16,8 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from meshcore import MeshApp, Settings
+from meshcore.asgi.access.admission import Admission
+from meshcore.asgi.messages import peer_of
 from meshcore.ports.identity import Credentials, IdentitySource
 from meshcore.security.certificates import Certificates
 from meshcore.security.server_tls import ServerTLS, server_context
@@ -78,7 +81,12 @@ class Served:
 
 @asynccontextmanager
 async def served(app: Any, *credentials: Credentials, minimum: str = "1.3") -> AsyncGenerator[Served]:
-    """Serve an ASGI application that has no lifespan."""
+    """Serve an ASGI application to everybody."""
+    admission = Admission(lambda _: app, frozenset(), strict=False)
+
+    async def admitted(scope: Any, receive: Any, send: Any) -> None:
+        await (app if scope["type"] == "lifespan" else admission.endpoint(scope))(scope, receive, send)
+
     source = GivenCredentials(*credentials)
     certificates = Certificates(source, [])
     await certificates.start()
@@ -92,7 +100,7 @@ async def served(app: Any, *credentials: Credentials, minimum: str = "1.3") -> A
         config.errorlog = None
         config.certfile = config.keyfile = "not read"
         config.create_ssl_context = lambda: server_context(lambda: tls)
-        running = asyncio.create_task(serve(app, config, shutdown_trigger=closing.wait))
+        running = asyncio.create_task(serve(admitted, config, shutdown_trigger=closing.wait))
     try:
         yield Served(port, certificates, tls, source)
     finally:
@@ -162,3 +170,24 @@ class ServedMesh:
     async def replace(self, *credentials: Credentials) -> None:
         """Replace the certificates of the server."""
         await self.source.replace(self.certificates, *credentials)
+
+
+async def whoami(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that answers who calls."""
+    if scope["type"] == "lifespan":
+        for done in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{done}.complete"})
+        return
+    peer = peer_of(scope)
+    body = json.dumps({"host": peer.host, "identity": peer.caller.identity, "http": scope.get("http_version")}).encode()
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": body})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
+    await asyncio.sleep(0)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from meshcore.asgi.connection import connection_of
+from meshcore.asgi.connection import close_http2_when_idle, connection_of
 from meshcore.asgi.messages import (
     Application,
     Receive,
@@ -42,8 +42,6 @@ _NO_CERTIFICATE: Final = (
 _CLEAR_TEXT: Final = "the connection is clear text, and this server takes calls by mutual TLS only (setting mutual_tls)"
 
 _HTTP_2: Final = "2"
-_GO_AWAY: Final = bytes.fromhex("000008 07 00 00000000 7fffffff 00000000")
-"""The frame of HTTP/2 by which a server asks for another connection, and goes on with all requests (RFC 9113, 6.8)."""
 
 
 class Admission:
@@ -98,8 +96,10 @@ async def _serve(connection: ServedConnection, app: Application, scope: Scope, r
     if connection.leaving and scope["type"] == "http":
         if scope.get("http_version") != _HTTP_2:
             send = with_header(send, b"connection", b"close")
-        elif transport is not None:
-            transport.write(_GO_AWAY)
+        else:
+            await app(scope, receive, send)
+            close_http2_when_idle(send)
+            return
     await app(scope, receive, send)
 
 

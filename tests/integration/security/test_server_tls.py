@@ -5,37 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any
 
 import aiohttp
 import pytest
 
-from meshcore.asgi.messages import peer_of
 from tests.support.certificates import Authority
-from tests.support.tls_server import client_context, served
+from tests.support.tls_server import client_context, served, whoami
 
 pytestmark = pytest.mark.one_python
-
-
-async def whoami(scope: Any, receive: Any, send: Any) -> None:
-    """Answers who calls."""
-    if scope["type"] == "lifespan":
-        for done in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{done}.complete"})
-        return
-    peer = peer_of(scope)
-    body = json.dumps({"host": peer.host, "identity": peer.caller.identity, "http": scope.get("http_version")}).encode()
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "bytes": body})
-        while (await receive())["type"] != "websocket.disconnect":
-            pass
-        return
-    await asyncio.sleep(0)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture(scope="module")
