@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from meshcore.core.marks import marks_of
 from meshcore.core.policy import Policy
 from meshcore.declare.http import HttpMark
+from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import AffinityMark, IdempotencyKeyMark, IdempotentMark, RaisesMark, ShieldedMark
 from meshcore.declare.streaming.resumption import ResumableMark
 
@@ -20,6 +21,7 @@ METHOD_MARKS: Final = (
     IdempotentMark,
     AffinityMark,
     ShieldedMark,
+    PassTokenMark,
     IdempotencyKeyMark,
     ResumableMark,
     Policy,
