@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from meshcore.declare.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
     from meshcore.declare.reader import describe
+    from meshcore.declare.security.pass_token import pass_token
     from meshcore.declare.services import (
         Service,
         affinity,
@@ -83,6 +84,10 @@ if TYPE_CHECKING:
     from meshcore.ports.channel import Channel, ChannelOptions
     from meshcore.ports.registry import ComponentRegistry
     from meshcore.ports.values import ValueSource
+    from meshcore.security.tokens.bearer import BearerToken
+    from meshcore.security.tokens.client_credentials import ClientCredentials
+    from meshcore.security.tokens.sources import TokenFile, TokenSource
+    from meshcore.security.tokens.verifier import TokenVerifier
     from meshcore.serve.mesh_app import MeshApp
     from meshcore.telemetry.logs.call_fields import CallFields
     from meshcore.telemetry.tap.seen_call import SeenAttempt, SeenCall
@@ -100,6 +105,7 @@ __all__ = [
     "AbstractComponent",
     "Attempt",
     "AuthorizationError",
+    "BearerToken",
     "BlockingMesh",
     "Body",
     "Bound",
@@ -109,6 +115,7 @@ __all__ = [
     "Channel",
     "ChannelAddress",
     "ChannelOptions",
+    "ClientCredentials",
     "Code",
     "CommunicationError",
     "Component",
@@ -159,6 +166,9 @@ __all__ = [
     "Sighting",
     "StreamHandler",
     "StreamInterceptor",
+    "TokenFile",
+    "TokenSource",
+    "TokenVerifier",
     "URLSelector",
     "Value",
     "ValueSource",
@@ -196,6 +206,7 @@ __all__ = [
     "on_destroy",
     "on_init",
     "openapi",
+    "pass_token",
     "patch",
     "post",
     "problem_details",
@@ -238,6 +249,7 @@ if not TYPE_CHECKING:
             "QueryParam delete get patch post put rest",
             "declare.injection": "create inject_service inject_value injectable module on_destroy on_init",
             "declare.reader": "describe",
+            "declare.security.pass_token": "pass_token",
             "declare.services": "Service affinity channel component health "
             "idempotency_key idempotent implementation in_thread raises service shielded",
             "declare.streaming.resumption": "resumable",
@@ -249,6 +261,10 @@ if not TYPE_CHECKING:
             "ports.channel": "Channel ChannelOptions",
             "ports.registry": "ComponentRegistry",
             "ports.values": "ValueSource",
+            "security.tokens.bearer": "BearerToken",
+            "security.tokens.client_credentials": "ClientCredentials",
+            "security.tokens.sources": "TokenFile TokenSource",
+            "security.tokens.verifier": "TokenVerifier",
             "serve.mesh_app": "MeshApp",
             "telemetry.logs.call_fields": "CallFields",
             "telemetry.tap.seen_call": "SeenAttempt SeenCall",

@@ -100,6 +100,9 @@ StreamInterceptor: TypeAlias = Callable[[StreamHandler, Call, SendItem], Awaitab
 class Interceptors(msgspec.Struct, frozen=True):
     """The user's interceptors. A module's `@create` method that returns this adds them to the mesh.
 
+    An interceptor of clients that has a method `for_component(name)` is asked for each component which interceptor
+    stands around the calls to that; None for none.
+
     Attributes:
         client: around every call that is made, the first outermost; around a stream, for its whole life.
         server: around every call that is served or made locally, likewise.
@@ -129,6 +132,17 @@ def compose(handler: Handler, *interceptors: Interceptor) -> Handler:
         # partial and not a closure: it adds no Python frame per layer.
         handler = partial(_bound(interceptor), handler)
     return handler
+
+
+def interceptors_for(component: str, interceptors: Sequence[Interceptor]) -> list[Interceptor]:
+    """The interceptors around the calls to a component; see `Interceptors`."""
+    chosen: list[Interceptor] = []
+    for each in interceptors:
+        ask = getattr(each, "for_component", None)
+        found: Interceptor | None = each if ask is None else ask(component)
+        if found is not None:
+            chosen.append(found)
+    return chosen
 
 
 def _bound(function: Callable[P, T]) -> Callable[P, T]:

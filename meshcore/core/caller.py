@@ -69,6 +69,10 @@ class Peer(msgspec.Struct, frozen=True):
     host: str
     caller: Caller = ANONYMOUS
 
+    def with_claims(self, claims: Mapping[str, Any]) -> Peer:
+        """The same, with the claims of a token that was verified."""
+        return Peer(self.host, msgspec.structs.replace(self.caller, claims=claims))
+
     def name(self, said: str) -> str:
         """How the caller is called in figures and logs: by what was proven, else as it says.
 

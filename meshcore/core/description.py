@@ -149,6 +149,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         is_async: whether its callers await it, or read its items with `async for`.
         idempotent: whether it may be executed again for the same call.
         shielded: whether it runs on when the caller has left.
+        passes_token: whether the token of the call that is served goes on to it.
         idempotency_key: seconds for which a server keeps a call's outcome for repetitions of it, None if the method
             takes no key.
         raises: the declared exceptions.
@@ -167,6 +168,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     is_async: bool
     idempotent: bool = False
     shielded: bool = False
+    passes_token: bool = False
     idempotency_key: float | None = None
     raises: tuple[type[Exception], ...] = ()
     http: HttpMapping | None = None

@@ -12,6 +12,7 @@ from meshcore.core.marks import marks_of
 from meshcore.core.policy import Policy
 from meshcore.declare.authorization import AllowMark
 from meshcore.declare.http import HttpMark
+from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import AffinityMark, IdempotencyKeyMark, IdempotentMark, RaisesMark, ShieldedMark
 from meshcore.declare.streaming.resumption import ResumableMark
 
@@ -21,6 +22,7 @@ METHOD_MARKS: Final = (
     IdempotentMark,
     AffinityMark,
     ShieldedMark,
+    PassTokenMark,
     IdempotencyKeyMark,
     ResumableMark,
     Policy,

@@ -20,6 +20,7 @@ from meshcore.declare.injection import (
     OnInitMark,
 )
 from meshcore.declare.interface_methods import METHOD_MARKS
+from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import (
     AffinityMark,
     ComponentMark,
@@ -38,6 +39,7 @@ _NAMES: dict[type, str] = {
     IdempotentMark: "idempotent",
     AffinityMark: "affinity",
     ShieldedMark: "shielded",
+    PassTokenMark: "pass_token",
     IdempotencyKeyMark: "idempotency_key",
     ResumableMark: "resumable",
     CreateMark: "create",

@@ -25,6 +25,7 @@ from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.http_mapping import assign_sources, read_mapping, why_not_status
 from meshcore.declare.interface_methods import interface_functions
 from meshcore.declare.placement import class_problems
+from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import (
     AffinityMark,
     ComponentMark,
@@ -168,6 +169,7 @@ def _read_method(
         or (mapping is not None and mapping.verb in _IDEMPOTENT_VERBS),
         # A call with a key runs on when its caller has left: a retry may ask for the outcome.
         shielded=find_mark(function, ShieldedMark) is not None or keyed is not None,
+        passes_token=find_mark(function, PassTokenMark) is not None,
         idempotency_key=keyed.seconds if keyed else None,
         raises=raises,
         http=http,

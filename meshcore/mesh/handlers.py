@@ -15,13 +15,22 @@ from meshcore.client.streaming.idle import Idle
 from meshcore.client.streaming.resume import Resume
 from meshcore.client.streaming.run import Streams
 from meshcore.client.streaming.stack import client_stream_stack
-from meshcore.core.call import Handler, Interceptors, StreamHandler, compose
-from meshcore.core.description import ComponentDescription
+from meshcore.core.call import (
+    Handler,
+    Interceptor,
+    Interceptors,
+    StreamHandler,
+    StreamInterceptor,
+    compose,
+    interceptors_for,
+)
+from meshcore.core.description import ComponentDescription, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import around_stream, compose_streams
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
+from meshcore.security.tokens.passing import pass_user_token
 from meshcore.telemetry.layers import Traces
 from meshcore.telemetry.recorder import Recorder
 
@@ -57,13 +66,12 @@ class Handlers:
         self._policies = blueprint.policies
         self._destinations = destinations
         self._interceptors = interceptors.client
+        self._stream_interceptors = interceptors.client_streams
+        self._served, self._served_streams = served, streams
         self._limit = Limit(blueprint.settings.max_calls)
-        self._local = compose(served, *interceptors.client)
         self._running = running
         self._traces = traces
         self._carriers = blueprint.carriers
-        self._around_streams = [*map(around_stream, interceptors.client), *interceptors.client_streams]
-        self._local_streams = compose_streams(streams, *self._around_streams)
 
     def close(self) -> None:
         """Drop what waits for calls, when there are none any more."""
@@ -82,17 +90,29 @@ class Handlers:
         return self._remote(interface, channel, policy), self._remote_streams(interface, channel, policy)
 
     def _in_process(self, interface: type, policy: Policy | None) -> Handler:
-        service = self._catalog.service(interface)
-        rules = self._policies.local_rules(self._component(interface), service, policy)
+        component, service = self._component(interface), self._catalog.service(interface)
+        local = compose(self._served, *self._around(component, service))
+        rules = self._policies.local_rules(component, service, policy)
         if all(each.timeout == inf for each in rules.values()):
-            return self._local
-        return compose(self._local, LocalDeadline(rules, time.monotonic))
+            return local
+        return compose(local, LocalDeadline(rules, time.monotonic))
+
+    def _around(self, component: ComponentDescription | None, service: ServiceDescription) -> list[Interceptor]:
+        """The interceptors around the calls to a service, the first outermost."""
+        around = interceptors_for(component.name if component else "", self._interceptors)
+        # Outermost: those of the user find the token that goes on.
+        return [pass_user_token, *around] if any(each.passes_token for each in service.methods) else around
+
+    def _around_streams(
+        self, component: ComponentDescription | None, service: ServiceDescription
+    ) -> list[StreamInterceptor]:
+        return [*map(around_stream, self._around(component, service)), *self._stream_interceptors]
 
     def _streams_in_process(self, interface: type, policy: Policy | None) -> StreamHandler:
-        service = self._catalog.service(interface)
-        rules = self._policies.local_rules(self._component(interface), service, policy)
+        component, service = self._component(interface), self._catalog.service(interface)
+        rules = self._policies.local_rules(component, service, policy)
         return compose_streams(
-            self._local_streams,
+            compose_streams(self._served_streams, *self._around_streams(component, service)),
             self._running,
             around_stream(LocalDeadline(rules, time.monotonic)),
             Idle(rules),
@@ -107,7 +127,7 @@ class Handlers:
             destination.traffic,
             rules=self._policies.rules(component, service, policy),
             limit=self._limit,
-            interceptors=self._around_streams,
+            interceptors=self._around_streams(component, service),
             resilient=self._policies.resilient,
             calls=calls,
             traces=self._traces.client(component.name),
@@ -122,15 +142,15 @@ class Handlers:
             return None
 
     def _remote(self, interface: type, channel: str, policy: Policy | None) -> Handler:
-        component = self._catalog.component_of(interface)
+        component, service = self._catalog.component_of(interface), self._catalog.service(interface)
         destination = self._destinations.to(component)
-        rules = self._policies.rules(component, self._catalog.service(interface), policy)
+        rules = self._policies.rules(component, service, policy)
         self._recorder.watch.remember("made", component.name, rules)  # also of its streams
         return client_stack(
             Balancer(destination, channel),
             destination.traffic,
             rules=rules,
-            interceptors=self._interceptors,
+            interceptors=self._around(component, service),
             limit=self._limit,
             resilient=self._policies.resilient,
             calls=self._recorder.client(component.name),

@@ -1,0 +1,1 @@
+"""What an interface says of its callers."""
