@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
-from meshcore.client.overview.look import Looker, looking_session
+from meshcore.client.overview.look import Looker
+from meshcore.client.secured import open_session
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.history import STEPS
@@ -71,7 +72,7 @@ async def looking(servers: int, *, history: bool = False) -> AsyncGenerator[tupl
         for number in range(servers):
             address = ChannelAddress("dispatch-json", f"{fleet.url}/{number}")
             await stack.enter_async_context(registry.announce(Instance(f"shop-{number}", "shop", (address,))))
-        session = await stack.enter_async_context(looking_session())
+        session = await stack.enter_async_context(open_session(None, limit=0))
         yield fleet, Looker(registry, session, lambda: clock[0], history=history), clock
         fleet.ended.set()
     while fleet.answering:
