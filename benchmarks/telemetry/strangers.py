@@ -112,6 +112,7 @@ async def strangers_section(plan: Plan, report: Report) -> None:
         "MESHCORE_MODULE": "benchmarks.served:ServedModule",
         "MESHCORE_ADVERTISE_URL": url,
         "MESHCORE_REGISTRY": "local:",
+        "MESHCORE_ADAPTIVE_LIMIT": "false",  # what it refuses has another code, which is another series
     }
     strangers, refused = Strangers(), 0
     with hypercorn("meshcore.app:app", plan.loop, env, port, READYZ) as server:
