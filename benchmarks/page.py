@@ -34,8 +34,8 @@ _FROM = 10
 _QUIET = 3.0
 """Seconds until a server has started, or has answered the last viewer."""
 
-SHARES = ((3, 5, 1, 1.0), (200, 20, 1, 6.0), (200, 20, 50, 9.0))
-"""Servers, their methods, viewers, and percent of a core at most."""
+SHARES = ((3, 5, 1, 1.0), (200, 20, 1, None), (200, 20, 50, None))
+"""Servers, their methods, viewers, and percent of a core at most; None where there is no goal."""
 
 
 async def page_section(plan: Plan, report: Report) -> None:
@@ -76,7 +76,9 @@ async def page_section(plan: Plan, report: Report) -> None:
             Row("page", f"{name}: CPU time per second meanwhile", seen * 1e6),
             Row("page", f"{name}: CPU time per second afterwards", after * 1e6),
         ]
-        report.goals.append(Goal(f"% of a core: showing a mesh of {name}", most, 100 * (seen - min(unseen, after))))
+        if most is not None:
+            share = 100 * (seen - min(unseen, after))
+            report.goals.append(Goal(f"% of a core: showing a mesh of {name}", most, share))
 
 
 async def _share(server: Process, seconds: float) -> float:

@@ -15,6 +15,9 @@ from benchmarks.telemetry import switch
 _NEVER_REFUSED = {"adaptive_limit": "false"}
 """A machine that does something else, too, would let the server refuse calls."""
 
+PAIRS = 4
+"""In a turn of other sections: what else the machine does changes less within a short pair."""
+
 MODULE = "benchmarks.telemetry.switch:SwitchedModule"
 
 
@@ -45,10 +48,10 @@ async def costs(plan: Plan, notes: list[str], channels: Sequence[str]) -> dict[s
     """Measure each channel."""
     async with by_mesh(plan, notes, channels, _NEVER_REFUSED, MODULE) as candidates:
         found = {name: Cost([], []) for name in candidates}
-        for number in range(-1, 2 * plan.rounds):  # the first round warms up, and does not count
+        for number in range(-1, PAIRS * plan.rounds):  # the first round warms up, and does not count
             for name, candidate in candidates.items():
                 pair = {
-                    on: await _turn(candidate, plan.seconds / 2, on=on)
+                    on: await _turn(candidate, plan.seconds / PAIRS, on=on)
                     for on in ((True, False), (False, True))[number % 2]
                 }
                 if number >= 0:

@@ -60,7 +60,7 @@ async def span_costs(channel: str, rounds: int) -> dict[str, tuple[float, float]
                 stack.callback(provider.shutdown)
                 instrument(span_traces(provider))
             try:
-                settings = Settings(registry="local:", traces=traces)
+                settings = Settings(registry="local:", traces=traces, adaptive_limit=False)
                 mesh = await stack.enter_async_context(memory_mesh(ServedModule, channel=channel, settings=settings))
             finally:
                 instrument(None)

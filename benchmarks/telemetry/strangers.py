@@ -107,7 +107,13 @@ def resident(pid: int) -> int:
 async def strangers_section(plan: Plan, report: Report) -> None:
     """What a server keeps of them."""
     port, calls = free_port(), 1_000 if plan.quick else CALLS
-    env = {"MESHCORE_MODULE": "benchmarks.served:ServedModule", "MESHCORE_REGISTRY": "local:"}
+    url = f"http://127.0.0.1:{port}"
+    env = {
+        "MESHCORE_MODULE": "benchmarks.served:ServedModule",
+        "MESHCORE_ADVERTISE_URL": url,
+        "MESHCORE_REGISTRY": "local:",
+        "MESHCORE_ADAPTIVE_LIMIT": "false",  # what it refuses has another code, which is another series
+    }
     strangers, refused = Strangers(), 0
     with hypercorn("meshcore.app:app", plan.loop, env, port, READYZ) as server:
         for over in (over_dispatch, over_stream):

@@ -15,11 +15,12 @@ pytestmark = pytest.mark.one_python
 
 WARM, CALLS = 1_000, 5_000
 MIB = 2**20
+NEVER_REFUSED = {"MESHCORE_ADAPTIVE_LIMIT": "false"}
 
 
 async def test_unknown_methods_and_callers_are_a_fixed_number_of_series(tmp_path: Path) -> None:
     """Each call names another method and another caller. `python -m benchmarks --only telemetry` makes 100,000."""
-    async with serve(tmp_path, "tests.support.depot:DepotModule") as server:
+    async with serve(tmp_path, "tests.support.depot:DepotModule", env=NEVER_REFUSED) as server:
         strangers = Strangers()
         for over in (over_dispatch, over_stream):
             await over(server.url, strangers, WARM)
