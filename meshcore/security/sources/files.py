@@ -85,7 +85,7 @@ class FilesIdentitySource(IdentitySource):
         parts = urlsplit(url)
         path = Path(unquote(parts.path))
         shown = without_secrets(url)
-        if parts.netloc or parts.fragment or not path.is_absolute():
+        if parts.netloc or parts.fragment or not path.is_absolute() or "%00" in url:
             raise ValueError(f"files: takes the absolute path of a folder, {_FORM}; got {shown!r}")
         given: dict[str, str] = {}
         for name, text in parse_qsl(parts.query, keep_blank_values=True):
