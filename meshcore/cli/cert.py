@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -14,8 +13,9 @@ from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.inject.modules import describe_modules
 from meshcore.mesh.catalog import Catalog
-from meshcore.mesh.identity import identity_source, own_names
+from meshcore.mesh.identity import identity_source, own_names, served_names
 from meshcore.ports.identity import Credentials, IdentityError
+from meshcore.security.certificates import unproven
 from meshcore.serve.module_loader import load_module
 
 if TYPE_CHECKING:
@@ -41,9 +41,15 @@ async def show_certificates(settings: Settings, *, as_json: bool = False) -> Non
             "setting identity: it is none, so this process has no certificate; set it, as in --identity dev:"
         )
     found: tuple[Credentials, ...] = ()
+    served: tuple[str, ...] = ()
     if source is not None:
+        names: tuple[str, ...] = (_NAME,)
+        if settings.module:
+            module = load_module(settings)
+            catalog = Catalog(describe_modules(module))
+            names, served = own_names(module, catalog), served_names(catalog)
         try:
-            found = await source.open(_names(settings))
+            found = await source.open(names)
         except IdentityError as error:
             problems.append(f"setting identity: {error}")
         finally:
@@ -55,18 +61,11 @@ async def show_certificates(settings: Settings, *, as_json: bool = False) -> Non
     # Not before its source, which says what to install.
     from meshcore.security.description import described  # noqa: PLC0415
 
-    shown = described(found, time.time())
+    shown = described(found, time.time(), unproven(served, found))
     if as_json:
         print_json(_plain(shown, shown_url))
     else:
         _print(shown)
-
-
-def _names(settings: Settings) -> Sequence[str]:
-    if not settings.module:
-        return (_NAME,)
-    module = load_module(settings)
-    return own_names(module, Catalog(describe_modules(module)))
 
 
 def _plain(shown: Shown, url: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ from meshcore.ports.installed import make_identity_source
 
 if TYPE_CHECKING:
     from meshcore.security.certificates import Certificates
+
+log = logging.getLogger(__name__)
 
 NO_IDENTITY: Final = "none"
 """The setting `identity` of a mesh without TLS of its own."""
@@ -40,9 +43,14 @@ def identity_source(settings: Settings, overrides: Mapping[type, object], proble
     return None
 
 
+def served_names(catalog: Catalog) -> tuple[str, ...]:
+    """The components that a process serves."""
+    return tuple(hosted.component.name for hosted in catalog.hosted)
+
+
 def own_names(module: type, catalog: Catalog) -> tuple[str, ...]:
     """The names for which a process needs certificates: the components that it serves, else that of its module."""
-    return tuple(hosted.component.name for hosted in catalog.hosted) or (module.__name__,)
+    return served_names(catalog) or (module.__name__,)
 
 
 @asynccontextmanager
@@ -58,7 +66,7 @@ async def certificates_of(
         yield None
         return
     # Without an identity, the room is not loaded.
-    from meshcore.security.certificates import Certificates  # noqa: PLC0415
+    from meshcore.security.certificates import Certificates, unproven  # noqa: PLC0415
 
     certificates = Certificates(source, own_names(module, catalog))
     try:
@@ -66,6 +74,8 @@ async def certificates_of(
             await certificates.start()
         except IdentityError as error:
             raise ConfigurationError(f"{module.__name__} cannot start", [f"setting identity: {error}"]) from error
+        for text in unproven(served_names(catalog), certificates.all):
+            log.warning("%s", text)
         yield certificates
     finally:
         await certificates.aclose()

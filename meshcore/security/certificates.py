@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
 from meshcore.security.expiry import ExpiryWarnings
@@ -18,6 +18,22 @@ _LOOKS = 100
 """Looks in the life of a certificate that lives so shortly that they would be fewer."""
 _PAUSE = 5.0
 """Seconds until a source is followed again that has failed."""
+
+
+def unproven(served: Iterable[str], credentials: Sequence[Credentials]) -> list[str]:
+    """What to warn of: the components that a process serves, and for which none of its certificates stands.
+
+    Args:
+        served: the components.
+        credentials: of the process.
+    """
+    names = list(dict.fromkeys(name for each in credentials for name in each.names))
+    has = f"its certificates stand for {', '.join(names)}"
+    return [
+        f"no certificate of this process stands for component {name}, so clients of the mesh refuse it; {has}"
+        for name in served
+        if name not in names
+    ]
 
 
 class Certificates:

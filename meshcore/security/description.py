@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import msgspec
 from cryptography import x509
@@ -54,7 +55,7 @@ class Shown(msgspec.Struct, frozen=True):
     Attributes:
         certificates: of this process, first that with which it calls others.
         roots: that it trusts.
-        warnings: what ends soon.
+        warnings: what ends soon, and what others will refuse.
     """
 
     certificates: tuple[ShownCertificate, ...]
@@ -62,12 +63,13 @@ class Shown(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-def described(credentials: tuple[Credentials, ...], now: float) -> Shown:
+def described(credentials: tuple[Credentials, ...], now: float, warnings: Sequence[str] = ()) -> Shown:
     """Describe credentials that were checked.
 
     Args:
         credentials: of a process.
         now: in seconds since the epoch.
+        warnings: more of them.
     """
     certificates = tuple(
         ShownCertificate(
@@ -92,7 +94,7 @@ def described(credentials: tuple[Credentials, ...], now: float) -> Shown:
         ShownRoot(root.subject.rfc4514_string(), _time(root.not_valid_after_utc), root.fingerprint(SHA256()).hex())
         for root in roots
     )
-    return Shown(certificates, shown, (*ExpiryWarnings().look(credentials, now), *old))
+    return Shown(certificates, shown, (*ExpiryWarnings().look(credentials, now), *old, *warnings))
 
 
 def _time(at: dt.datetime) -> str:

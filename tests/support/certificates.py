@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshcore.ports.identity import Credentials
+from meshcore.security.sources.dev_certificates import AUTHORITY_USAGE
 
 DAY = 86_400.0
 DOMAIN = "dev.mesh"
@@ -225,16 +226,5 @@ def _builder(
 
 
 def _as_authority(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    return builder.add_extension(usage, critical=True)
+    return builder.add_extension(AUTHORITY_USAGE, critical=True)

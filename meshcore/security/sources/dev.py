@@ -44,7 +44,7 @@ class DevIdentitySource(IdentitySource):
         """Make the source from `dev:`, or from `dev:/path` for another folder."""
         parts = urlsplit(url)
         path = unquote(parts.path)
-        if parts.netloc or parts.query or parts.fragment or (path and not Path(path).is_absolute()):
+        if parts.netloc or parts.query or parts.fragment or (path and not Path(path).is_absolute()) or "%00" in url:
             text = "dev: takes the absolute path of a folder, as in dev:/path, or nothing"
             raise ValueError(f"{text}; got {without_secrets(url)!r}")
         return cls(Path(path) if path else None)

@@ -19,6 +19,19 @@ DOMAIN: Final = "dev.meshcore"
 LIFETIME: Final = 7 * 86_400.0
 """Seconds for which the certificate of a component is valid."""
 
+AUTHORITY_USAGE: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""An authority signs certificates, and nothing else."""
+
 _LIFETIME_OF_ROOT: Final = 3650 * 86_400.0
 _EARLIER: Final = 3600.0
 """Seconds by which a certificate begins before it is made, since the clocks of containers differ."""
@@ -41,22 +54,11 @@ def make_root() -> bytes:
         x509.IPAddress(ip_network("127.0.0.0/8")),
         x509.IPAddress(ip_network("::1/128")),
     ]
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
     certificate = (
         _builder(key, subject, now, _LIFETIME_OF_ROOT)
         .issuer_name(subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(AUTHORITY_USAGE, critical=True)
         .add_extension(x509.NameConstraints(permitted_subtrees=names, excluded_subtrees=None), critical=True)
         .sign(key, SHA256())
     )

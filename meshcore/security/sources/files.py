@@ -85,7 +85,7 @@ class FilesIdentitySource(IdentitySource):
         parts = urlsplit(url)
         path = Path(unquote(parts.path))
         shown = without_secrets(url)
-        if parts.netloc or parts.fragment or not path.is_absolute():
+        if parts.netloc or parts.fragment or not path.is_absolute() or "%00" in url:
             raise ValueError(f"files: takes the absolute path of a folder, {_FORM}; got {shown!r}")
         given: dict[str, str] = {}
         for name, text in parse_qsl(parts.query, keep_blank_values=True):
@@ -149,14 +149,14 @@ class FilesIdentitySource(IdentitySource):
         return tuple(_read(self._folder / name) for name in self._names or self._found())
 
     def _found(self) -> Names:
-        """The known names of which the folder has a file."""
+        """The known names of which the folder has most files."""
         try:
             there = {each.name for each in self._folder.iterdir()}
         except OSError as error:
             raise IdentityError(f"{self._folder}: the folder cannot be read: {error.strerror}") from None
-        for names in KNOWN:
-            if there.intersection(names):
-                return names
+        names = max(KNOWN, key=lambda names: len(there.intersection(names)))
+        if there.intersection(names):
+            return names
         known = " or ".join("/".join(names) for names in KNOWN)
         raise IdentityError(f"{self._folder}: there is no {known}; if the files have other names, name them, {_FORM}")
 

@@ -51,6 +51,17 @@ def test_the_certificates_of_a_module_as_tables(meshcore: Shell) -> None:
     assert "CN=meshcore development" in out
 
 
+def test_a_certificate_for_another_component_is_warned_of(meshcore: Shell) -> None:
+    """Clients would refuse the server, and its operator should know before."""
+    Authority.make().leaf("greeting").write(meshcore.folder / "certs")
+    words = ("--identity", f"files:{meshcore.folder}/certs", "--module", "tests.integration.cli.everything:Everything")
+    status, out, _ = meshcore.invoke("cert", "--json", *words)
+    assert status == 0
+    (warning,) = [text for text in json.loads(out)["warnings"] if "component order" in text]
+    assert "stands for component order" in warning
+    assert warning.endswith("so clients of the mesh refuse it; its certificates stand for greeting")
+
+
 @pytest.mark.parametrize(
     ("identity", "reason"),
     [

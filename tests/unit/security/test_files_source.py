@@ -49,6 +49,7 @@ async def test_files_with_other_names_are_named(tmp_path):
     [
         ("files:certs", "takes the absolute path of a folder"),
         ("files://host/certs", "takes the absolute path of a folder"),
+        ("files:/certs%00", "takes the absolute path of a folder"),
         ("files:/certs?crt=a", "has no parameter 'crt'; did you mean 'cert'?"),
         ("files:/certs?cert=", "takes one name of a file for 'cert'"),
         ("files:/certs?cert=a&cert=b", "takes one name of a file for 'cert'"),

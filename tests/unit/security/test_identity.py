@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from examples.greeting import GreetingModule
 from meshcore import Mesh, module
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
@@ -59,6 +60,15 @@ async def test_a_mesh_with_an_unusable_identity_does_not_start(url, reason):
         async with Mesh(Nothing, settings=Settings(identity=url, registry="local:")):
             pass
     assert f"Nothing cannot start: {reason}" in caught.value.message
+
+
+async def test_a_component_without_a_certificate_is_warned_of(tmp_path, caplog):
+    """Its clients refuse the server, and say so far away from here."""
+    ROOT_OF_TESTS.leaf("stock").write(tmp_path)
+    async with Mesh(GreetingModule, settings=Settings(identity=f"files:{tmp_path}", registry="local:")):
+        pass
+    texts = [record.getMessage() for record in caplog.records]
+    assert len([text for text in texts if "no certificate of this process stands for component greeting" in text]) == 1
 
 
 class Failing(IdentitySource):
