@@ -9,11 +9,12 @@ wraps `send` in a class of its own, at most `CHUNK` bytes stay in memory for suc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from math import inf
 from types import CellType
 from typing import Any, cast
+from weakref import ref
 
 from meshcore.asgi.messages import Application, Receive, Scope, Send
 
@@ -32,21 +33,29 @@ def abort_connection(send: Send) -> None:
         transport.abort()
 
 
-def connection_of(send: Send) -> asyncio.Transport | None:
-    """The connection by which the answer goes, also one of HTTP/2; None if it is not known.
+def connection_cut(send: Send) -> Callable[[], None]:
+    """What closes the connection at once, also one of HTTP/2 with other requests. It does not keep it in memory.
 
     Args:
         send: of ASGI.
     """
-    return _transport_of(send, shared=True)
+    owner = next((each for each in _owners(send, shared=True) if _transport(each) is not None), None)
+    found = (lambda: None) if owner is None else ref(owner)
+
+    def cut() -> None:
+        if (transport := _transport(found())) is not None:
+            transport.abort()
+
+    return cut
 
 
 def _transport_of(send: Send, *, shared: bool) -> asyncio.Transport | None:
-    for owner in _owners(send, shared=shared):
-        transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
-        if hasattr(transport, "abort"):
-            return cast("asyncio.Transport", transport)
-    return None
+    return next((found for each in _owners(send, shared=shared) if (found := _transport(each)) is not None), None)
+
+
+def _transport(owner: object) -> asyncio.Transport | None:
+    transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
+    return cast("asyncio.Transport", transport) if hasattr(transport, "abort") else None
 
 
 def close_http2_when_idle(send: Send) -> None:
@@ -59,7 +68,7 @@ def close_http2_when_idle(send: Send) -> None:
         send: of ASGI.
     """
     protocol = next((each for each in _owners(send, shared=True) if type(each).__name__ == _HTTP_2), None)
-    transport = connection_of(send)
+    transport = _transport_of(send, shared=True)
     if protocol is not None and transport is not None:
         # This request is not over for the server, as long as the application has not returned.
         asyncio.get_running_loop().call_later(_SOON, _close_if_idle, protocol, transport)

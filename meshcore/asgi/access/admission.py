@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from meshcore.asgi.connection import close_http2_when_idle, connection_of
+from meshcore.asgi.connection import close_http2_when_idle, connection_cut
 from meshcore.asgi.messages import (
     Application,
     Receive,
@@ -90,9 +90,8 @@ class Admission:
 
 async def _serve(connection: ServedConnection, app: Application, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the first request of a connection, or one whose answer says that it is to be made anew."""
-    transport: Any = connection_of(send)
     if connection.cut is None:
-        connection.cut = _nothing if transport is None else transport.abort
+        connection.cut = connection_cut(send)
     if connection.leaving and scope["type"] == "http":
         if scope.get("http_version") != _HTTP_2:
             send = with_header(send, b"connection", b"close")
@@ -101,10 +100,6 @@ async def _serve(connection: ServedConnection, app: Application, scope: Scope, r
             close_http2_when_idle(send)
             return
     await app(scope, receive, send)
-
-
-def _nothing() -> None:
-    """Of an ASGI server whose connections are not known."""
 
 
 def _told() -> ErrorBody:
