@@ -21,6 +21,9 @@ from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
+from meshcore.ports.identity import IdentitySource
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.security.shared import SharedIdentity
 from meshcore.serve.live_page.trial import try_call
 from meshcore.telemetry.overview.overview import Look, Overview, server_of
 from meshcore.telemetry.overview.state import MeshState
@@ -179,7 +182,10 @@ class LivePage:
         """
         service, method = await self._contract(tried.component, tried.method)
         settings = msgspec.structs.replace(self._settings, module="")
-        return await try_call(self._runtime.registry, settings, tried, service, method)
+        overrides: dict[type, object] = {ComponentRegistry: self._runtime.registry}
+        if self._runtime.certificates is not None:
+            overrides[IdentitySource] = SharedIdentity(self._runtime.certificates)
+        return await try_call(overrides, settings, tried, service, method)
 
     async def act(self, what: str, instance: str) -> bytes:
         """Ask the demonstration to kill or to start a server.

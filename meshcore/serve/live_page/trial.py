@@ -20,7 +20,6 @@ from meshcore.core.errors import Code, LocalError, MeshError
 from meshcore.core.settings import Settings
 from meshcore.declare.injection import create, module
 from meshcore.mesh.mesh import Mesh
-from meshcore.ports.registry import ComponentRegistry
 
 _MOST_ITEMS = 20
 """Items of a stream that a tried call waits for."""
@@ -45,12 +44,16 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 async def try_call(
-    registry: ComponentRegistry, settings: Settings, tried: TriedCall, service: ServiceContract, method: MethodContract
+    overrides: Mapping[type, object],
+    settings: Settings,
+    tried: TriedCall,
+    service: ServiceContract,
+    method: MethodContract,
 ) -> bytes:
     """The outcome of a call as JSON, also if it failed.
 
     Args:
-        registry: where instances are found.
+        overrides: what the client shares with the mesh of this process.
         settings: of the client.
         tried: what is called.
         service: from the contract of its component.
@@ -78,7 +81,7 @@ async def try_call(
     result: msgspec.Raw | None = None
     failed: dict[str, str] | None = None
     # A mesh of its own: the types of the stub are of this contract, which may be another one tomorrow.
-    async with Mesh(client, settings=settings, overrides={ComponentRegistry: registry}) as mesh:
+    async with Mesh(client, settings=settings, overrides=overrides) as mesh:
         described = mesh.runtime.catalog.service(interface).method(method.name)
         if described is None:
             raise RuntimeError("a stub has its method")
