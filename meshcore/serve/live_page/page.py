@@ -23,6 +23,9 @@ from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
+from meshcore.ports.identity import IdentitySource
+from meshcore.ports.registry import ComponentRegistry
+from meshcore.security.shared import SharedIdentity
 from meshcore.serve.live_page.trial import Trials
 from meshcore.telemetry.overview.overview import Look, Overview, server_of
 from meshcore.telemetry.overview.state import MeshState
@@ -67,7 +70,7 @@ class LivePage:
         self._runtime = runtime
         self._settings = settings
         self._control = control
-        self._trials = Trials(runtime.registry, msgspec.structs.replace(settings, module=""))
+        self._trials = Trials(_shared(runtime), msgspec.structs.replace(settings, module=""))
         self._overview = Overview()
         self._session: aiohttp.ClientSession | None = None
         self._looker: Looker | None = None
@@ -198,3 +201,11 @@ class LivePage:
             raise LocalError(Code.FAILED_PRECONDITION, "only the demonstration kills and starts servers")
         await self._control(what, instance)
         return b"{}"
+
+
+def _shared(runtime: Runtime) -> dict[type, object]:
+    """What the clients of tried calls share with the mesh of this process: where instances are, and who it is."""
+    shared: dict[type, object] = {ComponentRegistry: runtime.registry}
+    if runtime.certificates is not None:
+        shared[IdentitySource] = SharedIdentity(runtime.certificates)
+    return shared

@@ -22,7 +22,6 @@ from meshcore.core.errors import Code, LocalError, MeshError
 from meshcore.core.settings import Settings
 from meshcore.declare.injection import create, module
 from meshcore.mesh.mesh import Mesh
-from meshcore.ports.registry import ComponentRegistry
 
 _KEPT = 30.0
 """Seconds for which the client of a tried call is kept: to make one takes longer than most calls."""
@@ -74,7 +73,7 @@ class _Client:
         self._interface, self._component = stub_of(component, service, method)
         self._life: asyncio.Task[None] | None = None
 
-    async def start(self, registry: ComponentRegistry, settings: Settings) -> None:
+    async def start(self, overrides: Mapping[type, object], settings: Settings) -> None:
         """Start the mesh. It lives in a task of its own: it is begun by one request, and ended by another."""
 
         async def watch(handler: Handler, call: Call) -> Any:
@@ -89,7 +88,7 @@ class _Client:
         client = module(components=[self._component])(type("LivePage", (), {"interceptors": create()(interceptors)}))
 
         async def live() -> None:
-            async with Mesh(client, settings=settings, overrides={ComponentRegistry: registry}) as mesh:
+            async with Mesh(client, settings=settings, overrides=overrides) as mesh:
                 self._started.set_result(mesh)
                 await self._closing.wait()
 
@@ -140,12 +139,12 @@ class Trials:
     """Makes the calls that people try. It is an async context manager, and keeps the last clients for some time.
 
     Args:
-        registry: where instances are found.
+        overrides: what the clients share with the mesh of this process.
         settings: of the clients.
     """
 
-    def __init__(self, registry: ComponentRegistry, settings: Settings) -> None:
-        self._registry = registry
+    def __init__(self, overrides: Mapping[type, object], settings: Settings) -> None:
+        self._overrides = overrides
         self._settings = settings
         self._idle: list[_Client] = []  # those that nobody uses now, the one used last at the end
         self._timer: asyncio.TimerHandle | None = None
@@ -185,7 +184,7 @@ class Trials:
                 client = _Client(*made_of)
             except ValueError as error:
                 raise LocalError(Code.UNIMPLEMENTED, f"{tried.method} cannot be tried: {error}") from None
-            await client.start(self._registry, self._settings)
+            await client.start(self._overrides, self._settings)
         try:
             return msgspec.json.encode(await client.call(tried))
         finally:

@@ -170,3 +170,37 @@ async def test_a_connection_ends_with_its_certificate(channel: str, authority: A
                 assert await feed.unary("text") == "text"
                 await asyncio.sleep(0.05)
         assert len([each async for each in prices]) == 1_999
+
+
+def test_on_uvloop() -> None:
+    """The same objects of `ssl` check the server, and are replaced."""
+    uvloop = pytest.importorskip("uvloop")
+    authority = Authority.make()
+
+    async def main() -> None:
+        context = rotating(authority.credentials("feeds"))
+        identities = [PushedIdentity(authority.credentials("shop")) for _ in range(2)]
+        async with (
+            serving(context) as (url, _),
+            calling(identities[0], f"feeds=stream-msgpack({url})", connections=2) as streamed,
+            calling(identities[1], f"feeds=dispatch-msgpack({url})", resilience=False) as dispatched,
+        ):
+            feeds = [await client.get_service(Feed) for client in (streamed, dispatched)]
+            for _ in range(3):
+                context.take(authority.credentials("feeds"))
+                for identity in identities:
+                    identity.push(authority.credentials("shop"))
+                for feed in feeds * 5:
+                    assert await feed.unary("text") == "text"
+            context.take(authority.credentials("billing"))
+            identities[1].push(authority.credentials("shop"))
+
+            async def until_it_fails() -> None:
+                while True:
+                    await feeds[1].unary("text")
+
+            with pytest.raises(CommunicationError, match=r"proven to be spiffe://dev\.mesh/svc/billing"):
+                await asyncio.wait_for(until_it_fails(), 10)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
