@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from meshcore.ports.identity import Credentials
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
     from .api.connect import Leaf
 
+UNREADABLE = (
+    *(ValueError, TypeError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+"""What certificates and keys raise that cannot be used."""
+
 
 def credentials_of(leaf: Leaf) -> Credentials:
     """Make credentials, yet without roots.
 
     Raises:
-        ValueError: the certificate, its key or its name is not what Consul issues.
+        UNREADABLE: the certificate, its key or its name is not what Consul issues.
     """
     chain = leaf.cert_pem.strip().encode() + b"\n"
     key = leaf.private_key_pem.strip().encode() + b"\n"
@@ -53,7 +59,7 @@ def roots_of(certificates: Iterable[str]) -> bytes:
     """Join the certificates of roots.
 
     Raises:
-        ValueError: one of them is malformed.
+        UNREADABLE: one of them is malformed.
     """
     found = "".join(each.strip() + "\n" for each in certificates).encode()
     x509.load_pem_x509_certificates(found)
@@ -66,7 +72,7 @@ def issued(chain: bytes, roots: bytes) -> bool:
     links = x509.load_pem_x509_certificates(chain)
     for root in x509.load_pem_x509_certificates(roots):
         for link in links:
-            with suppress(ValueError, TypeError, InvalidSignature):
+            with suppress(*UNREADABLE, InvalidSignature):
                 link.verify_directly_issued_by(root)
                 return True
     return False

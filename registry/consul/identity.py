@@ -19,7 +19,7 @@ from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
 from .api.client import ConsulClient
 from .api.config import parse_config, read_config
 from .api.connect import read_leaf, read_roots
-from .certificates import credentials_of, issued, roots_of
+from .certificates import UNREADABLE, credentials_of, issued, roots_of
 from .following import follow
 from .machines.blocking_query import BlockingQuery, Query
 from .machines.certificate_set import CertificateSet, Chosen
@@ -101,14 +101,9 @@ class ConsulIdentitySource(IdentitySource):
     async def changes(self) -> AsyncGenerator[tuple[Credentials, ...], None]:
         """Yield each new set, until closed."""
         tasks = [asyncio.create_task(follow("the roots of Consul", self._roots, self._read_roots, self._use_roots))]
-        tasks += [
-            asyncio.create_task(
-                follow(
-                    f"the certificate of {name}", query, partial(self._read_leaf, name), partial(self._use_leaf, name)
-                )
-            )
-            for name, query in self._queries.items()
-        ]
+        for name, query in self._queries.items():
+            read, use = partial(self._read_leaf, name), partial(self._use_leaf, name)
+            tasks.append(asyncio.create_task(follow(f"the certificate of {name}", query, read, use)))
         try:
             while True:
                 self._changed.clear()
@@ -155,14 +150,14 @@ class ConsulIdentitySource(IdentitySource):
         index, certificates = await read_roots(self._client, query)
         try:
             return index, roots_of(certificates)
-        except ValueError as error:
+        except UNREADABLE as error:
             raise CommunicationError(Code.UNAVAILABLE, f"a root of Consul cannot be used: {error}") from error
 
     async def _read_leaf(self, name: str, query: Query) -> tuple[int, Credentials]:
         index, leaf = await read_leaf(self._client, name, query)
         try:
             return index, credentials_of(leaf)
-        except ValueError as error:
+        except UNREADABLE as error:
             text = f"the certificate of {name} cannot be used: {error}"
             raise CommunicationError(Code.UNAVAILABLE, text) from error
 

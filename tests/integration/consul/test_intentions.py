@@ -220,6 +220,32 @@ async def test_a_token_without_the_right(agent, token, name):
         await ConsulIntentionSource(agent.url, token=token).open([name])
 
 
+async def may_read(agent: ConsulAgent, token: str, destination: str) -> bool:
+    """Whether a token may read the intentions for a component."""
+    path = f"{agent.url}/v1/connect/intentions/match?by=destination&name={destination}"
+    async with aiohttp.ClientSession(headers={"X-Consul-Token": token}) as session, session.get(path) as answer:
+        return answer.status == 200
+
+
+async def test_a_token_that_loses_its_right(agent, name, caplog):
+    """What was read last stays, and the log names the right, once."""
+    token = str(uuid4())
+    rules = f'service "{name}" {{ policy = "%s" }}'
+    made = await ask(agent, "PUT", "acl/policy", {"Name": token, "Rules": rules % "read"})
+    await ask(agent, "PUT", "acl/token", {"SecretID": token, "Policies": [{"Name": token}]})
+    intention = await write(agent, "web", name, "allow")
+    async with followed(agent.url, name, token=token) as seen:
+        await ask(agent, "PUT", f"acl/policy/{made['ID']}", {"Name": token, "Rules": rules % "deny"})
+        async with asyncio.timeout(20):
+            while await may_read(agent, token, name):  # what it may is cached for a while
+                await asyncio.sleep(0.05)
+            await delete(agent, intention)
+            while f"may not read the intentions for '{name}'" not in caplog.text:
+                await asyncio.sleep(0.05)
+        assert caplog.text.count("may not read") == 1
+        assert seen.last[name].judge("web").action is Action.ALLOW
+
+
 async def test_an_agent_that_is_away_at_the_start():
     """The text says where it was looked for, and nothing of the token."""
     source = make_intention_source("consul:", f"consul://127.0.0.1:1?token={MASTER}")
