@@ -115,6 +115,8 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
         value: Any = getattr(settings, name)
         if name == "policies":
             value = ", ".join(sorted(value))
+        elif name == "rules":  # in them are names of people, perhaps
+            value = ", ".join(rule.name for rule in value)
         elif isinstance(value, str):
             value = without_secrets(value)
         yield {"name": name, "value": value, "source": settings.sources.get(name, "default")}
