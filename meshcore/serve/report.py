@@ -112,11 +112,9 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
     for name in Settings.__struct_fields__:
         if name in {"values", "sources", "environ"}:
             continue
-        value: Any = getattr(settings, name)
+        value: Any = ", ".join(rule.name for rule in settings.rules) if name == "rules" else getattr(settings, name)
         if name == "policies":
             value = ", ".join(sorted(value))
-        elif name == "rules":  # in them are names of people, perhaps
-            value = ", ".join(rule.name for rule in value)
         elif isinstance(value, str):
             value = without_secrets(value)
         yield {"name": name, "value": value, "source": settings.sources.get(name, "default")}
