@@ -23,9 +23,9 @@ from meshcore.ports.identity import Credentials, IdentityError
 from meshcore.ports.installed import make_identity_source
 from meshcore.registry.consul.identity import ConsulIdentitySource
 from meshcore.testing import ConsulAgent, consul_agent
-from tests.integration.consul.followed_identity import opened, until
 from tests.integration.consul.scene import CACHE
 from tests.support.faulty import Fault, faulty
+from tests.support.followed_identity import opened, until
 
 MASTER = "11111111-2222-3333-4444-555555555555"
 READER = "66666666-7777-8888-9999-000000000000"

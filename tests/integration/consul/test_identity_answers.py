@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from meshcore.ports.identity import IdentityError
 from meshcore.registry.consul.identity import ConsulIdentitySource
-from tests.integration.consul.followed_identity import opened, until
+from tests.support.followed_identity import opened, until
 
 
 def answer_of(begins: timedelta, ends: timedelta) -> tuple[dict[str, object], dict[str, str]]:
