@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         StreamInterceptor,
         compose,
     )
+    from meshcore.core.caller import Caller, Proof
     from meshcore.core.current_call import CurrentCall, current_call
     from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription, Shape
     from meshcore.core.errors import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from meshcore.core.settings import Settings
     from meshcore.core.value import Value
     from meshcore.declare.advice import Invocation, advice, around, methods
+    from meshcore.declare.authorization import allow, allow_any
     from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
     from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks
     from meshcore.declare.http import (
@@ -109,6 +111,7 @@ __all__ = [
     "Bound",
     "Call",
     "CallFields",
+    "Caller",
     "Channel",
     "ChannelAddress",
     "ChannelOptions",
@@ -146,6 +149,7 @@ __all__ = [
     "Pending",
     "Policy",
     "PolicyURLSelector",
+    "Proof",
     "Query",
     "QueryParam",
     "RandomURLSelector",
@@ -170,6 +174,8 @@ __all__ = [
     "ValueSource",
     "advice",
     "affinity",
+    "allow",
+    "allow_any",
     "around",
     "awaitable",
     "blocking",
@@ -225,6 +231,7 @@ if not TYPE_CHECKING:
             "client.proxy": "with_key with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
+            "core.caller": "Caller Proof",
             "core.current_call": "CurrentCall current_call",
             "core.description": "ComponentDescription Method Parameter ServiceDescription Shape",
             "core.errors": "AuthorizationError Code CommunicationError "
@@ -235,6 +242,7 @@ if not TYPE_CHECKING:
             "core.settings": "Settings",
             "core.value": "Value",
             "declare.advice": "Invocation advice around methods",
+            "declare.authorization": "allow allow_any",
             "declare.components": "AbstractComponent Component ComponentStatus",
             "declare.health": "HealthCheckManager HealthStatus health_check health_checks",
             "declare.http": "Body Content Header HeaderParam Path PathParam Query "

@@ -16,6 +16,7 @@ from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.asgi.operators import Admits, protect
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
 from meshcore.asgi.rest_routes import rest_routes
@@ -51,6 +52,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         summary: what it knows, as JSON; `steps` says whether with its last minutes.
         tap: begins to show calls to a reader; None for no such endpoint.
         page: answers the live page; None for no page.
+        operators: judges who may read the endpoints, other than the probes; None for everybody.
     """
 
     identity: dict[str, Any]
@@ -62,6 +64,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     summary: Callable[..., Awaitable[bytes]] | None = None
     tap: OpenTap | None = None
     page: PageSource | None = None
+    operators: Admits | None = None
 
 
 class MeshAsgi:
@@ -95,11 +98,15 @@ class MeshAsgi:
             route.app = bounded(route.app, settings.request_timeout)
         if probes.tap is not None:
             others.append(tap_route(probes.tap))
+        # Who probes an instance knows only its address.
+        self._probes = frozenset({LIVEZ, READYZ, *(each.health_path for each in hosted)})
+        if probes.operators is not None:
+            for route in others:
+                if route.path not in self._probes:
+                    protect(route, probes.operators)
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
         self._server = server
-        # Who probes an instance knows only its address.
-        self._probes = frozenset({LIVEZ, READYZ, *(each.health_path for each in hosted)})
 
     def endpoint(self, scope: Scope) -> Application:
         """The application that serves a request. `POST /invoke` does not pass through Starlette."""

@@ -115,10 +115,14 @@ def _too_large(limit: int) -> BodyError:
     return BodyError(413, Code.RESOURCE_EXHAUSTED, f"the body is larger than {limit} bytes (setting max_body)")
 
 
+PEER = "meshcore.peer"
+"""The key of a scope under which a server within this process, such as that of tests, says who calls."""
+
+
 def peer_of(scope: Scope) -> Peer:
     """The client: its host, "unknown" on a Unix socket. A port would only say which connection of a pool was free."""
     client = scope.get("client")
-    return Peer(client[0] if client else "unknown")
+    return scope.get(PEER) or Peer(client[0] if client else "unknown")
 
 
 @lru_cache(maxsize=1024)  # the same lengths recur; to write one takes 0.2 us

@@ -236,13 +236,15 @@ class _Call(HTTPCall):
         endpoint, headers = self.endpoint, self.headers
         if headers.content_coding and endpoint.has_body:
             raise refused_coding(headers.content_coding)
-        body = await read_body(self.receive, endpoint.max_body, headers.content_length) if endpoint.has_body else b""
-        check_json(self.method, headers, body)
-        return body
+        return await read_body(self.receive, endpoint.max_body, headers.content_length) if endpoint.has_body else b""
 
-    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
+    def find(self, body: bytes) -> Method:  # noqa: ARG002 - the path names it
+        return self.endpoint.method
+
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
         scope, endpoint = self.scope, self.endpoint
-        return endpoint.method, endpoint.reader.read(scope[PATH_VALUES], scope["query_string"], self.headers, body)
+        check_json(self.method, self.headers, body)
+        return endpoint.reader.read(scope[PATH_VALUES], scope["query_string"], self.headers, body)
 
     def result(self, value: Any) -> Reply:
         return Reply(self.endpoint.status, self.endpoint.write(value), _JSON_TYPE)

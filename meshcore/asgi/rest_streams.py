@@ -101,7 +101,10 @@ class _Call:
     def head(self) -> StreamHead:
         return StreamHead(self._endpoint.status, self._form.content_type.encode(), [_MARKED, _VARY])
 
-    async def read(self, body: FrameBody) -> tuple[Method, tuple[Any, ...]]:
+    async def find(self, body: FrameBody) -> Method:  # noqa: ARG002 - the path names it
+        return self._endpoint.method
+
+    async def arguments(self, body: FrameBody) -> tuple[Any, ...]:
         endpoint, headers = self._endpoint, self.headers
         if headers.content_coding and endpoint.has_body:
             raise refused_coding(headers.content_coding)
@@ -122,7 +125,7 @@ class _Call:
         arguments = endpoint.reader.read(values, query, headers, whole)
         if endpoint.keys is not None:
             arguments = endpoint.keys.resumed(arguments, headers)
-        return self.method, endpoint.items.arguments(arguments, BodyItems(body, endpoint.items.decode_sent))
+        return endpoint.items.arguments(arguments, BodyItems(body, endpoint.items.decode_sent))
 
     def item(self, value: Any) -> bytes:
         keys = self._endpoint.keys

@@ -1,6 +1,7 @@
 """Runs a served call. The steps are the same at every endpoint, and all are within the time of the call.
 
-    accept > receive the body > check the deadline > read the arguments > run > write the result or the error > send
+    accept > receive the body > check the deadline > find the method > ask the guard > read the arguments > run
+        > write the result or the error > send
 
 An endpoint defines a `ServedCall` for what it does its own way. `serve` knows no transport: an endpoint whose calls are
 HTTP requests builds on `HTTPCall`; one whose connection carries many calls defines a call and an answer of its own.
@@ -94,11 +95,19 @@ class ServedCall(Counted, Protocol[S_contra]):
         """
         ...
 
-    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
-        """Read the body: what is called, and with which arguments.
+    def find(self, body: bytes) -> Method:
+        """What is called. Its arguments are not read yet.
 
         Raises:
-            LocalError: there is no such method, or its arguments are others.
+            LocalError: the body is no call, or there is no such method.
+        """
+        ...
+
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
+        """Read the arguments of the call that was found.
+
+        Raises:
+            LocalError: they do not fit the method.
         """
         ...
 
@@ -175,7 +184,10 @@ async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = 
         with server.accept(call.headers, call.peer, call.left) as request:
             body = await call.body()
             request.check()
-            method, arguments = call.arguments(body)
+            method = call.find(body)
+            if (guard := server.guard) is not None and (verified := guard(request, method)) is not None:
+                await verified
+            arguments = call.arguments(body)
             result = await (run or server.run)(request, method, arguments)
             answer = call.result(result)
             size = answer.size

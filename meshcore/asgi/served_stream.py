@@ -86,12 +86,21 @@ class StreamCall(Protocol):
         """What such an answer contains while there are no items, empty for nothing."""
         ...
 
-    async def read(self, body: FrameBody) -> tuple[Method, tuple[Any, ...]]:
-        """What is called, and with which arguments.
+    async def find(self, body: FrameBody) -> Method:
+        """What is called. Its arguments are not read yet.
 
         Raises:
             ClientLeft: the client is gone, so there is nobody to answer.
             LocalError: the request is refused.
+        """
+        ...
+
+    async def arguments(self, body: FrameBody) -> tuple[Any, ...]:
+        """Read the arguments of the call that was found.
+
+        Raises:
+            ClientLeft: as above.
+            LocalError: the arguments do not fit the method.
         """
         ...
 
@@ -135,8 +144,10 @@ async def serve_stream(server: StreamingServer, call: StreamCall, body: FrameBod
     request: ServedRequest | None = None
     try:
         with server.accept(call.headers, call.peer, body.left) as request:
-            method, arguments = await call.read(body)
-            answer.arguments = arguments
+            method = await call.find(body)
+            if (guard := server.guard) is not None and (verified := guard(request, method)) is not None:
+                await verified
+            arguments = answer.arguments = await call.arguments(body)
             request.check()
             await _run(server, request, answer, body, method, arguments)
             count_success(server, call, request, method, arguments)

@@ -39,11 +39,11 @@ class _Format:
         }
         self._read = codec.decoder(Request, limits)
 
-    def read_call(self, frame: bytes | None) -> tuple[StreamCodec, tuple[Any, ...]]:
-        """The method that the first frame names, and the arguments in it.
+    def find(self, frame: bytes | None) -> tuple[StreamCodec, bytes]:
+        """The method that the first frame names, and the arguments in it, not decoded.
 
         Raises:
-            LocalError: it is no call, there is no such method, or the arguments do not fit.
+            LocalError: it is no call, or there is no such method.
         """
         try:
             request: Request = self._read(frame or b"")
@@ -54,7 +54,7 @@ class _Format:
         if method is None:
             hint = did_you_mean(request.method, self.methods)
             raise LocalError(Code.UNIMPLEMENTED, f"no streaming method {shown(request.method)} is offered here{hint}")
-        return method, method.call.decode_arguments(bytes(request.args))
+        return method, bytes(request.args)
 
 
 class StreamInvoke:
@@ -116,6 +116,7 @@ class _Call:
         self._choices = tuple(forms)
         self.codec = self._form.codec
         self._called: StreamCodec | None = None
+        self._arguments = b""  # until they are read
 
     @property
     def method(self) -> Method | None:
@@ -129,18 +130,23 @@ class _Call:
     def head(self) -> StreamHead:
         return StreamHead(_OK, self._form.content_type)
 
-    async def read(self, body: FrameBody) -> tuple[Method, tuple[Any, ...]]:
+    async def find(self, body: FrameBody) -> Method:
         self._gate.check("POST", self.headers)
         if not self._known:
             got = shown(self.headers.content_type) if self.headers.content_type else "none"
             raise LocalError(Code.INVALID_ARGUMENT, f"content type must be {' or '.join(self._choices)}, got {got}")
         if self.headers.content_coding:
             raise refused_coding(self.headers.content_coding)
-        called, arguments = self._form.read_call(await body.next())
-        self._called = called
+        self._called, self._arguments = self._form.find(await body.next())
+        return self._called.method
+
+    async def arguments(self, body: FrameBody) -> tuple[Any, ...]:
+        called, raw = self._codec, self._arguments
+        self._arguments = b""
+        values = called.call.decode_arguments(raw)
         if called.method.stream_at is None:
             await body.skip()
-        return called.method, called.arguments(arguments, BodyItems(body, called.decode_sent))
+        return called.arguments(values, BodyItems(body, called.decode_sent))
 
     def item(self, value: Any) -> bytes:
         return self._codec.encode_received(value)

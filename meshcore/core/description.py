@@ -158,6 +158,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
         policy: the policy that its interface declares for it.
         yields: whether it returns a stream of values, which come one by one.
         resumption: how such a stream goes on when it breaks, None if the interface does not say.
+        allowed: the components that may call it, `*` for everybody; None if the interface does not say.
     """
 
     service: str
@@ -177,6 +178,7 @@ class Method(msgspec.Struct, frozen=True, eq=False):
     policy: Policy | None = None
     yields: bool = False
     resumption: Resumption | None = None
+    allowed: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}"
@@ -196,13 +198,14 @@ class Method(msgspec.Struct, frozen=True, eq=False):
 
 
 class ServiceDescription(msgspec.Struct, frozen=True, eq=False):
-    """What a service interface offers."""
+    """What a service interface offers. `allowed` is that of its methods that have none."""
 
     interface: type
     name: str
     description: str
     methods: tuple[Method, ...]
     policy: Policy | None = None
+    allowed: tuple[str, ...] | None = None
 
     def method(self, name: str) -> Method | None:
         """The method of that name."""
@@ -214,6 +217,7 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         interface: the class that was decorated with `@component`.
+        allowed: that of its services that have none.
     """
 
     interface: type
@@ -221,6 +225,7 @@ class ComponentDescription(msgspec.Struct, frozen=True, eq=False):
     description: str
     services: tuple[ServiceDescription, ...]
     policy: Policy | None = None
+    allowed: tuple[str, ...] | None = None
 
 
 class HostedComponent(msgspec.Struct, frozen=True, eq=False):

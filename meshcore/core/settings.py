@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
+from meshcore.core.access import AccessRule, read_rules
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
 from meshcore.core.masking import without_secrets
@@ -84,6 +85,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             whose scheme chooses the adapter; `none` for no TLS of the mesh.
         mutual_tls: with an identity, whether a server requires TLS and a certificate of its clients: `strict`, or
             `permissive`, which also takes clear text and clients without one while a team migrates.
+        authorization: what becomes of a call that its caller may not make, by `@allow` and by rules: `enforce` refuses
+            it, `audit` only counts and logs it; `consul` also asks Consul's intentions; `off` judges nothing.
+        rules: tables that allow or deny methods to callers, beside what the interfaces say.
+        rules_key: a key of the value source with more rules, as a list in JSON. They are followed while the process
+            runs. Empty: none.
+        operators: who may read `/report`, `/metrics`, `/mesh` and the documents: everybody (`open`), those whom rules
+            allow the path (`rules`), or only those who have proven to be a component of this process (`closed`).
+            Default: `open` without an identity, `closed` with one.
         tls_minimum: the oldest version of TLS that is spoken.
         documents: whether a server serves `/openapi.json` and `/docs`.
         metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has
@@ -143,6 +152,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mutual_tls: Annotated[str, Meta(pattern=r"^(strict|permissive)$", description='"strict" or "permissive"')] = (
         "strict"
     )
+    authorization: Annotated[
+        str,
+        Meta(pattern=r"^(enforce|audit|consul|off)$", description='"enforce", "audit", "consul" or "off"'),
+    ] = "enforce"
+    rules: Annotated[tuple[AccessRule, ...], Meta(description="a list of tables")] = ()
+    rules_key: Annotated[
+        str, Meta(pattern=r"^[^\s/]*$", description='a dotted key such as "authorization.rules", or empty')
+    ] = ""
+    operators: Annotated[
+        str, Meta(pattern=r"^(|open|rules|closed)$", description='"open", "rules", "closed", or empty for the default')
+    ] = ""
     tls_minimum: Annotated[str, Meta(pattern=r"^1\.[23]$", description='"1.3" or "1.2"')] = "1.3"
     documents: _Flag = True
     metrics: Annotated[str, Meta(pattern=r"^(/[^\s?#{}]*)?$", description='a path such as "/metrics", or empty')] = (
@@ -173,6 +193,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: with every field that does not fit.
         """
+        force_setattr(self, "rules", read_rules(self.rules))
         problems = [
             f"{name} must be {expected_setting(name)}, got {shown_setting(value)}"
             for name in SETTING_NAMES

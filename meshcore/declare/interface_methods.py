@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from meshcore.core.marks import marks_of
 from meshcore.core.policy import Policy
+from meshcore.declare.authorization import AllowMark
 from meshcore.declare.http import HttpMark
 from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import AffinityMark, IdempotencyKeyMark, IdempotentMark, RaisesMark, ShieldedMark
@@ -25,6 +26,7 @@ METHOD_MARKS: Final = (
     IdempotencyKeyMark,
     ResumableMark,
     Policy,
+    AllowMark,
 )
 """The marks of decorators for the methods of an interface. Each of them makes a method a part of the interface."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.core.policy import Policy
 from meshcore.declare.advice import AdviceMark, AroundMark
+from meshcore.declare.authorization import AllowMark
 from meshcore.declare.health import HealthCheckMark, HealthChecksMark
 from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.injection import (
@@ -49,9 +50,10 @@ _NAMES: dict[type, str] = {
     AroundMark: "around",
     HealthCheckMark: "health_check",
     Policy: "Policy",
+    AllowMark: "allow",
 }
 
-_OF_METHODS = (*(kind for kind in _NAMES if kind is not Policy), HttpMark)
+_OF_METHODS = (*(kind for kind in _NAMES if kind not in {Policy, AllowMark}), HttpMark)
 """The marks that have no effect on a class."""
 
 _MADE = (InjectableMark, ImplementationMark, ComponentMark, ModuleMark)
@@ -70,6 +72,8 @@ def class_problems(cls: type) -> list[str]:
         problems.append(f"{cls.__qualname__}: @rest belongs on a @service interface")
     if find_mark(cls, Policy) is not None and not is_service and find_mark(cls, ComponentMark) is None:
         problems.append(f"{cls.__qualname__}: @Policy belongs on a @service interface, on its methods, or a @component")
+    if find_mark(cls, AllowMark) is not None and not is_service and find_mark(cls, ComponentMark) is None:
+        problems.append(f"{cls.__qualname__}: @allow belongs on a @service interface, on its methods, or a @component")
     if find_mark(cls, HealthMark) is not None and not _implements_component(cls):
         problems.append(f"{cls.__qualname__}: @health belongs on a component's @implementation")
     return problems

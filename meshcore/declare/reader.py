@@ -18,6 +18,7 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marks_of
 from meshcore.core.policy import Policy
 from meshcore.core.suggest import did_you_mean
+from meshcore.declare.authorization import AllowMark
 from meshcore.declare.docstring import Docstring, read_docstring
 from meshcore.declare.hints import buried_mark, resolve_hints, split_marks
 from meshcore.declare.http import HttpMark, RestMark
@@ -83,7 +84,8 @@ def describe_component(
     twice = _repeated(service.name for service in services)
     problems += [f"component {mark.name!r}: two of its services are called {name!r}" for name in twice]
     text = mark.description or read_docstring(interface).summary
-    return ComponentDescription(interface, mark.name, text, services, find_mark(interface, Policy))
+    policy, allowed = find_mark(interface, Policy), _read_allowed(interface)
+    return ComponentDescription(interface, mark.name, text, services, policy, allowed)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -108,9 +110,8 @@ def describe_service(interface: type, problems: list[str]) -> ServiceDescription
         text = "has no methods to call: none is abstract, decorated, or public with an empty body"
         problems.append(f"{interface.__qualname__} {text}")
     text = mark.description or read_docstring(interface).summary
-    return ServiceDescription(
-        interface, mark.name, text, tuple(methods), _read_policy(interface, interface.__qualname__, problems)
-    )
+    policy = _read_policy(interface, interface.__qualname__, problems)
+    return ServiceDescription(interface, mark.name, text, tuple(methods), policy, _read_allowed(interface))
 
 
 def _read_method(
@@ -178,7 +179,13 @@ def _read_method(
         policy=policy,
         yields=yields,
         resumption=resumption,
+        allowed=_read_allowed(function),
     )
+
+
+def _read_allowed(target: Any) -> tuple[str, ...] | None:
+    mark = find_mark(target, AllowMark)
+    return None if mark is None else mark.components
 
 
 def _read_affinity(function: Any, parameters: tuple[Parameter, ...], place: str, problems: list[str]) -> int | None:

@@ -49,6 +49,7 @@ class LiveValues:
         self._cause = "it has not answered yet"
         self._failing = False
         self._live: Sequence[LiveValue] = ()
+        self._own: list[LiveValue] = []  # of the mesh itself
         self._logged: dict[LiveValue, str] = {}  # the problem of a value, if it has one
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +100,10 @@ class LiveValues:
         if self._view is not None:
             self._update()  # the source may have changed since they were looked up
 
+    def add(self, live: LiveValue) -> None:
+        """Update another one, too."""
+        self._own.append(live)
+
     async def _watch(self, source: ValueSource) -> None:
         try:
             async with aclosing(source.watch()) as views:
@@ -129,7 +134,7 @@ class LiveValues:
         self._update()
 
     def _update(self) -> None:
-        for live in self._live:
+        for live in (*self._own, *self._live):
             try:
                 value = live.read(self.lookup(live.key))
             except UnresolvedError as error:

@@ -27,6 +27,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
+from meshcore.mesh.authorization import authorization_of
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
@@ -37,6 +38,8 @@ from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
 from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.security.authorization import Authorization
+from meshcore.security.operators import Operators, operators_of
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
@@ -66,6 +69,7 @@ class Runtime:
         streams: runs those of streaming methods.
         hosting: the components of this process.
         recorder: what is counted of the calls.
+        authorization: judges the calls of other processes, None if nothing is to be judged.
     """
 
     identity: str
@@ -79,6 +83,7 @@ class Runtime:
     streams: StreamHandler
     hosting: Hosting
     recorder: Recorder
+    authorization: Authorization | None
 
     @property
     def settings(self) -> Settings:
@@ -104,7 +109,22 @@ class Runtime:
             served=self.recorder.served,
         )
         server.access_log = settings.access_log
+        if (authorization := self.authorization) is not None:
+
+            def set_guard() -> None:
+                server.guard = authorization.guard if authorization.needed else None
+
+            authorization.follow(set_guard)
         return server
+
+    def operators(self) -> Operators | None:
+        """Who may read the endpoints of operators, None for everybody.
+
+        Raises:
+            ConfigurationError: rules are to decide, and none are judged.
+        """
+        served = (hosted.component.name for hosted in self.catalog.hosted)
+        return operators_of(self.settings, served, self.authorization)
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
         """Why a call made now would go where it goes.
@@ -181,6 +201,7 @@ async def start_runtime(
         recorder.destinations = partial(seen, destinations)
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
+        authorization = await authorization_of(blueprint, values, recorder.served)
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )
@@ -201,6 +222,7 @@ async def start_runtime(
             streams=streams,
             hosting=hosting,
             recorder=recorder,
+            authorization=authorization,
         )
 
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
+from meshcore.core.access import read_rules
 from meshcore.core.errors import ConfigurationError, LocalError
 from meshcore.core.marks import MISSING
 from meshcore.core.policy import Policy, read_policy
@@ -110,8 +111,8 @@ class _Loading:
             name = variable.removeprefix(_PREFIX).lower()
             if not variable.startswith(_PREFIX) or not environ[variable] or variable in links:
                 continue
-            if name == "policies":
-                self.problems.append(f"environment {variable}: policies are tables; write them in meshcore.toml")
+            if name in {"policies", "rules"}:
+                self.problems.append(f"environment {variable}: {name} are tables; write them in meshcore.toml")
             elif name == "values":
                 self.problems.append(
                     f"environment {variable}: values have variables of their own: "
@@ -129,6 +130,9 @@ class _Loading:
             return
         if name == "policies":
             self._take_policies(value, source)
+            return
+        if name == "rules":
+            self._take_rules(value, source)
             return
         converted = converted_setting(name, value, strict=strict)
         if converted is MISSING:
@@ -160,6 +164,13 @@ class _Loading:
                     found[key] = read_policy(cast("dict[str, Any]", table))
                 except LocalError as error:
                     self.problems.append(f"{source}: policies.{key}: {error.message}")
+
+    def _take_rules(self, value: object, source: str) -> None:
+        try:
+            self.fields["rules"] = read_rules(value)
+            self.sources["rules"] = source
+        except ConfigurationError as error:
+            self.problems += [f"{source}: {problem}" for problem in error.problems]
 
 
 def _hint(name: str, prefix: str = "", spell: Any = str) -> str:

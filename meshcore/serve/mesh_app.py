@@ -148,6 +148,7 @@ class MeshApp:
                 summary=monitor.summaries,
                 tap=monitor.tap,
                 page=page,
+                operators=runtime.operators(),
             )
             self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
             self._announcement = Announcement(runtime.registry, instances, settings)

@@ -1,9 +1,9 @@
 """The server stack: the layers that a served call passes, outermost first.
 
-    admission (draining, limits) > scope (deadline, disconnect) > decoding > the user's interceptors
-        > idempotency keys > implementation
+    admission (draining, limits) > scope (deadline, disconnect) > finding the method > guard (token, authorization)
+        > decoding > the user's interceptors > idempotency keys > implementation
 
-Local calls pass the same layers from the user's interceptors on.
+Local calls pass the same layers from the user's interceptors on: who runs in a process may call what it implements.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from math import inf
-from typing import Any
+from typing import Any, TypeAlias
 
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
 from meshcore.core.call_scope import Stop
@@ -34,6 +34,13 @@ from meshcore.wire.headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 
+Guard: TypeAlias = Callable[[ServedRequest, Method], Awaitable[None] | None]
+"""Judges whether a request may call a method, once that is known and before its arguments are decoded.
+
+It returns None if that is decided at once, and an awaitable if a token has to be verified first. It raises
+`AuthorizationError`, not processed, for who may not.
+"""
+
 
 class Server:
     """Admits and runs served calls: limits their number and time, and keeps a failing call from harming others.
@@ -48,6 +55,7 @@ class Server:
         served: counts the calls.
         access_log: whether a line is logged for each call.
         drains: called when the drain begins, such as to tell the clients of long connections.
+        guard: judges every call of another process, whatever its channel. None if there is nothing to judge.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Server:
         self.active, self.draining = 0, False
         self.refused_at = 0.0
         self.drains: set[Callable[[], None]] = set()
+        self.guard: Guard | None = None
 
     def accept(self, headers: RequestHeaders, peer: Peer, left: Left) -> ServedRequest:
         """Admit a request, or refuse it before its body is read, so that a refusal is cheap.

@@ -100,6 +100,11 @@ SERVER_ITEMS = Family(
 REFUSALS = Family(
     "meshcore.server.refusals", Kind.COUNTER, "Calls that were refused before they were executed.", ("reason",)
 )
+DENIALS = Family(
+    "meshcore.server.denials", Kind.COUNTER, "Calls that their caller may not make; `audit` only counts them.",
+    (*_METHOD, "mode"),
+)  # fmt: skip
+RULES_REFUSED = Family("meshcore.server.rules_refused", Kind.COUNTER, "Rules of authorization that could not be used.")
 SERVER_PENDING = Family("meshcore.server.calls_in_flight", Kind.GAUGE, "Calls that are executed.")
 SERVER_STREAMS = Family("meshcore.server.streams_in_flight", Kind.GAUGE, "Streaming calls that are executed.")
 CONNECTIONS = Family("meshcore.server.stream_connections", Kind.GAUGE, "Open connections of the stream channel.")
@@ -115,7 +120,18 @@ PROCESSES = Family("meshcore.server.processes", Kind.GAUGE, "Living processes wh
 
 FAMILIES: Final = (
     *(SERVER_DURATION, CLIENT_DURATION, ATTEMPTS, RETRIES, HEDGES, EJECTIONS, BUDGET_REFUSALS, INSTANCES),
-    *(CLIENT_PENDING, CLIENT_ITEMS, SERVER_ITEMS, REFUSALS, SERVER_PENDING, SERVER_STREAMS, CONNECTIONS, LIMIT),
+    *(
+        CLIENT_PENDING,
+        CLIENT_ITEMS,
+        SERVER_ITEMS,
+        REFUSALS,
+        DENIALS,
+        RULES_REFUSED,
+        SERVER_PENDING,
+        SERVER_STREAMS,
+        CONNECTIONS,
+        LIMIT,
+    ),
     *(LAG, PROCESSES),
 )
 """All of them, in the order in which they are shown."""

@@ -55,6 +55,8 @@ def snapshot(recorder: Recorder) -> Snapshot:
         of.CLIENT_ITEMS: _items(made),
         of.SERVER_ITEMS: _items(served),
         of.REFUSALS: [Sample((reason,), count) for reason, count in sorted(recorder.served.refused.items())],
+        of.DENIALS: [Sample(labels, count) for labels, count in sorted(recorder.served.denied.items())],
+        of.RULES_REFUSED: [Sample((), recorder.served.rules_refused)] if recorder.served.rules_refused else [],
         of.LAG: [_histogram((), recorder.lag)],
     }
     for each in recorder.destinations():

@@ -81,6 +81,8 @@ class ServedCalls:
         watch: shows them one by one to those who want to see that.
         by_caller: what each caller called, by its name; the name is empty if it does not say.
         refused: calls that were refused before they were executed, by the reason.
+        denied: calls that their caller may not make, by method, component, and what becomes of them.
+        rules_refused: how often new rules could not be used, so that the last ones stayed.
     """
 
     def __init__(
@@ -99,6 +101,8 @@ class ServedCalls:
         }
         self._series = 0
         self.refused: dict[str, int] = dict.fromkeys(REASONS, 0)
+        self.denied: dict[tuple[str, str, str], int] = {}
+        self.rules_refused = 0
         self.by_caller = Callers(self)
 
     def series(self, caller: str, method: Method | None) -> Calls:
@@ -113,6 +117,17 @@ class ServedCalls:
     def refuse(self, reason: str) -> None:
         """Count a call that was refused, for one of `REASONS`."""
         self.refused[reason] += 1
+
+    def deny(self, method: str, component: str, mode: str) -> None:
+        """Count a call that its caller may not make.
+
+        Args:
+            method: as `service/method`; else the path of an endpoint.
+            component: that offers the method.
+            mode: see `security.authorization.Mode`.
+        """
+        key = (method, component, mode)
+        self.denied[key] = self.denied.get(key, 0) + 1
 
     def __iter__(self) -> Iterator[tuple[str, Calls]]:
         """All series, each with its caller."""

@@ -17,7 +17,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from meshcore.asgi.messages import Application
+from meshcore.asgi.messages import PEER, Application
+from meshcore.core.caller import ANONYMOUS, Caller, Peer
 from meshcore.declare.advice import Invocation, advice, around, methods
 from meshcore.ports.channel import Channel
 from meshcore.testing.loopback_streams import StreamedExchange
@@ -31,12 +32,16 @@ _INTERNAL_ERROR = 500
 class Loopback:
     """The servers in memory.
 
+    Args:
+        caller: who calls, as the servers see it.
+
     Attributes:
         requests: how many have reached a server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller = ANONYMOUS) -> None:
         self.requests = 0
+        self._peer = Peer("memory", caller)
         self._applications: dict[str, Application | None] = {}
         self._running: dict[_Request, asyncio.Task[None]] = {}
         self._websockets = set[MemoryWebSocket]()
@@ -68,7 +73,7 @@ class Loopback:
         check_headers(headers)
         self.requests += 1
         loop = asyncio.get_running_loop()
-        request = _Request(verb, url, headers, body or b"", loop.create_future())
+        request = _Request(verb, url, headers, body or b"", loop.create_future(), self._peer)
         # In an empty context: the server must not see the deadline or another context variable of the caller.
         coroutine = self._run(request, application)
         self._running[request] = loop.create_task(coroutine, name="meshcore.testing.request", context=Context())
@@ -92,7 +97,7 @@ class Loopback:
             raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
         self.requests += 1
         chunked = [(b"transfer-encoding", b"chunked")] if body is not None else []
-        exchange = StreamedExchange(_scope_of(verb, url, headers, chunked), body or b"")
+        exchange = StreamedExchange(_scope_of(verb, url, headers, chunked, self._peer), body or b"")
         loop = asyncio.get_running_loop()
         running = loop.create_task(exchange.run(application), name="meshcore.testing.request", context=Context())
         self._streaming.add(running)
@@ -121,7 +126,7 @@ class Loopback:
         application = self._applications[url.raw_authority]
         if application is None:
             raise aiohttp.ClientConnectionResetError(errno.ECONNREFUSED, "Connection refused")
-        websocket = MemoryWebSocket(url)
+        websocket = MemoryWebSocket(url, self._peer)
         self._websockets.add(websocket)
         websocket.over.add_done_callback(lambda _: self._websockets.discard(websocket))
         await websocket.open(application)
@@ -149,13 +154,19 @@ class _Request:
     """
 
     def __init__(
-        self, verb: str, url: URL, headers: Mapping[str, str], body: bytes, answer: asyncio.Future[Answer]
+        self,
+        verb: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes,
+        answer: asyncio.Future[Answer],
+        peer: Peer,
     ) -> None:
         self.answer = answer
         self._left = False
         self._leaving: asyncio.Event | None = None  # made when the application waits for the disconnect, which is rare
         self._message: dict[str, Any] | None = {"type": "http.request", "body": body, "more_body": False}
-        self._scope = _scope_of(verb, url, headers, [(b"content-length", b"%d" % len(body))])
+        self._scope = _scope_of(verb, url, headers, [(b"content-length", b"%d" % len(body))], peer)
         self._status = 0
         self._headers: CIMultiDict[str]
         self._chunks: list[bytes] = []
@@ -202,7 +213,7 @@ class _Request:
 
 
 def _scope_of(
-    verb: str, url: URL, headers: Mapping[str, str], length: Sequence[tuple[bytes, bytes]]
+    verb: str, url: URL, headers: Mapping[str, str], length: Sequence[tuple[bytes, bytes]], peer: Peer
 ) -> MutableMapping[str, Any]:
     """The scope of a request. `length` is the header that tells the size of its body."""
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -217,7 +228,8 @@ def _scope_of(
         "query_string": url.raw_query_string.encode(),
         "root_path": "",
         "headers": [(b"host", url.raw_authority.encode()), *length, *raw],
-        "client": ("memory", 0),
+        "client": (peer.host, 0),
+        PEER: peer,
         "server": (url.host, url.port),
     }
 

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from meshcore.core.caller import ANONYMOUS, Caller, Proof
 from meshcore.core.instances import Bound
 from meshcore.core.settings import Settings
 from meshcore.declare.injection import create, module
@@ -101,6 +102,7 @@ class MeshFactory(Protocol):
         channel: str = "",
         faults: Faults | Mapping[str, Faults] | None = ...,
         settings: Settings = ...,
+        caller: Caller | str | None = None,
     ) -> AbstractAsyncContextManager[MemoryMesh]:
         """See `memory_mesh`."""
         ...
@@ -116,6 +118,7 @@ async def memory_mesh(
     channel: str = "",
     faults: Faults | Mapping[str, Faults] | None = None,
     settings: Settings = _HERMETIC,
+    caller: Caller | str | None = None,
 ) -> AsyncGenerator[MemoryMesh]:
     """Serve what a module implements, and call it, in memory.
 
@@ -129,6 +132,8 @@ async def memory_mesh(
             its own for each call, which `requests` counts and `refuse` refuses.
         faults: the faults of the client's calls: of all channels, or by the name of each.
         settings: of both sides. Default: settings without environment and files.
+        caller: who calls, as the servers see it, for tests of authorization. The name of a component stands for one of
+            its instances, with a certificate. Default: who has proven nothing.
 
     Raises:
         ConfigurationError: the mesh cannot start; with every problem.
@@ -136,7 +141,7 @@ async def memory_mesh(
     """
     if instances < 1:
         raise ValueError(f"instances={instances!r}: must be 1 or more")
-    loopback = Loopback()
+    loopback = Loopback(_caller_of(caller))
     registry = make_registry("local:")
     overrides = {ComponentRegistry: registry, **(overrides or {})}
     async with AsyncExitStack() as stack:
@@ -161,6 +166,12 @@ async def memory_mesh(
         mesh = Mesh(calling, settings=of_client, overrides={ComponentRegistry: overrides[ComponentRegistry]})
         await stack.enter_async_context(mesh)
         yield MemoryMesh(mesh, servers, loopback)
+
+
+def _caller_of(caller: Caller | str | None) -> Caller:
+    if isinstance(caller, str):
+        return Caller(f"spiffe://memory.mesh/svc/{caller}", caller, Proof.CERTIFICATE)
+    return ANONYMOUS if caller is None else caller
 
 
 def _url(instance: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from meshcore.asgi.messages import Application
+from meshcore.asgi.messages import PEER, Application
+from meshcore.core.caller import Peer
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 
 _LEFT = 1006
@@ -19,11 +20,15 @@ _LEFT = 1006
 class MemoryWebSocket:
     """One WebSocket. It is a transport for the client, and messages of ASGI for the application.
 
+    Args:
+        url: of the application.
+        peer: the client, as the application sees it.
+
     Attributes:
         over: done when the application has ended.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, peer: Peer) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scope: MutableMapping[str, Any] = {
             "type": "websocket",
@@ -36,7 +41,8 @@ class MemoryWebSocket:
             "root_path": "",
             "headers": [(b"host", url.raw_authority.encode())],
             "subprotocols": [STREAM_PROTOCOL],
-            "client": ("memory", 0),
+            "client": (peer.host, 0),
+            PEER: peer,
             "server": (url.host, url.port),
         }
         self._to_server = asyncio.Queue[bytes | None]()

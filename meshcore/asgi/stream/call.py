@@ -118,18 +118,26 @@ class StreamCall(msgspec.Struct, eq=False):
         payload, self.payload = self.payload, b""
         return payload
 
-    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
-        """What is called, and with which arguments.
+    def find(self, body: bytes) -> Method:  # noqa: ARG002 - its name has come before
+        """What is called.
 
         Raises:
-            LocalError: there is no such method, it takes a stream where the call has none or the other way round, or
-                its arguments are others.
+            LocalError: there is no such method, or it takes a stream where the call has none or the other way round.
         """
         codec = self.codec = self.answers.find(self.path)
         if self.items is not codec.takes_items:
             has, takes = ("items", "none") if self.items else ("no items", "a stream of them")
             raise LocalError(Code.INVALID_ARGUMENT, f"the call has {has}, {codec.called} takes {takes}")
-        return codec.called, codec.decode_arguments(body)
+        return codec.called
+
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
+        """Its arguments.
+
+        Raises:
+            LocalError: they do not fit the method.
+        """
+        assert self.codec is not None  # noqa: S101 - it was found
+        return self.codec.decode_arguments(body)
 
     def cut_off(self, send: Answers) -> None:
         """Deal with an answer that nobody reads."""

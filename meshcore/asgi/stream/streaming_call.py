@@ -45,16 +45,16 @@ class StreamingCall(StreamCall, eq=False, kw_only=True):
         if self._request is not None and not waits:
             self._request.stop(Stop.CLIENT_LEFT)
 
-    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
-        """What is called, and with which arguments.
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
+        """Its arguments, with the caller's items among them.
 
         Raises:
-            LocalError: they are others.
+            LocalError: they do not fit the method.
         """
-        method, values = super().arguments(body)
+        values = super().arguments(body)
         items = CallerItems(self.received, self.streamed.decode_sent)
         self.driver.connection.release(self.number)  # of the payload, which would count as long as the stream lives
-        return method, self.streamed.arguments(values, items)
+        return self.streamed.arguments(values, items)
 
     async def run(
         self, server: StreamingServer, request: ServedRequest, method: Method, arguments: tuple[Any, ...]

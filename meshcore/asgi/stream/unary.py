@@ -46,6 +46,8 @@ async def serve_unary(server: Server, call: StreamCall, codec: StreamCodec, answ
     try:
         with server.accept(call.headers, call.peer, call.left) as request:
             call.codec = codec
+            if (guard := server.guard) is not None and (verified := guard(request, codec.called)) is not None:
+                await verified
             payload, call.payload = call.payload, b""
             arguments = codec.decode_arguments(payload)
             del payload  # an implementation may take its time

@@ -71,9 +71,12 @@ class TextCall(HTTPCall):
             raise LocalError(Code.INVALID_ARGUMENT, "only text")
         return read_body(self.receive, 10)
 
-    def arguments(self, body):
+    def find(self, body):
         self.method, self.errors = TASTE, ERRORS
-        return TASTE, (body.decode(),)
+        return TASTE
+
+    def arguments(self, body):
+        return (body.decode(),)
 
     def result(self, value):
         return Reply(200, value.encode(), b"text/plain")
@@ -289,8 +292,11 @@ class StreamedCall(msgspec.Struct):
     async def body(self) -> bytes:
         return self.dish.encode()
 
-    def arguments(self, body: bytes) -> tuple[Method, tuple[Any, ...]]:
-        return TASTE, (body.decode(),)
+    def find(self, body: bytes) -> Method:
+        return TASTE
+
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
+        return (body.decode(),)
 
     def result(self, value: Any) -> Frame:
         return Frame(self.number, value)
