@@ -50,7 +50,7 @@ class AuditLog:
         fields = {
             "method": str(call.method),
             "peer": call.peer,  # on a client "local": the call was made here
-            "user": call.headers.get(USER, "-"),
+            "user": call.caller.claims.get("sub") or call.headers.get(USER, "-"),
             "outcome": outcome,
             "seconds": seconds,
             "attempts": max(len(call.trail), call.attempt),  # a client knows all of them, a server which one this is

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from meshcore.core.access import read_rules
 from meshcore.core.errors import ConfigurationError, LocalError
@@ -25,6 +25,9 @@ from meshcore.core.settings import (
 )
 
 log = logging.getLogger(__name__)
+
+TOKEN_VARIABLE: Final = "MESHCORE_TOKEN"  # noqa: S105 - a name
+"""The variable from which `meshcore call` takes a bearer token."""
 
 _PREFIX = "MESHCORE_"
 
@@ -110,6 +113,8 @@ class _Loading:
         for variable in sorted(environ):
             name = variable.removeprefix(_PREFIX).lower()
             if not variable.startswith(_PREFIX) or not environ[variable] or variable in links:
+                continue
+            if variable == TOKEN_VARIABLE:  # an option of commands, no setting: nothing keeps it
                 continue
             if name in {"policies", "rules"}:
                 self.problems.append(f"environment {variable}: {name} are tables; write them in meshcore.toml")

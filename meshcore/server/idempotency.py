@@ -99,9 +99,9 @@ class Idempotency:
     It runs inside the user's interceptors: a caller that they refuse must not get a kept outcome. It knows only the
     calls of this process. A repetition that goes to another instance is executed there.
 
-    The caller is what the server knows of it: the header `x-user` if there is one, which interceptors such as
-    `VerifyToken` set; else the header `authorization`. So callers without either are one caller, and the address
-    that a call comes from does not count: a job that runs again may do so on another host.
+    The caller is what the server knows of it: the subject of its token, if that was verified; else the header `x-user`
+    if there is one, which interceptors set; else the header `authorization`. So callers without any are one caller, and
+    the address that a call comes from does not count: a job that runs again may do so on another host.
 
     Args:
         memory: the setting `idempotency_memory`: bytes for all outcomes.
@@ -209,7 +209,11 @@ def _fingerprint_of(call: Call) -> bytes:
         MeshError: INVALID_ARGUMENT, the arguments are no values.
     """
     headers = call.headers
-    caller = ("user", headers[_USER]) if _USER in headers else ("token", headers.get(_AUTHORIZATION))
+    claims = call.caller.claims
+    if "sub" in claims:  # what is proven counts before what a client may write into a header
+        caller: tuple[object, ...] = ("subject", claims.get("iss"), claims["sub"])
+    else:
+        caller = ("user", headers[_USER]) if _USER in headers else ("token", headers.get(_AUTHORIZATION))
     try:
         written = _write_any(call.arguments)
         # Of many values only the bytes are compared: looking at each of them would take too long.

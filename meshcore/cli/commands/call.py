@@ -26,7 +26,14 @@ def call(
     header: Annotated[
         list[str] | None, Option(help='A header to send, as "name: value"; may be given several times.')
     ] = None,
-    token: Annotated[str, Option(help="A bearer token to send, or @FILE for the one in a file.")] = "",
+    token: Annotated[
+        str,
+        Option(
+            envvar="MESHCORE_TOKEN",
+            help="A bearer token to send, or @FILE for the one in a file. One that is typed stays in the shell's "
+            "history, and other users of the machine may see it.",
+        ),
+    ] = "",
     repeat: Annotated[int | None, Option(min=1, help="Call N times, and print how long the calls took.")] = None,
     as_json: AsJson = False,
 ) -> None:

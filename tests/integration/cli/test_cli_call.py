@@ -217,6 +217,10 @@ async def test_headers_and_a_token_are_sent(meshcore: Shell) -> None:
         assert json.loads((await meshcore(*words))[1]) == "Bearer typed"
         status, out, _ = await meshcore(*words, "--repeat", "2", "--json")
         assert (status, json.loads(out)["succeeded"]) == (0, 2)
+        meshcore.environ["MESHCORE_TOKEN"] = "from-the-environment"
+        status, out, err = await meshcore("--debug", "call", "echo.header", "name=authorization")
+        assert (status, json.loads(out)) == (0, "Bearer from-the-environment")
+        assert "from-the-environment" not in err
 
 
 @pytest.mark.parametrize(
@@ -236,6 +240,19 @@ def test_headers_that_cannot_be_sent(meshcore: Shell, options: tuple[str, ...], 
     assert (status, out) == (2, "")
     assert expected in err
     assert "secret" not in err
+
+
+def test_a_token_of_the_environment_is_not_shown(meshcore: Shell) -> None:
+    """Not in an error, not in the help; one that is typed counts instead."""
+    meshcore.environ["MESHCORE_TOKEN"] = "SECRET\nTOKEN"
+    for words, expected in (
+        (("call", "echo.header"), "--token is empty, or has characters that no header may have"),
+        (("call", "echo.header", "--token", "@nowhere"), "--token @nowhere: No such file or directory"),
+        (("call", "--help"), "MESHCORE_TOKEN"),
+    ):
+        _, out, err = meshcore.invoke(*words)
+        assert expected in out + err
+        assert "SECRET" not in out + err
 
 
 async def test_the_package_is_the_program(meshcore: Shell) -> None:
