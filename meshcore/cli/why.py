@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from meshcore.cli.access import Access, access_of
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.client.overview.look import Looker
@@ -21,8 +22,16 @@ _WAIT = 2.0
 """Seconds to wait for a first instance from the registry."""
 
 
-async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool = False) -> None:
-    """Print how a call of a method, typed as `service.method`, would choose an instance."""
+async def explain(settings: Settings, typed: str, channel: str, caller: str = "", *, as_json: bool = False) -> None:
+    """Print how a call of a method, typed as `service.method`, would choose an instance.
+
+    Args:
+        settings: of the mesh.
+        typed: the method.
+        channel: that the call must use, empty for any.
+        caller: who calls, to print whether it may; empty for nobody in particular.
+        as_json: whether to print JSON.
+    """
     client, service, method = await client_of(settings, typed)
     async with Mesh(client, settings=settings) as mesh:
         with suppress(CommunicationError):  # the explanation shows it
@@ -30,14 +39,22 @@ async def explain(settings: Settings, typed: str, channel: str, *, as_json: bool
             if settings.module:  # without it the contract is the server's own, so it cannot differ
                 component = mesh.runtime.catalog.component_of(service.interface)
                 await mesh.runtime.destinations.compare_contracts(component)
+        component = mesh.runtime.catalog.component_of(service.interface)
+        access = await access_of(settings, component, method, caller) if caller else None
         found = await _as_seen(mesh, mesh.why(service.interface, method.name, channel))
     if not settings.module:
         found = msgspec.structs.replace(found, contract=())
     if as_json:
-        print_json(_plain(found))
+        print_json(_plain(found) | ({} if access is None else {"access": msgspec.to_builtins(access)}))
         return
+    _print(found, access)
+
+
+def _print(found: Explanation, access: Access | None) -> None:
     screen = make_console()
     screen.print(found.title)
+    if access is not None:
+        screen.print(str(access))
     rules = table("rule", "value", "from")
     for name, (value, source) in found.rules.items():
         rules.add_row(name, str(value), source)

@@ -86,7 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         mutual_tls: with an identity, whether a server requires TLS and a certificate of its clients: `strict`, or
             `permissive`, which also takes clear text and clients without one while a team migrates.
         authorization: what becomes of a call that its caller may not make, by `@allow` and by rules: `enforce` refuses
-            it, `audit` only counts and logs it; `consul` also asks Consul's intentions; `off` judges nothing.
+            it, `audit` only counts and logs it; `consul`, or the URL of an agent, also asks Consul's intentions; `off`
+            judges nothing.
         rules: tables that allow or deny methods to callers, beside what the interfaces say.
         rules_key: a key of the value source with more rules, as a list in JSON. They are followed while the process
             runs. Empty: none.
@@ -154,7 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     authorization: Annotated[
         str,
-        Meta(pattern=r"^(enforce|audit|consul|off)$", description='"enforce", "audit", "consul" or "off"'),
+        Meta(pattern=r"^(enforce|audit|off|consul(:.*)?)$", description='"enforce", "audit", "consul" or "off"'),
     ] = "enforce"
     rules: Annotated[tuple[AccessRule, ...], Meta(description="a list of tables")] = ()
     rules_key: Annotated[

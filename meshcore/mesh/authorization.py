@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 
 from meshcore.core.access import AccessRule, decode_rules
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
+from meshcore.core.settings import Settings
 from meshcore.core.suggest import closest
 from meshcore.core.value import Value
 from meshcore.inject.values import LiveValue, UnresolvedError
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.live_values import LiveValues
+from meshcore.ports.installed import make_intention_source
+from meshcore.ports.intentions import IntentionSource
 from meshcore.security.authorization import Authorization, Mode
+from meshcore.security.intentions import FollowedIntentions
+from meshcore.security.operators import OFF
 from meshcore.security.rules import targets_of
 from meshcore.telemetry.tables import ServedCalls
 
 log = logging.getLogger(__name__)
 
-OFF, AUDIT = "off", "audit"
+AUDIT, CONSUL = "audit", "consul"
 
 
-async def authorization_of(blueprint: Blueprint, values: LiveValues, served: ServedCalls) -> Authorization | None:
-    """The guard of a mesh, None if the setting `authorization` is off, or nothing is served that could be called.
+@asynccontextmanager
+async def authorized(
+    blueprint: Blueprint, values: LiveValues, served: ServedCalls
+) -> AsyncGenerator[Authorization | None]:
+    """The guard of a mesh, None if nothing is served that could be called. It follows rules and intentions.
 
     Args:
         blueprint: of the mesh.
@@ -32,12 +41,17 @@ async def authorization_of(blueprint: Blueprint, values: LiveValues, served: Ser
         served: counts.
 
     Raises:
-        ConfigurationError: two declarations contradict, or the rules in the value source cannot be read.
+        ConfigurationError: two declarations contradict, or the rules in the value source or the intentions cannot be
+            read.
     """
     settings = blueprint.settings
     components = [hosted.component for hosted in blueprint.catalog.hosted]
-    if settings.authorization == OFF or not components:
-        return None
+    if not components:
+        yield None
+        return
+    if settings.authorization == OFF:  # tokens may have to be verified nevertheless
+        yield Authorization({}, (), Mode.ENFORCE, served.deny)
+        return
     mode = Mode.AUDIT if settings.authorization == AUDIT else Mode.ENFORCE
     found = Authorization(targets_of(components), settings.rules, mode, served.deny)
     if settings.rules_key:
@@ -47,7 +61,20 @@ async def authorization_of(blueprint: Blueprint, values: LiveValues, served: Ser
         await _follow(found, settings.rules_key, values, served)
     for text in [*found.judge.warnings, *_unknown_names(components, blueprint.catalog.described)]:
         log.warning(text)
-    return found
+    if not settings.authorization.startswith(CONSUL):
+        yield found
+        return
+    names = [component.name for component in components]
+    async with FollowedIntentions(_intention_source(settings), names, found):
+        yield found
+
+
+def _intention_source(settings: Settings) -> IntentionSource:
+    url = settings.authorization if ":" in settings.authorization else f"{settings.authorization}:"
+    try:
+        return make_intention_source(url, settings.registry)
+    except ValueError as error:
+        raise ConfigurationError("The settings cannot be used", [f"setting authorization: {error}"]) from error
 
 
 async def _follow(authorization: Authorization, key: str, values: LiveValues, served: ServedCalls) -> None:

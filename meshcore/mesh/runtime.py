@@ -27,7 +27,7 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
-from meshcore.mesh.authorization import authorization_of
+from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
@@ -201,7 +201,7 @@ async def start_runtime(
         recorder.destinations = partial(seen, destinations)
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
-        authorization = await authorization_of(blueprint, values, recorder.served)
+        authorization = await stack.enter_async_context(authorized(blueprint, values, recorder.served))
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )

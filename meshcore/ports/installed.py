@@ -1,4 +1,4 @@
-"""Finds channels, registries, value sources and identities in the entry points of installed packages. Loads those that are used."""
+"""Finds channels, registries and other adapters in the entry points of installed packages. Loads those in use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from meshcore.core.masking import without_secrets
 from meshcore.core.suggest import did_you_mean
 from meshcore.ports.channel import Channel
 from meshcore.ports.identity import IdentitySource
+from meshcore.ports.intentions import IntentionSource
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.ports.values import ValueSource
 
@@ -17,6 +18,7 @@ CHANNELS = "meshcore.channels"
 REGISTRIES = "meshcore.registries"
 VALUE_SOURCES = "meshcore.value_sources"
 IDENTITIES = "meshcore.identities"
+INTENTIONS = "meshcore.intentions"
 
 
 def installed_channels() -> dict[str, EntryPoint]:
@@ -58,14 +60,34 @@ def make_value_source(url: str) -> ValueSource:
     return source.from_url(url)
 
 
-def make_identity_source(url: str) -> IdentitySource:
+def make_identity_source(url: str, registry: str = "") -> IdentitySource:
     """Make the source of the setting `identity`, which is not `none`.
+
+    Args:
+        url: the setting. A scheme alone, such as `consul:`, means the server of a registry with the same scheme.
+        registry: the setting `registry`.
 
     Raises:
         ValueError: there is no such source, or the URL is invalid.
     """
     source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity")
-    return source.from_url(url)
+    return source.from_url(_beside(url, registry))
+
+
+def make_intention_source(url: str, registry: str = "") -> IntentionSource:
+    """Make an intention source. The arguments are those of `make_identity_source`.
+
+    Raises:
+        ValueError: there is no such source, or the URL is invalid.
+    """
+    source: type[IntentionSource] = _load(url, INTENTIONS, IntentionSource, "intention source")
+    return source.from_url(_beside(url, registry))
+
+
+def _beside(url: str, registry: str) -> str:
+    """Return the URL of the registry for a URL that is only a scheme, if both have the same one."""
+    scheme, _, rest = url.partition(":")
+    return url if rest or registry.partition(":")[0].lower() != scheme.lower() else registry
 
 
 def _load(url: str, group: str, port: type[Any], noun: str) -> Any:

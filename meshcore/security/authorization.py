@@ -12,6 +12,7 @@ from meshcore.core.access import AccessRule
 from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.core.description import Method
 from meshcore.core.errors import AuthorizationError, Code, ConfigurationError
+from meshcore.ports.intentions import Action, IntentionsByDestination
 from meshcore.security.denials import Denials
 from meshcore.security.rules import Judge, Target, Verdict
 from meshcore.telemetry.calls import method_name
@@ -31,9 +32,10 @@ class Asking(Protocol):
         ...
 
 
-Verify: TypeAlias = Callable[[Asking], Awaitable[None] | None]
+Verify: TypeAlias = Callable[[Asking, Any], Awaitable[None] | None]
 """Verifies the token of a request, if it has one, and replaces `peer` by one whose caller has its claims.
 
+The second argument is what is asked for, for the log: a method, or the path of an endpoint.
 It returns None if that is done at once, and an awaitable if keys have to be fetched first. It raises
 `AuthorizationError`, not processed, if there is a token that is not valid.
 """
@@ -47,14 +49,6 @@ class Mode(StrEnum):
 
     AUDIT = "audit"
     """It is only counted and logged."""
-
-
-class Intended(Protocol):
-    """What else decides who may reach a component, such as the intentions of Consul."""
-
-    def judge(self, caller: str) -> Any:
-        """The intention that decides on the calls of a component; its `action` is "allow" or "deny"."""
-        ...
 
 
 class Authorization:
@@ -81,7 +75,7 @@ class Authorization:
     ) -> None:
         self.judge = Judge(rules, targets)
         self.verify: Verify | None = None
-        self.intentions: Mapping[str, Intended] = {}
+        self.intentions: IntentionsByDestination = {}
         self.mode = mode
         self._targets = targets
         self._fixed = rules
@@ -129,7 +123,7 @@ class Authorization:
         Raises:
             AuthorizationError: not processed: it may not, or its token is not valid.
         """
-        if self.verify is not None and (verified := self.verify(request)) is not None:
+        if self.verify is not None and (verified := self.verify(request, method)) is not None:
             return self._judge_later(verified, request, method)
         self._judge(request, method)
         return None
@@ -157,10 +151,11 @@ class Authorization:
         if intended is None or caller.proof is Proof.PROCESS:
             return verdict
         found = intended.judge(caller.component)
-        if found.action == "allow":
+        if found.action is Action.ALLOW:
             return verdict
         name = f"intention {found.name}" if found.name else "no intention allows it"
-        return Verdict(allowed=False, rule=name, proof_helps=caller.proof is Proof.NONE)
+        helps = caller.proof is Proof.NONE and any(each.action is Action.ALLOW for each in intended.rules)
+        return Verdict(allowed=False, rule=name, proof_helps=helps)
 
     def _deny(self, request: Asking, method: Method, verdict: Verdict) -> None:
         target = self._targets.get(method)
@@ -169,18 +164,18 @@ class Authorization:
         if self.mode is Mode.ENFORCE:
             raise denial(str(method), request.peer.caller, verdict)
 
-    async def verified(self, request: Asking) -> None:
+    async def verified(self, request: Asking, path: str) -> None:
         """Verify the token of a request, if it has one.
 
         Raises:
             AuthorizationError: it is not valid.
         """
-        if self.verify is not None and (verified := self.verify(request)) is not None:
+        if self.verify is not None and (verified := self.verify(request, path)) is not None:
             await verified
 
     def may_call_any(self, caller: Caller) -> bool:
         """Whether there is a method that the caller may call."""
-        return any(self.explain(method, caller).allowed for method in self._targets)
+        return not self._targets or any(self.explain(method, caller).allowed for method in self._targets)
 
     def note_denial(self, path: str, peer: Peer, rule: str) -> None:
         """Count and log that an endpoint was not read."""

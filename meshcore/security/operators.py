@@ -12,6 +12,7 @@ from meshcore.security.authorization import Asking, Authorization
 from meshcore.security.rules import Verdict
 
 OPEN, RULES, CLOSED = "open", "rules", "closed"
+OFF: Final = "off"
 
 _CONTRACT: Final = "a contract is for those who may call something of it"
 
@@ -32,7 +33,7 @@ def operators_of(
     access = settings.operators or (OPEN if settings.identity == "none" else CLOSED)
     if access == OPEN:
         return None
-    if access == RULES and authorization is None:
+    if access == RULES and settings.authorization == OFF:
         problem = 'setting operators: "rules" needs the setting authorization, which is off'
         raise ConfigurationError("The settings cannot be used", [problem])
     return Operators(components, authorization, rules=access == RULES)
@@ -68,7 +69,7 @@ class Operators:
         """
         authorization = self._authorization
         if authorization is not None:
-            await authorization.verified(request)
+            await authorization.verified(request, path)
         caller = request.peer.caller
         verdict: Verdict | None = None
         if authorization is not None and self._rules:

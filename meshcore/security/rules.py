@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from meshcore.core.access import ANYONE, AccessRule, Callers
+from meshcore.core.access import ANYONE, AccessRule
 from meshcore.core.caller import Caller, Proof
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import ConfigurationError
+from meshcore.security.rule_callers import RuleCallers, claim_of, frozen_claim
 
 MOST_DECISIONS: Final = 16_384
 """Decisions that are kept, about 0.3 KB each. Who may call is judged anew when there would be more."""
@@ -106,11 +107,11 @@ class Judge:
         self._kept = 0
         self._said = {target.component for target in targets.values() if target.said}
         opened = set(self._said)
-        self._fitting: dict[Target, list[_Who]] = {target: [] for target in targets.values()}
-        self._of_paths: list[tuple[_Match, _Who]] = []
+        self._fitting: dict[Target, list[RuleCallers]] = {target: [] for target in targets.values()}
+        self._of_paths: list[tuple[_Match, RuleCallers]] = []
         self._unfit: list[AccessRule] = []
         for rule in self.rules:
-            who, fitting = _Who(rule), set[Target]()
+            who, fitting = RuleCallers(rule), set[Target]()
             for pattern in rule.methods:
                 if pattern.startswith("/"):  # `*` does not open what is for operators
                     self._of_paths.append((_matcher(pattern), who))
@@ -161,7 +162,7 @@ class Judge:
         if compiled.constant is not None:
             return compiled.constant
         if compiled.claims and caller.claims:
-            values = tuple([_frozen(claim_of(caller.claims, name)) for name in compiled.claims])
+            values = tuple([frozen_claim(claim_of(caller.claims, name)) for name in compiled.claims])
             key: tuple[Any, ...] = (caller.identity, caller.component, caller.proof, values)
         else:
             key = (caller.identity, caller.component, caller.proof)
@@ -178,8 +179,10 @@ class Judge:
         return found
 
     def _compile(self, target: Target | None) -> _Compiled:
-        if target is None or (target.component and target.component not in self._said):
-            return _Compiled((), None)  # what this process does not serve, or of which nothing is said
+        if target is None:  # served, but not known: that must not open it
+            target = Target("", "", "", said=bool(self._said))
+        if not target.said and target.component not in self._said:
+            return _Compiled((), None)
         if target.component:
             return _Compiled(self._fitting[target], target)
         return _Compiled([who for match, who in self._of_paths if match.fullmatch(target.method)], target)
@@ -196,7 +199,7 @@ class _Compiled:
 
     __slots__ = ("_allow", "_deny", "_target", "claims", "constant", "decisions")
 
-    def __init__(self, fitting: Iterable[_Who], target: Target | None) -> None:
+    def __init__(self, fitting: Iterable[RuleCallers], target: Target | None) -> None:
         whos = tuple(fitting)
         self._deny = tuple(who for who in whos if who.denies)
         self._allow = tuple(who for who in whos if not who.denies)
@@ -224,35 +227,6 @@ class _Compiled:
         return Verdict(allowed=False, rule=target.declared or "no rule allows it", proof_helps=helps, default=True)
 
 
-class _Who:
-    """The callers of a rule."""
-
-    __slots__ = ("_components", "_identities", "_kind", "claims", "denies", "name")
-
-    def __init__(self, rule: AccessRule) -> None:
-        self.name = f"rule {rule.name!r}"
-        self.denies = rule.effect == "deny"
-        callers = rule.callers
-        self._kind: Literal["any", "proven", "certain"] = "certain" if isinstance(callers, Callers) else callers
-        certain = callers if isinstance(callers, Callers) else Callers()
-        self._components = frozenset(certain.components)
-        self._identities = [_identity_pattern(each) for each in certain.identities]
-        self.claims = {name: frozenset(map(_frozen, values)) for name, values in certain.claims.items()}
-
-    def includes(self, caller: Caller) -> bool:
-        """Whether the caller is one of them."""
-        if self._kind != "certain":
-            return self._kind == "any" or caller.proof is not Proof.NONE
-        if (self._components or self._identities) and not self._is_one(caller):
-            return False
-        return all(_has(caller.claims, name, accepted) for name, accepted in self.claims.items())
-
-    def _is_one(self, caller: Caller) -> bool:
-        if caller.component and caller.component in self._components:
-            return True
-        return bool(caller.identity) and any(each.fullmatch(caller.identity) for each in self._identities)
-
-
 _Match: TypeAlias = re.Pattern[str]
 
 
@@ -266,34 +240,3 @@ def _fitting(pattern: str, targets: Iterable[Target]) -> set[Target]:
         match = _matcher(pattern)
         return {each for each in targets if match.fullmatch(each.method)}
     return {each for each in targets if pattern in {each.component, each.service, each.method}}
-
-
-def _identity_pattern(pattern: str) -> re.Pattern[str]:
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("**")]
-    return re.compile(".*".join(parts), re.DOTALL)
-
-
-def claim_of(claims: Mapping[str, Any], name: str) -> object:
-    """The value of a claim, None if there is none. A name with dots may lead into nested objects."""
-    if name in claims or "." not in name:
-        return claims.get(name)
-    found: Any = claims
-    for step in name.split("."):
-        found = cast("Mapping[str, Any]", found).get(step) if isinstance(found, Mapping) else None
-    return found
-
-
-def _frozen(value: object) -> object:
-    """The value as a key. JSON's true is not its 1, which Python would take for the same."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_frozen, cast("list[object]", value)))
-    return (type(value).__name__, value) if isinstance(value, str | int) else None
-
-
-def _has(claims: Mapping[str, Any], name: str, accepted: frozenset[object]) -> bool:
-    """Whether a claim has one of the values. A list has those in it, and a scope its words (RFC 8693, 4.2)."""
-    value = claim_of(claims, name)
-    if name in {"scope", "scp"} and isinstance(value, str):
-        value = value.split()
-    values = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
-    return any(_frozen(each) in accepted for each in values)

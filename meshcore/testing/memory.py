@@ -92,7 +92,7 @@ class MemoryMesh:
 class MeshFactory(Protocol):
     """The type of the fixture `mesh_factory`: `memory_mesh`, with the faults of `mesh_faults`."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - all but the first have defaults
         self,
         module: type,
         *,
@@ -109,7 +109,7 @@ class MeshFactory(Protocol):
 
 
 @asynccontextmanager
-async def memory_mesh(
+async def memory_mesh(  # noqa: PLR0913 - as above
     module: type,
     *,
     overrides: Mapping[type, object] | None = None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typer import Context
+from typing import Annotated
+
+from typer import Context, Option
 
 from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
@@ -16,6 +18,9 @@ def why(
     module: ModuleOption = None,
     channel: Channel = "",
     registry: Registry = None,
+    caller: Annotated[
+        str, Option("--as", help="Whether this component, SPIFFE id or `anonymous` may call it, and what says so.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the policy of a method, where each value comes from, and the state of each instance."""
@@ -26,4 +31,4 @@ def why(
             from meshcore.cli.why import explain
 
         settings = settings_of(context, module=module, registry=registry)
-        asyncio.run(explain(settings, method, channel, as_json=as_json))
+        asyncio.run(explain(settings, method, channel, caller, as_json=as_json))
