@@ -40,6 +40,8 @@ from meshcore.ports.channel import LOCAL
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.security.authorization import Authorization
 from meshcore.security.operators import Operators, operators_of
+from meshcore.security.tokens.guard import TokenGuard
+from meshcore.security.tokens.verifier import TokenVerifier
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
@@ -70,6 +72,7 @@ class Runtime:
         hosting: the components of this process.
         recorder: what is counted of the calls.
         authorization: judges the calls of other processes, None if nothing is to be judged.
+        tokens: verifies their tokens, None if no module has a verifier.
     """
 
     identity: str
@@ -84,6 +87,7 @@ class Runtime:
     hosting: Hosting
     recorder: Recorder
     authorization: Authorization | None
+    tokens: TokenGuard | None
 
     @property
     def settings(self) -> Settings:
@@ -109,7 +113,8 @@ class Runtime:
             served=self.recorder.served,
         )
         server.access_log = settings.access_log
-        if (authorization := self.authorization) is not None:
+        server.guard = self.tokens
+        if (authorization := self.authorization) is not None:  # asks the former itself
 
             def set_guard() -> None:
                 server.guard = authorization.guard if authorization.needed else None
@@ -202,6 +207,11 @@ async def start_runtime(
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
         authorization = await stack.enter_async_context(authorized(blueprint, values, recorder.served))
+        tokens = TokenGuard.of(injector.get_all(TokenVerifier))
+        if tokens is not None:
+            stack.push_async_callback(tokens.aclose)
+        if authorization is not None:
+            authorization.verify = tokens
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )
@@ -223,6 +233,7 @@ async def start_runtime(
             hosting=hosting,
             recorder=recorder,
             authorization=authorization,
+            tokens=tokens,
         )
 
 
