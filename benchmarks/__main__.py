@@ -3,8 +3,8 @@
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
 items on the stream channel; `consul`, how fast servers are found and missed through it; `telemetry`, what it costs to
-count calls. Every figure is a median of rounds in which all candidates have their turns one after the other, but those
-of `stream-scale` that say otherwise.
+count calls; `authorization`, what it costs to judge who may call. Every figure is a median of rounds in which all
+candidates have their turns one after the other, but those of `stream-scale` and `authorization` that say otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.authorization import authorization_section
 from benchmarks.calls.sections import Plan, local_section, seed_section, wire_section
 from benchmarks.comparison.candidates import peer_files
 from benchmarks.comparison.section import peers_section, renew, write
@@ -39,6 +40,7 @@ SECTIONS = {
     "stream-scale": scale_section,
     "consul": consul_section,
     "telemetry": telemetry_section,
+    "authorization": authorization_section,
 }
 WRITERS = {"peers": write, "stream-scale": write_scale}
 

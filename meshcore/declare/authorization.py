@@ -24,7 +24,7 @@ class AllowMark(msgspec.Struct, frozen=True):
 
 
 def allow(*components: str) -> Callable[[T], T]:
-    """Allow the instances of certain components to call, and nobody else, other than rules of operators say.
+    """Allow only the instances of certain components to call. Rules of operators may allow more callers, or deny these.
 
     It decorates a component, a service or a method. What is said of a method counts before what is said of its service,
     and that before what is said of its component. As soon as anything is said of a component, a method of which nothing

@@ -90,7 +90,7 @@ async def _follow(authorization: Authorization, key: str, values: LiveValues, se
             authorization.check(rules)
         except ConfigurationError as error:
             served.rules_refused += 1
-            raise UnresolvedError(error.message) from error
+            raise UnresolvedError(f"The rules cannot be used: {'; '.join(error.problems)}") from error
         return rules
 
     try:

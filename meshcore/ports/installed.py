@@ -1,4 +1,4 @@
-"""Finds channels, registries and other adapters in the entry points of installed packages. Loads those in use."""
+"""Finds adapters of the ports in the entry points of installed packages. Loads those that are used."""
 
 from __future__ import annotations
 

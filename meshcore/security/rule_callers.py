@@ -31,13 +31,18 @@ class RuleCallers:
         self._identities = [_identity_pattern(each) for each in certain.identities]
         self.claims = {name: frozenset(map(frozen_claim, values)) for name, values in certain.claims.items()}
 
-    def includes(self, caller: Caller) -> bool:
-        """Whether the caller is one of them."""
+    def includes(self, caller: Caller, values: Mapping[str, frozenset[object]]) -> bool:
+        """Whether the caller is one of them.
+
+        Args:
+            caller: who calls.
+            values: what `claim_values` says of the claims of that caller, by name; at least of those of this rule.
+        """
         if self._kind != "certain":
             return self._kind == "any" or caller.proof is not Proof.NONE
         if (self._components or self._identities) and not self._is_one(caller):
             return False
-        return all(_has(caller.claims, name, accepted) for name, accepted in self.claims.items())
+        return all(not accepted.isdisjoint(values[name]) for name, accepted in self.claims.items())
 
     def _is_one(self, caller: Caller) -> bool:
         if caller.component and caller.component in self._components:
@@ -64,13 +69,15 @@ def frozen_claim(value: object) -> object:
     """The value as a key. JSON's true is not its 1, which Python would take for the same."""
     if isinstance(value, list | tuple):
         return tuple(map(frozen_claim, cast("list[object]", value)))
-    return (type(value).__name__, value) if isinstance(value, str | int) else None
+    if isinstance(value, str):
+        return value
+    return (type(value).__name__, value) if isinstance(value, int) else None
 
 
-def _has(claims: Mapping[str, Any], name: str, accepted: frozenset[object]) -> bool:
-    """Whether a claim has one of the values. A list has those in it, and a scope its words (RFC 8693, 4.2)."""
+def claim_values(claims: Mapping[str, Any], name: str) -> frozenset[object]:
+    """The values that a claim has: those in a list, and the words of a scope (RFC 8693, 4.2)."""
     value = claim_of(claims, name)
     if name in {"scope", "scp"} and isinstance(value, str):
         value = value.split()
     values = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
-    return any(frozen_claim(each) in accepted for each in values)
+    return frozenset(map(frozen_claim, values)) - {None}

@@ -12,7 +12,7 @@ from meshcore.core.access import ANYONE, AccessRule
 from meshcore.core.caller import Caller, Proof
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import ConfigurationError
-from meshcore.security.rule_callers import RuleCallers, claim_of, frozen_claim
+from meshcore.security.rule_callers import RuleCallers, claim_of, claim_values, frozen_claim
 
 MOST_DECISIONS: Final = 16_384
 """Decisions that are kept, about 0.3 KB each. Who may call is judged anew when there would be more."""
@@ -107,22 +107,20 @@ class Judge:
         self._kept = 0
         self._said = {target.component for target in targets.values() if target.said}
         opened = set(self._said)
-        self._fitting: dict[Target, list[RuleCallers]] = {target: [] for target in targets.values()}
+        meant = _Meant(targets.values())
+        self._fitting: list[tuple[RuleCallers, list[frozenset[Target]]]] = []
         self._of_paths: list[tuple[_Match, RuleCallers]] = []
         self._unfit: list[AccessRule] = []
         for rule in self.rules:
-            who, fitting = RuleCallers(rule), set[Target]()
-            for pattern in rule.methods:
-                if pattern.startswith("/"):  # `*` does not open what is for operators
-                    self._of_paths.append((_matcher(pattern), who))
-                else:
-                    fitting |= _fitting(pattern, targets.values())
-            for target in fitting:
-                self._fitting[target].append(who)
-            said = {target.component for target in fitting}
-            self._said |= said
-            opened |= said if rule.effect == "allow" else set()
-            if not fitting and not any("*" in each or each.startswith("/") for each in rule.methods):
+            who = RuleCallers(rule)
+            paths = [each for each in rule.methods if each.startswith("/")]  # `*` does not open what is for operators
+            self._of_paths += [(_matcher(each), who) for each in paths]
+            fitting = [meant[each] for each in rule.methods if each not in paths]
+            self._fitting.append((who, [targets for targets, _ in fitting]))
+            for _, components in fitting:
+                self._said |= components
+                opened |= components if rule.effect == "allow" else frozenset()
+            if not paths and not any("*" in each for each in rule.methods) and not any(each for each, _ in fitting):
                 self._unfit.append(rule)
         self._only_denied = sorted(self._said - opened)
 
@@ -162,8 +160,12 @@ class Judge:
         if compiled.constant is not None:
             return compiled.constant
         if compiled.claims and caller.claims:
-            values = tuple([frozen_claim(claim_of(caller.claims, name)) for name in compiled.claims])
-            key: tuple[Any, ...] = (caller.identity, caller.component, caller.proof, values)
+            claims = caller.claims
+            values = [  # nearly all are texts; a call for each would take 0.4 us more
+                value if type(value := claims.get(name)) is str else frozen_claim(claim_of(claims, name))
+                for name in compiled.claims
+            ]
+            key: tuple[Any, ...] = (caller.identity, caller.component, caller.proof, *values)
         else:
             key = (caller.identity, caller.component, caller.proof)
         found = compiled.decisions.get(key)
@@ -184,7 +186,8 @@ class Judge:
         if not target.said and target.component not in self._said:
             return _Compiled((), None)
         if target.component:
-            return _Compiled(self._fitting[target], target)
+            fitting = [who for who, meant in self._fitting if any(target in each for each in meant)]
+            return _Compiled(fitting, target)
         return _Compiled([who for match, who in self._of_paths if match.fullmatch(target.method)], target)
 
 
@@ -213,11 +216,12 @@ class _Compiled:
         target = self._target
         if target is None or caller.proof is Proof.PROCESS:
             return _OWN
+        values = {name: claim_values(caller.claims, name) for name in self.claims}
         for who in self._deny:
-            if who.includes(caller):
+            if who.includes(caller, values):
                 return Verdict(allowed=False, rule=who.name)
         for who in self._allow:
-            if who.includes(caller):
+            if who.includes(caller, values):
                 return Verdict(allowed=True, rule=who.name)
         declared = target.allowed
         if declared is not None and (declared == (ANYONE,) or (caller.component and caller.component in declared)):
@@ -234,9 +238,20 @@ def _matcher(pattern: str) -> _Match:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
-def _fitting(pattern: str, targets: Iterable[Target]) -> set[Target]:
-    """The methods that a pattern means."""
-    if "*" in pattern:
-        match = _matcher(pattern)
-        return {each for each in targets if match.fullmatch(each.method)}
-    return {each for each in targets if pattern in {each.component, each.service, each.method}}
+class _Meant(dict[str, tuple[frozenset[Target], frozenset[str]]]):
+    """The methods that a pattern means, and their components. Many rules have the same patterns."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        super().__init__()
+        self._targets = tuple(targets)
+
+    def __missing__(self, pattern: str) -> tuple[frozenset[Target], frozenset[str]]:
+        if "*" in pattern:
+            match = _matcher(pattern)
+            targets = frozenset(each for each in self._targets if match.fullmatch(each.method))
+        else:
+            targets = frozenset(
+                each for each in self._targets if pattern in {each.component, each.service, each.method}
+            )
+        found = self[pattern] = targets, frozenset(each.component for each in targets)
+        return found

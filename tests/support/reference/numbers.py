@@ -18,7 +18,7 @@ from meshcore.registry.consul.api.config import _VARIABLES, ConsulConfig
 from tests.support.reference.docs import meaning, prose
 from tests.support.reference.markdown import code, table
 
-_TABLES: Final = frozenset({"policies", "values"})
+_TABLES: Final = frozenset({"policies", "rules", "values"})
 """Settings that are not read from the environment."""
 _KEPT: Final = frozenset({"sources", "environ"})
 """Fields of `Settings` that nobody sets."""
