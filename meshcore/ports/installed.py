@@ -20,6 +20,9 @@ VALUE_SOURCES = "meshcore.value_sources"
 IDENTITIES = "meshcore.identities"
 INTENTIONS = "meshcore.intentions"
 
+_SECURITY = frozenset({"cryptography"})
+"""The modules that the extra `security` brings, and identity sources need."""
+
 
 def installed_channels() -> dict[str, EntryPoint]:
     """Return the channels of installed packages, by name."""
@@ -70,7 +73,13 @@ def make_identity_source(url: str, registry: str = "") -> IdentitySource:
     Raises:
         ValueError: there is no such source, or the URL is invalid.
     """
-    source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity")
+    try:
+        source: type[IdentitySource] = _load(url, IDENTITIES, IdentitySource, "identity source")
+    except ModuleNotFoundError as error:
+        if error.name not in _SECURITY:
+            raise
+        text = f'{without_secrets(url)!r} needs the package {error.name}: install "meshcore-runtime[security]"'
+        raise ValueError(text) from None
     return source.from_url(_beside(url, registry))
 
 

@@ -112,7 +112,7 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
     for name in Settings.__struct_fields__:
         if name in {"values", "sources", "environ"}:
             continue
-        value: Any = getattr(settings, name)
+        value: Any = ", ".join(rule.name for rule in settings.rules) if name == "rules" else getattr(settings, name)
         if name == "policies":
             value = ", ".join(sorted(value))
         elif isinstance(value, str):

@@ -37,8 +37,11 @@ from meshcore import (
     service,
 )
 from meshcore.core.access import read_rules
+from meshcore.core.description import Method
+from meshcore.declare.reader import describe_component
 from meshcore.security.authorization import Authorization, Mode
 from meshcore.security.operators import operators_of
+from meshcore.security.rules import Target, targets_of
 from meshcore.testing import MemoryMesh, MemoryValueSource, memory_mesh
 from meshcore.testing.loopback import Loopback
 
@@ -161,6 +164,13 @@ SHAPES = [
     *((channel, call) for channel in CHANNELS for call in (send, watch, fill)),
     ("stream-msgpack", sort),
 ]
+
+
+def describe_depot() -> tuple[dict[Method, Target], Method, Method]:
+    """What is declared of the depot, and two of its methods."""
+    found = describe_component(DepotComponent, [])
+    methods = {method.name: method for method in found.services[0].methods}
+    return targets_of([found]), methods["send"], methods["hours"]
 
 
 def denials(mesh: MemoryMesh) -> dict[tuple[str, str, str], int]:

@@ -114,8 +114,10 @@ counter   meshcore_client_stream_items_total           rpc_method server_address
 histogram meshcore_event_loop_lag_seconds
 gauge     meshcore_server_calls_in_flight
 gauge     meshcore_server_concurrency_limit
+counter   meshcore_server_denials_total                rpc_method server_address mode
 gauge     meshcore_server_processes
 counter   meshcore_server_refusals_total               reason
+counter   meshcore_server_rules_refused_total
 gauge     meshcore_server_stream_connections
 counter   meshcore_server_stream_items_total           rpc_method server_address direction
 gauge     meshcore_server_streams_in_flight
