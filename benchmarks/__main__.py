@@ -3,8 +3,9 @@
 Sections: `local`, a call inside the process; `wire`, a call between two processes, next to one written by hand; `seed`,
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
 items on the stream channel; `consul`, how fast servers are found and missed through it; `telemetry`, what it costs to
-count calls; `authorization`, what it costs to judge who may call. Every figure is a median of rounds in which all
-candidates have their turns one after the other, but those of `stream-scale` and `authorization` that say otherwise.
+count calls; `authorization`, what it costs to judge who may call; `page`, what the live page costs the server that
+shows it. Every figure is a median of rounds in which all candidates have their turns one after the other, but those of
+`stream-scale` and `authorization` that say otherwise, and those of `page`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from benchmarks.calls.sections import Plan, local_section, seed_section, wire_se
 from benchmarks.comparison.candidates import peer_files
 from benchmarks.comparison.section import peers_section, renew, write
 from benchmarks.consul.section import consul_section
+from benchmarks.page import page_section
 from benchmarks.processes import CLIENT, leave_alone, loop_factory, pin
 from benchmarks.report import Report, machine, render, versions
 from benchmarks.scale.section import scale_section
 from benchmarks.scale.written import write_scale
-from benchmarks.telemetry import telemetry_section
+from benchmarks.telemetry.section import telemetry_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -41,6 +43,7 @@ SECTIONS = {
     "consul": consul_section,
     "telemetry": telemetry_section,
     "authorization": authorization_section,
+    "page": page_section,
 }
 WRITERS = {"peers": write, "stream-scale": write_scale}
 

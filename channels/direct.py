@@ -13,6 +13,7 @@ import inspect
 import math
 import time
 from collections.abc import Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -21,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from meshcore.client.no_answer import NeverAnsweredError, NotHTTPError
+from meshcore.client.secured import request_options
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import check_headers
 from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, read_keep_alive
@@ -45,13 +47,15 @@ class DirectExchange:
 
     Args:
         session: a session with default options. Its headers, cookies and middlewares have no effect.
+        component: that is called.
     """
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, component: str = "") -> None:
         connector = session.connector
         assert connector is not None  # noqa: S101 - only a closed session has none
         self._connector = connector
         self._session = session
+        self._component = component
         self._targets: dict[tuple[str, str], _Target] = {}
 
     @staticmethod
@@ -61,7 +65,7 @@ class DirectExchange:
             names <= inspect.signature(function).parameters.keys()
             for function, names in (
                 (aiohttp.BaseConnector.connect, {"req", "traces", "timeout"}),
-                (aiohttp.ClientRequest, {"method", "url", "loop", "session"}),
+                (aiohttp.ClientRequest, {"method", "url", "loop", "session", "ssl", "server_hostname"}),
                 (ResponseHandler.set_response_params, {"timer", "read_until_eof"}),
             )
         )
@@ -117,8 +121,13 @@ class DirectExchange:
         return answer
 
     def _target(self, url: URL) -> _Target:
-        target = self._targets[url.scheme, url.raw_authority] = _Target(self._session, url)
+        options = request_options(self._session, self._component, url)
+        target = self._targets[url.scheme, url.raw_authority] = _Target(self._session, url, options)
         return target
+
+    def forget_targets(self) -> None:
+        """Open a new connection for each request that begins from now on."""
+        self._targets = {}
 
 
 class _Target:
@@ -133,8 +142,9 @@ class _Target:
     answered = False
     closes_early = False
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
-        self.request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=session)
+    def __init__(self, session: aiohttp.ClientSession, url: URL, options: Mapping[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        self.request = aiohttp.ClientRequest("GET", url, loop=loop, session=session, **options)
         self._usable_until = WeakKeyDictionary[ResponseHandler, float]()
         self._host = f" HTTP/1.1\r\nhost: {self.request.headers['host']}\r\n"
 

@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from io import BytesIO
 from typing import Any, TypeAlias
 
 import aiohttp
 from yarl import URL
 
-from meshcore.client.no_answer import LostConnectionError
+from meshcore.client.secured import request_options
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
@@ -24,8 +23,9 @@ from meshcore.wire.endpoints import LIVEZ
 from meshcore.wire.headers import ATTEMPT, TIMEOUT, check_headers, write_timeout
 from meshcore.wire.keep_alive import USUAL_KEEP_ALIVE
 
-from .direct import IDLE_SHARE, DirectExchange, TooLargeError, read_body
+from .direct import IDLE_SHARE, DirectExchange, TooLargeError
 from .http_errors import communication_error, request_too_large, too_large
+from .through_aiohttp import LARGE, exchange_through, send_once, shortened
 
 KEEP_ALIVE = IDLE_SHARE * USUAL_KEEP_ALIVE
 """Seconds after which an idle connection is not used again, if its server does not say that it closes it earlier."""
@@ -42,7 +42,6 @@ _LIVENESS_TIMEOUT = 1.0
 """Seconds. A server whose event loop works answers within milliseconds, also under load."""
 
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
-_LARGE = 2**20
 
 StreamBody: TypeAlias = bytes | AsyncIterator[bytes] | None
 """The body of a request: whole, in chunks, or none."""
@@ -97,11 +96,13 @@ class HTTPChannel(Channel):
         settings: dict[str, Any] = {
             **defaults,
             **options,
-            "middlewares": (*options.get("middlewares", ()), _send_once),  # innermost
+            "middlewares": (*options.get("middlewares", ()), send_once),  # innermost
         }
         if settings["connector"] is None:
             # The concurrency limit of the server bounds the connections.
-            settings["connector"] = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
+            tls = self.options.tls
+            connector = aiohttp.TCPConnector if tls is None else tls.connector
+            settings["connector"] = connector(limit=0, keepalive_timeout=KEEP_ALIVE)
         session = aiohttp.ClientSession(**settings)
         if not options:
             self._plain = session
@@ -156,10 +157,12 @@ class HTTPChannel(Channel):
         session = self.session(call)
         left = call.deadline - time.monotonic()
         # A timeout object of its own would take 2 us for each call.
-        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else _shortened(session.timeout, left)
-        if self._direct is not None and url.raw_user is None and (body is None or len(body) < _LARGE):
+        timeout = session.timeout if left >= 2 * CONNECT_TIMEOUT else shortened(session.timeout, left)
+        if self._direct is not None and url.raw_user is None and (body is None or len(body) < LARGE):
             return await self._direct.send(verb, url, headers, body, connecting=timeout, limit=limit)
-        return await _exchange(session, verb, url, headers, body, connecting=timeout, limit=limit)
+        return await exchange_through(
+            session, verb, url, headers, body, limit=limit, options={"timeout": timeout, **self.request_options(url)}
+        )
 
     @asynccontextmanager
     async def exchange_stream(
@@ -190,7 +193,7 @@ class HTTPChannel(Channel):
     ) -> AsyncGenerator[StreamedAnswer]:
         """Send such a request over the network. Around advice on this method can replace that, as on `transmit`."""
         session = self._session or self._open(call)
-        timeout = _shortened(session.timeout, call.deadline - time.monotonic())
+        timeout = shortened(session.timeout, call.deadline - time.monotonic())
         sent = not isinstance(body, AsyncIterator)
 
         async def chunks(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -201,7 +204,7 @@ class HTTPChannel(Channel):
 
         data = chunks(body) if isinstance(body, AsyncIterator) else body
         async with session.request(
-            verb, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+            verb, url, data=data, headers=headers, allow_redirects=False, timeout=timeout, **self.request_options(url)
         ) as response:
             try:
                 yield StreamedAnswer(response.status, response.headers, response.content.iter_any())
@@ -237,61 +240,20 @@ class HTTPChannel(Channel):
         self.check_open(call)
         session = self._session = self.make_session()
         if session is self._plain and DirectExchange.supported():
-            self._direct = DirectExchange(session)
+            self._direct = DirectExchange(session, self.component.name)
+            if self.options.tls is not None:
+                self.options.tls.changed.add(self._direct.forget_targets)
         return session
+
+    def request_options(self, url: URL) -> dict[str, Any]:
+        """What aiohttp has to know of the TLS of a request, see `client.secured`."""
+        return {} if self._session is None else request_options(self._session, self.component.name, url)
 
     async def aclose(self) -> None:
         """Close the session."""
         self._closed = True
+        if self._direct is not None and self.options.tls is not None:
+            self.options.tls.changed.discard(self._direct.forget_targets)
         if self._session is not None:
             await self._session.close()
             self._session = self._plain = self._direct = None
-
-
-# The signature of `DirectExchange.send`, of which this is the general form.
-async def _exchange(
-    session: aiohttp.ClientSession,
-    verb: str,
-    url: URL,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    *,
-    connecting: aiohttp.ClientTimeout,
-    limit: int,
-) -> Answer:
-    """Send a request through all of aiohttp, for sessions with options."""
-    check_headers(headers)
-    # A large body is sent as a stream: aiohttp writes bytes in one piece, which blocks the event loop.
-    data = BytesIO(body) if body is not None and len(body) >= _LARGE else body
-    async with session.request(
-        verb, url, data=data, headers=headers, allow_redirects=False, timeout=connecting
-    ) as response:
-        try:
-            return Answer(response.status, response.headers, await read_body(response.content, limit))
-        except TooLargeError:
-            response.close()
-            raise
-
-
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from resending a GET, PUT or DELETE when its connection breaks.
-
-    It would resend to the same instance, outside of the retry budget. The mesh retries itself, at another instance.
-    aiohttp resends after these two error classes. A middleware can replace them.
-    """
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise LostConnectionError(str(error)) from error
-
-
-def _shortened(timeout: aiohttp.ClientTimeout, left: float) -> aiohttp.ClientTimeout:
-    """Shorten the connection timeout to half of the time left, so that another instance can be tried afterwards."""
-    connect = max(left / 2, 0.001)
-    if timeout.sock_connect is not None:
-        connect = min(connect, timeout.sock_connect)
-    return aiohttp.ClientTimeout(
-        total=timeout.total, connect=timeout.connect, sock_read=timeout.sock_read, sock_connect=connect
-    )

@@ -6,9 +6,11 @@ import aiohttp
 from yarl import URL
 
 from meshcore.client.no_answer import why_no_answer
+from meshcore.client.tls_failure import is_refused_in_handshake
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError
+from meshcore.security.client_errors import ClearTextError
 
 
 def request_too_large(call: Call, size: int, limit: int) -> LocalError:
@@ -41,8 +43,9 @@ def communication_error(call: Call, url: URL, error: Exception) -> Communication
         aiohttp.ClientConnectorError  # no connection: refused, unreachable, no such host, TLS
         | aiohttp.ConnectionTimeoutError
         | aiohttp.ClientConnectionResetError  # the connection was closed before the request was written
-        | aiohttp.InvalidURL,
-    )
+        | aiohttp.InvalidURL
+        | ClearTextError,
+    ) or is_refused_in_handshake(error)
     server = url.origin() if url.absolute else url  # the subclass of a user may pass any URL
     text = f"{call.method}: no answer from {server}: {why_no_answer(error)}"
     return CommunicationError(Code.UNAVAILABLE, text, processed=not never_sent)

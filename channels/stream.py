@@ -205,7 +205,8 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
 
     async def _dial(self, peer: StreamPeer, url: URL) -> ClientTransport:
         """Open a connection, over the unix socket of the instance if this process sees it."""
-        path = path_here(peer.socket) if peer.socket else ""
+        # What comes over a unix socket proves nothing, so whoever has an identity takes the port.
+        path = path_here(peer.socket) if peer.socket and self.options.tls is None else ""
         if path:
             connector = aiohttp.UnixConnector(path=path)
             session = self.make_session(connector=connector)
@@ -228,7 +229,7 @@ class StreamMsgpackChannel(DispatchMsgpackChannel):
         """
         if self._session is None:
             raise aiohttp.ClientConnectionError("the mesh has stopped")
-        return await dial(self._session, url, self._caller)
+        return await dial(self._session, url, self._caller, self.request_options(url))
 
     def remark(self, endpoint: Endpoint) -> str:
         """Say why the calls to an instance take no stream, or that they go over a unix socket."""

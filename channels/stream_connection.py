@@ -40,7 +40,8 @@ class StreamConnection:
     """One connection.
 
     Attributes:
-        going: whether the server accepts no more calls on it.
+        going: whether no more calls begin on it.
+        stale: whether that is so since this process or the server has newer certificates.
         failed: why it has failed, if one side broke the protocol; else empty.
         longest: the bytes of the largest item that the server takes.
         task: runs it until it is over.
@@ -48,6 +49,7 @@ class StreamConnection:
 
     def __init__(self, transport: ClientTransport, limits: Limits) -> None:
         self.going = False
+        self.stale = False
         self.failed = ""
         self.longest = 0
         self._transport = transport
@@ -174,9 +176,15 @@ class StreamConnection:
         if self.going:
             self._close_if_done()
 
+    def retire(self) -> None:
+        """Let no more calls begin on it, and close it when the last one has ended."""
+        self.stale = self.going = True
+        self._close_if_done()
+
     def _close_if_done(self) -> None:
         if self.going and not self._machine.calls:
-            self._driver.close("the server has told this client to go away")
+            why = "certificates have changed" if self.stale else "the server has told this client to go away"
+            self._driver.close(why)
 
     async def _run(self) -> None:
         try:

@@ -8,16 +8,19 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from functools import partial
 from typing import TypeAlias
 
 import aiohttp
 from yarl import URL
 
+from meshcore.client.tls_failure import is_refused_in_handshake
 from meshcore.core.masking import without_secrets
+from meshcore.security.client_errors import ClearTextError
 from meshcore.wire.stream.limits import Limits
 
 from .stream_connection import ClientTransport, StreamConnection
-from .websocket import NoStreamError
+from .websocket import NoStreamError, WebSocket
 
 Dial: TypeAlias = Callable[[URL], Awaitable[ClientTransport]]
 
@@ -168,6 +171,12 @@ class StreamPeer:
             self._going.add(connection)
             connection.task.add_done_callback(lambda _: self._going.discard(connection))
 
+    def _outdate(self, connection: StreamConnection) -> None:
+        """Use a connection no more whose certificates are not the newest ones."""
+        connection.retire()
+        if connection is self.connection or connection in self._others:
+            self._retire(connection)
+
     async def _connect(self, dial: Dial) -> None:
         """Try once. The outcome stands in the attributes."""
         try:
@@ -181,6 +190,9 @@ class StreamPeer:
             seconds = TRY_GATEWAY_AGAIN if self._worked else TRY_AGAIN
             self._give_up(f"the WebSocket was not open within {ESTABLISHING:g} s", seconds)
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, ClearTextError) or is_refused_in_handshake(error):  # dispatch would be as well
+                self._back_off(error)
+                return
             self._give_up(f"the WebSocket broke at once ({type(error).__name__})", TRY_GATEWAY_AGAIN)
         else:
             if connection.going:
@@ -195,13 +207,18 @@ class StreamPeer:
             self._connecting = None
 
     async def _open(self, dial: Dial) -> StreamConnection:
-        connection = StreamConnection(await dial(self._stream_url), self._limits)
-        try:
-            await connection.ready()
-        except BaseException:
-            await connection.aclose()
-            raise
-        return connection
+        while True:
+            transport = await dial(self._stream_url)
+            connection = StreamConnection(transport, self._limits)
+            try:
+                await connection.ready()
+            except BaseException:
+                await connection.aclose()
+                raise
+            if isinstance(transport, WebSocket):
+                transport.on_stale(partial(self._outdate, connection))
+            if not connection.stale:  # else the certificates have changed meanwhile
+                return connection
 
     def _back_off(self, failure: Exception) -> None:
         """Remember that nothing can be sent, for a short while, in which calls need not find that out again."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 import aiohttp
 from yarl import URL
 
+from meshcore.security.client_connection import ClientConnection
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 
 _LARGEST_MESSAGE = 2**24
@@ -19,6 +22,7 @@ _CLOSING = 1.0
 """Seconds to close a connection in good order."""
 
 _TIMEOUTS = aiohttp.ClientWSTimeout(ws_close=_CLOSING)  # pyright: ignore[reportCallIssue] - a class of attrs
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
 
 
@@ -34,8 +38,16 @@ class NoStreamError(Exception):
         self.gateway = gateway
 
 
-async def dial(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> WebSocket:
+async def dial(
+    session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], options: Mapping[str, Any] = NOTHING
+) -> WebSocket:
     """Open a WebSocket. The caller bounds the time. The headers are those of all calls on it.
+
+    Args:
+        session: for the request.
+        url: of the endpoint.
+        headers: of all calls on it.
+        options: of its TLS, for aiohttp.
 
     Raises:
         NoStreamError: what answers there has no such WebSocket.
@@ -43,8 +55,13 @@ async def dial(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, s
         OSError: likewise.
     """
     try:
-        websocket = await session.ws_connect(
-            url, headers=headers, protocols=(STREAM_PROTOCOL,), timeout=_TIMEOUTS, max_msg_size=_LARGEST_MESSAGE
+        websocket = await _connect(session)(
+            url,
+            headers=headers,
+            protocols=(STREAM_PROTOCOL,),
+            timeout=_TIMEOUTS,
+            max_msg_size=_LARGEST_MESSAGE,
+            **options,
         )
     except aiohttp.WSServerHandshakeError as error:
         text = f"the WebSocket was answered with HTTP status {error.status}"
@@ -53,6 +70,12 @@ async def dial(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, s
         await websocket.close()
         raise NoStreamError("the server has WebSockets, but not this protocol")
     return WebSocket(websocket)
+
+
+def _connect(session: aiohttp.ClientSession) -> Callable[..., Awaitable[aiohttp.ClientWebSocketResponse[bool]]]:
+    """Without its types, which know no options that are collected elsewhere."""
+    connect: Any = session.ws_connect
+    return cast("Callable[..., Awaitable[aiohttp.ClientWebSocketResponse[bool]]]", connect)
 
 
 async def dial_alone(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> WebSocket:
@@ -101,6 +124,12 @@ class WebSocket:
             await self._websocket.send_bytes(data)
         except aiohttp.ClientError as error:
             raise ConnectionResetError(str(error)) from error
+
+    def on_stale(self, told: Callable[[], None]) -> None:
+        """Call this once its certificates are not the newest ones any more."""
+        secured = self._websocket.get_extra_info("ssl_object")
+        if isinstance(secured, ClientConnection):
+            secured.on_stale(told)
 
     def abort(self) -> None:
         """Close the connection at once. aiohttp gives no transport, and uvloop a socket without methods."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from meshcore.core.instances import ChannelAddress, url_objection
-from meshcore.core.masking import without_secrets
+from meshcore.core.masking import HIDDEN, without_secrets
 
 _WORD = re.compile(r"[^\s=(),;]+")
 _URL = re.compile(r"[^\s(),;]+")
@@ -53,7 +53,9 @@ class _Reader:
 
     def address(self) -> ChannelAddress:
         channel = unquote(self._match(_WORD, "a channel, as in rest(http://host:8000)"))
-        self.demand("(", f"'(' and the URL of channel {channel}")
+        # What is read as a name may be a part of a URL, and secret.
+        shown = f"channel {channel}" if without_secrets(self._text) == self._text else "that channel"
+        self.demand("(", f"'(' and the URL of {shown}")
         url = self._match(_URL, f"the URL of channel {channel}")
         try:
             origin_of(url)
@@ -81,7 +83,9 @@ class _Reader:
     def fail(self, expected: str, *, back: bool = False) -> NoReturn:
         """Raise an error about what comes next, or (`back`) about the last word."""
         position = self._word if back else self._position
-        rest = without_secrets(self._text[position:])
+        shown, rest = without_secrets(self._text), self._text[position:]
+        if shown != self._text and not shown.endswith(rest):  # what is left may begin within a secret
+            rest = HIDDEN
         found = repr(rest if len(rest) <= _MAX_EXCERPT else rest[:_MAX_EXCERPT] + "...") if rest else "the end"
         raise ValueError(f"{self._text[: self._start]} at character {position + 1}: expected {expected}; found {found}")
 

@@ -38,6 +38,7 @@ class StaticComponentRegistry(ComponentRegistry):
 
     scheme: ClassVar[str] = "static"
     reaches_other_machines: ClassVar[bool] = False  # it announces nothing
+    written_by_operator: ClassVar[bool] = True
 
     def __init__(self, components: Mapping[str, Iterable[ChannelAddress]]) -> None:
         self._instances = snapshot_of(

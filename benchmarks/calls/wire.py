@@ -82,7 +82,11 @@ async def without_data_plane(plan: Plan, notes: list[str]) -> AsyncGenerator[dic
 
 @asynccontextmanager
 async def by_mesh(
-    plan: Plan, notes: list[str], channels: Sequence[str] = CHANNELS, options: Mapping[str, str] = MappingProxyType({})
+    plan: Plan,
+    notes: list[str],
+    channels: Sequence[str] = CHANNELS,
+    options: Mapping[str, str] = MappingProxyType({}),
+    module: str = "benchmarks.served:ServedModule",
 ) -> AsyncGenerator[dict[str, Candidate], None]:
     """Every channel that works; for the others, a note says why not.
 
@@ -91,6 +95,7 @@ async def by_mesh(
         notes: gets what does not work.
         channels: by name.
         options: settings of both sides.
+        module: of the server.
     """
     item, port = bundle(), free_port()
     url = f"http://127.0.0.1:{port}"
@@ -98,7 +103,7 @@ async def by_mesh(
     options = {f"MESHCORE_{name.upper()}": value for name, value in options.items()}
     env = {
         **options,
-        "MESHCORE_MODULE": "benchmarks.served:ServedModule",
+        "MESHCORE_MODULE": module,
         "MESHCORE_ADVERTISE_URL": url,
         "MESHCORE_REGISTRY": registry,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -15,7 +16,7 @@ from meshcore.asgi.connection import bounded
 from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
-from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, peer_of
 from meshcore.asgi.operators import Admits, protect
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
@@ -23,18 +24,22 @@ from meshcore.asgi.rest_routes import rest_routes
 from meshcore.asgi.stream.endpoint import Stream
 from meshcore.asgi.stream_invoke import StreamInvoke
 from meshcore.codec.codec import Limits
+from meshcore.core.caller import Proof
 from meshcore.core.description import ComponentDescription, HostedComponent
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthCheckManager
 from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
+from meshcore.telemetry.history import STEPS
 from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, PAGE, READYZ, REPORT, STREAM, SUMMARY
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
 from meshcore.wire.problem_details import encode_problem
 from meshcore.wire.rest_paths import request_path
+
+_STEPS = re.compile(r"[0-9]{1,4}")
 
 HealthOf = Callable[[HostedComponent], Awaitable[HealthCheckManager.Health]]
 
@@ -49,10 +54,11 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         report: of the whole process.
         contract: what it promises, encoded.
         metrics: content type and text of what it has counted, for what a scraper accepts; None for none.
-        summary: what it knows, as JSON; `steps` says whether with its last minutes.
+        summary: what it knows, as JSON; `steps` says with how many steps of its history.
         tap: begins to show calls to a reader; None for no such endpoint.
         page: answers the live page; None for no page.
         operators: judges who may read the endpoints, other than the probes; None for everybody.
+        strict: whether the probes tell those who have proven no identity no more than a status.
     """
 
     identity: dict[str, Any]
@@ -65,10 +71,19 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     tap: OpenTap | None = None
     page: PageSource | None = None
     operators: Admits | None = None
+    strict: bool = False
+
+    def tells(self, request: Request) -> bool:
+        """Whether the client is told more than a status."""
+        return not self.strict or peer_of(request.scope).caller.proof is Proof.CERTIFICATE
 
 
 class MeshAsgi:
-    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, probes, `/report` and `/metrics`."""
+    """Serves `/invoke`, `/stream`, REST routes, documents, `/contract`, health, probes, `/report` and `/metrics`.
+
+    Attributes:
+        open_paths: those of the probes.
+    """
 
     def __init__(
         self, server: StreamingServer, hosted: Iterable[HostedComponent], probes: Probes, settings: Settings
@@ -92,8 +107,9 @@ class MeshAsgi:
         ]
         page = page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else []
         others += page
-        # Another site could give its own name this address, and would then be of the same origin for a browser.
-        self._for_browsers = frozenset(route.path for route in page if "POST" in (route.methods or ()))
+        # Another site could give its own name this address, and would then be of the same origin for a browser, which
+        # sends nothing with a plain GET that would tell it from others. So nobody reads the page under such a name.
+        self._for_browsers = frozenset(route.path for route in page)
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
         if probes.tap is not None:
@@ -107,6 +123,8 @@ class MeshAsgi:
         routes = rest_routes(server, components, others, settings.max_body, limits)
         self._router = Starlette(debug=settings.debug, routes=routes)
         self._server = server
+        # Who probes an instance knows only its address.
+        self.open_paths = frozenset({LIVEZ, READYZ, *(each.health_path for each in hosted if each.health_path)})
 
     def endpoint(self, scope: Scope) -> Application:
         """The application that serves a request. `POST /invoke` does not pass through Starlette."""
@@ -124,7 +142,7 @@ class MeshAsgi:
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is not `/invoke`, if the gate lets it pass."""
         if scope["type"] == "http":
-            probe = self._gate.checks_hosts and request_path(scope) in self._probes
+            probe = self._gate.checks_hosts and request_path(scope) in self.open_paths
             try:
                 headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
                 self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
@@ -141,8 +159,8 @@ def _json(content: Any, status: int = 200) -> Response:
 
 
 def _livez(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
-    async def livez(request: Request) -> Response:  # noqa: ARG001
-        return _json({"status": "ok", **probes.identity})
+    async def livez(request: Request) -> Response:
+        return _json({"status": "ok", **(probes.identity if probes.tells(request) else {})})
 
     return livez
 
@@ -155,10 +173,11 @@ def _readyz(probes: Probes) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _health(probes: Probes, hosted: HostedComponent) -> Callable[[Request], Awaitable[Response]]:
-    async def health(request: Request) -> Response:  # noqa: ARG001
+    async def health(request: Request) -> Response:
         guard_tasks()
         found = await probes.health(hosted)
-        return _json(found.to_plain(), found.status.http_status)
+        told = found.to_plain() if probes.tells(request) else {"status": found.to_plain()["status"]}
+        return _json(told, found.status.http_status)
 
     return health
 
@@ -183,9 +202,9 @@ def _monitoring(probes: Probes, components: Iterable[ComponentDescription], path
     if (told := probes.summary) is not None:
 
         async def summary(request: Request) -> Response:
-            return Response(
-                await told(steps=request.query_params.get("history") != "no"), media_type="application/json"
-            )
+            asked = request.query_params.get("history", "")
+            steps = 0 if asked == "no" else min(int(asked), STEPS) if _STEPS.fullmatch(asked) else STEPS
+            return Response(await told(steps=steps), media_type="application/json")
 
         found.append(Route(SUMMARY, summary))
     return found

@@ -9,14 +9,17 @@ wraps `send` in a class of its own, at most `CHUNK` bytes stay in memory for suc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from math import inf
 from types import CellType
 from typing import Any, cast
+from weakref import ref
 
 from meshcore.asgi.messages import Application, Receive, Scope, Send
 
+_HTTP_2 = "H2Protocol"
+_SOON = 0.02
 _OWNERS = 12  # hypercorn has three: its stream, its protocol, its connection
 
 
@@ -26,11 +29,57 @@ def abort_connection(send: Send) -> None:
     Args:
         send: of ASGI. Of HTTP/2 nothing is closed: the connection carries other calls, too.
     """
-    for owner in _owners(send):
-        transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
-        if hasattr(transport, "abort"):
-            cast("asyncio.Transport", transport).abort()
-            return
+    if (transport := _transport_of(send, shared=False)) is not None:
+        transport.abort()
+
+
+def connection_cut(send: Send) -> Callable[[], None]:
+    """What closes the connection at once, also one of HTTP/2 with other requests. It does not keep it in memory.
+
+    Args:
+        send: of ASGI.
+    """
+    owner = next((each for each in _owners(send, shared=True) if _transport(each) is not None), None)
+    found = (lambda: None) if owner is None else ref(owner)
+
+    def cut() -> None:
+        if (transport := _transport(found())) is not None:
+            transport.abort()
+
+    return cut
+
+
+def _transport_of(send: Send, *, shared: bool) -> asyncio.Transport | None:
+    return next((found for each in _owners(send, shared=shared) if (found := _transport(each)) is not None), None)
+
+
+def _transport(owner: object) -> asyncio.Transport | None:
+    transport = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
+    return cast("asyncio.Transport", transport) if hasattr(transport, "abort") else None
+
+
+def close_http2_when_idle(send: Send) -> None:
+    """Close a connection of HTTP/2 as soon as it has no request, where the ASGI server lets that be done.
+
+    It says GOAWAY with the last request that it has seen. Clients know that later ones were not looked at. Some cannot
+    read an answer after a GOAWAY, such as those of the package h2. So none is sent as long as there are requests.
+
+    Args:
+        send: of ASGI.
+    """
+    protocol = next((each for each in _owners(send, shared=True) if type(each).__name__ == _HTTP_2), None)
+    transport = _transport_of(send, shared=True)
+    if protocol is not None and transport is not None:
+        # This request is not over for the server, as long as the application has not returned.
+        asyncio.get_running_loop().call_later(_SOON, _close_if_idle, protocol, transport)
+
+
+def _close_if_idle(protocol: Any, transport: asyncio.Transport) -> None:
+    if transport.is_closing() or protocol.streams or protocol.stream_buffers:
+        return  # the next request that ends will look again
+    protocol.connection.close_connection()
+    transport.write(protocol.connection.data_to_send())
+    transport.close()
 
 
 @asynccontextmanager
@@ -61,8 +110,8 @@ def bounded(app: Application, seconds: float) -> Application:
     return run
 
 
-def _owners(send: Any) -> Iterator[Any]:
-    """The objects whose methods `send` is, one behind the other."""
+def _owners(send: Any, *, shared: bool) -> Iterator[Any]:
+    """The objects whose methods `send` is, one behind the other; `shared`: also those that other requests have, too."""
     for _ in range(_OWNERS):
         owner = getattr(send, "__self__", None)
         if owner is None:  # a function of a middleware, as Starlette's, around another one
@@ -72,5 +121,5 @@ def _owners(send: Any) -> Iterator[Any]:
         else:
             yield owner
             send = getattr(owner, "send", None)
-        if send is None or type(owner).__name__ == "H2Protocol":
+        if send is None or (type(owner).__name__ == _HTTP_2 and not shared):
             return

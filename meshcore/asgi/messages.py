@@ -14,6 +14,7 @@ from meshcore.core.caller import Peer
 from meshcore.core.errors import Code
 from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
+from meshcore.security.served_connection import UNKNOWN_HOST, served_connection
 from meshcore.server.request import BodyError
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders, write_retry_after
@@ -120,9 +121,18 @@ PEER = "meshcore.peer"
 
 
 def peer_of(scope: Scope) -> Peer:
-    """The client: its host, "unknown" on a Unix socket. A port would only say which connection of a pool was free."""
-    client = scope.get("client")
-    return scope.get(PEER) or Peer(client[0] if client else "unknown")
+    """The client, with what its connection has proven. Its host is "unknown" on a Unix socket.
+
+    A port would only say which connection of a pool was free. Headers that tell of a certificate, such as those of a
+    proxy, are not looked at: anybody can send them.
+    """
+    said: Peer | None = scope.get(PEER)
+    if said is not None:
+        return said
+    client, connection = scope.get("client"), served_connection.get()
+    if connection is not None:
+        return connection.peer(client)
+    return Peer(client[0] if client else UNKNOWN_HOST)
 
 
 @lru_cache(maxsize=1024)  # the same lengths recur; to write one takes 0.2 us
@@ -191,3 +201,15 @@ def problem_reply(headers: RequestHeaders, error: Exception, told: ErrorBody) ->
     if status == UNSUPPORTED and headers.content_coding:
         more.append(NO_CODINGS)
     return Reply(status, data, PROBLEM_TYPE.encode(), more)
+
+
+def with_header(send: Send, name: bytes, value: bytes) -> Send:
+    """Set a header of the answer."""
+
+    async def send_with_header(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            others = [each for each in message.get("headers", ()) if each[0].lower() != name]
+            message = {**message, "headers": [*others, (name, value)]}
+        await send(message)
+
+    return send_with_header

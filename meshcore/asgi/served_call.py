@@ -269,7 +269,7 @@ def count_success(
         method: of the call.
         arguments: with which it was called.
     """
-    calls = server.served.by_caller[call.peer.name(call.headers.caller)][method]
+    calls = server.served.by_caller[call.peer.key(call.headers.caller)][method]
     seconds = time.monotonic() - request.arrived
     calls.ok.observe(seconds)
     if server.access_log:
@@ -297,7 +297,7 @@ def count_failure(
     seconds = time.monotonic() - request.arrived if request is not None else 0.0
     # The text of a declared exception may be anything; that of another error was written for its reader.
     text = "" if told.type else told.message
-    calls, kind = server.served.by_caller[call.peer.name(call.headers.caller)][call.method], told.type or told.code
+    calls, kind = server.served.by_caller[call.peer.key(call.headers.caller)][call.method], told.type or told.code
     calls.fail(told.code, kind, seconds, text)
     if server.access_log:
         write_access(call, request, call.method, told.code, told.type)

@@ -16,7 +16,9 @@ from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.changes import Change, compare
 from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
+from meshcore.mesh.asking import asking
 
 SettingsFor = Callable[[str], Settings]
 """The settings for a module, given as package.module:Class."""
@@ -54,7 +56,7 @@ def _print_lines(changes: Sequence[Change]) -> None:
 async def _read(settings_for: SettingsFor, source: str) -> Contract:
     """Read a contract from the URL of a server, a file, or a module."""
     if source.startswith(("http://", "https://")):
-        return await _fetch(source, settings_for("").max_body)
+        return await _fetch(source, settings_for(""))
     if ":" in source and not _is_file(source):
         return await contract_of_module(settings_for(source))
     return _read_file(source)
@@ -74,13 +76,13 @@ def _read_file(source: str) -> Contract:
         raise ConfigurationError(source, [str(error)]) from None
 
 
-async def _fetch(source: str, max_body: int) -> Contract:
-    url = contract_url(source)
+async def _fetch(source: str, settings: Settings) -> Contract:
+    url = without_secrets(contract_url(source))
     try:
-        async with aiohttp.ClientSession() as session:
-            return await fetch_contract(session, url, max_body)
-    except aiohttp.InvalidURL as error:
-        raise ConfigurationError(url, [f"not a URL: {error}"]) from None
+        async with asking(settings, None) as session:
+            return await fetch_contract(session, contract_url(source), settings.max_body)
+    except aiohttp.InvalidURL:
+        raise ConfigurationError(url, ["not a URL"]) from None
     except aiohttp.ClientResponseError as error:
         text = f"{url} answered {error.status}; is it a meshcore server?"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error

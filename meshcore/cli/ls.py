@@ -20,11 +20,13 @@ from rich.text import Text
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker
+from meshcore.client.secured import request_options
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import Overview
@@ -86,8 +88,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
         raise ConfigurationError("setting registry", [str(error)]) from None
     source = without_secrets(settings.registry)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
-    connector = aiohttp.TCPConnector(limit=_CONCURRENCY)
-    async with registry, aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with registry, asking(settings, registry, limit=0, timeout=timeout) as session:
         found = await _read(registry, session)
         if watch:
             await _watch(registry, session, found, source, as_json=as_json)
@@ -158,7 +159,7 @@ def _table(found: list[Listed]) -> Table:
             *map(Text, facts),
             # A line for each URL. Mostly there is one.
             Text("\n".join(", ".join(channels) for channels in by_url.values())),
-            Text("\n".join(by_url)),
+            Text("\n".join(map(without_secrets, by_url))),
         )
     return made
 
@@ -183,9 +184,13 @@ async def _read(registry: ComponentRegistry, session: aiohttp.ClientSession) -> 
     """Read all announced instances, ask each for its health, and all processes for what they know of each other."""
     announced: Mapping[str, tuple[Instance, ...]] = await registry.instances()
     instances = [instance for _, some in sorted(announced.items()) for instance in some]
-    asking = asyncio.gather(*(_ask(session, instance) for instance in instances))
-    looking = Looker(registry, session).look()
-    listed, look = await asyncio.gather(asking, looking)
+    slots = asyncio.Semaphore(_CONCURRENCY)
+
+    async def ask(instance: Instance) -> Listed:
+        async with slots:
+            return await _ask(session, instance)
+
+    listed, look = await asyncio.gather(asyncio.gather(*map(ask, instances)), Looker(registry, session).look())
     seen = {each.id: each for component in Overview().update(look).components for each in component.instances}
     return [
         msgspec.structs.replace(each, state=known.state, why=known.why)
@@ -202,11 +207,12 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
         return Listed(instance, "unknown")
     url = instance.health or bases[0] + REPORT
     try:
-        async with session.get(url) as response:
+        options = request_options(session, instance.component, url)
+        async with session.get(url, **options) as response:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", f"{url}: {why_no_answer(error)}")
+        return Listed(instance, "unreachable", f"{without_secrets(url)}: {why_no_answer(error)}")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):

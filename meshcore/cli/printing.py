@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
 class _Console(Console):
@@ -19,9 +20,30 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+def printable(text: str) -> str:
+    """The text without escape sequences of terminals and the like: callers choose their names."""
+    return text if text.isprintable() else "".join(each if each.isprintable() or each == "\n" else " " for each in text)
+
+
+class _Table(Table):
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row of printable texts."""
+        super().add_row(*map(_printable_cell, cells), **options)
+
+
+def _printable_cell(cell: RenderableType | None) -> RenderableType | None:
+    match cell:
+        case Text():
+            return Text(printable(cell.plain), cell.style)
+        case str():
+            return printable(cell)
+        case _:
+            return cell
+
+
 def table(*headings: str) -> Table:
     """Make an empty table."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    made = _Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in headings:
         made.add_column(heading, overflow="fold")
     return made

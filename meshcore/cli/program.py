@@ -45,6 +45,7 @@ def build() -> Typer:
     import typer
 
     from meshcore.cli.commands.call import call
+    from meshcore.cli.commands.cert import cert
     from meshcore.cli.commands.demo import demo
     from meshcore.cli.commands.describe import describe
     from meshcore.cli.commands.diff import diff
@@ -62,6 +63,6 @@ def build() -> Typer:
         pretty_exceptions_enable=False,  # `on_one_line` prints errors
     )
     app.callback()(program_options)
-    for command in (run, demo, ls, top, tap, call, why, describe, openapi, diff):
+    for command in (run, demo, ls, top, tap, call, why, describe, openapi, diff, cert):
         app.command()(command)
     return app

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 import msgspec
 
-from meshcore.cli.printing import say
+from meshcore.cli.printing import printable, say
 from meshcore.client.contract_fetch import fetch_component
 from meshcore.client.overview.follow import Followed, Follower
 from meshcore.contract.contract import ComponentContract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.tap.seen_call import SeenCall
 from meshcore.telemetry.tap.tap import Wanted
@@ -59,10 +61,10 @@ async def follow(settings: Settings, target: str, choice: Choice, *, count: int 
     except ValueError as error:
         raise ConfigurationError("setting registry", [str(error)]) from None
     # One connection to each server, as long as it lasts.
-    async with registry, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with registry, asking(settings, registry, limit=0) as session:
         announced = await registry.instances()
         if not announced:
-            text = f"nothing is announced in {settings.registry}; start a server"
+            text = f"nothing is announced in {without_secrets(settings.registry)}; start a server"
             raise CommunicationError(Code.UNAVAILABLE, text, processed=False)
         component, method = _split(target, announced)
         try:
@@ -147,9 +149,10 @@ def _text(call: SeenCall, url: str) -> str:
     if call.arguments is not None:
         given = "(" + ", ".join(f"{name}={value}" for name, value in call.arguments.items()) + ")"
     where = f"served at {url}" if call.side == "served" else f"made at {url}"
+    proven = " (proven)" if call.proven else ""
     again = f", attempt {call.attempt}" if call.attempt > 1 else ""
     parts = [
-        f"{clock} {call.component} {call.method}{given} by {call.caller or 'unknown'}{again}",
+        f"{clock} {call.component} {call.method}{given} by {call.caller or 'unknown'}{proven}{again}",
         f"{call.outcome} in {call.seconds * 1000:.3g} ms, {where}",
     ]
     if call.attempts:
@@ -157,4 +160,4 @@ def _text(call: SeenCall, url: str) -> str:
     if call.text:
         parts.append(call.text)
     # Callers choose their names and the texts of errors: what is no text must not reach the terminal.
-    return "".join(each if each.isprintable() else " " for each in " | ".join(parts))
+    return printable(" | ".join(parts).replace("\n", " "))

@@ -25,6 +25,7 @@ from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.declare.injection import module
 from meshcore.inject.modules import describe_modules
+from meshcore.mesh.asking import asking
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.ports.installed import make_registry
@@ -90,7 +91,7 @@ async def _contracts(settings: Settings, title: str, service: str) -> list[Compo
     offering = {name: instances for name, instances in offering.items() if instances}
     problems: list[str] = []
     slots = asyncio.Semaphore(_CONCURRENCY)
-    async with aiohttp.ClientSession() as session:
+    async with asking(settings, registry) as session:
 
         async def one(name: str, instances: Iterable[Instance]) -> ComponentContract | None:
             async with slots:

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, Final
 
-import aiohttp
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from meshcore.cli.printing import make_console, print_json, table
+from meshcore.cli.printing import make_console, print_json, printable, table
 from meshcore.client.overview.look import Looker
-from meshcore.core.errors import ConfigurationError
+from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
+from meshcore.mesh.asking import asking
 from meshcore.ports.installed import make_registry
-from meshcore.telemetry.overview.overview import Overview
+from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState, ShownMethod
 
 _INTERVAL = 1.0
@@ -50,6 +50,7 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
 
     Raises:
         ConfigurationError: there is no such registry or column.
+        CommunicationError: the registry cannot be read at the start, or at all with `once`. Later it is shown.
     """
     if sort not in _ORDERS:
         text = f"{sort!r} is no column to sort by{did_you_mean(sort, _ORDERS)}"
@@ -61,13 +62,14 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
     screen = make_console()
     in_place = screen.is_terminal and not as_json and not once
     overview = Overview()
-    async with registry, aiohttp.ClientSession() as session:
+    async with registry, asking(settings, registry, limit=0) as session:
         looker = Looker(registry, session)
-        state = overview.update(await looker.look())
+        overview.update(_read(await looker.look()))
         with Live(console=screen, auto_refresh=False) if in_place else nullcontext() as live:
             while True:
                 await asyncio.sleep(_INTERVAL)  # who calls is known after two looks
-                state = overview.update(await looker.look())
+                look = await looker.look()
+                state = overview.update(_read(look) if once else look)
                 shown = _listed(state, part, sort)
                 if live is not None:
                     live.update(_screen(state, shown), refresh=True)
@@ -77,6 +79,17 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
                     screen.print(_screen(state, shown))
                 if once:
                     return
+
+
+def _read(look: Look) -> Look:
+    """The look, if the registry could be read.
+
+    Raises:
+        CommunicationError: it could not.
+    """
+    if look.unread:
+        raise CommunicationError(Code.UNAVAILABLE, look.unread.rstrip("."), processed=False)
+    return look
 
 
 def _listed(state: MeshState, part: str, sort: str) -> list[ShownMethod]:
@@ -93,7 +106,7 @@ def _screen(state: MeshState, methods: Iterable[ShownMethod]) -> RenderableType:
     elif not made.rows:
         notes.append("no method was called since the start of its servers")
     if notes:
-        made.caption = Text("\n".join(notes))
+        made.caption = Text(printable("\n".join(notes)))
     return made
 
 

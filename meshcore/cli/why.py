@@ -5,18 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from meshcore.cli.access import Access, access_of
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.client.overview.look import Looker
+from meshcore.client.secured import open_session
 from meshcore.client.why import Explanation
-from meshcore.core.errors import CommunicationError
+from meshcore.core.errors import Code, CommunicationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.mesh import Mesh
-from meshcore.telemetry.overview.overview import Overview
+from meshcore.telemetry.overview.overview import Look, Overview
 
 _WAIT = 2.0
 """Seconds to wait for a first instance from the registry."""
@@ -31,6 +32,9 @@ async def explain(settings: Settings, typed: str, channel: str, caller: str = ""
         channel: that the call must use, empty for any.
         caller: who calls, to print whether it may; empty for nobody in particular.
         as_json: whether to print JSON.
+
+    Raises:
+        CommunicationError: the registry cannot be read. What is known is printed before.
     """
     client, service, method = await client_of(settings, typed)
     async with Mesh(client, settings=settings) as mesh:
@@ -41,13 +45,16 @@ async def explain(settings: Settings, typed: str, channel: str, caller: str = ""
                 await mesh.runtime.destinations.compare_contracts(component)
         component = mesh.runtime.catalog.component_of(service.interface)
         access = await access_of(settings, component, method, caller) if caller else None
-        found = await _as_seen(mesh, mesh.why(service.interface, method.name, channel))
+        look = await _look(mesh)
+        found = _as_seen(look, mesh.why(service.interface, method.name, channel))
     if not settings.module:
         found = msgspec.structs.replace(found, contract=())
     if as_json:
         print_json(_plain(found) | ({} if access is None else {"access": msgspec.to_builtins(access)}))
-        return
-    _print(found, access)
+    else:
+        _print(found, access)
+    if look.unread:  # what is shown may be old, or nothing
+        raise CommunicationError(Code.UNAVAILABLE, look.unread.rstrip("."), processed=False)
 
 
 def _print(found: Explanation, access: Access | None) -> None:
@@ -64,7 +71,9 @@ def _print(found: Explanation, access: Access | None) -> None:
         return
     instances = table("instance", "url", "version", "zone", "weight", "state")
     for each in found.instances:
-        instances.add_row(each.instance, each.url, each.version, each.zone, str(each.weight), each.state)
+        instances.add_row(
+            each.instance, without_secrets(each.url), each.version, each.zone, str(each.weight), each.state
+        )
     screen.print(instances)
     for each in found.instances:
         if each.remark:
@@ -73,10 +82,13 @@ def _print(found: Explanation, access: Access | None) -> None:
         screen.print(remark)
 
 
-async def _as_seen(mesh: Mesh, found: Explanation) -> Explanation:
+async def _look(mesh: Mesh) -> Look:
+    async with open_session(mesh.runtime.tls, limit=0) as session:
+        return await Looker(mesh.runtime.registry, session).look()
+
+
+def _as_seen(look: Look, found: Explanation) -> Explanation:
     """Add what the processes that run now say of the instances: this one is too new to have seen anything."""
-    async with aiohttp.ClientSession() as session:
-        look = await Looker(mesh.runtime.registry, session).look()
     told = {each.id: each.why for one in Overview().update(look).components for each in one.instances}
     instances = (
         msgspec.structs.replace(each, remark=". ".join(filter(None, (each.remark, told.get(each.instance, "")))))

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import aiohttp
 
 from meshcore.client.no_answer import why_no_answer
+from meshcore.client.secured import request_options
 from meshcore.contract.contract import ComponentContract, Contract, decode_contract
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
@@ -26,7 +27,13 @@ def contract_url(server: str) -> str:
 
 
 async def fetch_document(
-    session: aiohttp.ClientSession, url: str, most: int, seconds: float = _TIMEOUT, *, redirects: bool = False
+    session: aiohttp.ClientSession,
+    url: str,
+    most: int,
+    seconds: float | None = _TIMEOUT,
+    *,
+    component: str = "",
+    redirects: bool = False,
 ) -> bytes:
     """Fetch a document from a server.
 
@@ -34,7 +41,8 @@ async def fetch_document(
         session: for the request.
         url: of the document.
         most: bytes of the largest document that is read.
-        seconds: for all of it.
+        seconds: for all of it; None if the caller bounds it.
+        component: that the server has to prove, if this process has an identity; empty for any.
         redirects: whether the server may name another one. Not for URLs that a registry has: who announces an
             instance could have this process ask any server that it can reach.
 
@@ -45,7 +53,8 @@ async def fetch_document(
         ValueError: the document is too large.
     """
     timeout = aiohttp.ClientTimeout(total=seconds)
-    async with session.get(url, timeout=timeout, allow_redirects=redirects) as response:
+    options = request_options(session, component, url)
+    async with session.get(url, timeout=timeout, allow_redirects=redirects, **options) as response:
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise StatusError(response.request_info, response.history, status=response.status)
         data = bytearray()
@@ -57,7 +66,7 @@ async def fetch_document(
 
 
 async def fetch_contract(
-    session: aiohttp.ClientSession, url: str, max_body: int, *, redirects: bool = True
+    session: aiohttp.ClientSession, url: str, max_body: int, *, component: str = "", redirects: bool = True
 ) -> Contract:
     """Fetch the contract at a URL.
 
@@ -65,6 +74,7 @@ async def fetch_contract(
         session: for the request.
         url: see `contract_url`.
         max_body: bytes of the largest contract that is read.
+        component: see `fetch_document`.
         redirects: see `fetch_document`.
 
     Raises:
@@ -73,7 +83,8 @@ async def fetch_contract(
         TimeoutError: the server does not answer in time.
         ValueError: the answer is not a contract, or too large.
     """
-    return decode_contract(await fetch_document(session, url, max_body, redirects=redirects))
+    data = await fetch_document(session, url, max_body, component=component, redirects=redirects)
+    return decode_contract(data)
 
 
 async def fetch_component(session: aiohttp.ClientSession, instance: Instance, max_body: int) -> ComponentContract:
@@ -87,7 +98,7 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
     for url in map(contract_url, servers):
         shown = without_secrets(url)
         try:
-            contract = await fetch_contract(session, url, max_body, redirects=False)
+            contract = await fetch_contract(session, url, max_body, component=instance.component, redirects=False)
         except StatusError as error:
             reason = f"{shown}: it answers {error.status}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -14,6 +14,7 @@ from meshcore.client.mismatch import Mismatches
 from meshcore.client.policies import Policies
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.settings import Settings
+from meshcore.ports.channel import ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.traffic.traffic import Traffic
 
@@ -32,6 +33,7 @@ class Destinations:
 
     Attributes:
         by_component: those that were made so far, by the component's name.
+        tls: of this process, None without an identity.
         preferred: the channel to use wherever it is offered and no other is asked for; empty if there is none.
     """
 
@@ -53,6 +55,7 @@ class Destinations:
         self._settings = settings
         self._identity = identity
         self._hint = hint
+        self.tls: ChannelTLS | None = None
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._mismatches: dict[str, Mismatches] = {}
@@ -95,7 +98,8 @@ class Destinations:
             )
             destination.hint = self._hint(component)
             self.by_component[component.name] = destination
-            mismatches = self._mismatches[component.name] = Mismatches(component, self._settings.max_body)
+            mismatches = Mismatches(component, self._settings.max_body, self.tls)
+            self._mismatches[component.name] = mismatches
             self._start(destination.follow(), f"meshcore.client.destination {component.name}")
             self._start(destination.check_doubted(), f"meshcore.client.destination {component.name} checks")
             self._start(mismatches.follow(destination), f"meshcore.client.mismatch {component.name}")

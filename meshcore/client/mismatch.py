@@ -11,11 +11,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-import aiohttp
 import msgspec
 
 from meshcore.client.contract_fetch import fetch_component
 from meshcore.client.destination import Destination
+from meshcore.client.secured import open_session
 from meshcore.contract.changes import Change, compare_services
 from meshcore.contract.contract import ComponentContract, digests_of
 from meshcore.contract.reader import component_contract
@@ -23,6 +23,7 @@ from meshcore.contract.stub import StubComponent
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import LocalError
 from meshcore.core.instances import Instance
+from meshcore.ports.channel import ChannelTLS
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,13 @@ class Mismatches:
     Args:
         component: as it is declared here.
         max_body: bytes of the largest contract that is read.
+        tls: of this process, None without an identity.
     """
 
-    def __init__(self, component: ComponentDescription, max_body: int) -> None:
+    def __init__(self, component: ComponentDescription, max_body: int, tls: ChannelTLS | None = None) -> None:
         self._component = component
         self._max_body = max_body
+        self._tls = tls
         self._declared: ComponentContract | None = None
         self._by_digest: dict[str, Mismatch] = {"": Mismatch()}
         self._comparing = asyncio.Lock()
@@ -107,7 +110,7 @@ class Mismatches:
         if not served_digests or not services:
             return Mismatch()
         try:
-            async with aiohttp.ClientSession() as session:
+            async with open_session(self._tls) as session:
                 served = await fetch_component(session, instance, self._max_body)
         except ValueError as error:
             return Mismatch(services, reason=str(error))

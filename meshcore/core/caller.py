@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,11 @@ THIS_PROCESS = Caller(proof=Proof.PROCESS)
 """The call was made in this process."""
 
 
+CallerKey: TypeAlias = str | tuple[str]
+"""What calls are counted by: the name that a caller says, or a tuple with the name that it has proven. So nobody is
+counted as another one by saying its name."""
+
+
 class Peer(msgspec.Struct, frozen=True):
     """The other end of a connection.
 
@@ -75,3 +80,12 @@ class Peer(msgspec.Struct, frozen=True):
             said: how it calls itself, empty if it does not say.
         """
         return self.caller.component or said
+
+    def key(self, said: str) -> CallerKey:
+        """What the calls of the caller are counted by.
+
+        Args:
+            said: as in `name`.
+        """
+        component = self.caller.component
+        return (component,) if component else said

@@ -26,7 +26,8 @@ class Secret:
     """Marks, inside `Annotated`, a value that nobody may look at: `password: Annotated[str, Secret]`.
 
     `meshcore tap` and `Mesh.last_calls` hide an argument whose type has this mark, or has a field that has it, also
-    where the setting `show_arguments` is on. On the wire it changes nothing.
+    where the setting `show_arguments` is on. The errors of `@inject_value` do not show a value that has it. On the wire
+    it changes nothing.
     """
 
 

@@ -84,7 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         identity: where this process gets its certificate and the roots that it trusts: the URL of an identity source,
             whose scheme chooses the adapter; `none` for no TLS of the mesh.
         mutual_tls: with an identity, whether a server requires TLS and a certificate of its clients: `strict`, or
-            `permissive`, which also takes clear text and clients without one while a team migrates.
+            `permissive`, which also takes clear text and clients without one while a team migrates. `strict` also
+            keeps this process from calling instances in clear text, unless the operator has written their addresses.
         authorization: what becomes of a call that its caller may not make, by `@allow` and by rules: `enforce` refuses
             it, `audit` only counts and logs it; `consul`, or the URL of an agent, also asks Consul's intentions; `off`
             judges nothing.
@@ -169,9 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Annotated[str, Meta(pattern=r"^(/[^\s?#{}]*)?$", description='a path such as "/metrics", or empty')] = (
         "/metrics"
     )
-    page: Annotated[
-        str, Meta(pattern=r"^(off|read-only|full|demo:.+)$", description='"off", "read-only" or "full"')
-    ] = "off"
+    page: Annotated[str, Meta(pattern=r"^(off|read-only|full)$", description='"off", "read-only" or "full"')] = "off"
     show_arguments: _Flag = False
     traces: Annotated[
         str,

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast, get_args, get_origin
 import msgspec
 
 from meshcore.core.marks import MISSING
+from meshcore.core.masking import has_secret
 from meshcore.core.value import Value
 from meshcore.declare.injection import InjectValue
 from meshcore.inject.dependencies import Dependency, unwrap
@@ -79,6 +80,9 @@ def read_value(need: Dependency, mark: InjectValue, raw: object) -> object:
     try:
         return _converted(raw, hint)
     except Exception as error:  # the conversion runs the user's constructors
+        if has_secret(need.hint):  # the text of the error may show the value, as that of int() does
+            text = f"{type(error).__name__}, without its text, since the value is marked Secret"
+            raise UnresolvedError(f"the setting {mark.key!r} does not fit: {text}") from None
         raise UnresolvedError(f"the setting {mark.key!r} does not fit: {error}") from error
 
 

@@ -21,8 +21,10 @@ from meshcore.inject.graph import Graph
 from meshcore.inject.modules import ModuleDescription, describe_modules, recipes_of_modules
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_function, recipe_of_object
 from meshcore.mesh.catalog import Catalog
+from meshcore.mesh.identity import identity_source
 from meshcore.mesh.live_values import LiveValues
 from meshcore.ports.channel import LOCAL, Channel
+from meshcore.ports.identity import IdentitySource
 from meshcore.ports.installed import installed_channels, load_channel, make_registry, make_value_source
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.ports.values import ValueSource
@@ -44,6 +46,7 @@ class Blueprint:
         recipes: how the injector makes everything.
         registry_url: of the registry that the settings name; empty if a module or an override provides another.
         value_source: where values come from that may change; None if there is none.
+        identity_source: gives this process its certificates; None for no TLS of the mesh.
     """
 
     def __init__(self, module: type, settings: Settings, overrides: Mapping[type, object]) -> None:
@@ -56,6 +59,7 @@ class Blueprint:
         self.policies = Policies(settings)
         problems = [*self.catalog.problems, *self.policies.problems(self.catalog.described)]
         self.value_source = _value_source(settings, overrides, problems)
+        self.identity_source = identity_source(settings, overrides, problems)
         recipes = self._declared_recipes(modules, problems)
         registry = _registry(settings, recipes, overrides, problems)
         self.registry_url = settings.registry if registry is not None else ""
@@ -115,7 +119,7 @@ class Blueprint:
         problems = [*self._problems, *graph.problems]
         # Overrides of these types take effect outside of the injector.
         elsewhere = {kind for kind in self.overrides if self.is_service(kind) or _is_collected(kind)}
-        problems += graph.unused_overrides({*elsewhere, ComponentRegistry, ValueSource})
+        problems += graph.unused_overrides({*elsewhere, ComponentRegistry, ValueSource, IdentitySource})
         try:
             self.check_channel(self.settings.preferred_channel)
         except LocalError as error:

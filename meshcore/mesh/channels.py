@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 from meshcore.core.description import ComponentDescription
 from meshcore.inject.injector import Injector
 from meshcore.mesh.blueprint import Blueprint
-from meshcore.ports.channel import Channel, ChannelOptions
+from meshcore.ports.channel import Channel, ChannelOptions, ChannelTLS
 from meshcore.ports.installed import load_channel
 
 
@@ -17,11 +17,13 @@ class Channels:
     Args:
         blueprint: of the mesh: its channel classes, policies and settings.
         injector: calls the constructors.
+        tls: of this process, None without an identity.
     """
 
-    def __init__(self, blueprint: Blueprint, injector: Injector) -> None:
+    def __init__(self, blueprint: Blueprint, injector: Injector, tls: ChannelTLS | None) -> None:
         self._blueprint = blueprint
         self._injector = injector
+        self._tls = tls
 
     async def make(self, name: str, component: ComponentDescription) -> Channel:
         """A new channel of that name, ready for calls. Entry points are loaded now, so unused channels never are."""
@@ -37,6 +39,7 @@ class Channels:
             slow_start=slow_start,
             connections=settings.connections,
             caller=self._blueprint.caller,
+            tls=self._tls,
         )
         channel.bind(component, options)
         channel.customize()

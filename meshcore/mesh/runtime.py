@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -27,16 +27,18 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
+from meshcore.mesh.asking import client_tls
 from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
 from meshcore.mesh.handlers import Handlers
 from meshcore.mesh.hosting import Hosting
+from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
-from meshcore.ports.channel import LOCAL
+from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.security.authorization import Authorization
 from meshcore.security.operators import Operators, operators_of
@@ -47,10 +49,14 @@ from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.server.worker_threads import WorkerThreads
+from meshcore.telemetry.families import CERTIFICATE_EXPIRY
 from meshcore.telemetry.layers import Traces, meter_of, traces_of
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.snapshot import snapshot
 from meshcore.traffic.adaptive_limit import AdaptiveLimit
+
+if TYPE_CHECKING:
+    from meshcore.security.certificates import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +79,8 @@ class Runtime:
         recorder: what is counted of the calls.
         authorization: judges the calls of other processes, None if nothing is to be judged.
         tokens: verifies their tokens, None if no module has a verifier.
+        certificates: of this process; None without an identity.
+        tls: of the connections that this process opens; None without an identity.
     """
 
     identity: str
@@ -88,6 +96,8 @@ class Runtime:
     recorder: Recorder
     authorization: Authorization | None
     tokens: TokenGuard | None
+    certificates: Certificates | None
+    tls: ChannelTLS | None
 
     @property
     def settings(self) -> Settings:
@@ -178,12 +188,17 @@ async def start_runtime(
         for warning in blueprint.policies.warnings(blueprint.catalog.described):
             log.warning(warning)
         values.keep_updated(graph.live)
+        # Before everything that connects to others or is reached by them.
+        certificates = await stack.enter_async_context(
+            certificates_of(blueprint.identity_source, module, blueprint.catalog)
+        )
         bridge = Bridge(asyncio.get_running_loop())
         proxies = Proxies(blueprint, bridge)
         injector = await stack.enter_async_context(Injector(graph, proxies.proxy))
         registry: ComponentRegistry = await injector.get(cast("type[Any]", ComponentRegistry))
         await stack.enter_async_context(registry)
-        channels = Channels(blueprint, injector)
+        tls = await stack.enter_async_context(client_tls(certificates, settings, registry))
+        channels = Channels(blueprint, injector, tls)
         destinations = await stack.enter_async_context(
             Destinations(
                 registry,
@@ -195,6 +210,7 @@ async def start_runtime(
                 hint=blueprint.catalog.why_not_hosted,
             )
         )
+        destinations.tls = tls
         await _collect_health_checks(injector)
         interceptors = _interceptors(injector)
         traces = traces_of(settings.traces)
@@ -204,6 +220,8 @@ async def start_runtime(
         meter = meter_of(settings.meter)
         recorder = Recorder((hosted.component for hosted in blueprint.catalog.hosted), meter.series)
         recorder.destinations = partial(seen, destinations)
+        if certificates is not None:
+            recorder.gauges[CERTIFICATE_EXPIRY.name] = lambda: certificates.ends
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
         authorization = await stack.enter_async_context(authorized(blueprint, values, recorder.served))
@@ -234,6 +252,8 @@ async def start_runtime(
             recorder=recorder,
             authorization=authorization,
             tokens=tokens,
+            certificates=certificates,
+            tls=tls,
         )
 
 

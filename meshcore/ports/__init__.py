@@ -1,1 +1,1 @@
-"""The ports that adapters implement: channels, registries, value sources, identities; and how they are found."""
+"""The ports that adapters implement, such as channels and registries, and how adapters are found."""

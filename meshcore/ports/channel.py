@@ -7,7 +7,8 @@ entry-point group `meshcore.channels`, by the name of the channel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -27,6 +28,20 @@ LOCAL = "local"
 """The name that stands for no transport: the implementation in this process."""
 
 
+class ChannelTLS(Protocol):
+    """The TLS of the connections to instances, if this process has an identity.
+
+    Attributes:
+        changed: called when new connections use other certificates than before.
+    """
+
+    changed: set[Callable[[], None]]
+
+    def connector(self, **options: Any) -> Any:
+        """Make the connector of an aiohttp session. `options` are those of `aiohttp.TCPConnector`."""
+        ...
+
+
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the mesh that a channel needs.
 
@@ -39,6 +54,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
         connections: connections to each instance, where one carries many calls.
         slow_start: seconds in which a new instance gets its full share of the calls.
         caller: how this process calls itself, for what servers count of their callers.
+        tls: of the connections, None for that of aiohttp.
     """
 
     max_body: int = 4 * 1024 * 1024
@@ -48,6 +64,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     slow_start: float = 10.0
     connections: int = 1
     caller: str = ""
+    tls: ChannelTLS | None = None
 
 
 class Channel(ABC):

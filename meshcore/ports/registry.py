@@ -25,6 +25,12 @@ class ComponentRegistry(ABC):
     reaches_other_machines: ClassVar[bool] = True
     """Whether clients on other machines see the instances, and so must be able to resolve their URLs."""
 
+    written_by_operator: ClassVar[bool] = False
+    """Whether the operator writes all addresses, so that nobody can plant one.
+
+    Then a server may be no part of the mesh, and prove to be the host of its URL instead of a component.
+    """
+
     def server_host(self) -> str:
         """The host of the server that the registry asks, empty if there is none. Without I/O.
 

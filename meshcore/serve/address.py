@@ -48,4 +48,4 @@ def at_address(settings: Settings, sock: socket.socket) -> Settings:
     if settings.sources.get("advertise_url", "default") != "default":
         return settings
     host, port = sock.getsockname()[:2]
-    return with_url(settings, "http", host, port)
+    return with_url(settings, "http" if settings.identity == "none" else "https", host, port)

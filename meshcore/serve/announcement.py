@@ -14,8 +14,10 @@ from typing import Self
 import aiohttp
 
 from meshcore.client.no_answer import why_no_answer
+from meshcore.client.secured import open_session, request_options
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
+from meshcore.ports.channel import ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.wire.endpoints import LIVEZ
 
@@ -37,12 +39,20 @@ class Announcement:
         registry: the registry.
         instances: the instances to announce, possibly none.
         settings: give the advertised URL, and whether to check first that it leads to this process.
+        tls: of this process, None without an identity.
     """
 
-    def __init__(self, registry: ComponentRegistry, instances: Sequence[Instance], settings: Settings) -> None:
+    def __init__(
+        self,
+        registry: ComponentRegistry,
+        instances: Sequence[Instance],
+        settings: Settings,
+        tls: ChannelTLS | None = None,
+    ) -> None:
         self._registry = registry
         self._instances = instances
         self._settings = settings
+        self._tls = tls
         self._announced: set[str] = set()  # ids of the instances that are in the registry now
         self._seen = False  # whether clients may have seen one of them
         self._begun = False
@@ -138,9 +148,9 @@ class Announcement:
         loop = asyncio.get_running_loop()
         begun, logged = loop.time(), ""
         timeout = aiohttp.ClientTimeout(total=2.0)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with open_session(self._tls, timeout=timeout) as session:
             while True:
-                reason = await _why_unreachable(session, url, server_identity())
+                reason = await _why_unreachable(session, url, server_identity(), self._instances[0].component)
                 if not reason:
                     return
                 if reason != logged and loop.time() - begun > _LOG_AFTER:
@@ -161,10 +171,11 @@ def server_identity() -> str:
     return f"{os.uname().nodename}:{parent.pid if parent is not None else os.getpid()}"
 
 
-async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: str) -> str:
+async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: str, component: str) -> str:
     """Why the URL does not lead to this server, empty if it does."""
     try:
-        async with session.get(url.rstrip("/") + LIVEZ) as response:
+        options = request_options(session, component, url)
+        async with session.get(url.rstrip("/") + LIVEZ, **options) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         return f"cannot be reached ({why_no_answer(error)})"

@@ -32,6 +32,15 @@ def listens_at() -> tuple[str, str, int] | None:
     return None
 
 
+def has_mesh_tls() -> bool | None:
+    """Whether hypercorn's worker makes its TLS with `meshcore.serve.tls.hypercorn`. None if that is not known."""
+    config = worker_arguments().get("config")
+    if config is None:
+        return None
+    make = vars(config).get("create_ssl_context")
+    return getattr(make, "__module__", "") == "meshcore.serve.tls.hypercorn"
+
+
 def unix_socket() -> str:
     """The path of the first unix socket without TLS that hypercorn's worker listens at. Empty if there is none."""
     for sock in cast("Sequence[socket.socket]", getattr(worker_arguments().get("sockets"), "insecure_sockets", ())):

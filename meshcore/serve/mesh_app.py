@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshcore.asgi.application import MeshAsgi, Probes
-from meshcore.asgi.messages import Receive, Scope, Send
+from meshcore.asgi.messages import Application, Receive, Scope, Send, with_header
 from meshcore.client.bridge import Bridge
 from meshcore.contract.contract import encode_contract
 from meshcore.core.call_scope import failure_of
@@ -23,16 +23,20 @@ from meshcore.mesh.mesh import Mesh
 from meshcore.serve.advertised_url import with_reachable_url
 from meshcore.serve.announcement import Announcement, server_identity
 from meshcore.serve.hypercorn_worker import keep_alive
-from meshcore.serve.live_page.page import LivePage
+from meshcore.serve.live_page.page import LivePage, ServerControl
 from meshcore.serve.logs import identify_lines
 from meshcore.serve.monitoring.monitor import Monitor
 from meshcore.serve.report import live_report, warnings_of
 from meshcore.serve.shutdown_signals import delay_shutdown
+from meshcore.serve.tls.serving import admitting, is_strict, served_tls
 from meshcore.serve.unix_socket import announced_unix_socket
 from meshcore.server.guarded_tasks import tasks_guarded
 from meshcore.server.loop_lag import lag_reported
 from meshcore.server.server import Server
 from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, write_keep_alive
+
+if TYPE_CHECKING:
+    from meshcore.security.server_tls import ServerTLS
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +73,15 @@ class MeshApp:
 
     Attributes:
         siblings: the folder in which the workers of one server find each other, None if there is only this process.
+        tls: of the mesh when it has started; None without an identity.
+        control: kills and starts servers from the live page; None but in the demonstration.
     """
 
     def __init__(
         self, module: type, *, settings: Settings | None = None, overrides: Mapping[type, object] | None = None
     ) -> None:
         self._make_mesh = partial(Mesh, module, settings=settings, overrides=overrides)
-        self._asgi: MeshAsgi | None = None
+        self._endpoint: Callable[[Scope], Application] | None = None
         self._server: Server | None = None
         self._announcement: Announcement | None = None
         self._hurried = asyncio.Event()
@@ -84,6 +90,8 @@ class MeshApp:
         self._bridge: Bridge | None = None
         self._keep_alive: tuple[bytes, bytes] | None = None  # told to clients if it is shorter than usual
         self.siblings: Path | None = None
+        self.tls: ServerTLS | None = None
+        self.control: ServerControl | None = None
         self.mesh: Mesh = self._make_mesh()
         self.settings = Settings()  # those of the mesh, with the URL that is advertised, when it has started
 
@@ -125,21 +133,20 @@ class MeshApp:
         self._bridge = Bridge(asyncio.get_running_loop())
         async with AsyncExitStack() as stack:
             stack.enter_context(tasks_guarded())
-            mesh = await stack.enter_async_context(self.mesh)
-            runtime = mesh.runtime
+            runtime = (await stack.enter_async_context(self.mesh)).runtime
             if reason := runtime.catalog.why_nothing_is_served():
                 log.warning("%s serves nothing: %s", runtime.blueprint.module.__qualname__, reason)
             settings = self.settings = await with_reachable_url(runtime.settings, runtime.registry)
             identify_lines((hosted.component.name for hosted in runtime.catalog.hosted), runtime.identity)
             server = self._server = runtime.server()
             instances = runtime.hosting.instances(settings.advertise_url, announced_unix_socket(settings))
-            identity = {"instance": runtime.identity, "server": server_identity()}
+            tls = self.tls = stack.enter_context(served_tls(runtime.certificates, settings))
             monitor = await stack.enter_async_context(Monitor(runtime, server, settings, self._ready, self.siblings))
             page = None
             if settings.page != "off":
-                page = await stack.enter_async_context(LivePage(runtime, settings))
+                page = await stack.enter_async_context(LivePage(runtime, settings, self.control))
             probes = Probes(
-                identity=identity,
+                identity={"instance": runtime.identity, "server": server_identity()},
                 ready=self._ready,
                 health=runtime.hosting.health,
                 report=self.report,
@@ -149,16 +156,17 @@ class MeshApp:
                 tap=monitor.tap,
                 page=page,
                 operators=runtime.operators(),
+                strict=is_strict(settings, tls),
             )
-            self._asgi = MeshAsgi(server, runtime.catalog.hosted, probes, settings)
-            self._announcement = Announcement(runtime.registry, instances, settings)
+            self._endpoint = admitting(MeshAsgi(server, runtime.catalog.hosted, probes, settings), settings, tls)
+            self._announcement = Announcement(runtime.registry, instances, settings, runtime.tls)
             async with self._announcement:
                 try:
                     with lag_reported(monitor.tick):
                         yield
                 finally:
                     await self.stop()
-                    self._asgi = self._bridge = None
+                    self._endpoint = self._bridge = None
 
     async def stop(self) -> None:
         """Shut down gracefully: withdraw, refuse new calls, and wait for running calls, within the setting `drain`.
@@ -238,8 +246,8 @@ class MeshApp:
         if scope["type"] == "lifespan":
             await serve_lifespan(self.lifespan, receive, send)
             return
-        asgi, bridge, loop = self._asgi, self._bridge, asyncio.get_running_loop()
-        if asgi is None or bridge is None:
+        endpoint, bridge, loop = self._endpoint, self._bridge, asyncio.get_running_loop()
+        if endpoint is None or bridge is None:
             raise LocalError(
                 Code.FAILED_PRECONDITION,
                 "the mesh is not running: pass its lifespan to your application, FastAPI(lifespan=mesh_app.lifespan)",
@@ -255,26 +263,15 @@ class MeshApp:
             )
         self._requests.add(task)
         if self._keep_alive and scope.get("http_version") != "2":  # where the header is forbidden
-            send = _with_header(send, self._keep_alive)
+            send = with_header(send, *self._keep_alive)
         try:
-            await asgi.endpoint(scope)(scope, receive, send)
+            await endpoint(scope)(scope, receive, send)
         except BaseException as error:
             if isinstance(error, Exception) or (failure := failure_of(error)) is None:
                 raise
             raise failure from failure.__cause__
         finally:
             self._requests.discard(task)
-
-
-def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
-    """Add a header to the answer."""
-
-    async def send_with_header(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), header]}
-        await send(message)
-
-    return send_with_header
 
 
 async def serve_lifespan(lifespan: Any, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType] - its WSGI half
 from hypercorn.config import Config
@@ -24,6 +24,9 @@ from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.module_loader import load_served_module
 from meshcore.serve.report import startup_report
 from meshcore.serve.upgrades import ignore_upgrades
+
+if TYPE_CHECKING:
+    from meshcore.security.server_tls import ServerTLS
 
 _CLOSING = 3.0
 """Seconds for connections to close after the last call. Then uploads in progress are cut off."""
@@ -110,7 +113,9 @@ async def serve_sockets(
             gc.freeze()  # what is loaded stays until the process ends
             ignore_upgrades()
             copies = [os.dup(sock.fileno()) for sock in sockets]  # which hypercorn closes
-            serving = asyncio.create_task(serve(_without_lifespan(app), _config(copies), shutdown_trigger=closing.wait))
+            serving = asyncio.create_task(
+                serve(_without_lifespan(app), _config(copies, app), shutdown_trigger=closing.wait)
+            )
             try:
                 ready(startup_report(app.mesh.runtime, app.settings))
                 await _either(serving, stop.wait())
@@ -146,9 +151,11 @@ async def _end(serving: asyncio.Task[None]) -> None:
         await asyncio.wait([serving], timeout=0.1)
 
 
-def _config(descriptors: Sequence[int]) -> Config:
+def _config(descriptors: Sequence[int], app: MeshApp) -> Config:
     config = Config()
     config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
+    if app.tls is not None:
+        _serve_tls(config, app.tls)
     config.backlog = BACKLOG
     config.errorlog = logging.getLogger("hypercorn.error")  # so that it has our format
     config.errorlog.setLevel(logging.WARNING)  # without hypercorn's "Running on"; our report has the address
@@ -156,6 +163,17 @@ def _config(descriptors: Sequence[int]) -> Config:
     config.include_server_header = False
     config.keep_alive_max_requests = _UNLIMITED  # closing a connection in use may lose a call
     return config
+
+
+def _serve_tls(config: Config, tls: ServerTLS) -> None:
+    """Serve the port over the TLS of the mesh, and the unix socket, which clients of this machine reach, without."""
+    from meshcore.security.server_tls import HANDSHAKE_TIMEOUT, server_context  # noqa: PLC0415 - only with an identity
+
+    config.insecure_bind = config.bind[1:]
+    config.bind = config.bind[:1]
+    config.certfile = config.keyfile = "the identity of the mesh"  # not read, but hypercorn wants them to be named
+    config.create_ssl_context = lambda: server_context(lambda: tls)  # type: ignore[method-assign]
+    config.ssl_handshake_timeout = HANDSHAKE_TIMEOUT
 
 
 def _without_lifespan(app: MeshApp) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -18,18 +18,20 @@ from meshcore.wire.endpoints import DOCS, OPENAPI, REPORT
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
     """What a mesh that has started serves, as plain data without secrets."""
     url = settings.advertise_url
     instances = {instance.component: instance for instance in runtime.hosting.instances(url)}
-    return {
+    report = {
         "module": settings.module,
         "url": url,
         "registry": {
             "type": type(runtime.registry).__name__,
             # If a module provides a registry of its own, the setting has no effect.
-            "url": without_secrets(runtime.blueprint.registry_url),
+            "url": runtime.blueprint.registry_url,
         },
         "components": [
             {
@@ -47,6 +49,7 @@ def startup_report(runtime: Runtime, settings: Settings) -> dict[str, Any]:
         "settings": list(_settings_of(settings)),
         "warnings": list(warnings_of(runtime, settings)),
     }
+    return _without_secrets(report)
 
 
 async def live_report(runtime: Runtime, url: str, *, ready: bool, active: int) -> dict[str, Any]:
@@ -58,7 +61,7 @@ async def live_report(runtime: Runtime, url: str, *, ready: bool, active: int) -
         ready: whether it takes calls.
         active: how many calls run.
     """
-    return {
+    report = {
         "instance": runtime.identity,
         "ready": ready,
         "active": active,
@@ -75,6 +78,19 @@ async def live_report(runtime: Runtime, url: str, *, ready: bool, active: int) -
         ],
         "instances": msgspec.to_builtins(runtime.hosting.instances(url)),
     }
+    return _without_secrets(report)
+
+
+def _without_secrets(report: T) -> T:
+    """Plain data without passwords and tokens in its texts: an advertised URL may have some."""
+    shown: Any = report
+    if isinstance(report, dict):
+        shown = {key: _without_secrets(value) for key, value in cast("dict[str, Any]", report).items()}
+    elif isinstance(report, list | tuple):
+        shown = [_without_secrets(each) for each in cast("Sequence[Any]", report)]
+    elif isinstance(report, str):
+        shown = without_secrets(report)
+    return cast("T", shown)
 
 
 def _services(component: ComponentDescription) -> list[dict[str, Any]]:
@@ -115,8 +131,6 @@ def _settings_of(settings: Settings) -> Iterator[dict[str, Any]]:
         value: Any = ", ".join(rule.name for rule in settings.rules) if name == "rules" else getattr(settings, name)
         if name == "policies":
             value = ", ".join(sorted(value))
-        elif isinstance(value, str):
-            value = without_secrets(value)
         yield {"name": name, "value": value, "source": settings.sources.get(name, "default")}
     for key in settings.values:
         source = settings.sources.get(f"values.{key}", "default")

@@ -27,6 +27,7 @@ class Family(msgspec.Struct, frozen=True):
         help: what it says.
         attributes: the names of its attributes. One whose value is empty is left out.
         unit: which the name for Prometheus ends with; empty for a number of things.
+        least: whether the least number of several processes counts; else numbers are added up.
         name: for Prometheus, without the suffixes of its samples, such as `_total`.
         labels: the attributes for Prometheus.
     """
@@ -36,6 +37,7 @@ class Family(msgspec.Struct, frozen=True):
     help: str
     attributes: tuple[str, ...] = ()
     unit: str = ""
+    least: bool = False
     name: str = ""
     labels: tuple[str, ...] = ()
 
@@ -117,6 +119,13 @@ LAG = Family(
     "seconds",
 )
 PROCESSES = Family("meshcore.server.processes", Kind.GAUGE, "Living processes whose numbers these are.")
+CERTIFICATE_EXPIRY = Family(
+    "meshcore.certificate.expiry_timestamp",
+    Kind.GAUGE,
+    "When the own certificate expires, the first if there are several.",
+    unit="seconds",
+    least=True,
+)
 
 FAMILIES: Final = (
     *(SERVER_DURATION, CLIENT_DURATION, ATTEMPTS, RETRIES, HEDGES, EJECTIONS, BUDGET_REFUSALS, INSTANCES),
@@ -132,7 +141,7 @@ FAMILIES: Final = (
         CONNECTIONS,
         LIMIT,
     ),
-    *(LAG, PROCESSES),
+    *(LAG, PROCESSES, CERTIFICATE_EXPIRY),
 )
 """All of them, in the order in which they are shown."""
 

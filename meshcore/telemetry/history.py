@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from struct import Struct
 from typing import Final, TypeAlias
 
 import msgspec
 
 from meshcore.telemetry.calls import Calls
-from meshcore.telemetry.histogram import BUCKETS, quantile, unpacked
+from meshcore.telemetry.histogram import quantile, unpacked
 from meshcore.telemetry.recorder import Recorder
 from meshcore.telemetry.told import Count, Counts, Seconds
 
@@ -18,10 +18,8 @@ STEP: Final = 10
 
 STEPS: Final = 90
 
-_FIELDS = 5  # of a step in the ring
-
-_SHORTEST = 0.001
-"""Seconds. Nothing follows from what a process did in less."""
+_STEP = Struct("=ffeee")  # in the ring: numbers of calls and failures, and seconds with three digits; 1.2 KiB for all
+_NO_CALLS: Final = (0.0,) * 5
 
 
 class Step(msgspec.Struct, array_like=True, frozen=True):
@@ -69,22 +67,6 @@ class Window(msgspec.Struct, frozen=True):
         return quantile(self.counts, share)
 
 
-def merged(windows: Iterable[Window]) -> Window:
-    """What several processes did together. Calls per second add up, whatever the lengths of the windows."""
-    found = [each for each in windows if each.seconds >= _SHORTEST]
-    seconds = max((each.seconds for each in found), default=0.0)
-    counts = array("d", bytes(8 * BUCKETS))
-    calls = failures = 0.0
-    for each in found:
-        scale = seconds / each.seconds
-        calls += each.calls * scale
-        failures += each.failures * scale
-        for at, count in enumerate(each.counts[:BUCKETS]):
-            counts[at] += count * scale
-    whole = tuple(round(count) for count in counts) if calls else ()
-    return Window(seconds, round(calls), round(failures), whole)
-
-
 class _Totals:
     """What was counted of a method until some time."""
 
@@ -118,7 +100,7 @@ class _Track:
 
     def __init__(self) -> None:
         self.before = self.last = _NOTHING
-        self.ring = array("f", bytes(4 * STEPS * _FIELDS))
+        self.ring = bytearray(STEPS * _STEP.size)
 
 
 class History:
@@ -147,21 +129,21 @@ class History:
             if track is None:
                 track = self._tracks[key] = _Track()
             for each in skipped:
-                _write(track.ring, each, (0.0,) * _FIELDS)
+                _write(track.ring, each, _NO_CALLS)
             _write(track.ring, number, _numbers(totals, track.last))
-            track.before, track.last = track.last, totals
+            # Two of the same would take 0.4 KiB for each method that is not called at the moment.
+            track.before, track.last = track.last, track.last if totals.counts == track.last.counts else totals
         self._number = number
         self._before, self._last = self._last, now
 
-    def steps(self, key: Key) -> list[Step]:
-        """The steps in which a method was called, oldest first."""
+    def steps(self, key: Key, most: int = STEPS) -> list[Step]:
+        """The steps in which a method was called, oldest first, among the last ones."""
         track = self._tracks.get(key)
-        return [] if track is None else list(self._steps(track))
+        return [] if track is None else list(self._steps(track, most))
 
-    def _steps(self, track: _Track) -> Iterator[Step]:
-        for number in range(self._number - STEPS + 1, self._number + 1):
-            at = number % STEPS * _FIELDS
-            calls, failures, *quantiles = track.ring[at : at + _FIELDS]
+    def _steps(self, track: _Track, most: int) -> Iterator[Step]:
+        for number in range(self._number - most + 1, self._number + 1):
+            calls, failures, *quantiles = _STEP.unpack_from(track.ring, number % STEPS * _STEP.size)
             if calls:
                 p50, p95, p99 = (round(each, 6) for each in quantiles)
                 yield Step(number * STEP, int(calls), int(failures), p50, p95, p99)
@@ -191,12 +173,11 @@ class History:
 def _numbers(totals: _Totals, before: _Totals) -> tuple[float, ...]:
     """The numbers of a step."""
     if totals.counts == before.counts:
-        return (0.0,) * _FIELDS
+        return _NO_CALLS
     counts = unpacked(totals.counts - before.counts)
     quantiles = (quantile(counts, share) or 0.0 for share in (0.5, 0.95, 0.99))
     return (float(sum(counts)), float(totals.failures - before.failures), *quantiles)
 
 
-def _write(ring: array[float], number: int, values: tuple[float, ...]) -> None:
-    at = number % STEPS * _FIELDS
-    ring[at : at + _FIELDS] = array("f", values)
+def _write(ring: bytearray, number: int, values: tuple[float, ...]) -> None:
+    _STEP.pack_into(ring, number % STEPS * _STEP.size, *values)

@@ -109,12 +109,12 @@ def _histogram(labels: Labels, histogram: Histogram) -> Sample:
 
 
 def total(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum of what several processes have counted. Gauges are added up, too."""
+    """The sum of what several processes have counted. Gauges are added up, too, except those whose least counts."""
     samples: dict[str, list[Sample]] = {}
     for each in snapshots:
         for name, of_family in each.items():
             samples.setdefault(name, []).extend(of_family)
-    return {name: _added(of_family) for name, of_family in samples.items()}
+    return {name: _added(of_family, least=of.BY_NAME[name].least) for name, of_family in samples.items()}
 
 
 def counters_of(counted: Snapshot) -> Snapshot:
@@ -129,11 +129,13 @@ def counts_of(sample: Sample) -> Sequence[int]:
     return counts
 
 
-def _added(samples: Iterable[Sample]) -> list[Sample]:
-    """One sample for each set of labels."""
+def _added(samples: Iterable[Sample], *, least: bool = False) -> list[Sample]:
+    """One sample for each set of labels: the sum, or the least."""
     found: dict[Labels, list[Sample]] = {}
     for each in samples:
         found.setdefault(each.labels, []).append(each)
+    if least:
+        return [min(same, key=lambda sample: sample.value) for same in found.values()]
     return [same[0] if len(same) == 1 else _sum(same) for same in found.values()]
 
 

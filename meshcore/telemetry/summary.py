@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
+from meshcore.core.caller import CallerKey
 from meshcore.telemetry.calls import Calls, ClientCalls
 from meshcore.telemetry.histogram import BOUNDS, quantile
-from meshcore.telemetry.history import History, Key, Step, Window
+from meshcore.telemetry.history import STEPS, History, Key, Step, Window
 from meshcore.telemetry.recorder import Recorder, SeenDestination
 from meshcore.telemetry.told import Count, Counts, Few, Many, Seconds, Text
 
@@ -37,13 +38,15 @@ class Caller(msgspec.Struct, frozen=True):
         name: of the caller; empty if it does not say, `_OTHER` for all beyond the first.
         calls: that ended.
         failures: the calls that failed.
-        counts: the latencies of all its calls, by bucket of `BOUNDS`.
+        counts: the latencies of all its calls, by bucket of `BOUNDS`, without the empty ones at the end.
+        proven: whether the name was proven by a certificate. A caller that only says a name is another one.
     """
 
     name: Text
     calls: Count
     failures: Count
     counts: Counts
+    proven: bool = False
 
 
 class MethodSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -142,7 +145,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Annotated[tuple[Seconds, ...], Few] = BOUNDS
 
 
-def summary(recorder: Recorder, history: History, about: About, now: float, *, steps: bool = True) -> Summary:
+def summary(recorder: Recorder, history: History, about: About, now: float, *, steps: int = STEPS) -> Summary:
     """The document of a process.
 
     Args:
@@ -150,10 +153,10 @@ def summary(recorder: Recorder, history: History, about: About, now: float, *, s
         history: has what was before.
         about: the process.
         now: seconds since 1970.
-        steps: whether the last 15 minutes are told, which are two thirds of it.
+        steps: how many of the last steps are told. All are two thirds of the document.
     """
     windows = history.windows(now)
-    served: dict[Key, list[tuple[str, Calls]]] = {}
+    served: dict[Key, list[tuple[CallerKey, Calls]]] = {}
     for caller, calls in recorder.served:
         if calls.ok.count or calls.failures:
             served.setdefault(("server", calls.component, calls.method), []).append((caller, calls))
@@ -162,8 +165,7 @@ def summary(recorder: Recorder, history: History, about: About, now: float, *, s
         about=about,
         lag=quantile(recorder.lag.counts, 0.99),
         served=tuple(
-            _served(key, series, tuple(history.steps(key)) if steps else (), windows[key])
-            for key, series in served.items()
+            _served(key, series, tuple(history.steps(key, steps)), windows[key]) for key, series in served.items()
         ),
         called=tuple(_called(calls, history, windows, steps=steps) for calls in recorder.made()),
         destinations=tuple(recorder.destinations()),
@@ -171,9 +173,11 @@ def summary(recorder: Recorder, history: History, about: About, now: float, *, s
     )
 
 
-def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ...], recent: Window) -> MethodSummary:
+def _served(
+    key: Key, series: Iterable[tuple[CallerKey, Calls]], steps: tuple[Step, ...], recent: Window
+) -> MethodSummary:
     series = list(series)
-    callers = tuple(Caller(name, calls.count, calls.failed_count, tuple(calls.latencies())) for name, calls in series)
+    callers = tuple(_caller(caller, calls) for caller, calls in series)
     errors: dict[tuple[str, str], Ended] = {}
     for _, calls in series:
         for each in _errors(calls):
@@ -194,7 +198,21 @@ def _served(key: Key, series: Iterable[tuple[str, Calls]], steps: tuple[Step, ..
     )
 
 
-def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: bool) -> MethodSummary:
+def _caller(caller: CallerKey, calls: Calls) -> Caller:
+    proven = isinstance(caller, tuple)
+    name = caller[0] if isinstance(caller, tuple) else caller
+    return Caller(name, calls.count, calls.failed_count, _shortened(calls.latencies()), proven)
+
+
+def _shortened(counts: Sequence[int]) -> tuple[int, ...]:
+    """Without the zeros at the end: fast calls leave most buckets empty."""
+    end = len(counts)
+    while end and not counts[end - 1]:
+        end -= 1
+    return tuple(counts[:end])
+
+
+def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window], *, steps: int) -> MethodSummary:
     key = ("client", calls.component, calls.method)
     return MethodSummary(
         component=calls.component,
@@ -203,7 +221,7 @@ def _called(calls: ClientCalls, history: History, windows: Mapping[Key, Window],
         failures=calls.failed_count,
         recent=windows[key],
         errors=tuple(_errors(calls)),
-        history=tuple(history.steps(key)) if steps else (),
+        history=tuple(history.steps(key, steps)),
         sent=calls.sent,
         received=calls.received,
         attempts=calls.outcomes(),

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from meshcore.core.caller import CallerKey
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.telemetry.calls import Calls, ClientCalls, Series, method_name
 from meshcore.telemetry.conventions import OTHER
 from meshcore.telemetry.tap.watch import CallWatch
 
 MOST_CALLERS: Final = 32
-"""Callers with series of their own. The first that call are these."""
+"""Callers with series of their own. The first that call are these. As many that have proven their names come on top, so
+that others cannot take their places."""
 
 MOST_SERIES: Final = 2500
-"""Pairs of a method and a caller with series of their own: 0.5 KB each, and more for those that fail."""
+"""Pairs of a method and a caller with series of their own: 0.5 KB each, and more for those that fail. Those of callers
+that have proven their names are as many again."""
+
+PROVEN_OTHER: Final = (OTHER,)
+"""The key of all callers beyond the first that have proven their names."""
 
 PLAIN: Final = Series()
 
@@ -41,10 +47,15 @@ class ClientTable(dict[Method, ClientCalls]):
         return found
 
 
+def other_of(caller: CallerKey) -> CallerKey:
+    """The key of those that share a table, and are of the same kind."""
+    return OTHER if isinstance(caller, str) else PROVEN_OTHER
+
+
 class ServedTable(dict[Method | None, Calls]):
     """The calls of one caller to this process, by method; None is for those whose method is not known."""
 
-    def __init__(self, calls: ServedCalls, caller: str) -> None:
+    def __init__(self, calls: ServedCalls, caller: CallerKey) -> None:
         super().__init__()
         self._calls = calls
         self.caller = caller
@@ -54,17 +65,21 @@ class ServedTable(dict[Method | None, Calls]):
         return found
 
 
-class Callers(dict[str, ServedTable]):
-    """The tables of all callers. Those beyond the first share one, `_OTHER`."""
+class Callers(dict[CallerKey, ServedTable]):
+    """The tables of all callers. Those beyond the first share one, `OTHER`; proven ones share another."""
 
     def __init__(self, calls: ServedCalls) -> None:
         super().__init__()
         self._calls = calls
-        self[OTHER] = ServedTable(calls, OTHER)
+        self._left = {False: MOST_CALLERS, True: MOST_CALLERS}  # by whether their names are proven
+        for other in (OTHER, PROVEN_OTHER):
+            self[other] = ServedTable(calls, other)
 
-    def __missing__(self, caller: str) -> ServedTable:
-        if len(self) > MOST_CALLERS:
-            return self[OTHER]
+    def __missing__(self, caller: CallerKey) -> ServedTable:
+        proven = isinstance(caller, tuple)
+        if not self._left[proven]:
+            return self[other_of(caller)]
+        self._left[proven] -= 1
         found = self[caller] = ServedTable(self._calls, caller)
         return found
 
@@ -79,7 +94,7 @@ class ServedCalls:
 
     Attributes:
         watch: shows them one by one to those who want to see that.
-        by_caller: what each caller called, by its name; the name is empty if it does not say.
+        by_caller: what each caller called, by its key; the name is empty if it does not say.
         refused: calls that were refused before they were executed, by the reason.
         denied: calls that their caller may not make, by method, component, and what becomes of them.
         rules_refused: how often new rules could not be used, so that the last ones stayed.
@@ -99,17 +114,18 @@ class ServedCalls:
             for service in component.services
             for method in service.methods
         }
-        self._series = 0
+        self._series = {False: 0, True: 0}  # by whether the names of their callers are proven
         self.refused: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.denied: dict[tuple[str, str, str], int] = {}
         self.rules_refused = 0
         self.by_caller = Callers(self)
 
-    def series(self, caller: str, method: Method | None) -> Calls:
+    def series(self, caller: CallerKey, method: Method | None) -> Calls:
         """A new series, or that of other callers if there are too many."""
-        if self._series >= MOST_SERIES and caller != OTHER:
-            return self.by_caller[OTHER][method]
-        self._series += 1
+        proven, other = isinstance(caller, tuple), other_of(caller)
+        if self._series[proven] >= MOST_SERIES and caller != other:
+            return self.by_caller[other][method]
+        self._series[proven] += 1
         if method is None:
             return self._new("", OTHER)
         return self._new(self._components.get(method, ""), method_name(method))
@@ -129,10 +145,10 @@ class ServedCalls:
         key = (method, component, mode)
         self.denied[key] = self.denied.get(key, 0) + 1
 
-    def __iter__(self) -> Iterator[tuple[str, Calls]]:
+    def __iter__(self) -> Iterator[tuple[CallerKey, Calls]]:
         """All series, each with its caller."""
-        others = frozenset(map(id, self.by_caller[OTHER].values()))
+        others = frozenset(id(calls) for other in (OTHER, PROVEN_OTHER) for calls in self.by_caller[other].values())
         for caller, table in self.by_caller.items():
             for calls in table.values():
-                if caller == OTHER or id(calls) not in others:
+                if caller == other_of(caller) or id(calls) not in others:
                     yield caller, calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any, cast
@@ -19,16 +20,30 @@ _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 _STOP = 10.0  # seconds
 
 
+class _TLSConfig(Config):
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._context = context
+
+    @property
+    def ssl_enabled(self) -> bool:
+        return True
+
+    def create_ssl_context(self) -> ssl.SSLContext:
+        return self._context
+
+
 @asynccontextmanager
-async def served(make: Callable[[str], Application]) -> AsyncGenerator[str]:
+async def served(make: Callable[[str], Application], tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
     """Serve an ASGI application with hypercorn while the context lasts. Yields its URL.
 
     Args:
         make: makes the application for its URL.
+        tls: with which it is served; None for clear text.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = Config()
+    url = f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
+    config = Config() if tls is None else _TLSConfig(tls)
     # Bound, so that no other process gets the port, and listening, so that early clients wait and are not refused.
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None

@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Kind(IntEnum):
-    """The kinds of frames. Two bits of the byte are flags, see `MORE` and `ITEMS`."""
+    """The kinds of frames. Three bits of the byte are flags, see `MORE`, `ITEMS` and `TRACE`."""
 
     HELLO = 1
     """First frame of each side: the versions, features and limits that it has."""
@@ -49,12 +49,17 @@ MORE: Final = 0x80
 ITEMS: Final = 0x40
 """Of a REQUEST: items of the caller follow, and END."""
 
+TRACE: Final = 0x20
+"""Of a REQUEST: the trace of the call stands before its headers."""
+
 
 class Feature(IntFlag):
     """What not every implementation need have; used if both sides do. Unknown bits are ignored."""
 
     STREAMS = 1
     """Calls with items: REQUEST with the flag ITEMS, ITEM, END, CREDIT of a call."""
+    TRACE = 2
+    """The flag TRACE. Without it, the trace of a call stands among its headers."""
 
 
 class Table(IntEnum):
@@ -124,6 +129,9 @@ REQUEST_HEAD: Final = Struct(">IBIHIH")
 
 REQUEST_BODY: Final = Struct(">HIH")
 """Number of the method, milliseconds that the caller still waits or 0, length of the header block."""
+
+TRACE_SIZE: Final = Struct(">H")
+"""Length of the trace, which follows that: the traceparent and the tracestate."""
 
 MAGIC: Final = b"mesh"
 VERSION: Final = 1
@@ -225,10 +233,10 @@ def read_go_away(body: bytes) -> tuple[Reason, int, str]:
 
 def name_of(kind: int) -> str:
     """How an error text calls a frame: `ITEM`, `ITEM with MORE`, `unknown kind 77`."""
-    bare = kind & ~(MORE | ITEMS)
+    bare = kind & ~(MORE | ITEMS | TRACE)
     if bare not in _KINDS:
         return f"unknown kind {kind}"
-    flags = [name for flag, name in ((MORE, "MORE"), (ITEMS, "ITEMS")) if kind & flag]
+    flags = [name for flag, name in ((MORE, "MORE"), (ITEMS, "ITEMS"), (TRACE, "TRACE")) if kind & flag]
     return f"{Kind(bare).name} with {' and '.join(flags)}" if flags else Kind(bare).name
 
 

@@ -111,6 +111,18 @@ class RequestHeaders(Mapping[str, str]):
         if rare:
             self._read_rare()
 
+    def in_trace(self, trace: list[tuple[bytes, bytes]]) -> RequestHeaders:
+        """The same headers with those of a trace, which were read by themselves."""
+        made = RequestHeaders.__new__(RequestHeaders)  # to read all anew would take 2 us
+        made._raw = [*trace, *self._raw]  # noqa: SLF001 - of this class
+        made._first = None  # noqa: SLF001 - likewise
+        made.ambiguous, made.attempt, made.caller = self.ambiguous, self.attempt, self.caller
+        made.content_coding, made.content_length = self.content_coding, self.content_length
+        made.content_type, made.of_browser, made.rare = self.content_type, self.of_browser, self.rare
+        made.seconds = self.seconds
+        made.trace = trace if self.trace is None else [*trace, *self.trace]
+        return made
+
     def _read_rare(self) -> None:
         first = self._by_name()
         if _CODING in first:  # who sends both counts chunks (RFC 9112, 6.3)

@@ -98,7 +98,8 @@ async def run_page(page: str, name: str, folder: Path, elsewhere: Collection[str
         if _STARTS_CONSUL.search(run):
             reader.programs = f"{(await asyncio.to_thread(find_consul, ROOT / '.cache')).parent}:"
         if _CONSUL in run:
-            agent = await stack.enter_async_context(consul_agent(cache=ROOT / ".cache"))
+            config = {"connect": {"enabled": True}}  # its certificate authority
+            agent = await stack.enter_async_context(consul_agent(cache=ROOT / ".cache", config=config))
             reader.consul = agent.url.removeprefix("http://")
         for block in blocks(page):
             if block.text in elsewhere:

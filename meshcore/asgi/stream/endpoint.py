@@ -41,6 +41,7 @@ from meshcore.asgi.served_call import serve
 from meshcore.asgi.stream.call import StreamCall
 from meshcore.asgi.stream.headers import ConnectionHeaders
 from meshcore.asgi.stream.streaming_call import StreamingCall
+from meshcore.asgi.stream.turned_away import count_turned_away
 from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
@@ -48,6 +49,7 @@ from meshcore.core.caller import Peer
 from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
+from meshcore.security.served_connection import told_to_leave
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection
@@ -57,7 +59,7 @@ from meshcore.wire.endpoints import STREAM_PROTOCOL
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.frames import LARGEST
 from meshcore.wire.headers import RequestHeaders
-from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, Writable
+from meshcore.wire.stream.events import Canceled, Ended, Event, Item, Lost, Ready, Requested, TurnedAway, Writable
 from meshcore.wire.stream.limits import Limits
 from meshcore.wire.stream_codec import StreamCodec, encode_error
 
@@ -168,7 +170,8 @@ class _Served:
         if server.draining:
             self._go_away()
         try:
-            await driver.run()
+            with told_to_leave(self._renew):
+                await driver.run()
             await websocket.close()
             if self._tasks:  # the server stops those whose callers are gone, unless they are shielded
                 await asyncio.wait(self._tasks)
@@ -191,6 +194,8 @@ class _Served:
                     left.leave()
             case Ready(limits=limits):
                 self.longest = limits.message
+            case TurnedAway():
+                count_turned_away(self._server, event, self._headers.of(event.request), self._peer)
             case _:
                 pass
 
@@ -284,6 +289,10 @@ class _Served:
         self._connection.go_away("this instance is stopping")
         self._driver.wake()
         self._close_if_done()
+
+    def _renew(self) -> None:
+        self._connection.ask_for_another("a certificate was replaced, or expires")
+        self._driver.wake()
 
     def _close_if_done(self) -> None:
         if self._server.draining and not self._calls and self._closing is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.stream.events import Requested
+from meshcore.wire.trace_field import trace_headers
 
 MOST_REMEMBERED = 64
 """Headers with a time, for each connection."""
@@ -32,8 +33,10 @@ class ConnectionHeaders:
         # The machine has one object for the same headers, and most calls have the same time. That saves 1.1 of 1.3 us.
         key = id(event.headers), event.timeout
         known = self._known.get(key)
-        if known is not None:
-            return known[1]
+        headers = self._made(event, key) if known is None else known[1]
+        return headers.in_trace(trace_headers(event.trace)) if event.trace else headers
+
+    def _made(self, event: Requested, key: tuple[int, float | None]) -> RequestHeaders:
         own = [(name.encode(), value.encode()) for name, value in event.headers.items()]
         headers = RequestHeaders([*own, *self._raw])
         headers.seconds = event.timeout

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Context, Option
 
-from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
+from meshcore.cli.commands.options import AsJson, Channel, Identity, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
 from meshcore.core.lazy import uncollected
 
@@ -22,6 +22,7 @@ def call(
     module: ModuleOption = None,
     channel: Channel = "",
     registry: Registry = None,
+    identity: Identity = None,
     timeout: Annotated[float | None, Option(help="How long the call may take.")] = None,
     header: Annotated[
         list[str] | None, Option(help='A header to send, as "name: value"; may be given several times.')
@@ -48,7 +49,7 @@ def call(
             from meshcore.cli.call import call_once, call_repeatedly
             from meshcore.cli.call_headers import read_headers
 
-        settings = settings_of(context, module=module, registry=registry, timeout=timeout)
+        settings = settings_of(context, module=module, registry=registry, identity=identity, timeout=timeout)
         words, headers = arguments or [], read_headers(header or [], token)
         if repeat is None:
             result = asyncio.run(call_once(settings, method, words, channel, headers, as_json=as_json))

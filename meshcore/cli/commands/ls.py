@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
-from meshcore.cli.commands.options import AsJson, Registry, settings_of
+from meshcore.cli.commands.options import AsJson, Identity, Registry, settings_of
 from meshcore.cli.errors import on_one_line
 from meshcore.core.lazy import uncollected
 
@@ -15,6 +15,7 @@ def ls(
     context: Context,
     *,
     registry: Registry = None,
+    identity: Identity = None,
     watch: Annotated[bool, Option("--watch", help="Go on and show what changes, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -25,5 +26,5 @@ def ls(
 
             from meshcore.cli.ls import list_instances
 
-        settings = settings_of(context, registry=registry)
+        settings = settings_of(context, registry=registry, identity=identity)
         asyncio.run(list_instances(settings, as_json=as_json, watch=watch))

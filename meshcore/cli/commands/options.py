@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
 Channel = Annotated[str, Option(help="The channel to use, such as rest.")]
+Identity = Annotated[
+    str | None, Option(help="Where the certificate of this process comes from, such as files:/path or dev:.")
+]
 Method = Annotated[str, Argument(help="The method, as service.method.")]
 ModuleOption = Annotated[
     str | None, Option(help="What declares the service, as package.module:Class. Default: servers tell.")

@@ -20,6 +20,9 @@ def run(
     registry: Registry = None,
     advertise: Annotated[str | None, Option(help="The URL under which clients reach this process.")] = None,
     *,
+    identity: Annotated[
+        str | None, Option(help="Where the certificates come from, such as dev: or files:/path. Then it serves TLS.")
+    ] = None,
     reload: Annotated[bool, Option("--reload", help="Start again when a Python file changes.")] = False,
 ) -> None:
     """Serve a module, until Ctrl-C."""
@@ -27,7 +30,9 @@ def run(
         from meshcore.cli.printing import say_if_read
         from meshcore.serve.logs import log_to_stderr
 
-        settings = settings_of(context, module=module or None, registry=registry, advertise_url=advertise)
+        settings = settings_of(
+            context, module=module or None, registry=registry, advertise_url=advertise, identity=identity
+        )
         log_to_stderr(settings.log_format, debug=settings.debug)
         if reload and workers > 1:
             fail("--reload serves with one process; leave --workers out", LOCAL)

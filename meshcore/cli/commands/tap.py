@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Context, Option
 
-from meshcore.cli.commands.options import AsJson, Registry, settings_of
+from meshcore.cli.commands.options import AsJson, Identity, Registry, settings_of
 from meshcore.cli.errors import on_one_line
 
 
@@ -15,6 +15,7 @@ def tap(
     target: Annotated[str, Argument(metavar="COMPONENT[.METHOD]", help="Whose calls to show, such as stock.reserve.")],
     *,
     registry: Registry = None,
+    identity: Identity = None,
     failed: Annotated[bool, Option("--failed", help="Only calls that failed.")] = False,
     slow: Annotated[
         bool, Option("--slow", help="Only calls that took longer than 99 % of their method's calls.")
@@ -33,6 +34,6 @@ def tap(
 
         from meshcore.cli.tap import Choice, follow
 
-        settings = settings_of(context, registry=registry)
+        settings = settings_of(context, registry=registry, identity=identity)
         choice = Choice(failed=failed, slow=slow, slower_than=slower_than, max_rps=max_rps, arguments=arguments)
         asyncio.run(follow(settings, target, choice, count=count, as_json=as_json))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Context, Option
 
-from meshcore.cli.commands.options import AsJson, Channel, Method, ModuleOption, Registry, settings_of
+from meshcore.cli.commands.options import AsJson, Channel, Identity, Method, ModuleOption, Registry, settings_of
 from meshcore.cli.errors import on_one_line
 from meshcore.core.lazy import uncollected
 
@@ -21,6 +21,7 @@ def why(
     caller: Annotated[
         str, Option("--as", help="Whether this component, SPIFFE id or `anonymous` may call it, and what says so.")
     ] = "",
+    identity: Identity = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the policy of a method, where each value comes from, and the state of each instance."""
@@ -30,5 +31,5 @@ def why(
 
             from meshcore.cli.why import explain
 
-        settings = settings_of(context, module=module, registry=registry)
+        settings = settings_of(context, module=module, registry=registry, identity=identity)
         asyncio.run(explain(settings, method, channel, caller, as_json=as_json))

@@ -26,7 +26,6 @@ from meshcore.examples import orders
 from meshcore.mesh.mesh import Mesh
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.serve.live_page.page import DEMO
 from meshcore.wire.endpoints import PAGE
 
 _MODULES = {"orders": "CounterModule", "warehouse": "WarehouseModule"}
@@ -74,7 +73,7 @@ class _Live:
                 async def start(component: str) -> DemoServer:
                     label, module = f"{component}-{next(self._numbers)}", _MODULES[component]
                     starting = demo_server(
-                        *(label, f"{orders.__name__}:{module}", url, folder, self._tell), page=f"{DEMO}{socket}"
+                        *(label, f"{orders.__name__}:{module}", url, folder, self._tell), control=str(socket)
                     )
                     server = await stack.enter_async_context(starting)
                     self._servers[server.url] = server

@@ -77,7 +77,7 @@ class DemoServer:
 
 @asynccontextmanager
 async def demo_server(
-    label: str, module: str, registry: str, folder: Path, tell: Callable[[str], None], *, page: str = "off"
+    label: str, module: str, registry: str, folder: Path, tell: Callable[[str], None], *, control: str = ""
 ) -> AsyncGenerator[DemoServer]:
     """Run a server process while the context lasts.
 
@@ -87,7 +87,8 @@ async def demo_server(
         registry: the URL of the registry.
         folder: for its database and its log.
         tell: shows a line.
-        page: the setting of that name.
+        control: the path of a socket for the live page, where it asks for servers to be killed and started; else it
+            shows no page.
     """
     # Bound here and inherited by the process, so that no other process can take the port in between.
     with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -97,7 +98,7 @@ async def demo_server(
             "MESHCORE_MODULE": module,
             "MESHCORE_REGISTRY": registry,
             "MESHCORE_ADVERTISE_URL": url,
-            "MESHCORE_PAGE": page,
+            "DEMO_CONTROL": control,
             # On a slow machine the limit would take other processes' load for an overload of this server. Calls that it
             # refuses are retried within the retry budget, and fail beyond that.
             "MESHCORE_ADAPTIVE_LIMIT": "false",
@@ -108,7 +109,7 @@ async def demo_server(
             process = await asyncio.create_subprocess_exec(
                 # Without workers the process itself serves. A worker would survive the SIGKILL of its parent.
                 *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", f"fd://{sock.fileno()}"),
-                "meshcore.app:app",
+                "meshcore.cli.demo.page:make_app()" if control else "meshcore.app:app",
                 pass_fds=[sock.fileno()],
                 cwd=folder,  # away from a settings file in the user's folder
                 env=environ,

@@ -13,9 +13,11 @@ import aiohttp
 import msgspec
 
 from meshcore.client.no_answer import why_no_answer
+from meshcore.client.secured import request_options
 from meshcore.core.errors import CommunicationError
+from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.telemetry.overview.overview import server_of
+from meshcore.telemetry.overview.overview import servers_of
 from meshcore.telemetry.tap.tap import TapLine, Wanted
 from meshcore.wire.endpoints import TAPPED
 
@@ -37,7 +39,7 @@ class Followed(msgspec.Struct, frozen=True):
     """What one server tells.
 
     Attributes:
-        url: of the server.
+        url: of the server, without secrets.
         line: that it has sent, None if it tells nothing.
         problem: why not.
     """
@@ -97,24 +99,25 @@ class Follower:
                 except CommunicationError as error:
                     await self._problem("", str(error))
                 else:
-                    urls = {url for some in announced.values() for each in some if (url := server_of(each))}
-                    share = max(ceil(self._wanted.max_rps / max(len(urls), 1)), 1)
+                    servers = servers_of(announced)
+                    share = max(ceil(self._wanted.max_rps / max(len(servers), 1)), 1)
                     asked = {url: task for url, task in asked.items() if not task.done()}
-                    for url in urls - set(asked):
-                        asked[url] = tasks.create_task(self._follow(url, share))
+                    for url in servers.keys() - asked:
+                        asked[url] = tasks.create_task(self._follow(url, servers[url], share))
                 await asyncio.sleep(_INTERVAL)
 
-    async def _follow(self, url: str, share: int) -> None:
+    async def _follow(self, url: str, component: str, share: int) -> None:
         """Read what one server tells, until it ends."""
         wanted = msgspec.structs.replace(self._wanted, max_rps=share)
         try:
-            async with self._session.get(url + TAPPED, params=_query(wanted), timeout=_SILENCE) as response:
+            options = request_options(self._session, component, url)
+            async with self._session.get(url + TAPPED, params=_query(wanted), timeout=_SILENCE, **options) as response:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     return await self._problem(url, await _refusal(response))
                 self._problems.pop(url, None)
                 async with aclosing(_read(response)) as lines:
                     async for line in lines:
-                        await self._found.put(Followed(url, line))
+                        await self._found.put(Followed(without_secrets(url), line))
         except (aiohttp.ClientError, TimeoutError) as error:
             await self._problem(url, why_no_answer(error))
         except (ValueError, UnicodeDecodeError, msgspec.DecodeError):
@@ -123,7 +126,7 @@ class Follower:
     async def _problem(self, url: str, text: str) -> None:
         if self._problems.get(url) != text:
             self._problems[url] = text
-            await self._found.put(Followed(url, problem=text))
+            await self._found.put(Followed(without_secrets(url), problem=text))
 
 
 async def _read(response: aiohttp.ClientResponse) -> AsyncGenerator[TapLine]:

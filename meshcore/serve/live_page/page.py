@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import aiohttp
 import msgspec
@@ -15,12 +16,14 @@ from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_d
 from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker
 from meshcore.client.overview.trial import fields
+from meshcore.client.secured import open_session
 from meshcore.contract.contract import MethodContract, ServiceContract
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.mesh.runtime import Runtime
-from meshcore.serve.live_page.trial import try_call
+from meshcore.serve.live_page.trial import Trials
 from meshcore.telemetry.overview.overview import Look, Overview, server_of
 from meshcore.telemetry.overview.state import MeshState
 from meshcore.wire.endpoints import CONTRACT, PAGE, REPORT
@@ -31,8 +34,8 @@ _FRESH = 0.8
 _HISTORY_FRESH = 5.0
 """The same for the last minutes, which have steps of ten seconds."""
 
-DEMO = "demo:"
-"""What the setting `page` begins with in the demonstration; the path of a socket follows."""
+ServerControl: TypeAlias = Callable[[str, str], Awaitable[None]]
+"""Kills or starts a server: "kill" or "start", and the id of an instance. It raises LocalError if that fails."""
 
 
 class PageState(MeshState, frozen=True, kw_only=True):
@@ -57,12 +60,14 @@ class LivePage:
     Args:
         runtime: of the mesh that serves it.
         settings: with the URL that is advertised.
+        control: kills and starts servers. Only the demonstration has one, and passes it in code: no setting can.
     """
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, runtime: Runtime, settings: Settings, control: ServerControl | None = None) -> None:
         self._runtime = runtime
         self._settings = settings
-        self._control = settings.page.removeprefix(DEMO) if settings.page.startswith(DEMO) else ""
+        self._control = control
+        self._trials = Trials(runtime.registry, msgspec.structs.replace(settings, module=""))
         self._overview = Overview()
         self._session: aiohttp.ClientSession | None = None
         self._looker: Looker | None = None
@@ -71,7 +76,7 @@ class LivePage:
         self._history_until = 0.0
         self._looking = asyncio.Lock()
         self.read_only = settings.page == "read-only"
-        self.demo = bool(self._control)
+        self.demo = control is not None
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +84,7 @@ class LivePage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._trials.__aexit__(kind, error, traceback)
         if self._session is not None:
             await self._session.close()
 
@@ -89,24 +95,25 @@ class LivePage:
                 await self._look_again()
             return self._state
 
-    async def _look_again(self, *, history: bool = False) -> None:
+    async def _look_again(self) -> None:
         if self._looker is None:
-            self._looker = Looker(self._runtime.registry, self._opened())
-        self._look = await self._looker.look(history=history)
+            self._looker = Looker(self._runtime.registry, self._opened(), history=True)
+        self._look = await self._looker.look()
         self._state = msgspec.json.encode(self._shown(self._overview.update(self._look), self._look))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            self._session = open_session(self._runtime.tls, limit=0)
         return self._session
 
     def _shown(self, state: MeshState, look: Look) -> PageState:
         own = self._settings.advertise_url.rstrip("/")
+        shown = without_secrets(own)
         return PageState(
             **msgspec.structs.asdict(state),
-            served_by=f"{self._settings.advertise_url}, process {self._runtime.identity}",
+            served_by=f"{shown}, process {self._runtime.identity}",
             also_at=tuple(
-                url + PAGE
+                without_secrets(url) + PAGE
                 for url, summaries in look.summaries.items()
                 if url != own and summaries and summaries[0].about.page
             ),
@@ -118,7 +125,8 @@ class LivePage:
         """The last 15 minutes of each method, as JSON."""
         async with self._looking:
             if time.monotonic() >= self._history_until:
-                await self._look_again(history=True)
+                if self._look is None or time.monotonic() - self._look.clock >= _FRESH:
+                    await self._look_again()
                 self._history = msgspec.json.encode(self._overview.histories())
                 self._history_until = time.monotonic() + _HISTORY_FRESH
             return self._history
@@ -132,13 +140,14 @@ class LivePage:
         found = next((each for each in await self._instances() if each.id == instance), None)
         if found is None or not (url := server_of(found)):
             raise LocalError(Code.NOT_FOUND, f"no instance {instance!r} is announced that is reached over HTTP")
-        path = {"report": REPORT, "contract": CONTRACT}[what]
+        url += {"report": REPORT, "contract": CONTRACT}[what]
+        shown = without_secrets(url)
         try:
-            return await fetch_document(self._opened(), url + path, self._settings.max_body)
+            return await fetch_document(self._opened(), url, self._settings.max_body, component=found.component)
         except StatusError as error:
-            raise LocalError(Code.UNAVAILABLE, f"{url}{path}: it answers {error.status}") from None
+            raise LocalError(Code.UNAVAILABLE, f"{shown}: it answers {error.status}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise LocalError(Code.UNAVAILABLE, f"{url}{path}: {why_no_answer(error)}") from None
+            raise LocalError(Code.UNAVAILABLE, f"{shown}: {why_no_answer(error)}") from None
 
     async def _instances(self) -> list[Instance]:
         await self.state()
@@ -177,8 +186,7 @@ class LivePage:
             LocalError: it cannot be made.
         """
         service, method = await self._contract(tried.component, tried.method)
-        settings = msgspec.structs.replace(self._settings, module="")
-        return await try_call(self._runtime.registry, settings, tried, service, method)
+        return await self._trials.call(tried, service, method)
 
     async def act(self, what: str, instance: str) -> bytes:
         """Ask the demonstration to kill or to start a server.
@@ -186,16 +194,7 @@ class LivePage:
         Raises:
             LocalError: it has ended, or there is no such server.
         """
-        try:
-            async with asyncio.timeout(5.0):
-                reader, writer = await asyncio.open_unix_connection(self._control)
-                try:
-                    writer.write(f"{what} {instance}\n".encode())
-                    said = (await reader.readline()).decode().strip()
-                finally:
-                    writer.close()
-        except OSError as error:
-            raise LocalError(Code.UNAVAILABLE, f"the demonstration does not answer: {error}") from None
-        if said != "ok":
-            raise LocalError(Code.FAILED_PRECONDITION, said or "the demonstration has ended")
+        if self._control is None:
+            raise LocalError(Code.FAILED_PRECONDITION, "only the demonstration kills and starts servers")
+        await self._control(what, instance)
         return b"{}"

@@ -21,7 +21,7 @@ from meshcore.server.loop_lag import Lag
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.telemetry import families as of
 from meshcore.telemetry.exposition import OPENMETRICS, content_type, parts
-from meshcore.telemetry.history import STEP, History
+from meshcore.telemetry.history import STEP, STEPS, History
 from meshcore.telemetry.snapshot import snapshot, total
 from meshcore.telemetry.summary import About, Summary, summary
 from meshcore.telemetry.tap.tap import TapLine, Wanted
@@ -123,19 +123,19 @@ class Monitor:
         about = TapLine(process=self._runtime.identity, name=self._recorder.watch.caller)
         return tapped(self._recorder.watch, wanted, about, lambda: self._server.draining)
 
-    async def summaries(self, *, steps: bool = True) -> bytes:
+    async def summaries(self, *, steps: int = STEPS) -> bytes:
         """The summaries of all workers as JSON: a list under `processes`.
 
         Args:
-            steps: whether the last 15 minutes are told.
+            steps: how many of the last steps of the history are told.
         """
         found = [self._encoded(steps)] if self._siblings is None else await self._siblings.summaries(steps=steps)
         return b'{"processes":[' + b",".join(found) + b"]}"
 
-    def _encoded(self, steps: bool) -> bytes:  # noqa: FBT001 - the siblings know no more of it
+    def _encoded(self, steps: int) -> bytes:
         return msgspec.json.encode(self.summary(steps=steps))
 
-    def summary(self, *, steps: bool = True) -> Summary:
+    def summary(self, *, steps: int = STEPS) -> Summary:
         """What this process knows."""
         server, settings, runtime = self._server, self._settings, self._runtime
         about = About(

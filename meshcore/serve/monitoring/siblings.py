@@ -23,13 +23,14 @@ from typing import Final, Self
 import msgspec
 
 from meshcore.core.errors import LocalError
+from meshcore.telemetry.history import STEPS
 from meshcore.telemetry.snapshot import Snapshot, counters_of, decode, encode, total
 from meshcore.telemetry.tap.tap import Wanted
 
 log = logging.getLogger(__name__)
 
-_METRICS, _SUMMARY, _BRIEF, _CALLS = b"metrics\n", b"summary\n", b"brief\n", b"calls "
-"""What one asks another. What follows the last one are the calls that are wanted, as JSON on the same line."""
+_METRICS, _SUMMARY, _CALLS = b"metrics\n", b"summary ", b"calls "
+"""What one asks another. What follows on the same line: how many steps of the history are wanted, and which calls."""
 
 _PATIENCE = 0.5
 """Seconds for the answer of a sibling. One whose event loop is blocked for longer counts with what it told last."""
@@ -66,7 +67,7 @@ class Siblings:
     Args:
         folder: which their parent has made.
         counted: what this process has counted.
-        summary: what it tells of itself, with or without its last minutes.
+        summary: what it tells of itself, with so many steps of its history.
         calls: tells a reader of its calls, as lines. It raises LocalError if there are too many readers.
     """
 
@@ -74,7 +75,7 @@ class Siblings:
         self,
         folder: Path,
         counted: Callable[[], Snapshot],
-        summary: Callable[[bool], bytes],
+        summary: Callable[[int], bytes],
         calls: Callable[[Wanted], AsyncGenerator[bytes]],
     ) -> None:
         self._folder = folder
@@ -111,9 +112,9 @@ class Siblings:
         ended = _read_ended(self._folder)  # last: who is in it must not count twice
         return [ended.counted, *(counted for id_, counted in found.items() if id_ not in ended.ids)]
 
-    async def summaries(self, *, steps: bool = True) -> list[bytes]:
+    async def summaries(self, *, steps: int = STEPS) -> list[bytes]:
         """What the living ones tell of themselves, this process first."""
-        others = await self._ask(self.others(), _SUMMARY if steps else _BRIEF)
+        others = await self._ask(self.others(), b"%b%d\n" % (_SUMMARY, steps))
         return [self._summary(steps), *(each for each in others if each is not None)]
 
     async def calls_of(self, id_: str, wanted: Wanted) -> AsyncGenerator[bytes]:
@@ -163,7 +164,12 @@ class Siblings:
                 if what.startswith(_CALLS):
                     patience.reschedule(None)
                     return await self._tell(what.removeprefix(_CALLS), writer)
-                data = encode(self._keep()) if what == _METRICS else self._summary(what == _SUMMARY)
+                if what == _METRICS:
+                    data = encode(self._keep())
+                elif what.startswith(_SUMMARY):
+                    data = self._summary(int(what.removeprefix(_SUMMARY)))
+                else:  # the sibling died while it asked
+                    return None
                 writer.write(len(data).to_bytes(8) + data)
                 await writer.drain()
         except OSError:  # the sibling that asked is gone

@@ -63,7 +63,7 @@ class StreamingServer(Server):
             request.set_deadline(begun + method.policy.timeout)
         headers, attempt = request.headers, request.headers.attempt
         peer = request.peer
-        calls = self.served.by_caller[peer.name(headers.caller)][method]
+        calls = self.served.by_caller[peer.key(headers.caller)][method]
         if method.stream_at is not None:
             arguments[method.stream_at].calls = calls
 

@@ -21,6 +21,42 @@ _PARENT = "00-%032x-%016x-%02x"
 """Written so in two thirds of the time of `format`."""
 
 
+class CallerSpan(trace.NonRecordingSpan):
+    """The span of a caller. Its header is read when somebody asks, which for most calls that are not sampled is never.
+
+    Args:
+        parent: the traceparent, as `read_trace` returns it.
+        state: the tracestate, empty if there is none.
+    """
+
+    def __init__(self, parent: str, state: str) -> None:
+        self.parent = parent
+        self.state = state
+        self._read: trace.SpanContext | None = None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the caller records it."""
+        return self.parent[-1] in "13"
+
+    def get_span_context(self) -> trace.SpanContext:
+        """Read the header."""
+        if self._read is None:
+            parent = self.parent
+            self._read = trace.SpanContext(
+                int(parent[3:35], 16),
+                int(parent[36:52], 16),
+                is_remote=True,
+                trace_flags=trace.TraceFlags(int(parent[53:], 16)),
+                trace_state=trace.TraceState.from_header([self.state]) if self.state else None,
+            )
+        return self._read
+
+    def __repr__(self) -> str:
+        """As OpenTelemetry writes it."""
+        return f"NonRecordingSpan({self.get_span_context()!r})"
+
+
 class _Setter(Setter[dict[str, str]]):
     def set(self, carrier: dict[str, str], key: str, value: str) -> None:
         carrier[key.lower()] = value
@@ -42,19 +78,24 @@ class Propagation:
         Args:
             headers: of the call.
             span: around it.
-            context: with the span and what else travels.
+            context: what else travels.
         """
         if not self._is_default:
             carrier = dict(headers)
-            self._propagator.inject(carrier, context, _SETTER)
+            self._propagator.inject(carrier, trace.set_span_in_context(span, context), _SETTER)
             return carrier
-        found = span.get_span_context()
-        if not found.is_valid:  # nobody provides spans
-            return headers
-        sent = {**headers, TRACEPARENT: _PARENT % (found.trace_id, found.span_id, found.trace_flags)}
-        if found.trace_state:
-            sent[TRACESTATE] = found.trace_state.to_header()
-        if baggage.get_all(context):
+        if type(span) is CallerSpan:
+            sent = {**headers, TRACEPARENT: span.parent}
+            if span.state:
+                sent[TRACESTATE] = span.state
+        else:
+            found = span.get_span_context()
+            if not found.is_valid:  # nobody provides spans
+                return headers
+            sent = {**headers, TRACEPARENT: _PARENT % (found.trace_id, found.span_id, found.trace_flags)}
+            if found.trace_state:
+                sent[TRACESTATE] = found.trace_state.to_header()
+        if context and baggage.get_all(context):
             _BAGGAGE.inject(sent, context, _SETTER)
         return sent
 
@@ -67,15 +108,7 @@ class Propagation:
             return None
         context = Context()
         if (parent := read.get(TRACEPARENT)) is not None:
-            state = read.get(TRACESTATE)
-            found = trace.SpanContext(
-                int(parent[3:35], 16),
-                int(parent[36:52], 16),
-                is_remote=True,
-                trace_flags=trace.TraceFlags(int(parent[53:], 16)),
-                trace_state=trace.TraceState.from_header([state]) if state else None,
-            )
-            context = trace.set_span_in_context(trace.NonRecordingSpan(found), context)
+            context = trace.set_span_in_context(CallerSpan(parent, read.get(TRACESTATE, "")), context)
         if BAGGAGE in read:
             context = _BAGGAGE.extract(read, context)
         return context

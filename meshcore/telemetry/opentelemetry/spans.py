@@ -25,7 +25,7 @@ from meshcore.core.description import Method
 from meshcore.telemetry import conventions as names
 from meshcore.telemetry.layers import ClientTraces, Traces
 from meshcore.telemetry.opentelemetry.outcomes import end_badly, end_well
-from meshcore.telemetry.opentelemetry.propagation import Propagation
+from meshcore.telemetry.opentelemetry.propagation import CallerSpan, Propagation
 
 # The span of the call whose attempts are made, if it is recorded.
 _client_span: ContextVar[Span | None] = ContextVar("client_span", default=None)
@@ -65,8 +65,12 @@ class _Spans:
 
     def _drops(self, parent: Span) -> bool:
         """Whether a span with that parent is certainly not sampled. To ask the SDK for one takes 4 us."""
+        if not self._follows:
+            return False
+        if type(parent) is CallerSpan:
+            return not parent.sampled
         found = parent.get_span_context()
-        return self._follows and found.is_valid and not found.trace_flags.sampled
+        return found.is_valid and not found.trace_flags.sampled
 
     def _name(self, method: Method) -> tuple[str, dict[str, AttributeValue]]:
         """The name of the span of a call, and the attributes that all these spans have."""
@@ -92,10 +96,11 @@ class ClientSpans(_Spans):
             return handler(msgspec.structs.replace(call, headers=headers))
         name, attributes = self._name(call.method)
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        context = trace.set_span_in_context(span)
-        headers = self._propagation.headers(call.headers, span, context)
+        headers = self._propagation.headers(call.headers, span, get_current())
         call = msgspec.structs.replace(call, headers=headers)
-        return self._recorded(handler, call, span, context) if span.is_recording() else handler(call)
+        if not span.is_recording():
+            return handler(call)
+        return self._recorded(handler, call, span, trace.set_span_in_context(span))
 
     async def _recorded(self, handler: Handler, call: Call, span: Span, context: Context) -> Any:
         with _Current(span, context):

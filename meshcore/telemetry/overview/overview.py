@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from meshcore.core.instances import Instance
-from meshcore.telemetry.history import merged
+from meshcore.core.masking import without_secrets
 from meshcore.telemetry.overview import methods as of_methods
-from meshcore.telemetry.overview.callers import CallerRates
+from meshcore.telemetry.overview.histories import Histories
+from meshcore.telemetry.overview.processes import NOTHING, Name, Process, Processes, Who
 from meshcore.telemetry.overview.state import (
     Edge,
     MeshState,
@@ -19,7 +20,6 @@ from meshcore.telemetry.overview.state import (
     ShownComponent,
     ShownInstance,
     ShownMethod,
-    rate_of,
 )
 from meshcore.telemetry.summary import MethodSummary, Summary
 from meshcore.telemetry.told import told
@@ -33,6 +33,9 @@ _REMEMBERED = 30.0
 UNNAMED = "(no name)"
 """Stands for callers that do not say who they are."""
 
+UNPROVEN = "(not proven)"
+"""Follows the name of a caller that only says it, in a mesh where others have proven theirs."""
+
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What was found when the mesh was looked at.
@@ -45,6 +48,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         errors: why a URL gave no summary.
         health: the status of components, by URL and component.
         problems: what else could not be read, as sentences.
+        unread: why the registry could not be read, empty if it was. It is among the problems, too.
     """
 
     at: float
@@ -54,17 +58,21 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, str]
     health: Mapping[tuple[str, str], str] = {}
     problems: Sequence[str] = ()
+    unread: str = ""
 
 
 class Overview:
     """Puts looks at a mesh together. Rates of callers need two looks."""
 
     def __init__(self) -> None:
-        self._callers = CallerRates()
+        self._processes = Processes()
+        self._histories = Histories()
         self._seen: dict[str, tuple[ShownInstance, float]] = {}  # by id: as it was, and when it was there last
         self._summaries: list[Summary] = []
-        self._called: dict[of_methods.Name, list[MethodSummary]] = {}
+        self._called: dict[Name, list[MethodSummary]] = {}
+        self._served: dict[Name, list[MethodSummary]] = {}
         self._at = 0.0
+        self._proves = False  # whether a caller of the mesh has proven its name
 
     def update(self, look: Look) -> MeshState:
         """Take a look into account, and return the mesh as it is now."""
@@ -74,21 +82,24 @@ class Overview:
         for summary in summaries:
             for method in summary.called:
                 self._called.setdefault((method.component, method.method), []).append(method)
-        self._callers.look(summaries, look.clock)
-        edges, callers = self._callers.rates()
+        self._processes.look(summaries, look.clock)
+        self._histories.look(summaries, look.at)
+        edges, callers = self._processes.callers()
         instances = self._instances(look)
-        served = of_methods.by_name(summaries)
-        of_component: dict[str, list[MethodSummary]] = {}
-        for (component, _), some in served.items():
-            of_component.setdefault(component, []).extend(some)
-        names = sorted({*instances, *of_component} - {""})
+        served = self._served = of_methods.by_name(summaries)
+        names = sorted({*instances, *(component for component, _ in served)} - {""})
         components = tuple(
-            ShownComponent(name, of_methods.rate(of_component.get(name, ())), tuple(instances.get(name, ())))
+            ShownComponent(
+                name,
+                self._processes.components.get(name, NOTHING).rate(),
+                tuple(instances.get(name, ())),
+            )
             for name in names
         )
+        self._proves = any(proven for (_, proven), _ in edges)
         shown_edges = tuple(
-            Edge(caller or UNNAMED, component, now)
-            for (caller, component), now in sorted(edges.items())
+            Edge(self._name(who), component, now, who[1])
+            for (who, component), now in sorted(edges.items(), key=lambda pair: pair[0])
             if component in names
         )
         return MeshState(
@@ -102,17 +113,20 @@ class Overview:
 
     def histories(self) -> list[MethodHistory]:
         """The last 15 minutes of each method, as of the last look."""
-        return of_methods.histories(self._summaries, self._at)
+        return self._histories.shown(self._served, self._at)
 
-    def _method(
-        self, name: of_methods.Name, served: Sequence[MethodSummary], callers: Iterable[tuple[str, Rate]]
-    ) -> ShownMethod:
+    def _name(self, who: Who) -> str:
+        """How a caller is shown."""
+        name, proven = who
+        return f"{name} {UNPROVEN}" if self._proves and name and not proven else name or UNNAMED
+
+    def _method(self, name: Name, served: Sequence[MethodSummary], callers: Iterable[tuple[Who, Rate]]) -> ShownMethod:
         called = self._called.get(name, ())
         return ShownMethod(
             component=name[0],
             method=name[1],
-            now=of_methods.rate(served),
-            callers=tuple(MethodCaller(caller or UNNAMED, now) for caller, now in callers),
+            now=self._processes.methods.get(name, NOTHING).rate(),
+            callers=tuple(MethodCaller(self._name(who), now, who[1]) for who, now in callers),
             errors=of_methods.errors(served),
             attempts=told(sum(sum(each.attempts.values()) for each in called)),
             retries=told(sum(each.retries for each in called)),
@@ -121,7 +135,7 @@ class Overview:
 
     def _instances(self, look: Look) -> dict[str, list[ShownInstance]]:
         """The instances of each component: those that are announced, and those that have vanished lately."""
-        by_process = {each.about.instance: each for each in self._summaries}
+        by_process = self._processes.by_instance
         ejected = self._ejected()
         found: dict[str, list[ShownInstance]] = {}
         there: set[str] = set()
@@ -161,18 +175,20 @@ class Overview:
 
 
 def _shown(
-    instance: Instance, look: Look, by_process: Mapping[str, Summary], ejected: Mapping[str, Sequence[str]]
+    instance: Instance, look: Look, by_process: Mapping[str, Process], ejected: Mapping[str, Sequence[str]]
 ) -> ShownInstance:
     url = server_of(instance)
     told = look.summaries.get(url, ())
     # The ids of a registry with fixed addresses name no process.
-    summary = by_process.get(instance.id.rpartition("-")[2], told[0] if len(told) == 1 else None)
-    window = merged(each.recent for each in (summary.served if summary else ()) if each.component == instance.component)
+    process = by_process.get(instance.id.rpartition("-")[2])
+    if process is None and len(told) == 1:
+        process = by_process.get(told[0].about.instance)
+    summary = process.summary if process is not None else None
     state, why = _state(instance, look, summary, look.errors.get(url, ""), ejected.get(instance.id, ()))
     return ShownInstance(
         id=instance.id,
         component=instance.component,
-        url=url,
+        url=without_secrets(url),
         channels=tuple(dict.fromkeys(each.channel for each in instance.addresses)),
         state=state,
         why=why,
@@ -183,13 +199,23 @@ def _shown(
         started=instance.started,
         digest=instance.digest,
         active=summary.about.active if summary else 0,
-        now=rate_of(window.seconds, window.calls, window.failures, window.counts),
+        now=(process.components if process is not None else {}).get(instance.component, NOTHING).rate(),
     )
 
 
 def server_of(instance: Instance) -> str:
     """The base URL of the server of an instance; empty if it is not reached over HTTP."""
     return next((each.url.rstrip("/") for each in instance.addresses if each.url.startswith("http")), "")
+
+
+def servers_of(announced: Mapping[str, Sequence[Instance]]) -> dict[str, str]:
+    """The base URLs of the servers of instances, each with one of the components that it serves."""
+    found: dict[str, str] = {}
+    for component, some in announced.items():
+        for each in some:
+            if url := server_of(each):
+                found.setdefault(url, component)
+    return found
 
 
 def _state(

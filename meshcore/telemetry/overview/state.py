@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from meshcore.telemetry.histogram import quantile
 from meshcore.telemetry.summary import Ended
 
 STATES = ("admitted", "new", "draining", "ejected", "gone")
@@ -29,21 +26,6 @@ class Rate(msgspec.Struct, frozen=True):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
-
-
-def rate_of(seconds: float, calls: float, failures: float, counts: Sequence[int]) -> Rate:
-    """The rate of calls that ended within a time.
-
-    Args:
-        seconds: the time.
-        calls: how many ended.
-        failures: how many of them failed.
-        counts: their latencies, by bucket.
-    """
-    if calls <= 0 or seconds <= 0:
-        return Rate()
-    p50, p95, p99 = (quantile(counts, share) for share in (0.5, 0.95, 0.99))
-    return Rate(calls / seconds, max(0.0, 1 - failures / calls), p50, p95, p99)
 
 
 class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,10 +82,11 @@ class Edge(msgspec.Struct, frozen=True):
     """Who calls whom.
 
     Attributes:
-        caller: the name that the caller gives itself: that of its component, if it hosts one.
+        caller: its name: that of its component, if it hosts one. If others of the mesh have proven theirs, and this one
+            only says it, "(not proven)" follows, so that it is not taken for the component.
         component: that it calls.
         now: its calls.
-        proven: whether the caller has proven who it is.
+        proven: whether the caller has proven its name by a certificate.
     """
 
     caller: str
@@ -118,10 +101,12 @@ class MethodCaller(msgspec.Struct, frozen=True):
     Attributes:
         caller: as in `Edge`.
         now: its calls.
+        proven: as in `Edge`.
     """
 
     caller: str
     now: Rate
+    proven: bool = False
 
 
 class ShownMethod(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,7 +54,7 @@ class SeenCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         side: whether this process has made or served it.
         component: that offers the method; empty if the caller asked for something unknown.
         method: as `service/method`, `_OTHER` if there is none of that name.
-        caller: what the calling process calls itself, empty if it does not say.
+        caller: the name of the calling process, empty if it does not say one.
         outcome: "ok", the name of a declared exception, or the code.
         code: "ok", or the code of the error.
         at: when it began, in seconds since 1970.
@@ -62,6 +62,7 @@ class SeenCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         text: of the error, cut; empty for a declared exception, whose text may be personal data.
         attempt: of a served call: which attempt of its caller it was.
         peer: of a served call: the address of the caller's host.
+        proven: of a served call: whether its caller has proven its name by a certificate.
         attempts: of a call that was made, oldest first. None: it was refused here, or an interceptor has answered it.
         arguments: by parameter, as texts that are cut. None unless the setting `show_arguments` allows it. Parameters
             that are marked `Secret` are hidden.
@@ -78,6 +79,7 @@ class SeenCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     attempt: int = 1
     peer: str = ""
+    proven: bool = False
     attempts: tuple[SeenAttempt, ...] = ()
     arguments: dict[str, str] | None = None
 

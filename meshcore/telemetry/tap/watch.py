@@ -161,6 +161,7 @@ class CallWatch:
             component=calls.component,
             method=calls.method,
             caller=peer.name(headers.caller),
+            proven=bool(peer.caller.component),
             outcome=outcome,
             code=code,
             at=time.time() - seconds,

@@ -18,12 +18,14 @@ class Request(msgspec.Struct, gc=False, eq=False):
         timeout: seconds, None without end.
         headers: of the request.
         items: whether items follow.
+        trace: see `wire.trace_field`; empty if there is none.
     """
 
     method: str
     timeout: float | None
     headers: Mapping[str, str]
     items: bool
+    trace: bytes
 
 
 class Partial(msgspec.Struct, gc=False, eq=False):

@@ -137,9 +137,8 @@ class CallFrames:
             self._end_call(call, partial.kind, payload)
         elif not call.deaf:
             call.held_large = len(payload)
-            self._calls.events.append(
-                Requested(call.number, request.method, request.headers, request.timeout, payload, request.items)
-            )
+            method, headers, seconds, items = request.method, request.headers, request.timeout, request.items
+            calls.events.append(Requested(call.number, method, headers, seconds, payload, items, request.trace))
         if not calls.client and call.theirs is State.DONE:
             calls.received_all(call)
 

@@ -28,7 +28,7 @@ class Control:
         self._calls = calls
         self._heartbeat = heartbeat
         self._versions = versions
-        self._features = features
+        self._features = int(features)  # `&` of a flag would take 1 us
         self.names = NameReader(calls.limits)
 
     def handle(self, kind: int, body: bytes, now: float) -> None:

@@ -34,6 +34,7 @@ class Requested(msgspec.Struct, gc=False):
         timeout: seconds that the caller still waits, None if it does not say.
         payload: the encoded arguments.
         items: whether the caller sends items; they come as `Item`, then `Ended`.
+        trace: the field of the call's trace, see `wire.trace_field`; empty if there is none.
     """
 
     call: int
@@ -42,6 +43,21 @@ class Requested(msgspec.Struct, gc=False):
     timeout: float | None
     payload: bytes
     items: bool
+    trace: bytes = b""
+
+
+class TurnedAway(msgspec.Struct, gc=False):
+    """Server: a call was refused by the connection itself. It has ended; this is for who counts.
+
+    Attributes:
+        request: its request, without the payload.
+        refusal: why.
+        text: says it to humans.
+    """
+
+    request: Requested
+    refusal: Refusal
+    text: str
 
 
 class Answered(msgspec.Struct, gc=False):
@@ -175,6 +191,7 @@ class Lost(msgspec.Struct, gc=False):
 Event = (
     Ready
     | Requested
+    | TurnedAway
     | Answered
     | Erred
     | Refused

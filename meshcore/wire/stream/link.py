@@ -41,7 +41,7 @@ class Link:
         ping_interval: float = 10.0,
         ping_timeout: float = 5.0,
         versions: tuple[int, int] = _VERSIONS,
-        features: int = Feature.STREAMS,
+        features: int = Feature.STREAMS | Feature.TRACE,
     ) -> None:
         if problem := limits.problem():
             raise ValueError(problem)

@@ -86,14 +86,20 @@ class NameWriter:
             raise _too_large(f"the name of a method has {len(content)} bytes", self._limits.table_bytes)
         return self._methods.add(name, content)
 
-    def block(self, headers: Mapping[str, str]) -> bytes:
+    def block(self, headers: Mapping[str, str], more: int = 0) -> bytes:
         """The headers of a request.
+
+        Args:
+            headers: of the request.
+            more: bytes that it has beside these: those of its trace.
 
         Raises:
             LocalError: they are too many, too large, or no Unicode.
         """
         # Saves 2.4 us of 2.6 for two headers that came before: a comparison of dicts is all that is left.
-        if headers == self._last:
+        if not headers and more <= self._most_bytes:
+            return b""
+        if headers == self._last and len(self._last_block) + more <= self._most_bytes:
             return self._last_block
         if len(headers) > self._limits.headers:
             raise _too_large(f"there are {len(headers)} headers", self._limits.headers)
@@ -102,8 +108,8 @@ class NameWriter:
             self._headers.clear()
             self._full, self._last = False, None
         block = b"".join([self._header(header) for header in headers.items()])
-        if len(block) > self._most_bytes:
-            raise _too_large(f"the headers have {len(block)} bytes", self._most_bytes)
+        if len(block) + more > self._most_bytes:
+            raise _too_large(f"the headers have {len(block) + more} bytes", self._most_bytes)
         if len(block) == _U16.size * len(headers):
             self._last, self._last_block = dict(headers), block
         return block

@@ -5,26 +5,40 @@ from __future__ import annotations
 from typing import Final
 
 from meshcore.wire import frames
-from meshcore.wire.frames import HEAD, ITEMS, MORE, REQUEST_BODY, Kind, ProtocolError, Reason, Refusal
+from meshcore.wire.frames import (
+    HEAD,
+    ITEMS,
+    MORE,
+    REQUEST_BODY,
+    TRACE,
+    TRACE_SIZE,
+    Feature,
+    Kind,
+    ProtocolError,
+    Reason,
+    Refusal,
+)
 from meshcore.wire.stream.call import Call, Partial, Request
 from meshcore.wire.stream.call_frames import CallFrames, check_empty
 from meshcore.wire.stream.calls import Calls
 from meshcore.wire.stream.control import Control
-from meshcore.wire.stream.events import Answered, Item, Requested
+from meshcore.wire.stream.events import Answered, Item, Requested, TurnedAway
 from meshcore.wire.stream.intake import Lane
 from meshcore.wire.stream.names import NO_HEADERS
 from meshcore.wire.stream.outbox import LONGEST_OUT
 from meshcore.wire.stream.states import CALLER, State
+from meshcore.wire.trace_field import LONGEST_TRACE, PARENT_SIZE
 
 _HEAD_SIZE: Final = HEAD.size
 _REQUEST_SIZE: Final = REQUEST_BODY.size
 _NEVER: Final = -1
 _IDLE, _OPEN = State.IDLE, State.OPEN
 _BEGINNINGS: Final = CALLER[_IDLE]
-_unpack_request = REQUEST_BODY.unpack_from
+_unpack_request, _unpack_trace = REQUEST_BODY.unpack_from, TRACE_SIZE.unpack_from
 _REQUEST, _ITEM, _ANSWER = int(Kind.REQUEST), int(Kind.ITEM), int(Kind.ANSWER)
-_BARE: Final = 0xFF & ~(MORE | ITEMS)
+_BARE: Final = 0xFF & ~(MORE | ITEMS | TRACE)
 _SMALL, _LARGE, _ITEMS = map(int, Lane)
+_TRACE_FEATURE = int(Feature.TRACE)
 
 
 class Receiver:
@@ -127,19 +141,26 @@ class Receiver:
             text = f"{frames.name_of(kind)} has a body of {size} bytes, the limit is {most}"
             raise ProtocolError(Reason.FRAME_SIZE, text)
 
-    def _request(self, kind: int, number: int, data: bytes, start: int, stop: int) -> int:
+    def _request(  # noqa: C901 - a function for a part takes 0.1 us
+        self, kind: int, number: int, data: bytes, start: int, stop: int
+    ) -> int:
         """Server: begin a call; the bytes of its payload."""
         calls, at = self._calls, start + _REQUEST_SIZE
+        traced, named = kind & TRACE, kind
+        kind ^= traced
         state = _BEGINNINGS.get(kind)
         if state is None or number <= calls.last:
-            text = f"{frames.name_of(kind)} for call {number}, after call {calls.last} has begun"
+            text = f"{frames.name_of(named)} for call {number}, after call {calls.last} has begun"
             raise ProtocolError(Reason.PROTOCOL, text)
         calls.last = number
         if at > stop:
             raise ProtocolError(Reason.PROTOCOL, f"REQUEST has a body of {stop - start} bytes")
         fields: tuple[int, int, int] = _unpack_request(data, start)
         method, timeout, block = fields
-        headers = NO_HEADERS
+        headers, trace = NO_HEADERS, b""
+        if traced:
+            trace = self._trace(data, at, stop, block)
+            at += TRACE_SIZE.size + len(trace)
         if block:
             if at + block > stop:
                 text = f"REQUEST has {stop - at} bytes where headers of {block} should be"
@@ -157,20 +178,37 @@ class Receiver:
         seconds, items = timeout / 1000 if timeout else None, kind & ITEMS != 0
         if not plain and kind & MORE:
             check_empty(kind, size)
-            call.partial = Partial(_REQUEST, bytearray(), Request(name, seconds, headers, items))
+            call.partial = Partial(_REQUEST, bytearray(), Request(name, seconds, headers, items, trace))
         if self._crowded:
-            self._turn_away(call)
+            self._turn_away(call, Requested(number, name, headers, seconds, b"", items, trace))
         elif plain or call.partial is None:
-            calls.events.append(Requested(number, name, headers, seconds, data[at:stop], items))
+            calls.events.append(Requested(number, name, headers, seconds, data[at:stop], items, trace))
         return size
 
-    def _turn_away(self, call: Call) -> None:
+    def _trace(self, data: bytes, at: int, stop: int, block: int) -> bytes:
+        """Server: the field of the trace of a request, after which the other headers come."""
+        calls = self._calls
+        if not calls.features & _TRACE_FEATURE:
+            raise ProtocolError(Reason.PROTOCOL, "REQUEST with TRACE, which was not agreed on")
+        start = at + TRACE_SIZE.size
+        size: int = _unpack_trace(data, at)[0] if start <= stop else 0
+        if not PARENT_SIZE <= size <= LONGEST_TRACE or start + size > stop:
+            raise ProtocolError(Reason.PROTOCOL, f"REQUEST has {stop - at} bytes where a trace of {size} should be")
+        if size + block > calls.limits.header_bytes:
+            text = f"headers of {size + block} bytes with their trace, the limit is {calls.limits.header_bytes}"
+            raise ProtocolError(Reason.LIMIT, text)
+        return data[start : start + size]
+
+    def _turn_away(self, call: Call, request: Requested) -> None:
         calls = self._calls
         if calls.draining:  # GO_AWAY has said it for all that come now
+            calls.events.append(TurnedAway(request, Refusal.DRAINING, "this side has said GO_AWAY"))
             call.ours = State.DONE
             calls.deafen(call)
             if call.theirs is State.DONE:
                 del calls.by_number[call.number]
         else:
             calls.replied()
-            calls.refuse(call, Refusal.OVERLOADED, "too many answers wait for their reader")
+            text = "too many answers wait for their reader"
+            calls.events.append(TurnedAway(request, Refusal.OVERLOADED, text))
+            calls.refuse(call, Refusal.OVERLOADED, text)

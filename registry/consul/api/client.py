@@ -111,7 +111,7 @@ class ConsulClient:
     async def service(self, service: str) -> ServiceEntry | None:
         """Return a service that is registered with this agent; None if it is not."""
         try:
-            return await self._get(f"agent/service/{_quoted(service)}", ServiceEntry)
+            return await self.get(f"agent/service/{_quoted(service)}", ServiceEntry)
         except CommunicationError as error:
             if error.code is Code.NOT_FOUND:
                 return None
@@ -136,11 +136,11 @@ class ConsulClient:
 
     async def may_read_nodes(self) -> bool:
         """Return whether the token may read any node. Consul always has one."""
-        return bool(await self._get(f"catalog/nodes?stale{self._datacenter}", list[Node]))
+        return bool(await self.get(f"catalog/nodes?stale{self._datacenter}", list[Node]))
 
     async def agent(self) -> AgentSelf:
         """Return the agent's configuration. The token needs the right to read the agent."""
-        return await self._get("agent/self", AgentSelf)
+        return await self.get("agent/self", AgentSelf)
 
     async def health(
         self,
@@ -161,7 +161,7 @@ class ConsulClient:
             pooled: use one of the few connections that stay open, and wait for one. Not for a request that blocks.
         """
         path = f"health/service/{_quoted(name)}"
-        newest, leader, entries = await self._watched(
+        newest, leader, entries = await self.watched(
             path, list[HealthEntry], index, wait, timeout, pooled=pooled, hides=True
         )
         return Health(newest, leader, entries)
@@ -175,7 +175,7 @@ class ConsulClient:
         timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, list[CheckRow]]:
         """Read all checks in a state: "passing", "warning", "critical" or "any". Returns the index, too."""
-        newest, _, rows = await self._watched(f"health/state/{state}", list[CheckRow], index, wait, timeout)
+        newest, _, rows = await self.watched(f"health/state/{state}", list[CheckRow], index, wait, timeout)
         return newest, rows
 
     async def catalog(
@@ -186,21 +186,21 @@ class ConsulClient:
         timeout: float = CONTROL,  # noqa: ASYNC109 - as above
     ) -> tuple[int, dict[str, list[str]]]:
         """Read the tags of all services. Registrations end the wait, health does not. Returns the index, too."""
-        newest, _, tags = await self._watched("catalog/services", dict[str, list[str]], index, wait, timeout)
+        newest, _, tags = await self.watched("catalog/services", dict[str, list[str]], index, wait, timeout)
         return newest, tags
 
     async def services(self) -> dict[str, list[str]]:
         """Read the tags of all services at once."""
-        return await self._get(f"catalog/services?stale{self._datacenter}", dict[str, list[str]])
+        return await self.get(f"catalog/services?stale{self._datacenter}", dict[str, list[str]])
 
     async def leader(self) -> str:
         """Return the address of the leader; empty if there is none."""
-        return await self._get("status/leader", str)
+        return await self.get("status/leader", str)
 
     async def read(self, key: str) -> bytes | None:
         """Return the value of a key; None if there is no such key."""
         try:
-            pairs = await self._get(f"kv/{quote(key)}?stale{self._datacenter}", list[Pair])
+            pairs = await self.get(f"kv/{quote(key)}?stale{self._datacenter}", list[Pair])
         except CommunicationError as error:
             if error.code is Code.NOT_FOUND:
                 return None
@@ -210,7 +210,7 @@ class ConsulClient:
     async def tree(self, prefix: str, *, index: int = 0, wait: float = 0.0, timeout: float = CONTROL) -> Tree:  # noqa: ASYNC109
         """Read all keys that begin with a prefix. The arguments are those of `health`."""
         path = f"kv/{quote(prefix)}"
-        return Tree(*await self._watched(path, list[Pair], index, wait, timeout, hides=True))
+        return Tree(*await self.watched(path, list[Pair], index, wait, timeout, hides=True))
 
     async def write(self, key: str, value: bytes) -> None:
         """Set the value of a key."""
@@ -220,7 +220,7 @@ class ConsulClient:
     def _datacenter(self) -> str:
         return f"&dc={_quoted(self._config.datacenter)}" if self._config.datacenter else ""
 
-    async def _watched(
+    async def watched(  # noqa: PLR0913 - the last ones are options by keyword
         self,
         path: str,
         kind: type[T],
@@ -230,14 +230,26 @@ class ConsulClient:
         *,
         pooled: bool = False,
         hides: bool = False,
+        own: bool = False,
     ) -> tuple[int, bool, T]:
         """Send a query that may block. Returns the index, whether the server knows its leader, and the content.
 
-        With `hides`, an answer without anything that the token may read is an error.
+        Args:
+            path: the quoted path below `/v1/`.
+            kind: of the content.
+            index: as in `health`, like the next two.
+            wait: seconds.
+            timeout: seconds.
+            pooled: as in `health`.
+            hides: an answer without anything that the token may read is an error.
+            own: what the agent itself holds, or what only the leader may answer; not what any server of the configured
+                datacenter may.
         """
         tree = path.startswith("kv/")
-        query = f"?index={index}&wait={max(1, round(wait * 1000))}ms&stale" if index else "?stale"
-        path = f"{path}{query}{'&recurse=true' if tree else ''}{self._datacenter}"
+        options = [f"index={index}&wait={max(1, round(wait * 1000))}ms"] if index else []
+        options += [] if own else [f"stale{self._datacenter}"]
+        options += ["recurse=true"] if tree else []
+        path = f"{path}?{'&'.join(options)}"
         accepted = _KEY_STATUSES if tree else frozenset({OK})
         async with self._http.ask("GET", path, seconds=timeout, watch=not pooled, accepted=accepted) as (answer, body):
             try:
@@ -252,7 +264,8 @@ class ConsulClient:
                 raise AuthorizationError(Code.PERMISSION_DENIED, text)
             return newest, leader, found
 
-    async def _get(self, path: str, kind: type[T]) -> T:
+    async def get(self, path: str, kind: type[T]) -> T:
+        """Read what is at a path below `/v1/`, quoted, with its query."""
         async with self._http.ask("GET", path) as (_, body):
             return decoded(path, body, kind)
 

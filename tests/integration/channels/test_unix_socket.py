@@ -104,11 +104,19 @@ async def test_calls_go_on_when_their_server_is_killed(tmp_path: Path, sockets: 
             async def both() -> bool:
                 return len(client.mesh.runtime.destinations.by_component["depot-component"].instances) == 2
 
+            pids: dict[str, int] = {}
+
+            async def each_was_called() -> bool:
+                facts = await client.depot.facts()
+                pids[facts.peer] = facts.pid
+                return len(pids) > 1
+
             await client.depot.echo("first")
             await until(both, "two instances")
-            assert {(await client.depot.facts()).peer for _ in range(40)} == {"unknown", "127.0.0.1"}
-            pids = {(await client.depot.facts()).pid for _ in range(40)}
-            (serving,) = pids - {other.process.pid}
-            os.kill(serving, signal.SIGKILL)
+            # How many calls each gets is the matter of the balancer, and of how busy this machine is.
+            await until(each_was_called, "calls of both")
+            assert pids.keys() == {"unknown", "127.0.0.1"}
+            assert pids["127.0.0.1"] == other.process.pid
+            os.kill(pids["unknown"], signal.SIGKILL)
             assert {(await client.depot.facts()).peer for _ in range(40)} == {"127.0.0.1"}
         one.send(signal.SIGKILL)

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
-from meshcore import ConfigurationError, Mesh, Settings, client_module
+from meshcore import CommunicationError, ConfigurationError, Mesh, Settings, client_module
 from meshcore.cli.ls import list_instances
+from meshcore.cli.tap import Choice, follow
 from meshcore.cli.top import show
 from meshcore.cli.why import explain
 from meshcore.core.instances import ChannelAddress, Instance
@@ -71,6 +73,22 @@ async def test_top_shows_what_is_called(tmp_path: Path, capsys: pytest.CaptureFi
         await show(settings, "", "cals")
     await show(settings, "", "calls", once=True)
     assert "nothing is announced" in capsys.readouterr().out
+
+
+async def test_a_registry_that_cannot_be_read_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts must not take it for a mesh without calls."""
+    settings = Settings(registry=f"consul://127.0.0.1:{free_port()}")
+    for command in (
+        show(settings, "", "calls", once=True),
+        show(settings, "", "calls", once=True, as_json=True),
+        list_instances(settings),
+        explain(settings, "stock.reserve", ""),
+        explain(msgspec.structs.replace(settings, module="tests.support.three_parts:StockModule"), "stock.reserve", ""),
+        follow(settings, "stock", Choice()),
+    ):
+        with pytest.raises(CommunicationError, match="Consul at http"):
+            await command
+    assert '"methods"' not in capsys.readouterr().out
 
 
 async def test_who_has_ejected_an_instance_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,11 +226,14 @@ def test_ctrl_c_ends_a_blocking_call_and_its_mesh() -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
-        # The call begins a moment after the line; an interrupt before it would be one as well.
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
+            # The call begins a moment after the line; an interrupt before it would be one as well.
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
 
 

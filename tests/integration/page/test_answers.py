@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from meshcore import ConfigurationError, Settings
 from tests.support.three_served import mesh, state
 
 pytestmark = pytest.mark.one_python
@@ -21,6 +23,11 @@ async def call(session: aiohttp.ClientSession, url: str, method: str, **argument
     async with session.post(f"{url}/call", json=body) as response:
         is_json = response.content_type == "application/json"
         return response.status, await (response.json() if is_json else response.text())
+
+
+def clients() -> int:
+    """How many clients are kept for calls that are tried."""
+    return sum(task.get_name() == "meshcore.trial" for task in asyncio.all_tasks())
 
 
 async def test_the_page_answers_with_the_whole_mesh(tmp_path: Path) -> None:
@@ -97,6 +104,11 @@ async def test_calls_can_be_tried(tmp_path: Path) -> None:
         assert '"sku": ""' in line["example"]
         assert (note["name"], note["required"], note["example"]) == ("note", False, '""')
 
+        async with session.post(f"{url}/demo/kill", json={"instance": "shop-1"}) as response:
+            assert response.status == 404
+        with pytest.raises(ConfigurationError, match="off"):
+            Settings(page="demo:/tmp/socket")
+
         # What a form of another site can send, and what a browser sends for one.
         async with session.post(f"{url}/call", data='{"component":"shop","method":"shop/order"}') as response:
             assert response.status == 400
@@ -105,8 +117,17 @@ async def test_calls_can_be_tried(tmp_path: Path) -> None:
         async with session.post(f"{url}/call", json={}, headers={"host": "rebound.example"}) as response:
             assert response.status == 403
             assert "allowed_hosts" in await response.text()
-        async with session.post(f"{url}/demo/kill", json={"instance": "shop-1"}) as response:
-            assert response.status == 404
+        for path in ("", "/page.js", "/state", "/history", "/parameters?component=shop&method=shop/order"):
+            async with session.get(f"{url}{path}", headers={"host": "rebound.example"}) as response:
+                assert response.status == 403
+
+        # The client of a call is kept for the next one, and ended with the server.
+        kept = clients()
+        assert 1 <= kept <= 4
+        for _ in range(2):
+            await call(session, url, "shop/order", line={"sku": "tea"})
+        assert clients() == kept
+    assert clients() == 0
 
 
 async def test_a_page_that_is_read_only_calls_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 from meshcore import MeshApp, Settings
 from meshcore.asgi.page.routes import TriedCall, page_routes
 from meshcore.serve.live_page.page import PageState
-from meshcore.telemetry.overview.state import Edge, Rate, ShownComponent, ShownInstance, ShownMethod
+from meshcore.telemetry.overview.state import Edge, MethodCaller, Rate, ShownComponent, ShownInstance, ShownMethod
+from meshcore.telemetry.summary import Ended
 from meshcore.testing.servers import served
 from tests.integration.serve.browser import Page, browsing
 from tests.support.processes import serve
@@ -114,11 +115,14 @@ class Many:
 
     def __init__(self) -> None:
         self.instances = 5
+        self.names: tuple[str, ...] = ()
         self._asked = 0
 
     async def state(self) -> bytes:
         """Components with 20 instances each, which call each other."""
         self._asked += 1
+        if self.names:
+            return self._hostile()
         now = Rate(100.0 + self._asked, 0.999, 0.001, 0.002, 0.003 + self._asked / 1e4)
         names = [f"component-{number}" for number in range(max(1, self.instances // 20))]
         components = tuple(
@@ -141,6 +145,33 @@ class Many:
         found = PageState(
             at=time.time(), components=cut, edges=edges, methods=methods, served_by="a test", also_at=(),
             read_only=True, demo=False,
+        )  # fmt: skip
+        return msgspec.json.encode(found)
+
+    def _hostile(self) -> bytes:
+        """One component, method, instance and error of each name, called by two callers of that name."""
+        now = Rate(10.0, 0.9, 0.001, 0.002, 0.003)
+        instances = [self._instance(name, number, now) for number, name in enumerate(self.names)]
+        found = PageState(
+            at=time.time(),
+            components=tuple(
+                ShownComponent(each, now, (msgspec.structs.replace(one, version=each, zone=each, why=each, url=each),))
+                for each, one in zip(self.names, instances, strict=True)
+            ),
+            callers=tuple(f"{each} (not proven)" for each in self.names),
+            edges=tuple(
+                edge
+                for each in self.names
+                for edge in (Edge(each, self.names[0], now, proven=True), Edge(f"{each} (not proven)", each, now))
+            ),
+            methods=tuple(
+                ShownMethod(
+                    component=each, method=each, now=now, callers=(MethodCaller(each, now, proven=True),),
+                    errors=(Ended(each, each, 1, each),), attempts=1, retries=0, hedges=0,
+                )
+                for each in self.names
+            ),
+            served_by=self.names[0], also_at=(), problems=self.names, read_only=True, demo=False,
         )  # fmt: skip
         return msgspec.json.encode(found)
 
@@ -196,3 +227,40 @@ async def test_200_instances_stay_fluent(tmp_path: Path) -> None:
             frames[instances] = median(b - a for a, b in itertools.pairwise(times))
         assert frames[200] <= 2 * frames[5], frames
         assert page.complaints == []
+        await hostile_names_stay_texts(page, source, url)
+
+
+HOSTILE = (
+    "<img src=x onerror='window.hacked = 1'>",
+    "</text></svg><script>window.hacked = 1</script>",
+    '"><b onmouseover=alert(1)>',
+    "x" * 1000,
+    "\u202etxt.exe\u2066\u200f",
+    "\x1b[31m\x00\x07\r\n",
+    "constructor",
+    "__proto__",
+)
+
+
+async def hostile_names_stay_texts(page: Page, source: Many, url: str) -> None:
+    """Whatever callers, methods, versions and errors are called: nothing of it is run, and the layout holds."""
+    source.names = HOSTILE
+    await page.open(f"{url}/mesh")
+    await page.wait_for(f"document.querySelectorAll('#methods tbody tr').length === {len(HOSTILE)}", SECONDS)
+    for row in range(1, len(HOSTILE) + 1):
+        for table in ("methods", "instances"):
+            await page.evaluate(f"document.querySelector('#{table} tbody tr:nth-child({row}) td button').click()")
+            assert await page.evaluate("document.querySelector('#details-title').textContent.length") > 0
+    assert await page.evaluate("window.hacked ?? 0") == 0
+    assert await page.evaluate("document.querySelectorAll('img, b, main script').length") == 0
+    assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    shown = await page.evaluate("document.body.textContent")
+    assert not any(each in shown for each in "\u202e\u2066\u200f\x1b\x00\x07")
+    assert await page.evaluate("document.querySelectorAll('#graph .edge').length") == 2 * len(HOSTILE)
+    proven = "[...document.querySelectorAll('#graph .edge .lock')].filter(e => getComputedStyle(e).display !== 'none')"
+    assert await page.evaluate(f"{proven}.length") == len(HOSTILE)
+    words = "proven by a certificate"
+    assert await page.evaluate(f"{proven}.every(e => e.parentNode.getAttribute('aria-label').includes({words!r}))")
+    assert words in await page.evaluate("document.querySelector('#legend').innerText")
+    assert await nameless(page) == []
+    assert page.complaints == []

@@ -19,7 +19,7 @@ _BODIES: Final = {
     "number (1) and value (4)",
     Kind.DEFINE: "table (1), number of the entry (2), content",
     Kind.REQUEST: "number of the method (2), milliseconds that the caller waits or 0 (4), length of the headers (2), "
-    "headers, payload",
+    "with TRACE the length of the trace (2) and the trace, headers, payload",
     Kind.ITEM: "payload",
     Kind.END: "",
     Kind.ANSWER: "payload",
@@ -48,7 +48,10 @@ def stream() -> Callable[[str], str]:
         "frames": _frames,
         "flags": lambda: table(
             ("flag", "bit", "meaning"),
-            [(name, f"0x{getattr(frames, name):02x}", attribute_docs(frames)[name]) for name in ("MORE", "ITEMS")],
+            [
+                (name, f"0x{getattr(frames, name):02x}", attribute_docs(frames)[name])
+                for name in ("MORE", "ITEMS", "TRACE")
+            ],
         ),
         "states": lambda: _members(State),
         "states of a client": lambda: _diagram(CALLER),

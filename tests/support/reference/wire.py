@@ -118,8 +118,8 @@ async def _see() -> Seen:
         await see("rest error", "POST", "/orders/unicorn", {})
         await see("unauthenticated", "GET", "/orders/secret/price", {})
         await see("wrong verb", "GET", "/orders/bolt", {})
-        assert app._asgi is not None
-        routes = app._asgi._router.routes
+        endpoint: Any = app._endpoint
+        routes = endpoint.__self__._router.routes
         paths = [INVOKE, INVOKE_STREAM, *(route.path for route in routes if hasattr(route, "path"))]
         await app.stop()
         await see("stopping", "POST", INVOKE, ours, json.dumps(_call("order", "bolt", 2)).encode())

@@ -16,6 +16,7 @@ from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, 
 from meshcore.asgi.served_call import HTTPCall, serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.core.errors import LocalError
 from meshcore.declare.reader import describe
@@ -198,7 +199,7 @@ async def test_what_a_call_held_is_freed_when_it_has_ended(server, dish):
     client = Client(dish)
     headers = Held([*client.scope["headers"], (TIMEOUT.encode(), b"50")])
     freed = weakref.ref(headers)
-    call = TextCall(headers, "guest", client.receive)
+    call = TextCall(headers, Peer("guest"), client.receive)
     del headers
     gc.disable()
     try:
@@ -277,7 +278,7 @@ class StreamedCall(msgspec.Struct):
     number: int
     dish: str
     headers: RequestHeaders = RequestHeaders([])
-    peer: str = "guest"
+    peer: Peer = Peer("guest")
     method: Method = TASTE
     errors: ErrorCodec = ERRORS
 

@@ -10,30 +10,37 @@ from hypothesis import strategies as st
 from meshcore.asgi.stream.headers import MOST_REMEMBERED, ConnectionHeaders
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.stream.events import Requested
+from meshcore.wire.trace_field import trace_headers
 
 RAW = [(b"host", b"shop"), (b"authorization", b"of the connection")]
 
 texts = st.text("abc-", min_size=1, max_size=3)
-headers = st.dictionaries(st.sampled_from(["x-user", "authorization", "mesh-attempt"]), texts | st.just("2"))
+headers = st.dictionaries(st.sampled_from(["x-user", "authorization", "mesh-attempt", "baggage"]), texts | st.just("2"))
 times = st.none() | st.integers(1, 5).map(lambda milliseconds: milliseconds / 1000)
 
 
-def requested(headers: MappingProxyType[str, str], timeout: float | None) -> Requested:
+PARENTS = (b"", b"p" * 55, b"q" * 55, b"p" * 55 + b"a=1")
+
+
+def requested(headers: MappingProxyType[str, str], timeout: float | None, trace: bytes = b"") -> Requested:
     """A call."""
-    return Requested(1, "m", headers, timeout, b"", items=False)
+    return Requested(1, "m", headers, timeout, b"", items=False, trace=trace)
 
 
 @given(st.lists(headers.map(MappingProxyType), min_size=1, max_size=4), st.data())
 def test_each_call_has_its_own(blocks: list[MappingProxyType[str, str]], data: st.DataObject) -> None:
     """Whatever came before: its headers count before those of the connection, and its time is its own."""
     made = ConnectionHeaders(RAW)
-    calls = st.lists(st.tuples(st.sampled_from(blocks), times), max_size=20)
-    for block, timeout in data.draw(calls):
-        found = made.of(requested(block, timeout))
+    calls = st.lists(st.tuples(st.sampled_from(blocks), times, st.sampled_from(PARENTS)), max_size=20)
+    for block, timeout, trace in data.draw(calls):
+        found = made.of(requested(block, timeout, trace))
         own = [(name.encode(), value.encode()) for name, value in block.items()]
-        fresh = RequestHeaders([*own, *RAW])
+        fresh = RequestHeaders([*(trace_headers(trace) if trace else ()), *own, *RAW])
+        fresh.seconds = timeout
         assert dict(found) == dict(fresh)
-        assert (found.seconds, found.attempt) == (timeout, fresh.attempt)
+        for name in RequestHeaders.__slots__:
+            if name != "_first":  # made when it is needed
+                assert getattr(found, name) == getattr(fresh, name), name
 
 
 def test_headers_that_are_made_anew_each_time() -> None:

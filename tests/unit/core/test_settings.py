@@ -12,7 +12,7 @@ import pytest
 import meshcore
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import MISSING
-from meshcore.core.settings import Settings
+from meshcore.core.settings import SETTING_NAMES, Settings
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.installed import make_registry
 
@@ -97,12 +97,7 @@ def test_not_given(tmp_path):
     assert (settings.timeout, settings.zone) == (10.0, "")
 
 
-NAMES = (
-    "module, registry, advertise_url, unix_socket, verify_advertise, preferred_channel, connections, timeout, "
-    "resilience, policies, max_calls, request_timeout, max_body, max_depth, max_items, max_concurrency, max_unsent, "
-    "adaptive_limit, idempotency_memory, allowed_origins, allowed_hosts, max_threads, drain, zone, version, weight, "
-    "documents, metrics, page, show_arguments, traces, meter, log_format, access_log, debug, value_source, values"
-)
+NAMES = ", ".join(SETTING_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ async def test_whoever_is_asked_answers_for_all(tmp_path):
             each.call(3)
         assert [await each.shown() for each in workers] == [(9, 3)] * 3
         assert sorted(await workers[1].siblings.summaries()) == [b"a", b"b", b"c"]
-        assert sorted(await workers[1].siblings.summaries(steps=False)) == [b"A", b"B", b"C"]
+        assert sorted(await workers[1].siblings.summaries(steps=0)) == [b"A", b"B", b"C"]
         assert (await workers[1].siblings.summaries())[0] == b"b"
 
 

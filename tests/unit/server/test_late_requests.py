@@ -8,6 +8,7 @@ import time
 import pytest
 
 from meshcore import Call, Code, MeshError
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method
 from meshcore.server.loop_lag import Lag
 from meshcore.server.server import Server
@@ -31,7 +32,7 @@ def server(limit: AdaptiveLimit | None, path: float) -> Server:
 
 async def ask(made: Server, *headers: tuple[bytes, bytes]) -> str:
     """Make a call."""
-    with made.accept(RequestHeaders(headers), "peer", asyncio.Event().wait) as request:
+    with made.accept(RequestHeaders(headers), Peer("host"), asyncio.Event().wait) as request:
         answer: str = await made.run(request, COOK, ())
         return answer
 

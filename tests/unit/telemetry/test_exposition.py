@@ -116,6 +116,7 @@ gauge     meshcore_server_calls_in_flight
 gauge     meshcore_server_concurrency_limit
 counter   meshcore_server_denials_total                rpc_method server_address mode
 gauge     meshcore_server_processes
+gauge     meshcore_certificate_expiry_timestamp_seconds
 counter   meshcore_server_refusals_total               reason
 counter   meshcore_server_rules_refused_total
 gauge     meshcore_server_stream_connections

@@ -10,7 +10,7 @@ from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.core.errors import Code, CommunicationError
 from meshcore.telemetry.conventions import OTHER
-from meshcore.telemetry.history import STEP, STEPS, History, Window, merged
+from meshcore.telemetry.history import STEP, STEPS, History
 from meshcore.telemetry.recorder import Recorder, SeenDestination, SeenInstance
 from meshcore.telemetry.summary import About, MethodSummary, Summary, summary
 
@@ -81,19 +81,6 @@ def test_the_window_is_of_the_last_steps():
     assert history.windows(START + 25)[KEY].per_second == 2.0
 
 
-def test_windows_of_several_processes_add_up():
-    """Rates add up though the windows have other lengths; quantiles are those of all calls."""
-    recorder, other = Recorder(), Recorder()
-    histories = History(recorder, START), History(other, START)
-    call(recorder, 100, 0.02)
-    call(other, 100, 2.0)
-    found = merged([histories[0].windows(START + 10)[KEY], histories[1].windows(START + 20)[KEY], Window(0.0)])
-    assert found.per_second == 15.0
-    assert found.quantile(0.5) < 0.03
-    assert found.quantile(0.9) > 1.5
-    assert merged([]).quantile(0.5) is None
-
-
 def test_a_summary_tells_all_and_travels_as_json():
     """Methods on both sides, with their callers, errors and destinations."""
     recorder = Recorder([COMPONENT])
@@ -110,7 +97,7 @@ def test_a_summary_tells_all_and_travels_as_json():
     made = summary(recorder, history, About(instance="1234", components=("orders",)), START + 5)
     found = msgspec.json.decode(msgspec.json.encode(made), type=Summary)
     assert found == made
-    brief = summary(recorder, history, About(instance="1234", components=("orders",)), START + 5, steps=False)
+    brief = summary(recorder, history, About(instance="1234", components=("orders",)), START + 5, steps=0)
     assert brief == msgspec.structs.replace(made, served=_brief(made.served), called=_brief(made.called))
     order, other = found.served
     assert (order.component, order.method, order.calls, order.failures) == ("orders", "shop/order", 2, 1)

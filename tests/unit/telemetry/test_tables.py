@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
 from meshcore.telemetry.conventions import OTHER
 from meshcore.telemetry.history import STEP, History
 from meshcore.telemetry.recorder import Recorder
-from meshcore.telemetry.tables import MOST_CALLERS, MOST_SERIES, ServedCalls
+from meshcore.telemetry.tables import MOST_CALLERS, MOST_SERIES, PROVEN_OTHER, ServedCalls
 
 
 def component(methods: int) -> ComponentDescription:
@@ -44,7 +48,7 @@ def test_100_000_callers_leave_memory_flat():
     finally:
         tracemalloc.stop()
     assert grown < 20_000
-    assert len(served.by_caller) == MOST_CALLERS + 1
+    assert len(served.by_caller) == MOST_CALLERS + len((OTHER, PROVEN_OTHER))
     assert sum(calls.ok.count for _, calls in served) == 101_000
 
 
@@ -60,6 +64,37 @@ def test_many_methods_of_many_callers_share_series_too():
     assert sum(calls.ok.count for calls in series) == 10_000
     assert len(set(map(id, series))) == len(series)
     assert {caller for caller, _ in served} >= {"caller 0", OTHER}
+
+
+def test_a_name_that_is_only_said_is_not_counted_as_the_proven_one():
+    """Nor do callers that say many names take the places of those that prove theirs."""
+    orders = component(1)
+    (method,) = orders.services[0].methods
+    served = ServedCalls([orders])
+    proven = Peer("10.0.0.1", Caller("spiffe://a.test/stock", "stock", Proof.CERTIFICATE))
+    for number in range(100):
+        served.by_caller[Peer("10.0.0.2").key(f"caller {number}")][method].ok.observe(0.001)
+    served.by_caller[Peer("10.0.0.2").key("stock")][method].ok.observe(0.001)
+    for said in ("stock", "", "anything"):
+        served.by_caller[proven.key(said)][method].ok.observe(0.001)
+    counted = {caller: calls.ok.count for caller, calls in served}
+    assert counted["stock",] == 3
+    assert counted[OTHER] == 100 - MOST_CALLERS + 1
+    assert sum(counted.values()) == 104
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 80), st.integers(0, 2)), max_size=300))
+def test_no_call_is_lost_and_no_kind_of_caller_takes_the_places_of_the_other(calls: list[tuple[bool, int, int]]):
+    """Whoever calls what."""
+    orders = component(3)
+    served = ServedCalls([orders])
+    for proven, number, method in calls:
+        key = (f"caller {number}",) if proven else f"caller {number}"
+        served.by_caller[key][orders.services[0].methods[method]].ok.observe(0.001)
+    for proven in (True, False):
+        counted = [(key, each.ok.count) for key, each in served if isinstance(key, tuple) == proven]
+        assert sum(count for _, count in counted) == sum(kind == proven for kind, _, _ in calls)
+        assert len({key for key, _ in counted}) <= MOST_CALLERS + 1
 
 
 def test_500_methods_take_less_than_5_mib():

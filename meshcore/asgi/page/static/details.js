@@ -3,7 +3,7 @@
 import { charts } from "./chart.js";
 import { h, say } from "./dom.js";
 import { duration, inWords, percent, perSecond } from "./format.js";
-import { STATES } from "./graph.js";
+import { called, STATES } from "./graph.js";
 import { callForm } from "./call.js";
 
 function list(facts) {
@@ -14,7 +14,7 @@ const ofMethod = {
   find: ({ state, chosen }) => state.methods.find((each) => `${each.component} ${each.method}` === chosen.key),
   title: (each) => `${each.component}: ${each.method}`,
   body(each, { state, history, chosen }, base) {
-    const callers = each.callers.map(({ caller, now }) => h("li", {}, `${caller || "(says no name)"}: ${inWords(now)}`));
+    const callers = each.callers.map(({ caller, proven, now }) => h("li", {}, `${caller}${proven ? ", proven by a certificate" : ""}: ${inWords(now)}`));
     const errors = each.errors.map((error) => [`${error.kind} (${error.count})`, error.last || "–"]);
     const known = history.get(chosen.key);
     return [
@@ -58,7 +58,7 @@ const ofComponent = {
     return [
       list([["calls", perSecond(each.now.calls)], ["success", percent(each.now.success)], ["p50, p95, p99", `${duration(each.now.p50)}, ${duration(each.now.p95)}, ${duration(each.now.p99)}`]]),
       h("h3", {}, "Versions"), h("ul", {}, ...[...versions].map(([name, count]) => h("li", {}, `${name}: ${count} instances`))),
-      h("h3", {}, "Calls"), h("ul", {}, ...edges.map((edge) => h("li", {}, `${edge.caller} → ${edge.component}: ${inWords(edge.now)}`))),
+      h("h3", {}, "Calls"), h("ul", {}, ...edges.map((edge) => h("li", {}, called(edge)))),
     ];
   },
 };

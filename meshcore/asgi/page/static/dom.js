@@ -2,6 +2,10 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Control characters, and those that turn the direction of the text that follows: others choose what is shown here.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const seen = (text) => String(text).replace(UNSEEN, "\u00b7");
+
 /** Make an HTML element. Attributes whose name begins with "on" are listeners. */
 export function h(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
@@ -15,20 +19,21 @@ export function s(name, attributes = {}, ...children) {
 function fill(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) element.setAttribute(key, value === true ? "" : value);
+    else if (value !== null && value !== false) element.setAttribute(key, value === true ? "" : seen(value));
   }
-  element.append(...children.flat().filter((child) => child !== null));
+  element.append(...children.flat().filter((child) => child !== null).map((child) => (child instanceof Node ? child : seen(child))));
   return element;
 }
 
 /** Set an attribute only if it changes: the browser then lays out nothing anew. */
 export function set(element, name, value) {
-  const text = String(value);
+  const text = seen(value);
   if (element.getAttribute(name) !== text) element.setAttribute(name, text);
 }
 
 /** Set the text only if it changes. */
-export function say(element, text) {
+export function say(element, value) {
+  const text = seen(value);
   if (element.textContent !== text) element.textContent = text;
 }
 

@@ -32,6 +32,14 @@ export function glyph(state) {
   return shape;
 }
 
+/** The sign of a caller whose name was proven: a lock. */
+export function lock() {
+  return s("g", { class: "lock", "aria-hidden": "true" }, s("path", { d: "M-2.5 -1V-3A2.5 2.5 0 0 1 2.5 -3V-1" }), s("rect", { x: -4, y: -1, width: 8, height: 6, rx: 1 }));
+}
+
+/** An edge in words. */
+export const called = (edge) => `${edge.caller}${edge.proven ? ", proven by a certificate," : ""} calls ${edge.component}: ${inWords(edge.now)}`;
+
 /** The edges but for those that close a circle: along them a node would be moved for ever. */
 function withoutCircles(names, edges) {
   const called = new Map(names.map((name) => [name, []]));
@@ -134,7 +142,7 @@ function updateNode(element, node, chosen, matches) {
 }
 
 function updateEdge(element, edge, at) {
-  const [path, text] = element.children;
+  const [path, text, sign] = element.children;
   const from = at.get(edge.caller);
   const to = at.get(edge.component);
   const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + from.height / 2, to.x, to.y + to.height / 2];
@@ -148,8 +156,10 @@ function updateEdge(element, edge, at) {
   set(text, "x", (x1 + x2) / 2);
   set(text, "y", (back ? low : (y1 + y2) / 2) - 6);
   say(text, edge.now.calls ? `${perSecond(edge.now.calls)} ${percent(edge.now.success)}` : "");
-  set(element, "aria-label", `${edge.caller} calls ${edge.component}: ${inWords(edge.now)}`);
-  say(element.lastElementChild, `${edge.caller} calls ${edge.component}: ${inWords(edge.now)}`);
+  set(sign, "transform", `translate(${x1 + 12} ${y1 - 9})`);
+  set(sign, "display", edge.proven ? "inline" : "none");
+  set(element, "aria-label", called(edge));
+  say(element.lastElementChild, called(edge));
 }
 
 /** Draw the mesh. `matches` says of a node whether the filter has it. */
@@ -176,8 +186,8 @@ export function draw(svg, state, chosen, matches, choose) {
   const at = new Map(nodes.map((node) => [node.name, node]));
   const edges = state.edges.filter((edge) => at.has(edge.caller) && at.has(edge.component));
   reconcile(
-    lines, edges, (edge) => `${edge.caller}\n${edge.component}`,
-    () => s("g", { role: "img" }, s("path", { "marker-end": "url(#tip)" }), s("text", { class: "facts", "text-anchor": "middle" }), s("title")),
+    lines, edges, (edge) => `${edge.caller}\n${edge.component}\n${edge.proven}`,
+    () => s("g", { role: "img" }, s("path", { "marker-end": "url(#tip)" }), s("text", { class: "facts", "text-anchor": "middle" }), lock(), s("title")),
     (element, edge) => updateEdge(element, edge, at),
   );
   reconcile(

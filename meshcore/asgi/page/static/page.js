@@ -3,7 +3,7 @@
 import { h, s, say, set } from "./dom.js";
 import { sparkline } from "./chart.js";
 import { details } from "./details.js";
-import { draw, glyph, STATES } from "./graph.js";
+import { draw, glyph, lock, STATES } from "./graph.js";
 import { instanceColumns, METHODS, Table } from "./tables.js";
 
 const PERIOD = 1000; // milliseconds between two questions
@@ -103,7 +103,9 @@ function drawLegend() {
   const signs = Object.entries(STATES).map(([state, words]) => h("li", {}, s("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, glyph(state)), ` ${words}`));
   const lines = [["busy", "calls succeed"], ["failing", "more than 1 % fail"], ["idle", "no calls"]].map(([kind, words]) =>
     h("li", {}, s("svg", { viewBox: "0 0 14 14", class: `edge ${kind}`, "aria-hidden": "true" }, s("g", { class: `edge ${kind}` }, s("path", { d: "M0 7H14" }))), ` ${words}`));
-  byId("legend").replaceChildren(...signs, ...lines);
+  const proven = h("li", {}, s("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, lock()), " the caller's name is proven by a certificate; without it, it is what the caller says");
+  const only = h("li", {}, s("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, s("rect", { class: "only-calls", x: -6, y: -4, width: 12, height: 8, rx: 2 })), " only calls: it serves nothing, so it cannot be asked");
+  byId("legend").replaceChildren(...signs, ...lines, proven, only);
 }
 
 function setUpTheme() {

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.core.instances import ChannelAddress, Instance
-from meshcore.telemetry.history import Window, merged
-from meshcore.telemetry.overview.callers import CallerRates
+from meshcore.telemetry.history import Window
 from meshcore.telemetry.overview.overview import Look, Overview
+from meshcore.telemetry.overview.processes import Processes, Sum
 from meshcore.telemetry.summary import About, Caller, MethodSummary, Summary
 from meshcore.telemetry.told import told
 
@@ -77,14 +77,14 @@ def _json(value: Any) -> bytes:
 
 def test_after_a_pause_callers_are_counted_anew() -> None:
     """Nobody looked for an hour: a mean of that hour is not what happens now."""
-    rates = CallerRates()
+    rates = Processes()
 
     def look(calls: int, now: float) -> float:
         served = MethodSummary(
             component="shop", method="shop/do", calls=calls, failures=0, recent=Window(0.0), callers=(_web(calls),)
         )
         rates.look([Summary(at=now, about=About(instance="a"), served=(served,))], now)
-        return rates.rates()[0]["web", "shop"].calls
+        return rates.callers()[0][("web", False), "shop"].calls
 
     look(0, 0.0)
     assert look(10, 1.0) == pytest.approx(10.0)
@@ -94,7 +94,58 @@ def test_after_a_pause_callers_are_counted_anew() -> None:
 
 def test_a_window_of_no_time_counts_for_nothing() -> None:
     """Beside one of ten seconds it would stand for endless calls."""
-    assert merged([Window(10.0, 5, 0, (5,)), Window(5e-324, 1, 0, (1,))]) == merged([Window(10.0, 5, 0, (5,))])
+    rates = Processes()
+    windows = [Window(10.0, 5, 0, (5,)), Window(5e-324, 1, 0, (1,))]
+    served = [
+        MethodSummary(component="shop", method="shop/do", calls=5, failures=0, recent=window) for window in windows
+    ]
+    rates.look([Summary(at=1.0, about=About(instance="a"), served=tuple(served))], 1.0)
+    (process,) = rates.by_instance.values()
+    assert process.methods["shop", "shop/do"].rate().calls == 0.5
+
+
+def test_windows_of_several_processes_add_up() -> None:
+    """Rates add up though the windows have other lengths; quantiles are those of all calls."""
+    rates = Processes()
+    short, long = Window(10.0, 100, 0, (100,)), Window(20.0, 100, 50, (0,) * 30 + (100,))
+    for process, window in (("a", short), ("b", long)):
+        served = MethodSummary(component="shop", method="shop/do", calls=1, failures=0, recent=window)
+        rates.look([*(each.summary for each in rates.by_instance.values()), _told(process, served)], 1.0)
+    rate = rates.components["shop"].rate()
+    assert rate.calls == 15.0
+    assert rate.success == pytest.approx(1 - 2.5 / 15)
+    assert rate.p50 is not None
+    assert rate.p50 < 0.0001
+    assert rate.p99 is not None
+    assert rate.p99 > 1.0
+    assert Sum().rate().p50 is None
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from(range(6)), max_size=3), max_size=8))
+def test_totals_are_those_of_the_processes_that_are_there(looks: list[dict[str, int]]) -> None:
+    """Whoever comes, tells something new, or goes. What is corrected again and again is what would be added up anew."""
+    rates = Processes()
+    kept: dict[tuple[str, int], Summary] = {}
+    for clock, processes in enumerate(looks):
+        for process, number in processes.items():
+            window = Window(10.0 + number, 100 * number, number, (number,) * number)
+            served = MethodSummary(
+                component="shop", method=f"shop/{number % 3}", calls=number, failures=0, recent=window,
+                callers=(_web(10 * clock + number),),
+            )  # fmt: skip
+            kept.setdefault((process, number), _told(process, served))
+        rates.look([kept[each] for each in processes.items()], float(clock))
+        for totals, of in ((rates.methods, "methods"), (rates.components, "components")):
+            anew: dict[object, int] = {}
+            for process in rates.by_instance.values():
+                for key, part in getattr(process, of).items():
+                    anew[key] = anew.get(key, 0) + part.calls
+            assert {key: each.calls for key, each in totals.items()} == anew
+        assert len(rates.callers()[0]) == bool(processes)
+
+
+def _told(process: str, served: MethodSummary) -> Summary:
+    return Summary(at=1.0, about=About(instance=process), served=(served,))
 
 
 def test_no_more_is_told_than_javascript_can_have() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.telemetry.histogram import BOUNDS, BUCKETS, Histogram
 from meshcore.telemetry.history import STEP, STEPS, Step, Window
-from meshcore.telemetry.overview.callers import CallerRates
 from meshcore.telemetry.overview.overview import UNNAMED, Look, Overview
+from meshcore.telemetry.overview.processes import Processes
 from meshcore.telemetry.recorder import SeenDestination, SeenInstance
 from meshcore.telemetry.summary import About, Caller, Ended, MethodSummary, Summary
 
@@ -113,6 +113,34 @@ def test_edges_are_what_callers_did_since_the_look_ten_seconds_ago() -> None:
     assert [(each.caller, round(each.now.calls)) for each in of_stock.callers] == [("shop", 10), (UNNAMED, 1)]
 
 
+def test_a_caller_that_only_says_a_proven_name_is_shown_as_another_one() -> None:
+    """An attacker without a certificate that calls itself as a component does not get the edge of that component."""
+    overview = Overview()
+    both = [instance("a"), instance("b", "stock")]
+    for second in range(2):
+        said, proven = caller("shop", 5 * second), msgspec.structs.replace(caller("shop", 9 * second), proven=True)
+        state = overview.update(look(both, [summary("b", method("stock", said, proven))], clock=float(second)))
+    assert [(each.caller, each.proven, round(each.now.calls)) for each in state.edges] == [
+        ("shop (not proven)", False, 5),
+        ("shop", True, 9),
+    ]
+    assert state.callers == ("shop (not proven)",)
+    (listed,) = state.methods
+    assert [(each.caller, each.proven) for each in listed.callers] == [("shop", True), ("shop (not proven)", False)]
+
+
+def test_processes_that_are_not_asked_at_each_look_count_for_the_time_between_their_answers() -> None:
+    """What they have told is shown until they tell something new."""
+    overview = Overview()
+    told = summary("b", method("stock", caller("shop", 0)))
+    for second in range(25):
+        if second % 4 == 0:
+            told = summary("b", method("stock", caller("shop", 10 * second)))
+        state = overview.update(look([instance("b", "stock")], [told], clock=float(second)))
+        (edge,) = state.edges
+        assert edge.now.calls == pytest.approx(10.0 if second >= 4 else 0.0)
+
+
 def test_each_state_has_its_reason() -> None:
     """The worst that is true is shown, with its reason."""
     sees = SeenDestination("shop", instances=(SeenInstance(id="shop-d", state="ejected"),))
@@ -198,7 +226,7 @@ def test_histories_are_put_together_by_step() -> None:
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=4), min_size=1, max_size=12))
 def test_no_look_makes_a_rate_negative_or_endless(looks: list[list[tuple[str, int]]]) -> None:
     """Processes come, go and start anew under other names, and counters only grow."""
-    rates = CallerRates()
+    rates = Processes()
     totals = dict.fromkeys("abc", 0)
     for clock, seen in enumerate(looks):
         told: list[Summary] = []
@@ -206,7 +234,7 @@ def test_no_look_makes_a_rate_negative_or_endless(looks: list[list[tuple[str, in
             totals[process] += more
             told.append(summary(process, method("shop", caller("web", totals[process]))))
         rates.look(told, float(clock))
-        edges, methods = rates.rates()
+        edges, methods = rates.callers()
         for rate in [*edges.values(), *(rate for some in methods.values() for _, rate in some)]:
             assert 0.0 <= rate.calls <= 150 * len(looks)
             assert rate.success is None or 0.0 <= rate.success <= 1.0

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshcore.core import caller
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import Call
+from meshcore.core.caller import Peer
 from meshcore.core.description import Method, Parameter
 from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.core.masking import HIDDEN, Secret, has_secret
@@ -148,8 +150,13 @@ def test_a_call_that_was_refused_is_shown_to_who_taps_a_component_that_is_served
     )
     refused = ("resource_exhausted", "resource_exhausted", "it is overloaded")
     headers = Caller()
-    watch.served(series("", "_OTHER"), headers, "10.0.0.1", 0.0, None, None, refused)
+    watch.served(series("", "_OTHER"), headers, Peer("10.0.0.1"), 0.0, None, None, refused)
     (call,) = all_.take().calls
+    assert not call.proven
+    orders = Peer("10.0.0.1", caller.Caller("spiffe://a.test/orders", "orders", caller.Proof.CERTIFICATE))
+    watch.served(series("", "_OTHER"), headers, orders, 0.0, None, None, refused)
+    (proven,) = all_.take().calls
+    assert (proven.caller, proven.proven) == ("orders", True)
     assert (call.side, call.outcome, call.text, call.caller, call.attempt, call.peer) == (
         ("served", "resource_exhausted", "it is overloaded", "till", 2, "10.0.0.1")
     )

@@ -10,7 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshcore.wire import frames
-from meshcore.wire.frames import HEAD, ITEMS, MORE, REQUEST_BODY, Kind, Reason, Refusal, Table, frame
+from meshcore.wire.frames import (
+    HEAD,
+    ITEMS,
+    MORE,
+    REQUEST_BODY,
+    TRACE,
+    TRACE_SIZE,
+    Kind,
+    Reason,
+    Refusal,
+    Table,
+    frame,
+)
 from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import (
     Answered,
@@ -122,13 +134,18 @@ def test_any_first_bytes(data: bytes) -> None:
 
 
 KINDS = st.one_of(
-    st.sampled_from([int(kind) | flag for kind in Kind for flag in (0, MORE, ITEMS)]), st.integers(0, 255)
+    st.sampled_from([int(kind) | flag for kind in Kind for flag in (0, MORE, ITEMS, TRACE)]), st.integers(0, 255)
 )
 BODIES = st.one_of(
     st.binary(max_size=40),
     st.builds(
         lambda block, rest: REQUEST_BODY.pack(0, 0, len(block)) + block + rest,
         st.binary(max_size=8),
+        st.binary(max_size=8),
+    ),
+    st.builds(
+        lambda trace, rest: REQUEST_BODY.pack(0, 0, 0) + TRACE_SIZE.pack(len(trace)) + trace + rest,
+        st.integers(54, 60).map(lambda size: b"x" * size),
         st.binary(max_size=8),
     ),
 )
@@ -170,7 +187,7 @@ NAME = frames.define(Table.NAMES, 0, b"n")
 LONG_NAMES = frames.define(Table.METHODS, 0, b"m" * 1_000) + frames.define(Table.METHODS, 1, b"m" * 30)
 SERVER_FAULTS = [
     (frame(Kind.ANSWER, 1), Reason.PROTOCOL, "ANSWER for call 1, which has not begun"),
-    (frame(33, 1), Reason.PROTOCOL, "unknown kind 33"),
+    (frame(31, 1), Reason.PROTOCOL, "unknown kind 31"),
     (frame(Kind.HELLO, 0, HELLO[HEAD.size :]), Reason.PROTOCOL, "HELLO from a client"),
     (HEAD.pack(1_025, Kind.ITEM, 1), Reason.FRAME_SIZE, "ITEM has a body of 1025 bytes, the limit is 1024"),
     (request(1), Reason.TABLE, "method 0, there are 0"),
@@ -303,7 +320,7 @@ def test_what_newer_peers_say_is_understood() -> None:
     connection = server()
     hello = frames.hello((1, 9), 0xFFFFFFFF, [*settings_of(SMALL), (200, 5)])
     ready_event = connection.feed(hello, 0.0)[0]
-    assert (ready_event.version, ready_event.features, ready_event.limits.frame) == (1, 1, SMALL.frame)
+    assert (ready_event.version, ready_event.features, ready_event.limits.frame) == (1, 3, SMALL.frame)
     assert frames.read_refused(b"\xc8text") == (Refusal.OVERLOADED, "text")
     assert frames.read_go_away(b"\xc8\0\0\0\1text") == (Reason.PROTOCOL, 1, "text")
     assert Connection(client=True, now=0.0, limits=Limits.of_message(10)).data_to_send()

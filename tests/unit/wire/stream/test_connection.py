@@ -19,6 +19,7 @@ from meshcore.wire.stream.events import (
     Ponged,
     Refused,
     Requested,
+    TurnedAway,
     Writable,
 )
 from meshcore.wire.stream.heartbeat import AHEAD
@@ -225,12 +226,35 @@ def test_a_drain_loses_and_doubles_nothing() -> None:
     upload = pair.client.request("m", b"", items=True)
     pair.client.send_item(upload, b"1")
     client, server = pair.settle()
-    assert server == []
+    assert [(event.request.call, event.refusal) for event in server if isinstance(event, TurnedAway)] == [
+        (late, Refusal.DRAINING),
+        (upload, Refusal.DRAINING),
+    ]
+    assert len(server) == 2
     refused = [Refused(call, Refusal.DRAINING, "stopping") for call in (late, upload)]
     assert client == [*refused, GoneAway("stopping", accepted)]
     assert (pair.client.room, pair.client.exhausted, pair.server.calls) == (0, True, 1)
     pair.server.answer(accepted, b"1")
     assert pair.settle() == ([Answered(accepted, b"1")], [])
+    assert (pair.server.calls, pair.server.pending, pair.client.calls) == (0, False, 0)
+
+
+def test_a_server_that_asks_for_another_connection_accepts_what_is_on_its_way() -> None:
+    """The client begins nothing more there, all that it has begun is answered, and a later drain is obeyed."""
+    pair = ready()
+    accepted = begun(pair)
+    pair.server.ask_for_another("renewed")
+    late = pair.client.request("m", b"")
+    client, server = pair.settle()
+    assert [each.call for each in server if isinstance(each, Requested)] == [late]
+    assert client == [GoneAway("renewed", LAST_NUMBER)]
+    assert (pair.client.room, pair.client.exhausted, pair.server.calls) == (0, True, 2)
+    pair.server.go_away("stopping")
+    pair.server.ask_for_another("renewed")
+    pair.server.answer(accepted, b"1")
+    pair.server.answer(late, b"2")
+    client, _ = pair.settle()
+    assert client == [GoneAway("stopping", late), Answered(accepted, b"1"), Answered(late, b"2")]
     assert (pair.server.calls, pair.server.pending, pair.client.calls) == (0, False, 0)
 
 
@@ -321,7 +345,7 @@ def test_who_does_not_read_is_refused() -> None:
     """A server does not collect answers without bound: it begins with no more calls, and in the end closes."""
     pair = ready(server=Limits(calls=10))
     client, server = pair.client, pair.server
-    refused = 0
+    refused = told = 0
     for _ in range(100_000):
         if not client.room:  # the answers are read by nobody, so the test makes room itself
             for number in list(client._by_number):
@@ -330,6 +354,9 @@ def test_who_does_not_read_is_refused() -> None:
         for event in server.feed(client.data_to_send(), pair.now):
             if isinstance(event, Requested):
                 server.answer(event.call, b"")
+            elif isinstance(event, TurnedAway):
+                assert event.refusal is Refusal.OVERLOADED
+                told += 1
             else:
                 assert isinstance(event, Failed)
                 assert event.reason is Reason.FLOOD
@@ -337,7 +364,7 @@ def test_who_does_not_read_is_refused() -> None:
             break
         refused = server._calls.replies
     assert server.closed
-    assert refused > 0
+    assert told >= refused > 0
     assert len(server.data_to_send()) < 1_000_000
 
 

@@ -20,12 +20,17 @@ from meshcore.wire.stream.events import (
     Ready,
     Refused,
     Requested,
+    TurnedAway,
     Writable,
 )
+from meshcore.wire.trace_field import trace_headers
 from tests.support.stream_pair import SMALL, Pair
 
 SIZES = st.sampled_from([0, 1, 50, 700, 1_016, 1_024, 1_025, 3_000, 5_000, 6_000])
-HEADERS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["", "1", "v" * 40, "w" * 150]))
+TRACES = ("traceparent", "tracestate")
+HEADERS = st.dictionaries(
+    st.sampled_from(["a", "b", *TRACES]), st.sampled_from(["", "1", "v" * 40, "p" * 55, "q" * 55, "w" * 150])
+)
 
 
 class Asked:
@@ -210,8 +215,14 @@ class Connected(RuleBasedStateMachine):
                     assert not call.begun
                     assert self.accepted is None or event.call <= self.accepted
                     call.begun = True
-                    assert call.request == (event.method, event.payload, dict(event.headers), event.items)
+                    trace = {name.decode(): value.decode() for name, value in trace_headers(event.trace)}
+                    headers = {**event.headers, **trace} if event.trace else dict(event.headers)
+                    assert call.request == (event.method, event.payload, headers, event.items)
                     assert event.timeout == 5.0
+                case TurnedAway():
+                    call = self.calls[event.request.call]
+                    assert not call.begun
+                    assert event.refusal is not Refusal.CANCELED
                 case Item():
                     call = self.calls[event.call]
                     assert call.begun

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from statistics import median
+from collections.abc import Callable, Sequence
 
-from benchmarks.calls.wire import MANY, Plan, by_mesh, measure
-from benchmarks.report import Goal, Report, Row, row
+from benchmarks.calls.wire import Plan
+from benchmarks.report import Goal, Report, Row
+from benchmarks.telemetry.cost import costs
+from benchmarks.telemetry.spans import SPANS, span_costs
+from benchmarks.telemetry.strangers import strangers_section
 from meshcore.core.attempt import Attempt
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
+from meshcore.telemetry.calls import Calls
 from meshcore.telemetry.exposition import expose
 from meshcore.telemetry.history import STEP, STEPS, History
 from meshcore.telemetry.recorder import Recorder
@@ -35,18 +37,25 @@ async def telemetry_section(plan: Plan, report: Report) -> None:
         Goal("us: counting a call on the client's side", 0.5, client * 1e6),
         Goal("us: counting a call on the server's side", 0.5, server * 1e6),
     ]
-    async with AsyncExitStack() as stack:
-        candidates = await stack.enter_async_context(by_mesh(plan, report.notes, tuple(SHARES)))
-        figures = await measure(candidates, MANY, plan)
-    for name, found in figures.items():
-        report.rows.append(row("counting", name, found, found))
-        cpu = median((each.client + each.server) / len(each.times) for each in found.slices)
-        text = f"% of the CPU time of a call over {name}: counting it on both sides"
-        report.goals.append(Goal(text, SHARES[name], 100 * (client + server) / cpu))
-    recorder, history, taken = recorded()
+    for name, cost in (await costs(plan, report.notes, tuple(SHARES))).items():
+        text = f"% of the CPU time of a call over {name}, {cost.microseconds:.0f} us: counting it, on and off in turn"
+        report.goals.append(Goal(text, SHARES[name], cost.percent))
+        for way, (seconds, ratio) in (await span_costs(name, plan.rounds // 2)).items():
+            report.notes.append(f"in memory, over {name}, {way}: {seconds * 1e6:.1f} us of CPU, {ratio:.2f} times")
+            if way == SPANS:
+                text = f"% of the CPU time of a call over {name} in memory: {way}"
+                report.goals.append(Goal(text, 5.0, 100 * (ratio - 1)))
+    await strangers_section(plan, report)
+    worst, history, taken = recorded(("unavailable", "internal"), called=True)
+    usual, _, _ = recorded(("unavailable",), called=False)
     report.goals += [
-        Goal(f"MiB: {METHODS} methods of {CALLERS} callers, with their history", 5.0, taken / 2**20),
-        Goal(f"ms of CPU: answering a scrape of {METHODS} methods and {WORKERS} workers", 50.0, scrape(recorder) * 1e3),
+        Goal(
+            f"MiB: {METHODS} methods, served to {CALLERS} callers and called, failing in two ways",
+            5.0,
+            taken / 2**20,
+        ),
+        Goal(f"ms of CPU: answering a scrape of {METHODS} methods and {WORKERS} workers", 50.0, scrape(usual) * 1e3),
+        Goal("ms of CPU: the same, all are called as well, and fail in two ways", 50.0, scrape(worst) * 1e3),
         Goal(f"ms of CPU: a step of the history, once in {STEP} s", 50.0, step(history) * 1e3),
     ]
 
@@ -94,8 +103,13 @@ def described(methods: int) -> ComponentDescription:
     return ComponentDescription(object, "bench", "", (ServiceDescription(object, "bench", "", found),))
 
 
-def recorded() -> tuple[Recorder, History, int]:
-    """A server with many methods that were called for 15 minutes, and the bytes that its numbers take."""
+def recorded(failures: Sequence[str], *, called: bool) -> tuple[Recorder, History, int]:
+    """A process that serves many methods for 15 minutes, and the bytes that its numbers take.
+
+    Args:
+        failures: the codes with which each of them fails.
+        called: whether it calls them as well.
+    """
     component = described(METHODS)
     tracemalloc.start()
     try:
@@ -105,9 +119,15 @@ def recorded() -> tuple[Recorder, History, int]:
             if number % (STEPS // 3) == 0:
                 for method in component.services[0].methods:
                     for caller in range(CALLERS):
-                        calls = recorder.served.by_caller[f"caller {caller}"][method]
-                        calls.ok.observe(0.001 * number)
-                    calls.fail("unavailable", "unavailable", 0.01, "nobody is there")
+                        recorder.served.by_caller[f"caller {caller}"][method].ok.observe(0.001 * number)
+                    sides: list[Calls] = [recorder.served.by_caller["caller 0"][method]]
+                    if called:
+                        made = recorder.client("bench")[method]
+                        made.succeed(0.001 * number, [Attempt("a", "b", 0.0, 0.001, "ok")])
+                        sides.append(made)
+                    for each in sides:
+                        for code in failures:
+                            each.fail(code, code, 0.01, "it says why")
             history.tick(number * STEP)
         return recorder, history, tracemalloc.get_traced_memory()[0]
     finally:

@@ -1,0 +1,1 @@
+"""Who may send requests, before anything of them is read."""

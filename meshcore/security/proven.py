@@ -1,0 +1,55 @@
+"""Reads what a certificate proves: whose it is, by its names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from meshcore.core.caller import Caller, Proof
+
+_SPIFFE = "spiffe"
+
+
+def proven_caller(certificate: dict[str, Any]) -> Caller:
+    """Who has the certificate.
+
+    Args:
+        certificate: as `SSLObject.getpeercert()` returns it. It was verified.
+
+    Raises:
+        ValueError: its names do not say whose it is.
+    """
+    identity, names = proven_names(certificate.get("subjectAltName", ()))
+    return Caller(identity, names[0], Proof.CERTIFICATE)
+
+
+def proven_names(alternatives: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
+    """The identity of a certificate, and the components that it may stand for.
+
+    Args:
+        alternatives: kind and text of each of its names, the extension `subjectAltName`.
+
+    Raises:
+        ValueError: it has two URI names, one that is no SPIFFE id, or neither a URI name nor a DNS name.
+    """
+    uris = [text for kind, text in alternatives if kind == "URI"]
+    if len(uris) > 1:
+        raise ValueError(f"it has {len(uris)} URI names, where one is allowed: {', '.join(uris)}")
+    if uris:
+        return uris[0], (_component(uris[0]),)
+    hosts = [text for kind, text in alternatives if kind == "DNS"]
+    if not hosts:
+        raise ValueError("it has neither a URI name nor a DNS name")
+    return hosts[0], tuple(dict.fromkeys(host.partition(".")[0] for host in hosts))
+
+
+def _component(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = urlsplit("")
+    component = parts.path.rpartition("/")[2]
+    if parts.scheme != _SPIFFE or not parts.netloc or not component or parts.query or parts.fragment:
+        raise ValueError(f"its URI name is no SPIFFE id: {uri}")
+    return component

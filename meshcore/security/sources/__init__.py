@@ -1,0 +1,1 @@
+"""Where a process gets its certificates, on this machine: files, and an authority for development."""

@@ -1,0 +1,1 @@
+"""Serves the TLS of the mesh with hypercorn: in this process, or by its own command line."""
