@@ -32,7 +32,7 @@ from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
-from meshcore.mesh.handlers import Handlers
+from meshcore.mesh.handlers import Handlers, interceptors_of
 from meshcore.mesh.hosting import Hosting
 from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
@@ -212,7 +212,7 @@ async def start_runtime(
         )
         destinations.tls = tls
         await _collect_health_checks(injector)
-        interceptors = _interceptors(injector)
+        interceptors = interceptors_of(injector)
         traces = traces_of(settings.traces)
         handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
@@ -262,17 +262,6 @@ async def _collect_health_checks(injector: Injector) -> None:
     for instance in injector.get_all(object):
         if find_mark(type(instance), HealthChecksMark) is not None:
             manager.add(instance)
-
-
-def _interceptors(injector: Injector) -> Interceptors:
-    """Those of all modules; the interceptors of imported modules are outermost."""
-    found = injector.get_all(Interceptors)
-    return Interceptors(
-        client=[each for one in found for each in one.client],
-        server=[each for one in found for each in one.server],
-        client_streams=[each for one in found for each in one.client_streams],
-        server_streams=[each for one in found for each in one.server_streams],
-    )
 
 
 async def _served(
