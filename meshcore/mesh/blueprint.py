@@ -28,6 +28,7 @@ from meshcore.ports.identity import IdentitySource
 from meshcore.ports.installed import installed_channels, load_channel, make_registry, make_value_source
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.ports.values import ValueSource
+from meshcore.security.tokens.verifier import TokenVerifier
 
 
 class Blueprint:
@@ -243,4 +244,4 @@ def _health_check_manager(settings: Settings) -> HealthCheckManager:
 
 def _is_collected(kind: type) -> bool:
     """Whether the mesh collects all objects of the type, so that nothing has to depend on one."""
-    return issubclass(kind, Interceptors) or find_mark(kind, HealthChecksMark) is not None
+    return issubclass(kind, Interceptors | TokenVerifier) or find_mark(kind, HealthChecksMark) is not None

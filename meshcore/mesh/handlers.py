@@ -28,6 +28,7 @@ from meshcore.core.description import ComponentDescription, ServiceDescription
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import around_stream, compose_streams
+from meshcore.inject.injector import Injector
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.ports.channel import LOCAL
 from meshcore.security.tokens.passing import pass_user_token
@@ -156,3 +157,14 @@ class Handlers:
             calls=self._recorder.client(component.name),
             traces=self._traces.client(component.name),
         )
+
+
+def interceptors_of(injector: Injector) -> Interceptors:
+    """Those of all modules; the interceptors of imported modules are outermost."""
+    found = injector.get_all(Interceptors)
+    return Interceptors(
+        client=[each for one in found for each in one.client],
+        server=[each for one in found for each in one.server],
+        client_streams=[each for one in found for each in one.client_streams],
+        server_streams=[each for one in found for each in one.server_streams],
+    )

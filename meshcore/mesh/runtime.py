@@ -32,7 +32,7 @@ from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
-from meshcore.mesh.handlers import Handlers
+from meshcore.mesh.handlers import Handlers, interceptors_of
 from meshcore.mesh.hosting import Hosting
 from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
@@ -42,6 +42,8 @@ from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.security.authorization import Authorization
 from meshcore.security.operators import Operators, operators_of
+from meshcore.security.tokens.guard import TokenGuard
+from meshcore.security.tokens.verifier import TokenVerifier
 from meshcore.server.idempotency import Idempotency
 from meshcore.server.implementations import Implementations
 from meshcore.server.streaming.implementations import StreamImplementations
@@ -76,6 +78,7 @@ class Runtime:
         hosting: the components of this process.
         recorder: what is counted of the calls.
         authorization: judges the calls of other processes, None if nothing is to be judged.
+        tokens: verifies their tokens, None if no module has a verifier.
         certificates: of this process; None without an identity.
         tls: of the connections that this process opens; None without an identity.
     """
@@ -92,6 +95,7 @@ class Runtime:
     hosting: Hosting
     recorder: Recorder
     authorization: Authorization | None
+    tokens: TokenGuard | None
     certificates: Certificates | None
     tls: ChannelTLS | None
 
@@ -119,7 +123,8 @@ class Runtime:
             served=self.recorder.served,
         )
         server.access_log = settings.access_log
-        if (authorization := self.authorization) is not None:
+        server.guard = self.tokens
+        if (authorization := self.authorization) is not None:  # asks the former itself
 
             def set_guard() -> None:
                 server.guard = authorization.guard if authorization.needed else None
@@ -207,7 +212,7 @@ async def start_runtime(
         )
         destinations.tls = tls
         await _collect_health_checks(injector)
-        interceptors = _interceptors(injector)
+        interceptors = interceptors_of(injector)
         traces = traces_of(settings.traces)
         handler, streams = await _served(blueprint, injector, workers, interceptors, traces)
         stack.callback(bridge.close)
@@ -220,6 +225,11 @@ async def start_runtime(
         stack.enter_context(meter.read(partial(bridge.at_once, "metrics()", partial(snapshot, recorder))))
         watch_calls(recorder.watch, blueprint)
         authorization = await stack.enter_async_context(authorized(blueprint, values, recorder.served))
+        tokens = TokenGuard.of(injector.get_all(TokenVerifier))
+        if tokens is not None:
+            stack.push_async_callback(tokens.aclose)
+        if authorization is not None:
+            authorization.verify = tokens
         handlers = Handlers(
             *(blueprint, destinations, handler, interceptors, streams, running), recorder=recorder, traces=traces
         )
@@ -241,6 +251,7 @@ async def start_runtime(
             hosting=hosting,
             recorder=recorder,
             authorization=authorization,
+            tokens=tokens,
             certificates=certificates,
             tls=tls,
         )
@@ -251,17 +262,6 @@ async def _collect_health_checks(injector: Injector) -> None:
     for instance in injector.get_all(object):
         if find_mark(type(instance), HealthChecksMark) is not None:
             manager.add(instance)
-
-
-def _interceptors(injector: Injector) -> Interceptors:
-    """Those of all modules; the interceptors of imported modules are outermost."""
-    found = injector.get_all(Interceptors)
-    return Interceptors(
-        client=[each for one in found for each in one.client],
-        server=[each for one in found for each in one.server],
-        client_streams=[each for one in found for each in one.client_streams],
-        server_streams=[each for one in found for each in one.server_streams],
-    )
 
 
 async def _served(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol, Self
 
 from meshcore.core.caller import Peer
 from meshcore.core.description import Method
+from meshcore.core.errors import ConfigurationError
 from meshcore.security.tokens.passing import AUTHORIZATION
 from meshcore.security.tokens.verifier import TokenVerifier
 
@@ -35,6 +36,22 @@ class TokenGuard:
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
+
+    @classmethod
+    def of(cls, verifiers: Sequence[TokenVerifier]) -> Self | None:
+        """The guard of a mesh, None if its modules have no verifier.
+
+        Raises:
+            ConfigurationError: they have several.
+        """
+        if len(verifiers) > 1:
+            problem = f"{len(verifiers)} modules have a TokenVerifier: leave one, or give it all audiences"
+            raise ConfigurationError("The tokens of calls cannot be verified", [problem])
+        return cls(verifiers[0]) if verifiers else None
+
+    async def aclose(self) -> None:
+        """Stop what the verifier fetches."""
+        await self._verifier.aclose()
 
     def __call__(self, request: Asking, method: Method | None = None) -> Awaitable[None] | None:
         """Set the claims of a request. Returns None if its token is known, else what to await.
