@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from meshcore.asgi.gate import AmbiguousError, Gate
+from meshcore.asgi.http_call import HTTPCall
 from meshcore.asgi.messages import (
     NO_CODINGS,
     UNSUPPORTED,
@@ -21,7 +22,7 @@ from meshcore.asgi.messages import (
     read_body,
     refused_coding,
 )
-from meshcore.asgi.served_call import HTTPCall, serve
+from meshcore.asgi.served_call import serve
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError
 from meshcore.core.description import ComponentDescription, Method, Shape

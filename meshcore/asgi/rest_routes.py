@@ -8,10 +8,11 @@ from typing import Any
 from starlette.routing import BaseRoute, Match, Route
 
 from meshcore.asgi.connection import reading
+from meshcore.asgi.http_call import HTTPCall
 from meshcore.asgi.messages import Receive, Reply, Scope, Send, peer_of, problem_reply, read_body, refused_coding
 from meshcore.asgi.rest_arguments import PATH_VALUES, RequestReader, check_json
 from meshcore.asgi.rest_streams import StreamEndpoint
-from meshcore.asgi.served_call import HTTPCall, serve
+from meshcore.asgi.served_call import serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.description import ComponentDescription, HttpMapping, Method, Shape
 from meshcore.core.errors import Code, LocalError

@@ -13,10 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-import msgspec
-
-from meshcore.asgi.connection import abort_connection
-from meshcore.asgi.messages import CHUNK, ClientLeft, Receive, Send, discard_body
+from meshcore.asgi.messages import CHUNK, ClientLeft
 from meshcore.core.call_scope import failure_of
 from meshcore.core.caller import Peer
 from meshcore.core.description import Method
@@ -139,33 +136,6 @@ class ServedCall(Counted, Protocol[S_contra]):
             told: what the caller is told of it.
         """
         ...
-
-
-class HTTPCall(msgspec.Struct):
-    """The base of calls that are one HTTP request each.
-
-    Attributes:
-        headers: of the request.
-        peer: the client.
-        receive: of ASGI.
-    """
-
-    headers: RequestHeaders
-    peer: Peer
-    receive: Receive
-
-    async def left(self) -> None:
-        """Return when the client is gone."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    async def discard(self) -> None:
-        """Read the body and drop it."""
-        await discard_body(self.receive, self.headers.content_length)
-
-    def cut_off(self, send: Send) -> None:
-        """End the connection at once."""
-        abort_connection(send)
 
 
 async def serve(server: Server, call: ServedCall[S], send: S, run: Run | None = None) -> None:

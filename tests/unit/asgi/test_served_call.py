@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from meshcore import Code, MeshError, RemoteError, Service, raises, service
+from meshcore.asgi.http_call import HTTPCall
 from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, read_body
-from meshcore.asgi.served_call import HTTPCall, serve
+from meshcore.asgi.served_call import serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
 from meshcore.core.caller import Peer
