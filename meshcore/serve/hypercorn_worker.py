@@ -37,7 +37,7 @@ def has_mesh_tls() -> bool | None:
     config = worker_arguments().get("config")
     if config is None:
         return None
-    make = vars(config).get("create_ssl_context")
+    make: object = getattr(config, "create_ssl_context", None)
     return getattr(make, "__module__", "") == "meshcore.serve.tls.hypercorn"
 
 

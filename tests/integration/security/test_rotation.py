@@ -86,3 +86,29 @@ async def test_the_peers_of_a_removed_root_are_cut_off(tmp_path):
             context.load_verify_locations(cadata=both.decode())
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"{server.url}/api/who", ssl=context)
+
+
+async def test_the_connection_of_an_expired_certificate_ends_in_good_order(tmp_path, monkeypatch):
+    """The next answer asks for another connection. Who keeps it nevertheless, such as by a WebSocket, is cut off."""
+    monkeypatch.setattr("meshcore.security.server_tls._GRACE", 1.0)
+    authority = Authority.make()
+    async with served_mesh(WhoModule, authority.credentials("who-component")) as server, AsyncExitStack() as stack:
+        context = client_context(authority, tmp_path, "billing", ends=3)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        socket = await session.ws_connect(f"{server.url}/stream", protocols=[STREAM_PROTOCOL], ssl=context)
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        asked = False
+        async with asyncio.timeout(10):
+            while not asked:
+                writer.write(b"GET /api/who HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                assert head.startswith(b"http/1.1 200")
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                await reader.readexactly(length)
+                asked = b"connection: close" in head
+                await asyncio.sleep(0.1)
+            assert await reader.read() == b""
+            writer.close()
+            while (await socket.receive()).type is aiohttp.WSMsgType.BINARY:  # it is told to go away, and does not
+                pass
