@@ -10,7 +10,7 @@ from meshcore.client.tls_failure import is_refused_in_handshake
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError
-from meshcore.security.client_errors import ClearTextError
+from meshcore.security.tls.client_errors import ClearTextError
 
 
 def request_too_large(call: Call, size: int, limit: int) -> LocalError:

@@ -34,7 +34,7 @@ class Admits(Protocol):
     """Judges requests."""
 
     def admit(self, request: AskedEndpoint, path: str, *, contract: bool = False) -> Awaitable[None]:
-        """Judge one, see `security.operators`.
+        """Judge one, see `security.authorization.operators`.
 
         Raises:
             AuthorizationError: it may not be answered.

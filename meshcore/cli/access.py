@@ -14,7 +14,7 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.instances import Failed
 from meshcore.core.settings import Settings
 from meshcore.ports.installed import make_value_source
-from meshcore.security.rules import Judge, targets_of
+from meshcore.security.authorization.rules import Judge, targets_of
 
 _WAIT = 5.0
 """Seconds to wait for the rules of the value source."""

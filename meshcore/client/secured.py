@@ -8,7 +8,7 @@ import aiohttp
 from yarl import URL
 
 from meshcore.ports.channel import ChannelTLS
-from meshcore.security.connector import TLSConnector
+from meshcore.security.tls.connector import TLSConnector
 
 
 def open_session(tls: ChannelTLS | None, *, limit: int = 100, **options: Any) -> aiohttp.ClientSession:

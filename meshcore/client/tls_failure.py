@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from meshcore.security.client_errors import ShownCertificate, WrongServerError
+from meshcore.security.tls.client_errors import ShownCertificate, WrongServerError
 
 # The codes of OpenSSL (`openssl/x509_vfy.h`).
 _NOT_YET_VALID: Final = 9

@@ -1,4 +1,4 @@
-"""`@allow` and `@allow_any`: who may call, as the interface says it. They leave marks; `security/rules.py` judges."""
+"""`@allow` and `@allow_any`: who may call, as the interface says it. They leave marks for `security/authorization`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def client_tls(
         yield None
         return
     # Without an identity, the room is not loaded.
-    from meshcore.security.client_tls import ClientTLS  # noqa: PLC0415
+    from meshcore.security.tls.client_tls import ClientTLS  # noqa: PLC0415
 
     tls = ClientTLS(
         certificates,

@@ -18,10 +18,10 @@ from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.live_values import LiveValues
 from meshcore.ports.installed import make_intention_source
 from meshcore.ports.intentions import IntentionSource
-from meshcore.security.authorization import Authorization, Mode
-from meshcore.security.intentions import FollowedIntentions
-from meshcore.security.operators import OFF
-from meshcore.security.rules import targets_of
+from meshcore.security.authorization.guard import Authorization, Mode
+from meshcore.security.authorization.intentions import FollowedIntentions
+from meshcore.security.authorization.operators import OFF
+from meshcore.security.authorization.rules import targets_of
 from meshcore.telemetry.tables import ServedCalls
 
 log = logging.getLogger(__name__)

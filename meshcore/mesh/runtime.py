@@ -40,8 +40,8 @@ from meshcore.mesh.proxies import Proxies
 from meshcore.mesh.seen import seen, watch_calls
 from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.security.authorization import Authorization
-from meshcore.security.operators import Operators, operators_of
+from meshcore.security.authorization.guard import Authorization
+from meshcore.security.authorization.operators import Operators, operators_of
 from meshcore.security.tokens.guard import TokenGuard
 from meshcore.security.tokens.verifier import TokenVerifier
 from meshcore.server.idempotency import Idempotency

@@ -36,7 +36,7 @@ from meshcore.server.server import Server
 from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, write_keep_alive
 
 if TYPE_CHECKING:
-    from meshcore.security.server_tls import ServerTLS
+    from meshcore.security.tls.server_tls import ServerTLS
 
 log = logging.getLogger(__name__)
 

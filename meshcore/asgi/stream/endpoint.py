@@ -49,7 +49,7 @@ from meshcore.core.caller import Peer
 from meshcore.core.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
-from meshcore.security.served_connection import told_to_leave
+from meshcore.security.tls.served_connection import told_to_leave
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection

@@ -39,9 +39,9 @@ from meshcore import (
 from meshcore.core.access import read_rules
 from meshcore.core.description import Method
 from meshcore.declare.reader import describe_component
-from meshcore.security.authorization import Authorization, Mode
-from meshcore.security.operators import operators_of
-from meshcore.security.rules import Target, targets_of
+from meshcore.security.authorization.guard import Authorization, Mode
+from meshcore.security.authorization.operators import operators_of
+from meshcore.security.authorization.rules import Target, targets_of
 from meshcore.testing import MemoryMesh, MemoryValueSource, memory_mesh
 from meshcore.testing.loopback import Loopback
 

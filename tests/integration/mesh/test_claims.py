@@ -24,8 +24,8 @@ from meshcore.core.access import read_rules
 from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.ports.intentions import Action, Intention, IntentionError, Intentions, IntentionsByDestination
 from meshcore.ports.intentions import IntentionSource as IntentionSourcePort
-from meshcore.security.authorization import Asking, Authorization, Mode
-from meshcore.security.intentions import FollowedIntentions
+from meshcore.security.authorization.guard import Asking, Authorization, Mode
+from meshcore.security.authorization.intentions import FollowedIntentions
 from meshcore.testing import MemoryMesh, memory_mesh
 from tests.integration.mesh.test_authorization import DepotModule, describe_depot
 from tests.support.vault import Vault, VaultModule

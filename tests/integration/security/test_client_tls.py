@@ -12,7 +12,7 @@ import pytest
 
 from meshcore import CommunicationError, Mesh, MeshApp, Settings, client_module
 from meshcore.ports.identity import IdentitySource
-from meshcore.security.client_tls import CUT_AFTER
+from meshcore.security.tls.client_tls import CUT_AFTER
 from meshcore.testing.servers import served
 from tests.integration.mesh.feeds import Feed, Feeds, FeedsModule, Price, prices
 from tests.support.certificates import Authority

@@ -14,10 +14,10 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.security.proven import proven_caller
-from meshcore.security.served_connection import ServedConnection, served_connection
+from meshcore.security.tls.served_connection import ServedConnection, served_connection
 
 if TYPE_CHECKING:
-    from meshcore.security.server_tls import ServerTLS
+    from meshcore.security.tls.server_tls import ServerTLS
 
 _HANDSHAKE: Final = 0x16
 """The first byte of TLS: the type of a record with a message of a handshake."""

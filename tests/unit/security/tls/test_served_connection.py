@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from meshcore.asgi.messages import peer_of
 from meshcore.core.caller import ANONYMOUS, Caller, Peer, Proof
 from meshcore.security.log_limit import _LINES, LogLimit
-from meshcore.security.served_connection import ServedConnection, served_connection, told_to_leave
+from meshcore.security.tls.served_connection import ServedConnection, served_connection, told_to_leave
 
 ORDERS = Caller("spiffe://dev.mesh/svc/orders", "orders", Proof.CERTIFICATE)
 

@@ -12,7 +12,7 @@ from meshcore.core.access import ANYONE, AccessRule
 from meshcore.core.caller import Caller, Proof
 from meshcore.core.description import ComponentDescription, Method
 from meshcore.core.errors import ConfigurationError
-from meshcore.security.rule_callers import RuleCallers, claim_of, claim_values, frozen_claim
+from meshcore.security.authorization.rule_callers import RuleCallers, claim_of, claim_values, frozen_claim
 
 MOST_DECISIONS: Final = 16_384
 """Decisions that are kept, about 0.3 KB each. Who may call is judged anew when there would be more."""

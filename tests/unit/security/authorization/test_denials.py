@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from meshcore.core.caller import Caller, Peer, Proof
-from meshcore.security.denials import MOST, PAUSE, Denials
+from meshcore.security.authorization.denials import MOST, PAUSE, Denials
 
 ORDERS = Peer("10.0.0.1", Caller("spiffe://mesh/svc/orders", "orders", Proof.CERTIFICATE))
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from meshcore.core.access import ANYONE, AccessRule, Callers, read_rules
 from meshcore.core.caller import ANONYMOUS, THIS_PROCESS, Caller, Proof
 from meshcore.core.description import ComponentDescription, Method, ServiceDescription
-from meshcore.security import rules as compiled_rules
-from meshcore.security.rules import Judge, Verdict, targets_of
+from meshcore.security.authorization import rules as compiled_rules
+from meshcore.security.authorization.rules import Judge, Verdict, targets_of
 
 
 def method(service: str, name: str, allowed: tuple[str, ...] | None = None) -> Method:

@@ -13,8 +13,8 @@ from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.core.description import Method
 from meshcore.core.errors import AuthorizationError, Code, ConfigurationError
 from meshcore.ports.intentions import Action, IntentionsByDestination
-from meshcore.security.denials import Denials
-from meshcore.security.rules import Judge, Target, Verdict
+from meshcore.security.authorization.denials import Denials
+from meshcore.security.authorization.rules import Judge, Target, Verdict
 from meshcore.telemetry.calls import method_name
 from meshcore.wire.headers import RequestHeaders
 

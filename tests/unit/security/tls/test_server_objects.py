@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcore.security.certificates import Certificates
-from meshcore.security.served_connection import ServedConnection, served_connection
-from meshcore.security.server_tls import ServerTLS, server_context
+from meshcore.security.tls.served_connection import ServedConnection, served_connection
+from meshcore.security.tls.server_tls import ServerTLS, server_context
 from tests.support.certificates import Authority
 from tests.support.tls_server import GivenCredentials, client_context
 

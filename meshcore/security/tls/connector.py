@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from meshcore.security.client_connection import ClientConnection
+from meshcore.security.tls.client_connection import ClientConnection
 
 RequestOptions: TypeAlias = Callable[[str, URL], dict[str, Any]]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.security.client_connection import Wanted
+from meshcore.security.tls.client_connection import Wanted
 
 pytestmark = pytest.mark.one_python
 

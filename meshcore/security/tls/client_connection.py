@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from meshcore.security.client_errors import ShownCertificate, WrongServerError
 from meshcore.security.proven import proven_names
+from meshcore.security.tls.client_errors import ShownCertificate, WrongServerError
 
 if TYPE_CHECKING:
-    from meshcore.security.client_tls import ClientTLS
+    from meshcore.security.tls.client_tls import ClientTLS
 
 _DER: Final = 2  # the constant ENCODING_DER of OpenSSL's side of the module
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from meshcore.core.errors import ConfigurationError
 from meshcore.ports.intentions import IntentionError, IntentionsByDestination, IntentionSource
-from meshcore.security.authorization import Authorization
+from meshcore.security.authorization.guard import Authorization
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class FollowedIntentions:
         except BaseException:
             await self._source.aclose()
             raise
-        self._following = asyncio.create_task(self._follow(), name="meshcore.security.intentions")
+        self._following = asyncio.create_task(self._follow(), name="meshcore.security.authorization.intentions")
         return self
 
     async def __aexit__(

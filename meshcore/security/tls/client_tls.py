@@ -18,10 +18,10 @@ from weakref import WeakSet
 from yarl import URL
 
 from meshcore.security.certificates import Certificates
-from meshcore.security.client_connection import ClientConnection, Wanted
-from meshcore.security.client_errors import ClearTextError
-from meshcore.security.connector import TLSConnector
-from meshcore.security.load_credentials import load_credentials
+from meshcore.security.tls.client_connection import ClientConnection, Wanted
+from meshcore.security.tls.client_errors import ClearTextError
+from meshcore.security.tls.connector import TLSConnector
+from meshcore.security.tls.load_credentials import load_credentials
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Final
 from meshcore.core.caller import Proof
 from meshcore.core.errors import AuthorizationError, Code, ConfigurationError
 from meshcore.core.settings import Settings
-from meshcore.security.authorization import Asking, Authorization
-from meshcore.security.rules import Verdict
+from meshcore.security.authorization.guard import Asking, Authorization
+from meshcore.security.authorization.rules import Verdict
 
 OPEN, RULES, CLOSED = "open", "rules", "closed"
 OFF: Final = "off"

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshcore.ports.identity import Credentials
 from meshcore.security.certificates import Certificates
-from meshcore.security.load_credentials import load_credentials
 from meshcore.security.log_limit import LogLimit
-from meshcore.security.served_connection import ServedConnection
-from meshcore.security.server_objects import ServerSSLObject
+from meshcore.security.tls.load_credentials import load_credentials
+from meshcore.security.tls.served_connection import ServedConnection
+from meshcore.security.tls.server_objects import ServerSSLObject
 
 log = logging.getLogger(__name__)
 
