@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         compose,
     )
     from meshcore.core.caller import Caller, Proof
-    from meshcore.core.current_call import CurrentCall, current_call
+    from meshcore.core.context.current_call import CurrentCall, current_call
     from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription, Shape
     from meshcore.core.errors import (
         AuthorizationError,
@@ -232,7 +232,7 @@ if not TYPE_CHECKING:
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
             "core.caller": "Caller Proof",
-            "core.current_call": "CurrentCall current_call",
+            "core.context.current_call": "CurrentCall current_call",
             "core.description": "ComponentDescription Method Parameter ServiceDescription Shape",
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",

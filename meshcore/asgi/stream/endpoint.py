@@ -46,7 +46,7 @@ from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.caller import Peer
-from meshcore.core.current_call import TRACE_HEADERS
+from meshcore.core.context.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
 from meshcore.security.tls.served_connection import told_to_leave

@@ -16,8 +16,8 @@ import pytest
 from yarl import URL
 
 from meshcore import CommunicationError, Mesh, Settings, client_module
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.secured import open_session, request_options
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import open_session, request_options
 from meshcore.ports.identity import Credentials, IdentitySource
 from meshcore.security.certificates import Certificates
 from meshcore.security.tls.client_tls import ClientTLS

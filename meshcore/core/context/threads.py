@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 from meshcore.core.call import ambient_attempt, ambient_deadline
-from meshcore.core.current_call import unbounded
+from meshcore.core.context.current_call import unbounded
 from meshcore.core.errors import Code, LocalError
 
 

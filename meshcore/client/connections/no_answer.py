@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from meshcore.client.tls_failure import tls_failure
+from meshcore.client.connections.tls_failure import tls_failure
 
 _TLS_ALERT: Final = re.compile(r"x15\\+x03")
 """How a TLS server answers what is not TLS, as the text of aiohttp's parser has it."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from meshcore.client.secured import open_session
+from meshcore.client.connections.sessions import open_session
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
-from meshcore.mesh.identity import NO_IDENTITY
+from meshcore.mesh.security.identity import NO_IDENTITY
 from meshcore.ports.channel import ChannelTLS
 from meshcore.ports.identity import IdentityError
 from meshcore.ports.installed import make_identity_source
@@ -38,7 +38,7 @@ async def client_tls(
     if certificates is None:
         yield None
         return
-    # Without an identity, the room is not loaded.
+    # Without an identity, nothing that reads certificates is loaded.
     from meshcore.security.tls.client_tls import ClientTLS  # noqa: PLC0415
 
     tls = ClientTLS(

@@ -27,7 +27,7 @@ BAGGAGE: Final = "baggage"
 TRACE_HEADERS: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
 
 # The headers in the form in which they are sent on, None if the current code belongs to no trace. Tasks inherit it, and
-# so do threads of `core.threads`. A call whose headers have a traceparent of their own gets none of these.
+# so do threads of `core.context.threads`. A call whose headers have a traceparent of their own gets none of these.
 ambient_trace: ContextVar[Mapping[str, str] | None] = ContextVar("ambient_trace", default=None)
 
 

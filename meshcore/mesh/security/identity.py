@@ -65,7 +65,7 @@ async def certificates_of(
     if source is None:
         yield None
         return
-    # Without an identity, the room is not loaded.
+    # Without an identity, nothing that reads certificates is loaded.
     from meshcore.security.certificates import Certificates, unproven  # noqa: PLC0415
 
     certificates = Certificates(source, own_names(module, catalog))
