@@ -93,7 +93,7 @@ async def test_where_the_application_is_mounted_the_document_says_so() -> None:
 
 async def test_without_the_extra_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Swagger UI is not installed, `/docs` tells how to get it."""
-    monkeypatch.setattr("meshcore.asgi.documents._PACKAGE", "there_is_no_such_package")
+    monkeypatch.setattr("meshcore.asgi.openapi.documents._PACKAGE", "there_is_no_such_package")
     async with orders() as url:
         status, _, text = await fetch(f"{url}/docs")
         assert (status, 'pip install "meshcore-runtime[docs]"' in text) == (501, True)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from meshcore.cli.arguments import read_arguments
-from meshcore.cli.call_headers import with_headers
+from meshcore.cli.call.call_headers import with_headers
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
 from meshcore.codec.codec import JSON

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from meshcore.asgi.schemas import REFERENCE, Schema, schemas_of, without_null
+from meshcore.asgi.openapi.schemas import REFERENCE, Schema, schemas_of, without_null
 from meshcore.codec.codec import JSON
 from meshcore.codec.declared_exceptions import DeclaredException, declared_exception
 from meshcore.codec.pydantic_models import encode_hook

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from meshcore.cli.access import Access, access_of
 from meshcore.cli.printing import make_console, print_json, table
 from meshcore.cli.targets import client_of
+from meshcore.cli.why.access import Access, access_of
 from meshcore.client.connections.sessions import open_session
 from meshcore.client.overview.look import Looker
 from meshcore.client.why import Explanation

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from meshcore.asgi.openapi import document_of
+from meshcore.asgi.openapi.openapi import document_of
 from meshcore.core.description import ComponentDescription
 from meshcore.wire.endpoints import DOCS, OPENAPI
 
