@@ -32,7 +32,7 @@ from meshcore import (
     module,
     with_policy,
 )
-from tests.integration.mesh.feeds import (
+from tests.integration.mesh.streams.feeds import (
     BlockingFeed,
     BlockingFeedImpl,
     Chat,

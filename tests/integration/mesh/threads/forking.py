@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from meshcore import BlockingMesh, Mesh, MeshError, Policy, load_settings, with_policy
-from tests.integration.mesh.doors import AsyncByAsync, SyncByAsync
-from tests.integration.mesh.doors_client import DoorsClient
+from tests.integration.mesh.threads.doors import AsyncByAsync, SyncByAsync
+from tests.integration.mesh.threads.doors_client import DoorsClient
 
 SETTINGS = load_settings({"registry": sys.argv[2]}, environ={}, directory=Path("/nonexistent"))
 

@@ -32,7 +32,7 @@ from meshcore import (
     on_init,
 )
 from meshcore.registry import LocalComponentRegistry
-from tests.integration.mesh.doors import (
+from tests.integration.mesh.threads.doors import (
     USER,
     AsyncByAsync,
     AsyncBySync,
@@ -44,10 +44,10 @@ from tests.integration.mesh.doors import (
     SyncByAsync,
     SyncBySync,
 )
-from tests.integration.mesh.doors_client import DoorsClient
+from tests.integration.mesh.threads.doors_client import DoorsClient
 from tests.support.processes import ROOT, serve
 
-MODULE = "tests.integration.mesh.doors:DoorsModule"
+MODULE = "tests.integration.mesh.threads.doors:DoorsModule"
 SYNC = [(SyncBySync, "thread"), (SyncByAsync, "loop")]
 ASYNC = [(AsyncBySync, "thread"), (AsyncByAsync, "loop")]
 
@@ -200,7 +200,7 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from meshcore import BlockingMesh, load_settings
-from tests.integration.mesh.doors import DoorsModule, Inner, InnerImpl
+from tests.integration.mesh.threads.doors import DoorsModule, Inner, InnerImpl
 
 settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
 try:
@@ -241,7 +241,7 @@ EXITING = """
 import sys
 from pathlib import Path
 from meshcore import BlockingMesh, load_settings
-from tests.integration.mesh.doors import DoorsModule, Inner, InnerImpl
+from tests.integration.mesh.threads.doors import DoorsModule, Inner, InnerImpl
 
 settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
 class Leaving(InnerImpl):

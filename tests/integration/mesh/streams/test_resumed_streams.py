@@ -26,9 +26,9 @@ from meshcore import (
 )
 from meshcore.testing import Fault, Faults, memory_mesh, run_virtually
 from meshcore.testing.loopback import Loopback, LoopbackAdvice
-from tests.integration.mesh import journal
-from tests.integration.mesh.feeds import outcome
-from tests.integration.mesh.journal import Journal, JournalComponent, JournalModule, Pages
+from tests.integration.mesh.streams import journal
+from tests.integration.mesh.streams.feeds import outcome
+from tests.integration.mesh.streams.journal import Journal, JournalComponent, JournalModule, Pages
 
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack", "rest"])
 

@@ -18,9 +18,9 @@ UNUSABLE = REFUSED.replace("its mesh", "it")
 
 async def printed(folder: Path, how: str) -> list[str]:
     """What the program `forking` prints, without the numbers of processes."""
-    async with serve(folder, "tests.integration.mesh.doors:DoorsModule"):
+    async with serve(folder, "tests.integration.mesh.threads.doors:DoorsModule"):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.integration.mesh.forking", how, f"directory://{folder}/registry"),
+            *(sys.executable, "-m", "tests.integration.mesh.threads.forking", how, f"directory://{folder}/registry"),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -33,7 +33,7 @@ from meshcore import (
     service,
 )
 from meshcore.testing.servers import served
-from tests.integration.serve.browser import browsing
+from tests.integration.serve.browsers.browser import browsing
 
 
 @asynccontextmanager

@@ -28,13 +28,13 @@ from meshcore import (
     load_settings,
     with_policy,
 )
-from tests.integration.mesh.doors import USER, AsyncByAsync, AsyncBySync, DoorsModule, Inner, InnerImpl, Outer
-from tests.integration.mesh.doors_client import DoorsClient
+from tests.integration.mesh.threads.doors import USER, AsyncByAsync, AsyncBySync, DoorsModule, Inner, InnerImpl, Outer
+from tests.integration.mesh.threads.doors_client import DoorsClient
 from tests.support.processes import serve
 
 T = TypeVar("T")
 
-MODULE = "tests.integration.mesh.doors:DoorsModule"
+MODULE = "tests.integration.mesh.threads.doors:DoorsModule"
 CHANNELS = ["dispatch-json", "dispatch-msgpack"]
 DOES_NOT_RUN = "the event loop on which the mesh was started does not run"
 HAS_ENDED = "has stopped: the event loop on which it was started has ended"

@@ -27,9 +27,9 @@ from meshcore import (
 )
 from meshcore.testing.memory import memory_mesh
 from meshcore.testing.servers import served
-from tests.integration.mesh.tokens import Gate, GateComponent, with_parts
-from tests.integration.mesh.tokens_gate import GateModule
-from tests.integration.mesh.tokens_vault import VaultModule
+from tests.integration.mesh.security.tokens import Gate, GateComponent, with_parts
+from tests.integration.mesh.security.tokens_gate import GateModule
+from tests.integration.mesh.security.tokens_vault import VaultModule
 from tests.support.issuer import claims, document, ec_key, issuer, public, sign
 from tests.support.verifying import LOGGER, verifier
 

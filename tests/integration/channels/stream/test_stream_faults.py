@@ -12,9 +12,9 @@ import pytest
 from meshcore import Code, CommunicationError, MeshError, Policy, with_policy
 from meshcore.channels import stream_peer
 from meshcore.stream import driver
-from tests.integration.channels.test_stream_items import meeting
+from tests.integration.channels.stream.test_stream_items import meeting
 from tests.integration.channels.test_streams import serving, until
-from tests.integration.mesh.feeds import Chat, Feed, Price
+from tests.integration.mesh.streams.feeds import Chat, Feed, Price
 from tests.support.faulty import Fault, FaultyProxy, faulty
 
 BROKEN = {

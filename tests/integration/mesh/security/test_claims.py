@@ -27,7 +27,7 @@ from meshcore.ports.intentions import IntentionSource as IntentionSourcePort
 from meshcore.security.authorization.guard import Asking, Authorization, Mode
 from meshcore.security.authorization.intentions import FollowedIntentions
 from meshcore.testing import MemoryMesh, memory_mesh
-from tests.integration.mesh.test_authorization import DepotModule, describe_depot
+from tests.integration.mesh.security.test_authorization import DepotModule, describe_depot
 from tests.support.vault import Vault, VaultModule
 
 CHANNELS = ("dispatch-json", "dispatch-msgpack", "rest", "stream-msgpack")

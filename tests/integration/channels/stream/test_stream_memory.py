@@ -14,7 +14,7 @@ from meshcore import Code, LocalError, MeshError, Settings
 from meshcore.channels.stream_connection import StreamConnection
 from meshcore.testing import memory_mesh, run_virtually
 from meshcore.wire.stream.limits import Limits
-from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule
+from tests.integration.mesh.streams.feeds import Feed, FeedImpl, FeedsModule
 from tests.support.blobs import Blobs, BlobsImpl, BlobsModule
 
 STREAMED = "stream-msgpack"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from meshcore import AbstractComponent, implementation, module
-from tests.integration.mesh.tokens import Seen, Vault, VaultComponent, seen
+from tests.integration.mesh.security.tokens import Seen, Vault, VaultComponent, seen
 
 
 @implementation()

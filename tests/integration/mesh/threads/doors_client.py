@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshcore import module
-from tests.integration.mesh.doors import Doors
+from tests.integration.mesh.threads.doors import Doors
 
 
 @module(components=[Doors])

@@ -22,7 +22,7 @@ from meshcore.wire.endpoints import STREAM, STREAM_PROTOCOL
 from meshcore.wire.stream.connection import Connection
 from meshcore.wire.stream.events import Answered, Erred, Event, Ready
 from tests.integration.channels.test_streams import Calling, outcome, prices, serving, until
-from tests.integration.mesh.feeds import BlockingFeed, BlockingFeedImpl, Chat, Feed
+from tests.integration.mesh.streams.feeds import BlockingFeed, BlockingFeedImpl, Chat, Feed
 from tests.support.tunnel import tunnel
 
 STREAMED = "stream-msgpack"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from meshcore import AbstractComponent, current_call, implementation, module
-from tests.integration.mesh.tokens import Gate, GateComponent, Seen, Vault, VaultComponent, seen
+from tests.integration.mesh.security.tokens import Gate, GateComponent, Seen, Vault, VaultComponent, seen
 
 
 @implementation()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.channels.test_event_ids import serving as serving_journal
 from tests.integration.channels.test_streams import serving, until
-from tests.integration.serve.browser import browsing
+from tests.integration.serve.browsers.browser import browsing
 
 READ = """
 window.got = []

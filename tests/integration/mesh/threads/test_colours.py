@@ -29,7 +29,7 @@ from meshcore import (
     load_settings,
     with_policy,
 )
-from tests.integration.mesh.doors import (
+from tests.integration.mesh.threads.doors import (
     USER,
     AsyncByAsync,
     AsyncBySync,
@@ -40,10 +40,10 @@ from tests.integration.mesh.doors import (
     SyncByAsync,
     SyncBySync,
 )
-from tests.integration.mesh.doors_client import DoorsClient
+from tests.integration.mesh.threads.doors_client import DoorsClient
 from tests.support.processes import ROOT, serve
 
-MODULE = "tests.integration.mesh.doors:DoorsModule"
+MODULE = "tests.integration.mesh.threads.doors:DoorsModule"
 KINDS = pytest.mark.parametrize(
     ("interface", "place"),
     [(AsyncByAsync, "loop"), (AsyncBySync, "thread"), (SyncByAsync, "loop"), (SyncBySync, "thread")],
@@ -192,7 +192,7 @@ def test_a_blocking_mesh_that_is_not_entered_runs_nothing() -> None:
 INTERRUPTED = """
 from pathlib import Path
 from meshcore import BlockingMesh, load_settings
-from tests.integration.mesh.doors import DoorsModule, InnerImpl, Outer
+from tests.integration.mesh.threads.doors import DoorsModule, InnerImpl, Outer
 
 settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
 try:
