@@ -53,6 +53,7 @@ class IdentitySource(ABC):
     the name that it asks for (SNI). The first are those with which this process calls others.
     """
 
+    # Each port says it anew: whoever writes an adapter reads one of them.
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:

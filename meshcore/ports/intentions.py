@@ -82,6 +82,7 @@ class IntentionError(Exception):
 class IntentionSource(ABC):
     """Gives the intentions for the components that this process serves, and tells when they change."""
 
+    # Each port says it anew: whoever writes an adapter reads one of them.
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:

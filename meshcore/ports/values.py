@@ -21,6 +21,7 @@ class ValueSource(ABC):
     scheme: ClassVar[str] = ""
     """The scheme of the setting `MESHCORE_VALUE_SOURCE` that selects this source."""
 
+    # Each port says it anew: whoever writes an adapter reads one of them.
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:

@@ -9,24 +9,22 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshcore.core.errors import Code, CommunicationError, MeshError
 from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
 
-from .api.client import ConsulClient
-from .api.config import parse_config, read_config
 from .api.connect import read_leaf, read_roots
 from .certificates import UNREADABLE, credentials_of, issued, roots_of
 from .following import follow
 from .machines.blocking_query import BlockingQuery, Query
 from .machines.certificate_set import CertificateSet, Chosen
+from .source import ConsulSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
-    from typing import Self
 
     from .api.config import ConsulConfig
 
@@ -36,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of SPIFFE; other characte
 _RENEWAL = 5.0  # seconds for the agent to renew a certificate at the start
 
 
-class ConsulIdentitySource(IdentitySource):
+class ConsulIdentitySource(ConsulSource, IdentitySource):
     """Has a certificate of Consul's authority for each component, and trusts the roots of that authority.
 
     The agent makes the keys and certificates, and renews them. One blocking query for each component, and one for the
@@ -51,25 +49,11 @@ class ConsulIdentitySource(IdentitySource):
         ValueError: an argument, or a variable of the environment, is invalid.
     """
 
-    scheme: ClassVar[str] = "consul"
-
-    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
-        self._use(read_config(address, {"token": token}))
-
     def _use(self, config: ConsulConfig) -> None:
-        self._config = config
-        self._client = ConsulClient(config)
-        self._changed = asyncio.Event()
+        super()._use(config)
         self._queries: dict[str, BlockingQuery] = {}
         self._roots = BlockingQuery(random.Random())
         self._set: CertificateSet[Credentials, bytes] = CertificateSet((), _issued)
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """Make a source from `consul://host:8500?token=...`. The options are those of the registry."""
-        source = cls.__new__(cls)
-        source._use(parse_config(url))  # noqa: SLF001 - our own
-        return source
 
     async def open(self, names: Sequence[str]) -> tuple[Credentials, ...]:
         """Get a certificate for each component, and the roots."""
@@ -117,10 +101,6 @@ class ConsulIdentitySource(IdentitySource):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-
-    async def aclose(self) -> None:
-        """Close the connections to the agent."""
-        await self._client.close()
 
     async def _read_all(self) -> None:
         read = self._first_roots(), *map(self._first_leaf, self._queries)
@@ -176,9 +156,6 @@ class ConsulIdentitySource(IdentitySource):
         self._set.read_leaf(name, leaf)
         self._changed.set()
         return ""
-
-    def __repr__(self) -> str:
-        return f"ConsulIdentitySource({self._config.url!r})"
 
 
 def _all(chosen: Chosen[Credentials, bytes]) -> tuple[Credentials, ...]:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meshcore.core.errors import MeshError
 from meshcore.ports.intentions import IntentionError, IntentionsByDestination, IntentionSource
 
-from .api.client import ConsulClient
-from .api.config import parse_config, read_config
 from .api.connect import await_intentions, read_intentions
 from .following import follow
 from .machines.blocking_query import BlockingQuery, Query
 from .machines.intention_rules import rules_of
+from .source import ConsulSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
-    from typing import Self
 
     from .api.config import ConsulConfig
 
 _logger = logging.getLogger(__name__)
 
 
-class ConsulIntentionSource(IntentionSource):
+class ConsulIntentionSource(ConsulSource, IntentionSource):
     """Reads the intentions for the components of this process, and what Consul does with calls that none is for.
 
     One blocking query tells of changes, whatever the number of components: of any intention, after which those of the
@@ -41,26 +39,12 @@ class ConsulIntentionSource(IntentionSource):
         ValueError: an argument, or a variable of the environment, is invalid.
     """
 
-    scheme: ClassVar[str] = "consul"
-
-    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
-        self._use(read_config(address, {"token": token}))
-
     def _use(self, config: ConsulConfig) -> None:
-        self._config = config
-        self._client = ConsulClient(config)
+        super()._use(config)
         self._query = BlockingQuery(random.Random())
-        self._changed = asyncio.Event()
         self._destinations: tuple[str, ...] = ()
         self._read: IntentionsByDestination = {}
         self._remarks: frozenset[str] = frozenset()
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """Make a source from `consul://host:8500?token=...`. The options are those of the registry."""
-        source = cls.__new__(cls)
-        source._use(parse_config(url))  # noqa: SLF001 - our own
-        return source
 
     async def open(self, destinations: Sequence[str]) -> IntentionsByDestination:
         """Read the first intentions."""
@@ -93,10 +77,6 @@ class ConsulIntentionSource(IntentionSource):
             following.cancel()
             await asyncio.wait([following])
 
-    async def aclose(self) -> None:
-        """Close the connections to the agent."""
-        await self._client.close()
-
     async def _ask(self, query: Query) -> tuple[int, tuple[IntentionsByDestination, frozenset[str]]]:
         index = await await_intentions(self._client, query)
         # By the names in certificates: those of registrations differ for components with capitals.
@@ -112,6 +92,3 @@ class ConsulIntentionSource(IntentionSource):
         self._remarks = remarks
         self._changed.set()
         return ""
-
-    def __repr__(self) -> str:
-        return f"ConsulIntentionSource({self._config.url!r})"
