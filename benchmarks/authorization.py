@@ -7,8 +7,8 @@ from benchmarks.report import Goal, Report, Row
 from benchmarks.telemetry import best, described
 from meshcore.core.access import AccessRule, read_rules
 from meshcore.core.caller import Caller, Peer, Proof
-from meshcore.security.authorization import Authorization, Mode
-from meshcore.security.rules import Judge, targets_of
+from meshcore.security.authorization.guard import Authorization, Mode
+from meshcore.security.authorization.rules import Judge, targets_of
 from meshcore.wire.headers import RequestHeaders
 
 RULES, METHODS, CALLERS = 1_000, 100, 200

@@ -21,8 +21,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from meshcore.client.no_answer import NeverAnsweredError, NotHTTPError
-from meshcore.client.secured import request_options
+from meshcore.client.connections.no_answer import NeverAnsweredError, NotHTTPError
+from meshcore.client.connections.sessions import request_options
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import check_headers
 from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, read_keep_alive

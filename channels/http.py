@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import aiohttp
 from yarl import URL
 
-from meshcore.client.secured import request_options
+from meshcore.client.connections.sessions import request_options
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
@@ -246,7 +246,7 @@ class HTTPChannel(Channel):
         return session
 
     def request_options(self, url: URL) -> dict[str, Any]:
-        """What aiohttp has to know of the TLS of a request, see `client.secured`."""
+        """What aiohttp has to know of the TLS of a request, see `client.connections.sessions`."""
         return {} if self._session is None else request_options(self._session, self.component.name, url)
 
     async def aclose(self) -> None:

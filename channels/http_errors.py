@@ -5,12 +5,12 @@ from __future__ import annotations
 import aiohttp
 from yarl import URL
 
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.tls_failure import is_refused_in_handshake
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.tls_failure import is_refused_in_handshake
 from meshcore.core.call import Call
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError
-from meshcore.security.client_errors import ClearTextError
+from meshcore.security.tls.client_errors import ClearTextError
 
 
 def request_too_large(call: Call, size: int, limit: int) -> LocalError:

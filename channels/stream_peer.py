@@ -14,9 +14,9 @@ from typing import TypeAlias
 import aiohttp
 from yarl import URL
 
-from meshcore.client.tls_failure import is_refused_in_handshake
+from meshcore.client.connections.tls_failure import is_refused_in_handshake
 from meshcore.core.masking import without_secrets
-from meshcore.security.client_errors import ClearTextError
+from meshcore.security.tls.client_errors import ClearTextError
 from meshcore.wire.stream.limits import Limits
 
 from .stream_connection import ClientTransport, StreamConnection

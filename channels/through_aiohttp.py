@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from meshcore.client.no_answer import LostConnectionError
+from meshcore.client.connections.no_answer import LostConnectionError
 from meshcore.wire.answer import Answer
 from meshcore.wire.headers import check_headers
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import aiohttp
 from yarl import URL
 
-from meshcore.security.client_connection import ClientConnection
+from meshcore.security.tls.client_connection import ClientConnection
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 
 _LARGEST_MESSAGE = 2**24

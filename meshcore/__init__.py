@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from meshcore.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from meshcore.asgi.openapi import openapi
+    from meshcore.asgi.openapi.openapi import openapi
     from meshcore.client.proxy import with_key, with_policy
     from meshcore.core.attempt import Attempt
     from meshcore.core.call import (
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         compose,
     )
     from meshcore.core.caller import Caller, Proof
-    from meshcore.core.current_call import CurrentCall, current_call
+    from meshcore.core.context.current_call import CurrentCall, current_call
     from meshcore.core.description import ComponentDescription, Method, Parameter, ServiceDescription, Shape
     from meshcore.core.errors import (
         AuthorizationError,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from meshcore.core.settings import Settings
     from meshcore.core.value import Value
     from meshcore.declare.advice import Invocation, advice, around, methods
-    from meshcore.declare.authorization import allow, allow_any
     from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
     from meshcore.declare.health import HealthCheckManager, HealthStatus, health_check, health_checks
     from meshcore.declare.http import (
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     )
     from meshcore.declare.injection import create, inject_service, inject_value, injectable, module, on_destroy, on_init
     from meshcore.declare.reader import describe
+    from meshcore.declare.security.authorization import allow, allow_any
     from meshcore.declare.security.pass_token import pass_token
     from meshcore.declare.services import (
         Service,
@@ -227,12 +227,12 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "asgi.openapi": "openapi",
+            "asgi.openapi.openapi": "openapi",
             "client.proxy": "with_key with_policy",
             "core.attempt": "Attempt",
             "core.call": "Call Handler Interceptor Interceptors SendItem StreamHandler StreamInterceptor compose",
             "core.caller": "Caller Proof",
-            "core.current_call": "CurrentCall current_call",
+            "core.context.current_call": "CurrentCall current_call",
             "core.description": "ComponentDescription Method Parameter ServiceDescription Shape",
             "core.errors": "AuthorizationError Code CommunicationError "
             "ConfigurationError LocalError MeshError RemoteError",
@@ -242,7 +242,7 @@ if not TYPE_CHECKING:
             "core.settings": "Settings",
             "core.value": "Value",
             "declare.advice": "Invocation advice around methods",
-            "declare.authorization": "allow allow_any",
+            "declare.security.authorization": "allow allow_any",
             "declare.components": "AbstractComponent Component ComponentStatus",
             "declare.health": "HealthCheckManager HealthStatus health_check health_checks",
             "declare.http": "Body Content Header HeaderParam Path PathParam Query "

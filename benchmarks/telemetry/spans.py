@@ -23,7 +23,7 @@ from benchmarks.load import Calls
 from benchmarks.served import ServedModule
 from examples.orders.api import PricingService
 from meshcore import Settings
-from meshcore.core.current_call import ambient_trace
+from meshcore.core.context.current_call import ambient_trace
 from meshcore.telemetry.layers import instrument
 from meshcore.telemetry.opentelemetry.spans import span_traces
 from meshcore.telemetry.trace_context import begin_trace

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meshcore.asgi.access.operators import Admits, protect
 from meshcore.asgi.connection import bounded
-from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
 from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, peer_of
-from meshcore.asgi.operators import Admits, protect
+from meshcore.asgi.openapi.documents import document_routes, paths_read
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
 from meshcore.asgi.rest_routes import rest_routes

@@ -14,7 +14,7 @@ from meshcore.core.caller import Peer
 from meshcore.core.errors import Code
 from meshcore.core.suggest import shown
 from meshcore.declare.http_mapping import NO_CONTENT
-from meshcore.security.served_connection import UNKNOWN_HOST, served_connection
+from meshcore.security.tls.served_connection import UNKNOWN_HOST, served_connection
 from meshcore.server.request import BodyError
 from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders, write_retry_after

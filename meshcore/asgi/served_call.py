@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from meshcore.asgi.messages import CHUNK, ClientLeft
-from meshcore.core.call_scope import failure_of
 from meshcore.core.caller import Peer
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.core.errors import Code
 from meshcore.server.request import NotRead, ServedRequest

@@ -17,8 +17,8 @@ from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.frame_body import FrameBody
 from meshcore.asgi.messages import ClientLeft, Reply, Send
 from meshcore.asgi.served_call import LEFT, count_failure, count_success
-from meshcore.core.call_scope import Stop, failure_of
 from meshcore.core.caller import Peer
+from meshcore.core.context.call_scope import Stop, failure_of
 from meshcore.core.description import Method
 from meshcore.core.streaming.item_buffer import StreamClosedError
 from meshcore.core.streaming.pipe import Pipe

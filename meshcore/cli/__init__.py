@@ -1,1 +1,1 @@
-"""The command line: `commands` reads what was typed, and a file of the same name here does it."""
+"""The command line: `commands` reads what was typed, and a file or folder of the same name here does it."""

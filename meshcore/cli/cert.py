@@ -13,7 +13,7 @@ from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.inject.modules import describe_modules
 from meshcore.mesh.catalog import Catalog
-from meshcore.mesh.identity import identity_source, own_names, served_names
+from meshcore.mesh.security.identity import identity_source, own_names, served_names
 from meshcore.ports.identity import Credentials, IdentityError
 from meshcore.security.certificates import unproven
 from meshcore.serve.module_loader import load_module

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
+from meshcore.client.connections.no_answer import why_no_answer
 from meshcore.client.contract_fetch import contract_url, fetch_contract
-from meshcore.client.no_answer import why_no_answer
 from meshcore.contract.changes import Change, compare
 from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
-from meshcore.mesh.asking import asking
+from meshcore.mesh.security.asking import asking
 
 SettingsFor = Callable[[str], Settings]
 """The settings for a module, given as package.module:Class."""

@@ -18,15 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from meshcore.cli.printing import make_console, print_json, table
-from meshcore.client.no_answer import why_no_answer
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import request_options
 from meshcore.client.overview.look import Looker
-from meshcore.client.secured import request_options
 from meshcore.core.errors import CommunicationError, ConfigurationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.declare.health import HealthStatus
-from meshcore.mesh.asking import asking
+from meshcore.mesh.security.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.ports.registry import ComponentRegistry
 from meshcore.telemetry.overview.overview import Overview

@@ -18,7 +18,7 @@ from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
-from meshcore.mesh.asking import asking
+from meshcore.mesh.security.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.tap.seen_call import SeenCall
 from meshcore.telemetry.tap.tap import Wanted

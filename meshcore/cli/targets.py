@@ -25,9 +25,9 @@ from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.declare.injection import module
 from meshcore.inject.modules import describe_modules
-from meshcore.mesh.asking import asking
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
+from meshcore.mesh.security.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.serve.module_loader import load_module
 

@@ -17,7 +17,7 @@ from meshcore.client.overview.look import Looker
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
-from meshcore.mesh.asking import asking
+from meshcore.mesh.security.asking import asking
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.overview.overview import Look, Overview
 from meshcore.telemetry.overview.state import MeshState, ShownMethod

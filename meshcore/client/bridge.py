@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from meshcore.core.call import Call, Handler
+from meshcore.core.context.threads import ThreadCall, caught, forked_error, owning_call
 from meshcore.core.errors import Code, LocalError
-from meshcore.core.threads import ThreadCall, caught, forked_error, owning_call
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 import aiohttp
 
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.secured import request_options
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import request_options
 from meshcore.contract.contract import ComponentContract, Contract, decode_contract
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets

@@ -13,8 +13,8 @@ import msgspec
 from meshcore.client.timeouts import Timeouts
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import CALLER_KEY, Call, Handler, ambient_deadline
-from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
-from meshcore.core.current_call import TRACEPARENT, ambient_trace
+from meshcore.core.context.call_scope import CallScope, Stopped, deadline_exceeded
+from meshcore.core.context.current_call import TRACEPARENT, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError, LocalError, MeshError
 from meshcore.core.policy import Rules

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from meshcore.client.why import unavailable_error
 from meshcore.core.call import Call
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code, CommunicationError, LocalError
 from meshcore.core.instances import Absent, Bound, Endpoint, Failed, Instance, Pending, Sighting

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from meshcore.client.connections.sessions import open_session
 from meshcore.client.contract_fetch import fetch_component
 from meshcore.client.destination import Destination
-from meshcore.client.secured import open_session
 from meshcore.contract.changes import Change, compare_services
 from meshcore.contract.contract import ComponentContract, digests_of
 from meshcore.contract.reader import component_contract

@@ -117,7 +117,7 @@ class Interceptors(msgspec.Struct, frozen=True):
 
 
 # The deadline of the call that the current code serves. Calls that it makes inherit it. Tasks inherit context
-# variables; threads of `core.threads` get a copy of the context.
+# variables; threads of `core.context.threads` get a copy of the context.
 ambient_deadline: ContextVar[float] = ContextVar("ambient_deadline", default=inf)
 
 # The attempt number of the call that the current code serves. Calls that are made while a retry is served are not

@@ -24,7 +24,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.marks import marked_methods, takes_one
 from meshcore.declare.decorators import is_bare, is_target, mark_class, mark_function
 from meshcore.declare.injection import InjectableMark

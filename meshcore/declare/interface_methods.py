@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from meshcore.core.marks import marks_of
 from meshcore.core.policy import Policy
-from meshcore.declare.authorization import AllowMark
 from meshcore.declare.http import HttpMark
+from meshcore.declare.security.authorization import AllowMark
 from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import AffinityMark, IdempotencyKeyMark, IdempotentMark, RaisesMark, ShieldedMark
 from meshcore.declare.streaming.resumption import ResumableMark

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from meshcore.core.marks import find_mark, marked_methods, marks_of
 from meshcore.core.policy import Policy
 from meshcore.declare.advice import AdviceMark, AroundMark
-from meshcore.declare.authorization import AllowMark
 from meshcore.declare.health import HealthCheckMark, HealthChecksMark
 from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.injection import (
@@ -20,6 +19,7 @@ from meshcore.declare.injection import (
     OnInitMark,
 )
 from meshcore.declare.interface_methods import METHOD_MARKS
+from meshcore.declare.security.authorization import AllowMark
 from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import (
     AffinityMark,

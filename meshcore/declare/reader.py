@@ -18,13 +18,13 @@ from meshcore.core.errors import ConfigurationError
 from meshcore.core.marks import find_mark, marks_of
 from meshcore.core.policy import Policy
 from meshcore.core.suggest import did_you_mean
-from meshcore.declare.authorization import AllowMark
 from meshcore.declare.docstring import Docstring, read_docstring
 from meshcore.declare.hints import buried_mark, resolve_hints, split_marks
 from meshcore.declare.http import HttpMark, RestMark
 from meshcore.declare.http_mapping import assign_sources, read_mapping, why_not_status
 from meshcore.declare.interface_methods import interface_functions
 from meshcore.declare.placement import class_problems
+from meshcore.declare.security.authorization import AllowMark
 from meshcore.declare.security.pass_token import PassTokenMark
 from meshcore.declare.services import (
     AffinityMark,

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
+from meshcore.core.context.threads import awaited
 from meshcore.core.errors import Code, ConfigurationError, LocalError
-from meshcore.core.threads import awaited
 from meshcore.inject.arguments import Argument, Constant, Omitted, Proxied
 from meshcore.inject.dependencies import Dependency, name_of
 from meshcore.inject.graph import Graph, problem_text

@@ -15,9 +15,9 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from meshcore.client.bridge import discard
+from meshcore.core.context.threads import caught, forked_error
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.settings import Settings
-from meshcore.core.threads import caught, forked_error
 from meshcore.mesh.mesh import Mesh
 from meshcore.telemetry.snapshot import Snapshot
 

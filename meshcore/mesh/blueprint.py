@@ -21,8 +21,8 @@ from meshcore.inject.graph import Graph
 from meshcore.inject.modules import ModuleDescription, describe_modules, recipes_of_modules
 from meshcore.inject.recipes import Recipe, recipe_of_class, recipe_of_function, recipe_of_object
 from meshcore.mesh.catalog import Catalog
-from meshcore.mesh.identity import identity_source
 from meshcore.mesh.live_values import LiveValues
+from meshcore.mesh.security.identity import identity_source
 from meshcore.ports.channel import LOCAL, Channel
 from meshcore.ports.identity import IdentitySource
 from meshcore.ports.installed import installed_channels, load_channel, make_registry, make_value_source

@@ -13,11 +13,11 @@ from typing import Self
 
 from meshcore.contract.contract import Contract, contract_of
 from meshcore.contract.reader import component_contract
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
+from meshcore.core.context.threads import awaited
 from meshcore.core.description import HostedComponent
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError, LocalError
 from meshcore.core.instances import ChannelAddress, Instance, url_objection
-from meshcore.core.threads import awaited
 from meshcore.declare.components import AbstractComponent, Component, ComponentStatus
 from meshcore.declare.health import HealthCheckManager, HealthStatus
 from meshcore.inject.injector import Injector

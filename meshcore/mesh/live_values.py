@@ -9,7 +9,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.errors import AuthorizationError
 from meshcore.core.instances import Failed
 from meshcore.core.marks import MISSING

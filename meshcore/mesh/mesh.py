@@ -12,11 +12,11 @@ from typing import Self, TypeVar, cast
 
 from meshcore.client.bridge import LOOP_ENDED, Bridge
 from meshcore.client.why import Explanation
-from meshcore.core.call_scope import CallScope, Stopped, deadline_exceeded
+from meshcore.core.context.call_scope import CallScope, Stopped, deadline_exceeded
+from meshcore.core.context.threads import detached, forked_error
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Bound
 from meshcore.core.settings import Settings
-from meshcore.core.threads import detached, forked_error
 from meshcore.mesh.arguments import check_settings, copy_of_overrides
 from meshcore.mesh.runtime import Runtime, start_runtime
 from meshcore.mesh.settings_loader import load_settings

@@ -14,10 +14,10 @@ from meshcore.client.bridge import Bridge
 from meshcore.client.policies import merged
 from meshcore.client.proxy import ProxyClass, redirect
 from meshcore.core.call import Call, Handler, StreamHandler
+from meshcore.core.context.threads import forked_error
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.policy import Policy
 from meshcore.core.streaming.handler import without_items
-from meshcore.core.threads import forked_error
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.handlers import Handlers
 from meshcore.ports.channel import LOCAL

@@ -27,21 +27,21 @@ from meshcore.core.suggest import did_you_mean
 from meshcore.declare.health import HealthCheckManager, HealthChecksMark
 from meshcore.inject.injector import Injector
 from meshcore.inject.recipes import Recipe
-from meshcore.mesh.asking import client_tls
-from meshcore.mesh.authorization import authorized
 from meshcore.mesh.blueprint import Blueprint
 from meshcore.mesh.catalog import Catalog
 from meshcore.mesh.channels import Channels
 from meshcore.mesh.handlers import Handlers, interceptors_of
 from meshcore.mesh.hosting import Hosting
-from meshcore.mesh.identity import certificates_of
 from meshcore.mesh.live_values import LiveValues
 from meshcore.mesh.proxies import Proxies
+from meshcore.mesh.security.asking import client_tls
+from meshcore.mesh.security.authorization import authorized
+from meshcore.mesh.security.identity import certificates_of
 from meshcore.mesh.seen import seen, watch_calls
 from meshcore.ports.channel import LOCAL, ChannelTLS
 from meshcore.ports.registry import ComponentRegistry
-from meshcore.security.authorization import Authorization
-from meshcore.security.operators import Operators, operators_of
+from meshcore.security.authorization.guard import Authorization
+from meshcore.security.authorization.operators import Operators, operators_of
 from meshcore.security.tokens.guard import TokenGuard
 from meshcore.security.tokens.verifier import TokenVerifier
 from meshcore.server.idempotency import Idempotency

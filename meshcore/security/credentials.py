@@ -15,8 +15,8 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshcore.ports.identity import Credentials, IdentityError
-from meshcore.security.load_credentials import load_credentials
 from meshcore.security.proven import proven_names
+from meshcore.security.tls.load_credentials import load_credentials
 
 MAX_CHAIN: Final = 10
 """Certificates between the own one and a root, with it. Each of them is sent in every handshake."""

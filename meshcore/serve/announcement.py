@@ -13,8 +13,8 @@ from typing import Self
 
 import aiohttp
 
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.secured import open_session, request_options
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import open_session, request_options
 from meshcore.core.instances import Instance
 from meshcore.core.settings import Settings
 from meshcore.ports.channel import ChannelTLS

@@ -15,7 +15,7 @@ from meshcore.asgi.application import MeshAsgi, Probes
 from meshcore.asgi.messages import Application, Receive, Scope, Send, with_header
 from meshcore.client.bridge import Bridge
 from meshcore.contract.contract import encode_contract
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.errors import Code, ConfigurationError, LocalError
 from meshcore.core.settings import Settings
 from meshcore.mesh.frameworks import mesh_in_state
@@ -36,7 +36,7 @@ from meshcore.server.server import Server
 from meshcore.wire.keep_alive import KEEP_ALIVE, USUAL_KEEP_ALIVE, write_keep_alive
 
 if TYPE_CHECKING:
-    from meshcore.security.server_tls import ServerTLS
+    from meshcore.security.tls.server_tls import ServerTLS
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from meshcore.serve.report import startup_report
 from meshcore.serve.upgrades import ignore_upgrades
 
 if TYPE_CHECKING:
-    from meshcore.security.server_tls import ServerTLS
+    from meshcore.security.tls.server_tls import ServerTLS
 
 _CLOSING = 3.0
 """Seconds for connections to close after the last call. Then uploads in progress are cut off."""
@@ -167,7 +167,7 @@ def _config(descriptors: Sequence[int], app: MeshApp) -> Config:
 
 def _serve_tls(config: Config, tls: ServerTLS) -> None:
     """Serve the port over the TLS of the mesh, and the unix socket, which clients of this machine reach, without."""
-    from meshcore.security.server_tls import HANDSHAKE_TIMEOUT, server_context  # noqa: PLC0415 - only with an identity
+    from meshcore.security.tls.server_tls import HANDSHAKE_TIMEOUT, server_context  # noqa: PLC0415 - only with an identity
 
     config.insecure_bind = config.bind[1:]
     config.bind = config.bind[:1]

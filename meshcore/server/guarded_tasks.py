@@ -16,8 +16,8 @@ from math import inf
 from typing import Any, NoReturn
 
 from meshcore.core.call import ambient_deadline
-from meshcore.core.call_scope import failure_of
-from meshcore.core.current_call import ambient_call
+from meshcore.core.context.call_scope import failure_of
+from meshcore.core.context.current_call import ambient_call
 
 log = logging.getLogger(__name__)
 

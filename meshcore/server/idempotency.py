@@ -17,7 +17,7 @@ import msgspec
 from meshcore.codec.codec import MSGPACK, Limits
 from meshcore.codec.errors import EncodeError
 from meshcore.core.call import CALLER_KEY, Call, Handler, why_no_key
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.server.fingerprint import SIZE, digest_of, fingerprint

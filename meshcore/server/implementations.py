@@ -11,11 +11,11 @@ from types import MethodType
 from typing import Any
 
 from meshcore.core.call import LOCAL_PEER, Call
-from meshcore.core.current_call import ambient_call
+from meshcore.core.context.current_call import ambient_call
+from meshcore.core.context.threads import awaited
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError, is_from_a_call
 from meshcore.core.marks import find_mark
-from meshcore.core.threads import awaited
 from meshcore.declare.services import InThreadMark
 from meshcore.server.worker_threads import WorkerThreads
 

@@ -10,8 +10,8 @@ from math import inf
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from meshcore.core.call_scope import ENDED, CallScope, Stop, Stopped
 from meshcore.core.caller import Peer
+from meshcore.core.context.call_scope import ENDED, CallScope, Stop, Stopped
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError

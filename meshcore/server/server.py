@@ -17,9 +17,9 @@ from math import inf
 from typing import Any, TypeAlias
 
 from meshcore.core.call import Call, Handler, ambient_attempt, ambient_deadline
-from meshcore.core.call_scope import Stop
 from meshcore.core.caller import Peer
-from meshcore.core.current_call import ambient_request, ambient_trace
+from meshcore.core.context.call_scope import Stop
+from meshcore.core.context.current_call import ambient_request, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
 from meshcore.server.blocked_loop import LONG, BlockedLoopDetector

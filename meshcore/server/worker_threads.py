@@ -20,8 +20,8 @@ from math import inf
 from typing import Any, TypeVar
 
 from meshcore.core.call import ambient_deadline
+from meshcore.core.context.threads import ThreadCall, owning_call, waiting_call
 from meshcore.core.errors import Code, LocalError
-from meshcore.core.threads import ThreadCall, owning_call, waiting_call
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError
 
 log = logging.getLogger(__name__)

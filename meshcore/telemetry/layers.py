@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from meshcore.core.call import Call, Handler, Interceptor
-from meshcore.core.current_call import TRACEPARENT, ambient_trace
+from meshcore.core.context.current_call import TRACEPARENT, ambient_trace
 from meshcore.core.errors import ConfigurationError
 from meshcore.telemetry.calls import Series
 from meshcore.telemetry.snapshot import Snapshot

@@ -140,7 +140,7 @@ class ServedCalls:
         Args:
             method: as `service/method`; else the path of an endpoint.
             component: that offers the method.
-            mode: see `security.authorization.Mode`.
+            mode: see `security.authorization.guard.Mode`.
         """
         key = (method, component, mode)
         self.denied[key] = self.denied.get(key, 0) + 1

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from meshcore.core.current_call import BAGGAGE, TRACEPARENT, TRACESTATE
+from meshcore.core.context.current_call import BAGGAGE, TRACEPARENT, TRACESTATE
 
 _PARENT_NAME = TRACEPARENT.encode()
 _VERSION = "00"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import ceil
 
 from meshcore.core.call import CALLER_KEY
-from meshcore.core.current_call import TRACE_HEADERS
+from meshcore.core.context.current_call import TRACE_HEADERS
 
 TIMEOUT = "mesh-timeout-ms"
 """Whole milliseconds that the caller still waits. Whoever does not send it gets errors as texts, as aspyx-service."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from meshcore.core.current_call import TRACEPARENT, TRACESTATE
+from meshcore.core.context.current_call import TRACEPARENT, TRACESTATE
 
 PARENT_SIZE: Final = 55
 """Bytes of a traceparent of version 00. The tracestate follows it."""

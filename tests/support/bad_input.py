@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from meshcore import Mesh, MeshError, Settings, load_settings, module
-from meshcore.cli.call import call_once
+from meshcore.cli.call.call import call_once
 from meshcore.serve.module_loader import load_module
 from meshcore.testing.servers import answering, refusing
 from tests.support.bazaar import Bazaar, BazaarComponent

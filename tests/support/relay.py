@@ -33,7 +33,7 @@ from meshcore import (
     rest,
     service,
 )
-from meshcore.core.current_call import TRACE_HEADERS, ambient_trace
+from meshcore.core.context.current_call import TRACE_HEADERS, ambient_trace
 from meshcore.testing import MemoryMesh, memory_mesh
 
 log = logging.getLogger("tests.relay")

@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from meshcore.ports.identity import Credentials, IdentitySource
-from meshcore.security.load_credentials import load_credentials
+from meshcore.security.tls.load_credentials import load_credentials
 
 
 class PushedIdentity(IdentitySource):

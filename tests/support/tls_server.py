@@ -20,7 +20,7 @@ from meshcore.asgi.access.admission import Admission
 from meshcore.asgi.messages import peer_of
 from meshcore.ports.identity import Credentials, IdentitySource
 from meshcore.security.certificates import Certificates
-from meshcore.security.server_tls import ServerTLS, server_context
+from meshcore.security.tls.server_tls import ServerTLS, server_context
 from meshcore.serve import process
 from meshcore.serve.address import open_socket
 from meshcore.serve.unix_socket import bound_unix_socket

@@ -27,7 +27,7 @@ from meshcore.codec.codec import JSON, MSGPACK
 from meshcore.core.caller import Proof
 from meshcore.core.errors import AuthorizationError, Code
 from meshcore.security.log_limit import LogLimit
-from meshcore.security.served_connection import ServedConnection, served_connection
+from meshcore.security.tls.served_connection import ServedConnection, served_connection
 from meshcore.wire.dispatch import encode_failure
 from meshcore.wire.endpoints import INVOKE, INVOKE_STREAM
 from meshcore.wire.errors import ErrorBody

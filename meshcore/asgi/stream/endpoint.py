@@ -46,10 +46,10 @@ from meshcore.asgi.stream.unary import serve_unary
 from meshcore.asgi.stream.websocket import ServedWebSocket
 from meshcore.codec.codec import Limits as DecodeLimits
 from meshcore.core.caller import Peer
-from meshcore.core.current_call import TRACE_HEADERS
+from meshcore.core.context.current_call import TRACE_HEADERS
 from meshcore.core.description import ComponentDescription
 from meshcore.core.errors import Code
-from meshcore.security.served_connection import told_to_leave
+from meshcore.security.tls.served_connection import told_to_leave
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.stream.driver import Driver, new_connection

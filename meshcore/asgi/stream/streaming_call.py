@@ -7,7 +7,7 @@ from typing import Any
 
 from meshcore.asgi.served_call import Answer
 from meshcore.asgi.stream.call import Answers, StreamCall
-from meshcore.core.call_scope import Stop
+from meshcore.core.context.call_scope import Stop
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
 from meshcore.core.streaming.pipe import wait_for_loop

@@ -46,8 +46,8 @@ def call(
         with uncollected():
             import asyncio
 
-            from meshcore.cli.call import call_once, call_repeatedly
-            from meshcore.cli.call_headers import read_headers
+            from meshcore.cli.call.call import call_once, call_repeatedly
+            from meshcore.cli.call.call_headers import read_headers
 
         settings = settings_of(context, module=module, registry=registry, identity=identity, timeout=timeout)
         words, headers = arguments or [], read_headers(header or [], token)

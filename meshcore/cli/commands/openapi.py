@@ -13,7 +13,7 @@ def openapi(context: Context, module: ModuleArgument = "") -> None:
     with on_one_line(debug=context.obj):
         import msgspec
 
-        from meshcore.asgi.openapi import document_of
+        from meshcore.asgi.openapi.openapi import document_of
         from meshcore.cli.printing import say
         from meshcore.cli.targets import components_of
         from meshcore.serve.module_loader import load_module

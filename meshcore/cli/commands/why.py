@@ -29,7 +29,7 @@ def why(
         with uncollected():
             import asyncio
 
-            from meshcore.cli.why import explain
+            from meshcore.cli.why.why import explain
 
         settings = settings_of(context, module=module, registry=registry, identity=identity)
         asyncio.run(explain(settings, method, channel, caller, as_json=as_json))

@@ -12,8 +12,8 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.secured import request_options
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import request_options
 from meshcore.core.errors import CommunicationError
 from meshcore.core.masking import without_secrets
 from meshcore.ports.registry import ComponentRegistry

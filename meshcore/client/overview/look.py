@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from meshcore.client.connections.no_answer import why_no_answer
 from meshcore.client.contract_fetch import StatusError, fetch_document
-from meshcore.client.no_answer import why_no_answer
 from meshcore.core.errors import CommunicationError
 from meshcore.core.instances import Instance
 from meshcore.core.masking import without_secrets

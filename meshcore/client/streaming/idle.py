@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from meshcore.core.call import Call, SendItem, StreamHandler
-from meshcore.core.call_scope import CallScope, Stop, Stopped
+from meshcore.core.context.call_scope import CallScope, Stop, Stopped
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, CommunicationError
 from meshcore.core.policy import Rules

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from meshcore.client.streaming.feed import Feed
 from meshcore.core.call import Call, SendItem, StreamHandler
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
+from meshcore.core.context.threads import caught, owning_call
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.streaming.pipe import Pipe
-from meshcore.core.threads import caught, owning_call
 
 _GRACE = 5.0
 """Seconds for the `finally` of generators when the mesh stops. They must not block the stop."""

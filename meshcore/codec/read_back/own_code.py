@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 
 
 @contextmanager

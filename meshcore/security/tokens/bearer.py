@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from meshcore.core.call import Call, Handler, Interceptor
-from meshcore.core.current_call import ambient_call
+from meshcore.core.context.current_call import ambient_call
 from meshcore.core.description import Method
 from meshcore.core.errors import AuthorizationError, Code
 from meshcore.security.tokens.passing import AUTHORIZATION, with_token

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from meshcore.core.call import Call, Handler
-from meshcore.core.current_call import ambient_call
+from meshcore.core.context.current_call import ambient_call
 
 AUTHORIZATION = "authorization"
 

@@ -12,11 +12,11 @@ import aiohttp
 import msgspec
 
 from meshcore.asgi.page.routes import TriedCall
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import open_session
 from meshcore.client.contract_fetch import StatusError, fetch_component, fetch_document
-from meshcore.client.no_answer import why_no_answer
 from meshcore.client.overview.look import Looker
 from meshcore.client.overview.trial import fields
-from meshcore.client.secured import open_session
 from meshcore.contract.contract import MethodContract, ServiceContract
 from meshcore.core.errors import Code, LocalError
 from meshcore.core.instances import Instance

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 
-from meshcore.security.server_tls import HANDSHAKE_TIMEOUT, server_context
+from meshcore.security.tls.server_tls import HANDSHAKE_TIMEOUT, server_context
 from meshcore.serve.tls.serving import running_tls
 
 certfile = keyfile = "the identity of the mesh"

@@ -17,7 +17,7 @@ from meshcore.security.certificates import Certificates
 from meshcore.serve.hypercorn_worker import has_mesh_tls
 
 if TYPE_CHECKING:
-    from meshcore.security.server_tls import ServerTLS
+    from meshcore.security.tls.server_tls import ServerTLS
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def served_tls(certificates: Certificates | None, settings: Settings) -> Generat
         yield None
         return
     # Without an identity, cryptography is not loaded.
-    from meshcore.security.server_tls import ServerTLS  # noqa: PLC0415
+    from meshcore.security.tls.server_tls import ServerTLS  # noqa: PLC0415
 
     tls = ServerTLS(certificates, minimum=settings.tls_minimum)
     try:

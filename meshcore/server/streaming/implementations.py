@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from meshcore.core.call import Call, SendItem
-from meshcore.core.current_call import ambient_call
+from meshcore.core.context.current_call import ambient_call
 from meshcore.core.description import Method, ServiceDescription, Shape
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.core.streaming.item_buffer import StreamClosedError

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from meshcore.core.call import Call, SendItem, StreamHandler, ambient_attempt, ambient_deadline
-from meshcore.core.current_call import ambient_request, ambient_trace
+from meshcore.core.context.current_call import ambient_request, ambient_trace
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.refusals import NotBegunError

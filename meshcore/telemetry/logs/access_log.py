@@ -7,7 +7,7 @@ import time
 from typing import Protocol
 
 from meshcore.core.caller import Peer
-from meshcore.core.current_call import Request
+from meshcore.core.context.current_call import Request
 from meshcore.core.description import Method
 from meshcore.telemetry.conventions import OK, OTHER
 

@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 from meshcore.core.call import LOCAL_PEER
-from meshcore.core.current_call import ambient_call, ambient_request, ambient_trace
+from meshcore.core.context.current_call import ambient_call, ambient_request, ambient_trace
 from meshcore.telemetry.trace_context import ids_of
 
 CALL_FIELDS: Final = ("call", "method", "component", "caller", "trace_id", "span_id")

@@ -13,7 +13,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Setter
 
-from meshcore.core.current_call import BAGGAGE, TRACE_HEADERS, TRACEPARENT, TRACESTATE, ambient_trace
+from meshcore.core.context.current_call import BAGGAGE, TRACE_HEADERS, TRACEPARENT, TRACESTATE, ambient_trace
 
 _BAGGAGE = W3CBaggagePropagator()
 

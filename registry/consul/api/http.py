@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from meshcore.client.tls_failure import tls_failure
+from meshcore.client.connections.tls_failure import tls_failure
 from meshcore.core.errors import AuthorizationError, Code, CommunicationError, MeshError
 
 from .connection_limit import ConnectionLimit

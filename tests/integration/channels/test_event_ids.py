@@ -14,8 +14,8 @@ import pytest
 
 from meshcore import MeshApp, Settings, openapi
 from meshcore.testing.servers import served
-from tests.integration.mesh import journal
-from tests.integration.mesh.journal import JournalComponent, JournalModule, Pages
+from tests.integration.mesh.streams import journal
+from tests.integration.mesh.streams.journal import JournalComponent, JournalModule, Pages
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ from meshcore.testing.loopback import Loopback
 from meshcore.testing.servers import answering
 from meshcore.wire.streaming.event_stream import Event, EventReader
 from tests.integration.channels.test_streams import calling, outcome, serving, until
-from tests.integration.mesh.feeds import Feeds, SoldOut
+from tests.integration.mesh.streams.feeds import Feeds, SoldOut
 
 LINES = {"accept": "application/x-ndjson"}
 EVENTS = {"accept": "text/event-stream"}

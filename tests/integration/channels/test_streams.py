@@ -29,7 +29,7 @@ from meshcore import (
     with_policy,
 )
 from meshcore.testing.servers import answering, refusing, served
-from tests.integration.mesh.feeds import (
+from tests.integration.mesh.streams.feeds import (
     BlockingFeed,
     Chat,
     Feed,

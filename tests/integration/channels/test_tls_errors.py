@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from meshcore import CommunicationError, Mesh, Settings, client_module
-from meshcore.client.no_answer import why_no_answer
+from meshcore.client.connections.no_answer import why_no_answer
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.reference.desk import Clerk, Desk
 

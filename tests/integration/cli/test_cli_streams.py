@@ -14,7 +14,7 @@ from tests.support.processes import serve
 
 pytestmark = pytest.mark.one_python
 
-MODULE = "tests.integration.mesh.feeds:FeedsModule"
+MODULE = "tests.integration.mesh.streams.feeds:FeedsModule"
 
 
 async def test_streams_on_the_command_line(meshcore: Shell, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from meshcore import CommunicationError, ConfigurationError, Mesh, Settings, cli
 from meshcore.cli.ls import list_instances
 from meshcore.cli.tap import Choice, follow
 from meshcore.cli.top import show
-from meshcore.cli.why import explain
+from meshcore.cli.why.why import explain
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.installed import make_registry
 from tests.support.processes import free_port

@@ -208,7 +208,11 @@ async def test_a_notebook_starts_and_stops_a_mesh() -> None:
 
 def test_fastapi_is_not_loaded() -> None:
     """What is made for FastAPI does not load it."""
-    code = "import sys, meshcore.app, meshcore.asgi.documents as d; assert d._static(); print('fastapi' in sys.modules)"
+    code = (
+        "import sys, meshcore.app, meshcore.asgi.openapi.documents as d\n"
+        "assert d._static()\n"
+        "print('fastapi' in sys.modules)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -19,7 +19,7 @@ from meshcore.serve.live_page.page import PageState
 from meshcore.telemetry.overview.state import Edge, MethodCaller, Rate, ShownComponent, ShownInstance, ShownMethod
 from meshcore.telemetry.summary import Ended
 from meshcore.testing.servers import served
-from tests.integration.serve.browser import Page, browsing
+from tests.integration.serve.browsers.browser import Page, browsing
 from tests.support.processes import serve
 from tests.support.three_parts import PricesModule
 

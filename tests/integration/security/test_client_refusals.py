@@ -16,11 +16,11 @@ import pytest
 from yarl import URL
 
 from meshcore import CommunicationError, Mesh, Settings, client_module
-from meshcore.client.no_answer import why_no_answer
-from meshcore.client.secured import open_session, request_options
+from meshcore.client.connections.no_answer import why_no_answer
+from meshcore.client.connections.sessions import open_session, request_options
 from meshcore.ports.identity import Credentials, IdentitySource
 from meshcore.security.certificates import Certificates
-from meshcore.security.client_tls import ClientTLS
+from meshcore.security.tls.client_tls import ClientTLS
 from tests.support.certificates import DAY, Authority, make_certificate
 from tests.support.reference.desk import Clerk, Desk
 from tests.support.rotating import PushedIdentity, rotating, trusting

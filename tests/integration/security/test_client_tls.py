@@ -12,9 +12,9 @@ import pytest
 
 from meshcore import CommunicationError, Mesh, MeshApp, Settings, client_module
 from meshcore.ports.identity import IdentitySource
-from meshcore.security.client_tls import CUT_AFTER
+from meshcore.security.tls.client_tls import CUT_AFTER
 from meshcore.testing.servers import served
-from tests.integration.mesh.feeds import Feed, Feeds, FeedsModule, Price, prices
+from tests.integration.mesh.streams.feeds import Feed, Feeds, FeedsModule, Price, prices
 from tests.support.certificates import Authority
 from tests.support.reference.desk import Clerk, Desk, DeskModule
 from tests.support.rotating import PushedIdentity, RotatingContext, rotating, trusting

@@ -24,7 +24,7 @@ ROTATIONS = 20
 
 async def test_no_call_fails_while_leafs_are_replaced(tmp_path, monkeypatch):
     """32 callers on four channels go on through many new certificates, and each channel takes new connections."""
-    monkeypatch.setattr("meshcore.security.server_tls._SPREAD", 0.5)
+    monkeypatch.setattr("meshcore.security.tls.server_tls._SPREAD", 0.5)
     authority = Authority.make()
     OwnContext.context = client_context(authority, tmp_path, "billing")
     counted = dict.fromkeys(CHANNELS, 0)
@@ -90,7 +90,7 @@ async def test_the_peers_of_a_removed_root_are_cut_off(tmp_path):
 
 async def test_the_connection_of_an_expired_certificate_ends_in_good_order(tmp_path, monkeypatch):
     """The next answer asks for another connection. Who keeps it nevertheless, such as by a WebSocket, is cut off."""
-    monkeypatch.setattr("meshcore.security.server_tls._GRACE", 1.0)
+    monkeypatch.setattr("meshcore.security.tls.server_tls._GRACE", 1.0)
     authority = Authority.make()
     async with served_mesh(WhoModule, authority.credentials("who-component")) as server, AsyncExitStack() as stack:
         context = client_context(authority, tmp_path, "billing", ends=3)

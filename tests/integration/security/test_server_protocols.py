@@ -155,7 +155,7 @@ def test_nobody_is_taken_for_another(loop, authority, tmp_path):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_connection_of_http_2_is_renewed_in_good_order(loop, authority, tmp_path, monkeypatch):
     """After a new certificate, requests under way are answered, then GOAWAY comes with the end of the connection."""
-    monkeypatch.setattr("meshcore.security.server_tls._SPREAD", 0.0)
+    monkeypatch.setattr("meshcore.security.tls.server_tls._SPREAD", 0.0)
 
     async def body() -> None:
         async with served(application, authority.credentials("orders")) as server:

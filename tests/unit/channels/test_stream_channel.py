@@ -19,7 +19,7 @@ from meshcore.testing import memory_mesh, run_virtually
 from meshcore.testing.loopback import Loopback
 from meshcore.testing.memory_websocket import MemoryWebSocket
 from meshcore.wire.stream.limits import Limits
-from tests.integration.mesh.feeds import Chat, Feed, FeedsModule
+from tests.integration.mesh.streams.feeds import Chat, Feed, FeedsModule
 from tests.support.depot import Depot, DepotImpl, DepotModule
 
 STREAMED = "stream-msgpack"

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
+from meshcore.client.connections.sessions import open_session
 from meshcore.client.overview.look import Looker
-from meshcore.client.secured import open_session
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.installed import make_registry
 from meshcore.telemetry.history import STEPS

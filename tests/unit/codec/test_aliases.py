@@ -28,7 +28,7 @@ from meshcore import (
     post,
     service,
 )
-from meshcore.asgi.openapi import openapi
+from meshcore.asgi.openapi.openapi import openapi
 from meshcore.codec.aliases import without_aliases
 from meshcore.codec.codec import JSON, MSGPACK, Codec, Limits
 from meshcore.codec.errors import DecodeError, EncodeError, TravelError

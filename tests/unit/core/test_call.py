@@ -10,7 +10,7 @@ import pytest
 from meshcore import Call, Code, CommunicationError, CurrentCall, Handler, Interceptor, compose
 from meshcore.client.deadline import Deadline, Limit
 from meshcore.core.call import ambient_deadline
-from meshcore.core.call_scope import CallScope, Stop, Stopped
+from meshcore.core.context.call_scope import CallScope, Stop, Stopped
 from meshcore.core.description import Method
 from meshcore.core.policy import Rules
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 from meshcore.core.errors import ImplementationError
 
 SIGNALS = """
@@ -17,7 +17,7 @@ import asyncio
 import signal
 import sys
 
-from meshcore.core.call_scope import failure_of
+from meshcore.core.context.call_scope import failure_of
 
 
 def leave(*_):

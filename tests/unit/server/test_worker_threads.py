@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from meshcore import Call, Code, LocalError, Service, service
 from meshcore.client.bridge import Bridge
 from meshcore.core.call import ambient_deadline
-from meshcore.core.threads import detached
+from meshcore.core.context.threads import detached
 from meshcore.declare.reader import describe_service
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError
 from meshcore.server.worker_threads import WorkerThreads

@@ -22,7 +22,7 @@ from meshcore import (
     create,
     module,
 )
-from meshcore.core.current_call import BAGGAGE, TRACEPARENT, TRACESTATE, ambient_trace
+from meshcore.core.context.current_call import BAGGAGE, TRACEPARENT, TRACESTATE, ambient_trace
 from meshcore.testing import memory_mesh
 from tests.support.relay import (
     HERMETIC,

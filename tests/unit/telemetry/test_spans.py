@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 from meshcore import BlockingMesh, Policy, blocking, client_module, module, with_policy
-from meshcore.core.current_call import BAGGAGE, TRACEPARENT
+from meshcore.core.context.current_call import BAGGAGE, TRACEPARENT
 from meshcore.telemetry.opentelemetry.instrumentor import MeshInstrumentor
 from meshcore.testing import Fault, Faults
 from tests.support.relay import HERMETIC, Last, LastComponent, Middle, UnfitError, relay, relay_in_process

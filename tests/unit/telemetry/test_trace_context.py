@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from meshcore.core.current_call import BAGGAGE, TRACEPARENT, TRACESTATE
+from meshcore.core.context.current_call import BAGGAGE, TRACEPARENT, TRACESTATE
 from meshcore.telemetry.trace_context import (
     begin_trace,
     ids_of,

@@ -12,7 +12,7 @@ import pytest
 
 from meshcore import CommunicationError, MeshError, Policy, with_policy
 from meshcore.testing import Fault, Faults, memory_mesh, run_virtually
-from tests.integration.mesh.feeds import Feed, FeedImpl, FeedsModule, Price, outcome, prices
+from tests.integration.mesh.streams.feeds import Feed, FeedImpl, FeedsModule, Price, outcome, prices
 
 CHANNELS = pytest.mark.parametrize("channel", ["dispatch-json", "dispatch-msgpack", "stream-msgpack"])
 

@@ -1,0 +1,1 @@
+"""`meshcore call`: the calls that it makes, and their headers."""

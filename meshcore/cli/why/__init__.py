@@ -1,0 +1,1 @@
+"""`meshcore why`: how a method is called, and who may call it."""
