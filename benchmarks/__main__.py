@@ -4,8 +4,9 @@ Sections: `local`, a call inside the process; `wire`, a call between two process
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
 items on the stream channel; `consul`, how fast servers are found and missed through it; `telemetry`, what it costs to
 count calls; `authorization`, what it costs to judge who may call; `page`, what the live page costs the server that
-shows it; `tls`, what mutual TLS costs. Every figure is a median of rounds in which all candidates have their turns one after the other, but those of
-`stream-scale` and `authorization` that say otherwise, and those of `page`.
+shows it; `tls`, what mutual TLS costs. Every figure is a median of rounds in which all candidates have their turns one
+after the other, but those of `stream-scale` and `authorization` that say otherwise, and those of
+`page`.
 """
 
 from __future__ import annotations

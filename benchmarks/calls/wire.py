@@ -113,7 +113,9 @@ async def by_mesh(
         "MESHCORE_REGISTRY": registry,
     }
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, READYZ, *(TLS if identity else ())))
+        server = stack.enter_context(
+            hypercorn("meshcore.app:app", plan.loop, env, port, READYZ, *(TLS if identity else ()))
+        )
         settings = load_settings({"registry": registry}, environ=options)
         mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
         candidates: dict[str, Candidate] = {}

@@ -142,4 +142,6 @@ async def test_servers_that_do_not_tell_this_process_say_why() -> None:
             fleet.status = status
             look = await looker.look()
             assert len(look.problems) == (2 if text else 0)
-            assert all(text in each and f"/0{SUMMARY}: it answers {status}" in look.problems[0] for each in look.problems)
+            assert all(
+                text in each and f"/0{SUMMARY}: it answers {status}" in look.problems[0] for each in look.problems
+            )
