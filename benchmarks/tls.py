@@ -37,10 +37,10 @@ async def tls_section(plan: Plan, report: Report) -> None:
                     by_mesh(plan, report.notes, tuple(SHARES), {"adaptive_limit": "false"}, identity=source)
                 )
                 candidates |= {f"{channel}, {name}": each for channel, each in made.items()}
-            one = await measure(candidates, 1, plan)
-            many = await measure(candidates, MANY, plan)
             for channel, least in SHARES.items():
                 names = [f"{channel}, {name}" for name in (_CLEAR, _SECURED)]
+                pair = {name: candidates[name] for name in names}  # with others between, connections would be idle
+                one, many = await measure(pair, 1, plan), await measure(pair, MANY, plan)
                 rows = [row("mutual TLS", name, one[name], many[name]) for name in names]
                 for each, figures in ((1, one), (MANY, many)):
                     clear, secured = (figures[name] for name in names)
@@ -65,7 +65,7 @@ def shares(clear: Figures, secured: Figures) -> tuple[float, float]:
 
 
 async def handshakes(identity: str, server: Process) -> tuple[float, float, float]:
-    """Seconds until a TCP connection is there, until one is over which both have proven who they are, and CPU of that."""
+    """Seconds until a TCP connection is there, until both sides of one have proven who they are, and CPU of that."""
     url = URL(server.url).with_scheme("https")
     certificates = Certificates(make_identity_source(identity), ("benchmark",))
     try:
