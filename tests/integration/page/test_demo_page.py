@@ -61,9 +61,10 @@ async def test_the_page_shows_which_callers_are_proven(tmp_path: Path) -> None:
         await demo.until("meshcore top")
         (url,) = re.findall(r"the mesh is at (\S+),", demo.output)
         await page.open(url)
-        locks = "[...document.querySelectorAll('{lock}')].filter(e => e.getAttribute('display') === 'inline')"
+        edges = "[...document.querySelectorAll('#graph .edge')]"
+        locks = f"{edges}.filter(e => e.querySelector('.lock').getAttribute('display') === 'inline')"
         await page.wait_for(f"{locks}.length >= 3", 60)
-        assert await page.evaluate(f"{locks}.length === document.querySelectorAll('#graph .edge').length")
+        assert await page.evaluate(f"{locks}.length === {edges}.length")
         assert page.complaints == []
         for server in re.findall(r"at (https://\S+)", demo.output):
             for path in ("/report/summary", "/mesh/state"):
