@@ -7,23 +7,28 @@ import json
 import sys
 from collections import Counter
 
-from meshcore import Mesh, MeshError, load_settings
-from tests.support.whoami import Who, WhoClient
+from meshcore import Mesh, MeshError, load_settings, module
+from tests.support.whoami import Who, WhoComponent
 
 CHANNELS = ("stream-msgpack", "dispatch-msgpack", "dispatch-json", "rest")
 CALLERS = 32
+
+
+@module(components=[WhoComponent])
+class RotatedClient: ...
 
 
 async def main() -> None:
     """Call, with the settings of the environment."""
     calls: Counter[str] = Counter()
     failures: Counter[str] = Counter()
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    async with Mesh(WhoClient, settings=load_settings()) as mesh:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)  # nothing comes but its end
+    async with Mesh(RotatedClient, settings=load_settings()) as mesh:
 
         async def call(channel: str) -> None:
             who = await mesh.get_service(Who, channel)
-            while not ended.done():
+            while not ended.is_set():
                 try:
                     assert await who.calls() == "certificate billing spiffe://dev.mesh/svc/billing"
                     calls[channel] += 1

@@ -145,5 +145,5 @@ async def test_no_call_fails_while_files_are_replaced(tmp_path, loop):
     print(f"{loop}: {told['calls']}, cut off after {[round(each, 2) for each in cuts]} s")  # noqa: T201 - with -s
     assert told["failures"] == {}, output[-2000:]
     assert min(told["calls"][channel] for channel in CHANNELS) > 100
-    assert sorted(cuts)[len(cuts) // 2] < 1.0
+    assert sorted(cuts)[len(cuts) // 2] < (1.0 if EVERYTHING else 3.0)  # of one, on a machine that is busy
     assert "Traceback" not in output
