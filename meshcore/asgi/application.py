@@ -16,7 +16,7 @@ from meshcore.asgi.connection import bounded
 from meshcore.asgi.documents import document_routes, paths_read
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
-from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, peer_of
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, is_probe, peer_of
 from meshcore.asgi.operators import Admits, protect
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
@@ -142,7 +142,7 @@ class MeshAsgi:
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is not `/invoke`, if the gate lets it pass."""
         if scope["type"] == "http":
-            probe = self._gate.checks_hosts and request_path(scope) in self.open_paths
+            probe = self._gate.checks_hosts and is_probe(scope, self.open_paths)
             try:
                 headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
                 self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
