@@ -18,7 +18,7 @@ _CONTRACT: Final = "a contract is for those who may call something of it"
 
 
 def operators_of(
-    settings: Settings, components: Iterable[str], authorization: Authorization | None
+    settings: Settings, components: Iterable[str], authorization: Authorization | None, *, identity: bool
 ) -> Operators | None:
     """Who may read the endpoints, by the setting `operators`; None for everybody.
 
@@ -26,11 +26,12 @@ def operators_of(
         settings: of the mesh.
         components: that this process serves.
         authorization: judges by the rules, None if nothing is judged.
+        identity: whether the process has one, by the setting or from a source that was given as an object.
 
     Raises:
         ConfigurationError: rules are to decide, and none are judged.
     """
-    access = settings.operators or (OPEN if settings.identity == "none" else CLOSED)
+    access = settings.operators or (CLOSED if identity else OPEN)
     if access == OPEN:
         return None
     if access == RULES and settings.authorization == OFF:

@@ -396,11 +396,13 @@ async def test_who_may_read_the_endpoints_of_operators(
 
 async def test_the_endpoints_are_closed_with_an_identity_unless_a_setting_says_otherwise() -> None:
     """The endpoints are closed with an identity unless a setting says otherwise."""
+    authorization = Authorization({}, (), Mode.ENFORCE, print)
     for access, admits in (("", False), ("closed", False), ("rules", False), ("open", True)):
-        settings = Settings(identity="dev:", operators=access)
-        assert (operators_of(settings, ["depot"], Authorization({}, (), Mode.ENFORCE, print)) is None) is admits
+        found = operators_of(Settings(operators=access), ["depot"], authorization, identity=True)
+        assert (found is None) is admits
+    assert operators_of(Settings(), ["depot"], authorization, identity=False) is None
     with pytest.raises(ConfigurationError, match='"rules" needs the setting authorization'):
-        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None)
+        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None, identity=False)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
