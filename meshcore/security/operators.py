@@ -14,7 +14,7 @@ from meshcore.security.rules import Verdict
 OPEN, RULES, CLOSED = "open", "rules", "closed"
 OFF: Final = "off"
 
-_TOKEN: Final = "authorization"
+_HEADER: Final = "authorization"
 _CONTRACT: Final = "a contract is for those who may call something of it"
 
 
@@ -72,7 +72,7 @@ class Operators:
         authorization = self._authorization
         # These are no calls: instances that ask each other, clients that compare contracts and Prometheus have no token
         # of a user. Who sends none has no claims, also where calls need one.
-        if authorization is not None and _TOKEN in request.headers:
+        if authorization is not None and _HEADER in request.headers:
             await authorization.verified(request, path)
         caller = request.peer.caller
         verdict: Verdict | None = None
