@@ -18,11 +18,12 @@ OFF: Final = "off"
 _ACTIONS: Final = (f"{PAGE}/call", f"{PAGE}/demo/")
 """Paths at which this process acts for who asks, in its own name. To have proven another name is not enough there."""
 
+_HEADER: Final = "authorization"
 _CONTRACT: Final = "a contract is for those who may call something of it"
 
 
 def operators_of(
-    settings: Settings, components: Iterable[str], authorization: Authorization | None
+    settings: Settings, components: Iterable[str], authorization: Authorization | None, *, identity: bool
 ) -> Operators | None:
     """Who may read the endpoints, by the setting `operators`; None for everybody.
 
@@ -30,11 +31,12 @@ def operators_of(
         settings: of the mesh.
         components: that this process serves.
         authorization: judges by the rules, None if nothing is judged.
+        identity: whether the process has one, by the setting or from a source that was given as an object.
 
     Raises:
         ConfigurationError: rules are to decide, and none are judged.
     """
-    access = settings.operators or (OPEN if settings.identity == "none" else PROVEN)
+    access = settings.operators or (PROVEN if identity else OPEN)
     if access == OPEN:
         return None
     if access == RULES and settings.authorization == OFF:
@@ -75,7 +77,9 @@ class Operators:
             AuthorizationError: it may not be answered.
         """
         authorization = self._authorization
-        if authorization is not None:
+        # These are no calls: instances that ask each other, clients that compare contracts and Prometheus have no token
+        # of a user. Who sends none has no claims, also where calls need one.
+        if authorization is not None and _HEADER in request.headers:
             await authorization.verified(request, path)
         caller = request.peer.caller
         verdict: Verdict | None = None

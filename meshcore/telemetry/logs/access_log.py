@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
-from meshcore.core.caller import Peer
+from meshcore.core.caller import Peer, Proof
 from meshcore.core.context.current_call import Request
 from meshcore.core.description import Method
 from meshcore.telemetry.conventions import OK, OTHER
 
 log = logging.getLogger("meshcore.access")
+
+_UNPROVEN: Final = "%(method)s from %(caller)s: %(outcome)s in %(seconds).4f s"
+_PROVEN: Final = "%(method)s from %(caller)s (%(proof)s): %(outcome)s in %(seconds).4f s"
 
 
 class Headers(Protocol):
@@ -54,9 +57,11 @@ def write_access(call: Logged, request: Request | None, method: Method | None, c
     """
     if not log.isEnabledFor(logging.INFO):
         return
+    proven = call.peer.caller.proof
     fields = {
         "method": OTHER if method is None else str(method),
         "caller": call.peer.name(call.headers.caller) or call.peer.host,
+        "proof": str(proven),
         "peer": call.peer.host,
         "outcome": kind or code,
         "code": code,
@@ -65,4 +70,4 @@ def write_access(call: Logged, request: Request | None, method: Method | None, c
     }
     if request is not None:
         fields["call"] = request.call_id
-    log.info("%(method)s from %(caller)s: %(outcome)s in %(seconds).4f s", fields, extra=fields)
+    log.info(_UNPROVEN if proven is Proof.NONE else _PROVEN, fields, extra=fields)

@@ -412,11 +412,13 @@ async def test_nobody_else_tries_calls_out_in_the_name_of_a_process(caller: str 
 
 async def test_the_endpoints_are_not_open_with_an_identity_unless_a_setting_says_so() -> None:
     """The endpoints are not open with an identity unless a setting says so."""
+    authorization = Authorization({}, (), Mode.ENFORCE, print)
     for access, admits in (("", False), ("proven", False), ("closed", False), ("rules", False), ("open", True)):
-        settings = Settings(identity="dev:", operators=access)
-        assert (operators_of(settings, ["depot"], Authorization({}, (), Mode.ENFORCE, print)) is None) is admits
+        found = operators_of(Settings(operators=access), ["depot"], authorization, identity=True)
+        assert (found is None) is admits
+    assert operators_of(Settings(), ["depot"], authorization, identity=False) is None
     with pytest.raises(ConfigurationError, match='"rules" needs the setting authorization'):
-        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None)
+        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None, identity=False)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
