@@ -10,6 +10,7 @@ from meshcore.core.caller import Peer, Proof
 from meshcore.core.context.current_call import Request
 from meshcore.core.description import Method
 from meshcore.telemetry.conventions import OK, OTHER
+from meshcore.telemetry.logs.call_fields import request_fields
 
 log = logging.getLogger("meshcore.access")
 
@@ -45,13 +46,16 @@ class Logged(Protocol):
         ...
 
 
-def write_access(call: Logged, request: Request | None, method: Method | None, code: str = OK, kind: str = "") -> None:
+def write_access(
+    call: Logged, request: Request | None, method: Method | None, component: str, code: str = OK, kind: str = ""
+) -> None:
     """Write the line of a call whose answer is ready, or of a stream that has ended.
 
     Args:
         call: the call.
         request: None if it was refused.
         method: None if it is not known, as of a call that was refused before it was read.
+        component: that offers the method; empty if it is not known.
         code: `ok`, or that of its error.
         kind: the name of a declared exception.
     """
@@ -68,6 +72,8 @@ def write_access(call: Logged, request: Request | None, method: Method | None, c
         "seconds": 0.0 if request is None else round(time.monotonic() - request.arrived, 6),
         "attempt": call.headers.attempt,
     }
+    if component:
+        fields["component"] = component
     if request is not None:
-        fields["call"] = request.call_id
+        fields.update(request_fields(request))
     log.info(_UNPROVEN if proven is Proof.NONE else _PROVEN, fields, extra=fields)
