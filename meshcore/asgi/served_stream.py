@@ -16,8 +16,7 @@ import msgspec
 from meshcore.asgi.connection import abort_connection
 from meshcore.asgi.frame_body import FrameBody
 from meshcore.asgi.messages import ClientLeft, Reply, Send
-from meshcore.asgi.served_call import LEFT, count_failure, count_success
-from meshcore.core.caller import Peer
+from meshcore.asgi.served_call import LEFT, Counted, count_failure, count_success
 from meshcore.core.context.call_scope import Stop, failure_of
 from meshcore.core.description import Method
 from meshcore.core.streaming.item_buffer import StreamClosedError
@@ -25,7 +24,6 @@ from meshcore.core.streaming.pipe import Pipe
 from meshcore.server.request import NotRead, ServedRequest
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.wire.errors import ErrorBody, ErrorCodec
-from meshcore.wire.headers import RequestHeaders
 
 _LAST = 5.0
 """Seconds for the last frames of a stream that has ended, if its reader is slow."""
@@ -48,23 +46,8 @@ class StreamHead(msgspec.Struct, frozen=True):
     more: Sequence[tuple[bytes, bytes]] = ()
 
 
-class StreamCall(Protocol):
+class StreamCall(Counted, Protocol):
     """One call, from its request to its answer."""
-
-    @property
-    def headers(self) -> RequestHeaders:
-        """Of the request."""
-        ...
-
-    @property
-    def peer(self) -> Peer:
-        """The client."""
-        ...
-
-    @property
-    def method(self) -> Method | None:
-        """What is called, None as long as that is not known."""
-        ...
 
     @property
     def errors(self) -> ErrorCodec | None:

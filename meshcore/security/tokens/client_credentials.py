@@ -16,7 +16,7 @@ import msgspec
 from meshcore.security.tokens.endpoint import EndpointError, ask, check_endpoint, refused
 from meshcore.security.tokens.renewal import Renewal
 from meshcore.security.tokens.renewed import Fetched, Renewed
-from meshcore.security.tokens.sources import TokenSource, why_no_token
+from meshcore.security.tokens.sources import RenewedToken, why_no_token
 
 _LARGEST = 2**17
 """Bytes of an answer of the token endpoint."""
@@ -40,11 +40,12 @@ class _Granted(msgspec.Struct):
 _read = msgspec.json.Decoder(_Granted).decode
 
 
-class ClientCredentials(TokenSource):
+class ClientCredentials(RenewedToken):
     """A token of an OAuth token endpoint, fetched when it is first needed and again ahead of its expiry.
 
     One request is made for all calls that wait. While the endpoint cannot be reached, the old token is used as long as
-    it is valid, and the endpoint is asked again after 1 s, 2 s, up to 60 s.
+    it is valid, and the endpoint is asked again after 1 s, 2 s, up to 60 s. If a server refuses a token, another one is
+    fetched, at most once in 10 s.
 
     Args:
         url: of the token endpoint. It must be https, except on this machine.
@@ -93,18 +94,6 @@ class ClientCredentials(TokenSource):
         self._renewed = Renewed(
             self._fetch, renewal, f"a token for {client_id} from {self._url.with_query(None)}", clock
         )
-
-    def current(self) -> str:
-        """The token if there is one."""
-        return self._renewed.current() or ""
-
-    async def get(self) -> str:
-        """The token, fetched if necessary."""
-        return await self._renewed.get()
-
-    async def renew(self, refused: str) -> str:
-        """Fetch another token, at most once in 10 s."""
-        return await self._renewed.renew(refused) or ""
 
     async def aclose(self) -> None:
         """Stop a request that runs."""

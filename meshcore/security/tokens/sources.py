@@ -91,7 +91,25 @@ class StaticToken(TokenSource):
         return "StaticToken()"
 
 
-class FetchedToken(TokenSource):
+class RenewedToken(TokenSource):
+    """A token that is fetched when it is first needed, and kept."""
+
+    _renewed: Renewed[str]
+
+    def current(self) -> str:
+        """The token if there is one."""
+        return self._renewed.current() or ""
+
+    async def get(self) -> str:
+        """The token, fetched if necessary."""
+        return await self._renewed.get()
+
+    async def renew(self, refused: str) -> str:
+        """Fetch another token, but not again in the interval after that."""
+        return await self._renewed.renew(refused) or ""
+
+
+class FetchedToken(RenewedToken):
     """A token of your own function. It is kept until a server refuses it.
 
     Args:
@@ -110,18 +128,6 @@ class FetchedToken(TokenSource):
         if not token or not token.isprintable() or not token.isascii():
             raise LocalError(Code.FAILED_PRECONDITION, f"the fetched token cannot be sent: {why_no_token(token)}")
         return Fetched(token, inf)
-
-    def current(self) -> str:
-        """The token if there is one."""
-        return self._renewed.current() or ""
-
-    async def get(self) -> str:
-        """The token, fetched if necessary."""
-        return await self._renewed.get()
-
-    async def renew(self, refused: str) -> str:
-        """Fetch another token."""
-        return await self._renewed.renew(refused) or ""
 
 
 class TokenFile(TokenSource):
