@@ -21,7 +21,7 @@ from opentelemetry.util.types import AttributeValue
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import LOCAL_PEER, Call, Handler
-from meshcore.core.current_call import ambient_request
+from meshcore.core.context.current_call import ambient_request
 from meshcore.core.description import Method
 from meshcore.telemetry import conventions as names
 from meshcore.telemetry.layers import ClientTraces, Traces
