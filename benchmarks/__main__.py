@@ -4,8 +4,9 @@ Sections: `local`, a call inside the process; `wire`, a call between two process
 next to aspyx-service; `peers`, next to gRPC, Connect, FastAPI and others; `stream-scale`, many calls, connections and
 items on the stream channel; `consul`, how fast servers are found and missed through it; `telemetry`, what it costs to
 count calls; `authorization`, what it costs to judge who may call; `page`, what the live page costs the server that
-shows it. Every figure is a median of rounds in which all candidates have their turns one after the other, but those of
-`stream-scale` and `authorization` that say otherwise, and those of `page`.
+shows it; `tls`, what mutual TLS costs. Every figure is a median of rounds in which all candidates have their turns one
+after the other, but those of `stream-scale` and `authorization` that say otherwise, and those of
+`page`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.report import Report, machine, render, versions
 from benchmarks.scale.section import scale_section
 from benchmarks.scale.written import write_scale
 from benchmarks.telemetry.section import telemetry_section
+from benchmarks.tls import tls_section
 
 QUICK, THOROUGH = (2, 0.2), (60, 0.15)
 """Rounds, and seconds of each turn. Many short ones: what disturbs the machine then disturbs all candidates alike."""
@@ -44,6 +46,7 @@ SECTIONS = {
     "telemetry": telemetry_section,
     "authorization": authorization_section,
     "page": page_section,
+    "tls": tls_section,
 }
 WRITERS = {"peers": write, "stream-scale": write_scale}
 

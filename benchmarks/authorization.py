@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.calls.wire import Plan
 from benchmarks.report import Goal, Report, Row
-from benchmarks.telemetry import best, described
+from benchmarks.telemetry.section import best, described
 from meshcore.core.access import AccessRule, read_rules
 from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.security.authorization.guard import Authorization, Mode

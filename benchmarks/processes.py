@@ -89,7 +89,7 @@ def free_port() -> int:
 
 @contextmanager
 def hypercorn(
-    application: str, loop: str, env: Mapping[str, str], port: int, path: str
+    application: str, loop: str, env: Mapping[str, str], port: int, path: str, *more: str
 ) -> Generator[Process, None, None]:
     """A hypercorn that serves an application, with its own defaults, whatever the application.
 
@@ -98,10 +98,11 @@ def hypercorn(
         loop: the class of its worker, asyncio or uvloop.
         env: further variables.
         port: where.
-        path: answers with any status below 500 when it is ready.
+        path: answers with any status below 500 when it is ready, in clear text.
+        more: options.
     """
     # --workers 0: this very process serves, so that its CPU time is the server's.
-    options = ("-b", f"127.0.0.1:{port}", "--workers", "0", "--worker-class", loop)
+    options = ("-b", f"127.0.0.1:{port}", "--workers", "0", "--worker-class", loop, *more)
     command = (sys.executable, "-m", "hypercorn", *options, application)
     with running(command, env, f"http://127.0.0.1:{port}", path) as process:
         yield process

@@ -25,6 +25,7 @@ WITHOUT = "dispatch-msgpack, data plane off"
 
 _OFF = {"resilience": "false", "adaptive_limit": "false"}
 MANY = 64
+TLS = ("--config", "python:meshcore.serve.tls.hypercorn")
 
 
 @dataclass
@@ -87,6 +88,7 @@ async def by_mesh(
     channels: Sequence[str] = CHANNELS,
     options: Mapping[str, str] = MappingProxyType({}),
     module: str = "benchmarks.served:ServedModule",
+    identity: str = "",
 ) -> AsyncGenerator[dict[str, Candidate], None]:
     """Every channel that works; for the others, a note says why not.
 
@@ -96,10 +98,13 @@ async def by_mesh(
         channels: by name.
         options: settings of both sides.
         module: of the server.
+        identity: where the certificates of both sides come from; empty for clear text.
     """
     item, port = bundle(), free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'https' if identity else 'http'}://127.0.0.1:{port}"
     registry = f"static:bench={','.join(f'{name}({url})' for name in channels)}"
+    if identity:
+        options = {**options, "identity": identity}
     options = {f"MESHCORE_{name.upper()}": value for name, value in options.items()}
     env = {
         **options,
@@ -108,7 +113,9 @@ async def by_mesh(
         "MESHCORE_REGISTRY": registry,
     }
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(hypercorn("meshcore.app:app", plan.loop, env, port, READYZ))
+        server = stack.enter_context(
+            hypercorn("meshcore.app:app", plan.loop, env, port, READYZ, *(TLS if identity else ()))
+        )
         settings = load_settings({"registry": registry}, environ=options)
         mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
         candidates: dict[str, Candidate] = {}

@@ -16,7 +16,7 @@ from meshcore.asgi.access.operators import Admits, protect
 from meshcore.asgi.connection import bounded
 from meshcore.asgi.gate import AmbiguousError, Gate
 from meshcore.asgi.invoke import Invoke
-from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, peer_of
+from meshcore.asgi.messages import Application, Receive, Reply, Scope, Send, is_probe, peer_of
 from meshcore.asgi.openapi.documents import document_routes, paths_read
 from meshcore.asgi.page.routes import PageSource, page_routes
 from meshcore.asgi.page.tap import OpenTap, tap_route
@@ -32,7 +32,18 @@ from meshcore.server.guarded_tasks import guard_tasks
 from meshcore.server.request import BodyError
 from meshcore.server.streaming.server import StreamingServer
 from meshcore.telemetry.history import STEPS
-from meshcore.wire.endpoints import CONTRACT, INVOKE, INVOKE_STREAM, LIVEZ, PAGE, READYZ, REPORT, STREAM, SUMMARY
+from meshcore.wire.endpoints import (
+    CONTRACT,
+    INVOKE,
+    INVOKE_STREAM,
+    LIVEZ,
+    PAGE,
+    READYZ,
+    REPORT,
+    STREAM,
+    SUMMARY,
+    TAPPED,
+)
 from meshcore.wire.errors import mesh_error_body
 from meshcore.wire.headers import RequestHeaders
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
@@ -108,8 +119,11 @@ class MeshAsgi:
         page = page_routes(probes.page) if probes.page is not None and PAGE not in paths_read(components) else []
         others += page
         # Another site could give its own name this address, and would then be of the same origin for a browser, which
-        # sends nothing with a plain GET that would tell it from others. So nobody reads the page under such a name.
+        # sends nothing with a plain GET that would tell it from others. So nobody reads under such a name the page, nor
+        # what tells of the server, unless that is closed anyway.
         self._for_browsers = frozenset(route.path for route in page)
+        telling = {REPORT, SUMMARY, TAPPED, settings.metrics} if probes.operators is None else set[str]()
+        self._telling = frozenset(telling - paths_read(components))
         for route in others:
             route.app = bounded(route.app, settings.request_timeout)
         if probes.tap is not None:
@@ -142,10 +156,11 @@ class MeshAsgi:
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is not `/invoke`, if the gate lets it pass."""
         if scope["type"] == "http":
-            probe = self._gate.checks_hosts and request_path(scope) in self.open_paths
+            probe = self._gate.checks_hosts and is_probe(scope, self.open_paths)
             try:
-                headers, known = RequestHeaders(scope["headers"]), request_path(scope) in self._for_browsers
-                self._gate.check(scope["method"], headers, any_host=probe, known_host=known)
+                headers, path = RequestHeaders(scope["headers"]), request_path(scope)
+                known, private = path in self._for_browsers, path in self._telling
+                self._gate.check(scope["method"], headers, any_host=probe, known_host=known, private_host=private)
             except BodyError as error:
                 status, data = encode_problem(mesh_error_body(error), error.status)
                 close = self._server.draining or isinstance(error, AmbiguousError)

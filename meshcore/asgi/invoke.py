@@ -173,7 +173,7 @@ class _Call(HTTPCall):
 
     def body(self) -> Awaitable[bytes]:
         if self.gate is not None:
-            self.gate.check("POST", self.headers)
+            self.gate.check_call(self.headers)
         if not self.known:
             raise _unknown_format(self.headers)
         if self.headers.content_coding:

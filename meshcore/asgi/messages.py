@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from meshcore.wire.errors import ErrorBody
 from meshcore.wire.headers import RequestHeaders, write_retry_after
 from meshcore.wire.problem_details import CONTENT_TYPE as PROBLEM_TYPE
 from meshcore.wire.problem_details import encode_problem
+from meshcore.wire.rest_paths import request_path
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -41,6 +42,7 @@ class ClientLeft(Exception):  # noqa: N818 - nothing failed on this side
 
 
 _UNAUTHORIZED = 401
+_PROBING = frozenset({"GET", "HEAD"})
 UNSUPPORTED = 415
 """The status of a body in a format or a coding that is not read."""
 
@@ -133,6 +135,16 @@ def peer_of(scope: Scope) -> Peer:
     if connection is not None:
         return connection.peer(client)
     return Peer(client[0] if client else UNKNOWN_HOST)
+
+
+def is_probe(scope: Scope, paths: Collection[str]) -> bool:
+    """Whether a request is a probe, not a call: other verbs, and WebSockets, may have the same path as one.
+
+    Args:
+        scope: of the request.
+        paths: those of the probes.
+    """
+    return scope["type"] == "http" and scope["method"] in _PROBING and request_path(scope) in paths
 
 
 @lru_cache(maxsize=1024)  # the same lengths recur; to write one takes 0.2 us

@@ -243,7 +243,7 @@ def count_success(
     seconds = time.monotonic() - request.arrived
     calls.ok.observe(seconds)
     if server.access_log:
-        write_access(call, request, method)
+        write_access(call, request, method, calls.component)
     if (watch := server.served.watch).on:
         watch.served(calls, call.headers, call.peer, seconds, method, arguments)
 
@@ -270,7 +270,7 @@ def count_failure(
     calls, kind = server.served.by_caller[call.peer.key(call.headers.caller)][call.method], told.type or told.code
     calls.fail(told.code, kind, seconds, text)
     if server.access_log:
-        write_access(call, request, call.method, told.code, told.type)
+        write_access(call, request, call.method, calls.component, told.code, told.type)
     if (watch := server.served.watch).on:
         watch.served(calls, call.headers, call.peer, seconds, call.method, arguments, (told.code, kind, text))
 

@@ -131,7 +131,7 @@ class _Call:
         return StreamHead(_OK, self._form.content_type)
 
     async def find(self, body: FrameBody) -> Method:
-        self._gate.check("POST", self.headers)
+        self._gate.check_call(self.headers)
         if not self._known:
             got = shown(self.headers.content_type) if self.headers.content_type else "none"
             raise LocalError(Code.INVALID_ARGUMENT, f"content type must be {' or '.join(self._choices)}, got {got}")

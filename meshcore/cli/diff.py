@@ -12,7 +12,7 @@ from rich.text import Text
 from meshcore.cli.printing import make_console
 from meshcore.cli.targets import contract_of_module
 from meshcore.client.connections.no_answer import why_no_answer
-from meshcore.client.contract_fetch import contract_url, fetch_contract
+from meshcore.client.contract_fetch import StatusError, contract_url, fetch_contract
 from meshcore.contract.changes import Change, compare
 from meshcore.contract.contract import Contract, decode_contract
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
@@ -85,6 +85,8 @@ async def _fetch(source: str, settings: Settings) -> Contract:
         raise ConfigurationError(url, ["not a URL"]) from None
     except aiohttp.ClientResponseError as error:
         text = f"{url} answered {error.status}; is it a meshcore server?"
+        if isinstance(error, StatusError) and error.denied:
+            text = f"{url}: {error.why}"
         raise CommunicationError(Code.UNIMPLEMENTED, text) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise CommunicationError(Code.UNAVAILABLE, f"{url}: {why_no_answer(error)}") from error

@@ -13,11 +13,10 @@ import aiohttp
 import msgspec
 from rich.console import RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from meshcore.cli.printing import make_console, print_json, table
+from meshcore.cli.printing import first_of, make_console, print_json, printable, table
 from meshcore.client.connections.no_answer import why_no_answer
 from meshcore.client.connections.sessions import request_options
 from meshcore.client.overview.look import Looker
@@ -41,6 +40,7 @@ _INTERVAL = 1.0
 _MAX_BODY = 1 << 20
 """Bytes of a health response that are read."""
 _OF_STATUS = {status.http_status: status.value for status in HealthStatus}
+_UNREACHABLE = "unreachable"
 _STYLES = {
     "ok": "green", "warning": "yellow", "error": "red", "unreachable": "red", "ejected": "yellow", "gone": "red",
 }  # fmt: skip
@@ -95,7 +95,7 @@ async def list_instances(settings: Settings, *, as_json: bool = False, watch: bo
         elif as_json:
             print_json(_plain(found, source))
         elif found:
-            make_console().print(_table(found))
+            make_console().print(_screen(found, registry, ""))
         else:
             print(f"nothing is announced in {registry}", file=sys.stderr)
 
@@ -138,7 +138,10 @@ def _screen(found: list[Listed], registry: ComponentRegistry, problem: str) -> R
     if not found and not problem:
         return Text(f"nothing is announced in {registry}")
     made = _table(found)
-    made.caption = escape(problem) if problem else None
+    notes = first_of(str(each.details) for each in found if each.health == _UNREACHABLE)
+    if problem:
+        notes.append(problem)
+    made.caption = Text(printable("\n".join(notes))) if notes else None
     return made
 
 
@@ -212,7 +215,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Listed(instance, "unreachable", f"{without_secrets(url)}: {why_no_answer(error)}")
+        return Listed(instance, _UNREACHABLE, f"{without_secrets(url)}: {why_no_answer(error)}")
     if instance.health:
         return Listed(instance, _OF_STATUS.get(status, "ok" if status < 300 else "error"), body)  # noqa: PLR2004 - 2xx
     for component in _components_of(body):

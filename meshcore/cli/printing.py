@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,9 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+_MOST_PROBLEMS = 5
+"""Servers whose failure is told below a table."""
 
 
 class _Console(Console):
@@ -47,6 +51,13 @@ def table(*headings: str) -> Table:
     for heading in headings:
         made.add_column(heading, overflow="fold")
     return made
+
+
+def first_of(problems: Iterable[str]) -> list[str]:
+    """The first different ones of many, and how many more there are."""
+    different = list(dict.fromkeys(problems))
+    more = len(different) - _MOST_PROBLEMS
+    return different if more <= 0 else [*different[:_MOST_PROBLEMS], f"and {more} more like these"]
 
 
 def make_console() -> Console:

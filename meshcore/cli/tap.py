@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,8 @@ async def follow(settings: Settings, target: str, choice: Choice, *, count: int 
         try:
             wanted = msgspec.convert({"component": component, "method": "", **msgspec.structs.asdict(choice)}, Wanted)
         except msgspec.ValidationError as error:
-            raise ConfigurationError("these options cannot be used", [str(error)]) from None
+            text = re.sub(r" - at `\$\.(\w+)`$", lambda found: f": --{found[1].replace('_', '-')}", str(error))
+            raise ConfigurationError("these options cannot be used", [text]) from None
         if method:
             method = await _checked(session, announced[component], method, settings.max_body)
             wanted = msgspec.structs.replace(wanted, method=method)
@@ -86,9 +88,8 @@ def _split(target: str, announced: Mapping[str, Sequence[Instance]]) -> tuple[st
     """The component and the method that were typed. Both may have dots in their names."""
     fitting = [name for name in announced if target == name or target.startswith(f"{name}.")]
     if not fitting:
-        names = ", ".join(sorted(announced))
-        hint = did_you_mean(target.partition(".")[0], announced)
-        raise ConfigurationError(f"cannot tap {target!r}", [f"no such component is announced{hint}; there are {names}"])
+        hint = did_you_mean(target.partition(".")[0], announced) or "; meshcore ls lists them"
+        raise ConfigurationError(f"cannot tap {target!r}", [f"no such component is announced{hint}"])
     component = max(fitting, key=len)
     return component, target[len(component) + 1 :]
 
@@ -112,7 +113,7 @@ async def _checked(session: aiohttp.ClientSession, instances: Sequence[Instance]
     methods = [(each.name, method.name) for each in contract.services for method in each.methods]
     found = [(owner, method) for owner, method in methods if method == name and service in {"", owner}]
     if not found:
-        known = {method for _, method in methods} | {f"{owner}.{method}" for owner, method in methods}
+        known = [f"{owner}.{method}" if service else method for owner, method in methods]
         text = f"{contract.name} has no method {typed!r}{did_you_mean(typed, known)}"
         raise ConfigurationError(f"cannot tap {typed!r}", [text])
     if len(found) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -12,9 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from meshcore.cli.printing import make_console, print_json, printable, table
+from meshcore.cli.printing import first_of, make_console, print_json, printable, table
 from meshcore.client.overview.look import Looker
 from meshcore.core.errors import Code, CommunicationError, ConfigurationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.core.suggest import did_you_mean
 from meshcore.mesh.security.asking import asking
@@ -71,12 +72,13 @@ async def show(settings: Settings, part: str, sort: str, *, once: bool = False, 
                 look = await looker.look()
                 state = overview.update(_read(look) if once else look)
                 shown = _listed(state, part, sort)
+                silent = first_of(f"{without_secrets(url)}: {error}" for url, error in look.errors.items())
                 if live is not None:
-                    live.update(_screen(state, shown), refresh=True)
+                    live.update(_screen(state, shown, silent), refresh=True)
                 elif as_json:
-                    print_json({"at": state.at, "methods": shown, "problems": state.problems})
+                    print_json({"at": state.at, "methods": shown, "problems": [*state.problems, *silent]})
                 else:
-                    screen.print(_screen(state, shown))
+                    screen.print(_screen(state, shown, silent))
                 if once:
                     return
 
@@ -98,12 +100,12 @@ def _listed(state: MeshState, part: str, sort: str) -> list[ShownMethod]:
     return sorted(found, key=lambda each: (_ORDERS[sort](each), each.component, each.method))
 
 
-def _screen(state: MeshState, methods: Iterable[ShownMethod]) -> RenderableType:
+def _screen(state: MeshState, methods: Iterable[ShownMethod], silent: Sequence[str]) -> RenderableType:
     made = _table(methods)
-    notes = list(state.problems)
+    notes = [*state.problems, *silent]
     if not state.components:
         notes.append("nothing is announced")
-    elif not made.rows:
+    elif not made.rows and not notes:
         notes.append("no method was called since the start of its servers")
     if notes:
         made.caption = Text(printable("\n".join(notes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 
@@ -17,8 +18,24 @@ _TIMEOUT = 5.0
 """Seconds for the whole document."""
 
 
+_DENIED: Final[dict[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: ": it wants a proven identity (setting identity), over https://",
+    HTTPStatus.FORBIDDEN: ": it does not allow that to this process (its setting operators)",
+}
+
+
 class StatusError(aiohttp.ClientResponseError):
     """The server answers with a status that is not one of success."""
+
+    @property
+    def denied(self) -> bool:
+        """Whether it tells that to others."""
+        return self.status in _DENIED
+
+    @property
+    def why(self) -> str:
+        """What it answers, and what to do about it."""
+        return f"it answers {self.status}{_DENIED.get(self.status, '')}"
 
 
 def contract_url(server: str) -> str:
@@ -100,7 +117,7 @@ async def fetch_component(session: aiohttp.ClientSession, instance: Instance, ma
         try:
             contract = await fetch_contract(session, url, max_body, component=instance.component, redirects=False)
         except StatusError as error:
-            reason = f"{shown}: it answers {error.status}"
+            reason = f"{shown}: {error.why}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = f"{shown}: {why_no_answer(error)}"
         else:

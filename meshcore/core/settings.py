@@ -92,9 +92,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rules: tables that allow or deny methods to callers, beside what the interfaces say.
         rules_key: a key of the value source with more rules, as a list in JSON. They are followed while the process
             runs. Empty: none.
-        operators: who may read `/report`, `/metrics`, `/mesh` and the documents: everybody (`open`), those whom rules
-            allow the path (`rules`), or only those who have proven to be a component of this process (`closed`).
-            Default: `open` without an identity, `closed` with one.
+        operators: who may read `/report`, `/metrics`, `/mesh` and the documents: everybody (`open`), those who have
+            proven an identity by a certificate (`proven`), those whom rules allow the path (`rules`), or only those who
+            have proven to be a component of this process (`closed`). Default: `open` without an identity, `proven` with
+            one.
         tls_minimum: the oldest version of TLS that is spoken.
         documents: whether a server serves `/openapi.json` and `/docs`.
         metrics: the path at which a server tells Prometheus its metrics; empty for none. A method with that path has
@@ -163,7 +164,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern=r"^[^\s/]*$", description='a dotted key such as "authorization.rules", or empty')
     ] = ""
     operators: Annotated[
-        str, Meta(pattern=r"^(|open|rules|closed)$", description='"open", "rules", "closed", or empty for the default')
+        str,
+        Meta(
+            pattern=r"^(|open|proven|rules|closed)$",
+            description='"open", "proven", "rules", "closed", or empty for the default',
+        ),
     ] = ""
     tls_minimum: Annotated[str, Meta(pattern=r"^1\.[23]$", description='"1.3" or "1.2"')] = "1.3"
     documents: _Flag = True

@@ -139,7 +139,7 @@ class Runtime:
             ConfigurationError: rules are to decide, and none are judged.
         """
         served = (hosted.component.name for hosted in self.catalog.hosted)
-        return operators_of(self.settings, served, self.authorization)
+        return operators_of(self.settings, served, self.authorization, identity=self.certificates is not None)
 
     def why(self, interface: type, name: str, channel: str) -> Explanation:
         """Why a call made now would go where it goes.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from meshcore.core.caller import Caller, Proof
+from meshcore.core.suggest import shown
 
 _SPIFFE = "spiffe"
+_NAME = re.compile(r"[!-~]*")
+"""Of ASCII what can be seen. OpenSSL reads any bytes as a name."""
 
 
 def proven_caller(certificate: dict[str, Any]) -> Caller:
@@ -31,17 +35,27 @@ def proven_names(alternatives: Sequence[tuple[str, str]]) -> tuple[str, tuple[st
         alternatives: kind and text of each of its names, the extension `subjectAltName`.
 
     Raises:
-        ValueError: it has two URI names, one that is no SPIFFE id, or neither a URI name nor a DNS name.
+        ValueError: it has two URI names, one that is no SPIFFE id, neither a URI name nor a DNS name, or a name that is
+            no text for names.
     """
     uris = [text for kind, text in alternatives if kind == "URI"]
     if len(uris) > 1:
-        raise ValueError(f"it has {len(uris)} URI names, where one is allowed: {', '.join(uris)}")
+        raise ValueError(f"it has {len(uris)} URI names, where one is allowed: {', '.join(map(shown, uris[:2]))}")
+    hosts = [text for kind, text in alternatives if kind == "DNS"]
+    # `urlsplit` drops line ends and tabs, so that another name would be read. And names are written into logs.
+    for name in uris or hosts:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a name has characters that no name has: {shown(name)}")
     if uris:
         return uris[0], (_component(uris[0]),)
-    hosts = [text for kind, text in alternatives if kind == "DNS"]
     if not hosts:
         raise ValueError("it has neither a URI name nor a DNS name")
-    return hosts[0], tuple(dict.fromkeys(host.partition(".")[0] for host in hosts))
+    components = tuple(dict.fromkeys(host.partition(".")[0] for host in hosts))
+    if "" in components:
+        raise ValueError(
+            f"a DNS name has no first label: {shown(next(each for each in hosts if each.startswith('.') or not each))}"
+        )
+    return hosts[0], components
 
 
 def _component(uri: str) -> str:
@@ -51,5 +65,5 @@ def _component(uri: str) -> str:
         parts = urlsplit("")
     component = parts.path.rpartition("/")[2]
     if parts.scheme != _SPIFFE or not parts.netloc or not component or parts.query or parts.fragment:
-        raise ValueError(f"its URI name is no SPIFFE id: {uri}")
+        raise ValueError(f"its URI name is no SPIFFE id: {shown(uri)}")
     return component

@@ -11,13 +11,20 @@ from meshcore.codec.errors import EncodeError, encodable
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, MeshError
 from meshcore.server.request import ServedRequest
+from meshcore.telemetry.logs.call_fields import request_fields
 from meshcore.wire.errors import ErrorBody, ErrorCodec, mesh_error_body
 
 log = logging.getLogger(__name__)
 
 
 def report(
-    error: Exception, method: Method | None, errors: ErrorCodec | None, request: ServedRequest | None, *, debug: bool
+    error: Exception,
+    method: Method | None,
+    errors: ErrorCodec | None,
+    request: ServedRequest | None,
+    component: str,
+    *,
+    debug: bool,
 ) -> ErrorBody:
     """The body of the response for an error. Undeclared errors are logged, and the caller gets only the call's id.
 
@@ -33,8 +40,12 @@ def report(
         body = mesh_error_body(error)
     if body is not None:
         return body
-    id_ = secrets.token_hex(8) if request is None else request.call_id
-    extra = {"call": id_, "method": str(method)}
+    extra = {"call": secrets.token_hex(8)} if request is None else request_fields(request)
+    id_ = extra["call"]
+    if request is not None:
+        extra["caller"] = request.caller_name or request.peer.host
+    if method is not None:
+        extra.update(method=str(method), component=component)
     if isinstance(error, EncodeError):  # without a traceback, which would show only the codec
         text = "call %s of %s failed: what it returned does not fit its type: %s"
         log.error(text, id_, method, error, extra=extra)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -15,6 +15,7 @@ from meshcore.core.context.call_scope import ENDED, CallScope, Stop, Stopped
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, ImplementationError, LocalError, MeshError
 from meshcore.server.refusals import CancelledBeforeItBegan, NotBegunError
+from meshcore.telemetry.trace_context import ids_of, read_trace
 from meshcore.wire.headers import RequestHeaders
 
 Left: TypeAlias = Callable[[], Awaitable[object]]
@@ -44,6 +45,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
         begun: the start of the call, on `time.monotonic()`.
         stopped: why it was stopped, None if it was not.
         answering: whether the answer is being sent.
+        trace: the headers of the trace that began, or goes on, with a span of this process; None for the caller's.
     """
 
     among: set[ServedRequest]
@@ -55,6 +57,7 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     method: Method | None = None
     begun: float = 0.0
     answering: bool = False
+    trace: Mapping[str, str] | None = None
     _listening: asyncio.Task[None] | None = None
     _id: str = ""
 
@@ -78,6 +81,13 @@ class ServedRequest(CallScope, eq=False, kw_only=True):
     def caller_name(self) -> str:
         """How the client is called: by what it has proven, else as it calls itself; empty if it does not say."""
         return self.peer.name(self.headers.caller)
+
+    @property
+    def trace_ids(self) -> tuple[str, str]:
+        """The ids of its trace and span, both empty if it belongs to none."""
+        if self.trace is None and self.headers.trace is not None:
+            return ids_of(read_trace(self.headers.trace))
+        return ids_of(self.trace)
 
     @property
     def stopped(self) -> Stop | None:

@@ -285,4 +285,5 @@ class Server:
         self, error: Exception, method: Method | None, errors: ErrorCodec | None, request: ServedRequest | None
     ) -> ErrorBody:
         """The body of the response for an error, see `reports.report`."""
-        return report(error, method, errors, request, debug=self._debug)
+        component = self.served.component_of(method)
+        return report(error, method, errors, request, component, debug=self._debug)

@@ -12,7 +12,7 @@ from meshcore.core.attempt import Attempt
 from meshcore.core.description import Method
 from meshcore.core.errors import Code, MeshError
 from meshcore.telemetry import conventions
-from meshcore.telemetry.conventions import OK, OTHER
+from meshcore.telemetry.conventions import CANCELED, OK, OTHER
 from meshcore.telemetry.histogram import BOUNDS, Histogram, packed, unpacked
 
 MOST_FAILURES: Final = 40
@@ -65,12 +65,12 @@ class Calls:
     @property
     def count(self) -> int:
         """How many calls have ended."""
-        return self.ok.count + self.failed_count
+        return self.ok.count + sum(failed.count for failed in self.failures.values())
 
     @property
     def failed_count(self) -> int:
-        """How many of them failed."""
-        return sum(failed.count for failed in self.failures.values())
+        """How many of them failed. What its caller canceled did not, such as a stream that it left."""
+        return sum(failed.count for (status, _), failed in self.failures.items() if status != CANCELED)
 
     def latencies(self) -> Sequence[int]:
         """The latencies of all of them, by bucket."""

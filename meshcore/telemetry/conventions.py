@@ -23,6 +23,9 @@ OK: Final = "ok"
 """The status of a call that succeeded; of others it is the value of `Code`. OpenTelemetry has merged the shorter name
 `rpc.status_code`, which no release has yet."""
 
+CANCELED: Final = Code.CANCELED.value
+"""The status of a call whose caller gave it up."""
+
 SERVER_FAULTS: Final = frozenset(
     code.value
     for code in (

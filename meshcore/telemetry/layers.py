@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from meshcore.core.call import Call, Handler, Interceptor
-from meshcore.core.context.current_call import TRACEPARENT, ambient_trace
+from meshcore.core.context.current_call import TRACEPARENT, ambient_request, ambient_trace
 from meshcore.core.errors import ConfigurationError
 from meshcore.telemetry.calls import Series
 from meshcore.telemetry.snapshot import Snapshot
@@ -138,7 +138,10 @@ def in_a_trace(handler: Handler, call: Call) -> Awaitable[Any]:
 
 
 async def _begun(handler: Handler, call: Call) -> Any:
-    token = ambient_trace.set({**(ambient_trace.get() or {}), **begin_trace()})
+    trace = {**(ambient_trace.get() or {}), **begin_trace()}
+    token = ambient_trace.set(trace)
+    if (request := ambient_request.get()) is not None:
+        request.trace = trace  # for what is logged of it afterwards
     try:
         return await handler(call)
     finally:

@@ -126,9 +126,11 @@ class ServedCalls:
         if self._series[proven] >= MOST_SERIES and caller != other:
             return self.by_caller[other][method]
         self._series[proven] += 1
-        if method is None:
-            return self._new("", OTHER)
-        return self._new(self._components.get(method, ""), method_name(method))
+        return self._new(self.component_of(method), OTHER if method is None else method_name(method))
+
+    def component_of(self, method: Method | None) -> str:
+        """The component that offers a method; empty if it is not known."""
+        return "" if method is None else self._components.get(method, "")
 
     def refuse(self, reason: str) -> None:
         """Count a call that was refused, for one of `REASONS`."""

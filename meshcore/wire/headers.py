@@ -181,7 +181,7 @@ def write_timeout(seconds: float) -> str:
 
 def write_caller(name: str) -> dict[str, str]:
     """The header with which a caller calls itself so; none for an empty name. Other characters become `?`."""
-    text = "".join(each if each.isprintable() and each.isascii() else "?" for each in name[:_LONGEST_CALLER]).strip()
+    text = _plain(name[:_LONGEST_CALLER]).strip()
     return {CALLER: text} if text else {}
 
 
@@ -202,7 +202,12 @@ def _number(value: bytes) -> int | None:
 
 @lru_cache(maxsize=64)  # the same callers recur, and whoever counts them finds the same object again
 def _text(value: bytes) -> str:
-    return value.decode("latin-1")
+    return _plain(value.decode("latin-1"))
+
+
+def _plain(text: str) -> str:
+    """What can be written on a line: a header of the stream channel may have line ends, and the name stands in logs."""
+    return "".join(each if each.isprintable() and each.isascii() else "?" for each in text)
 
 
 @lru_cache(maxsize=1024)  # the same lengths and times recur; to convert both of a call takes 0.4 us

@@ -105,6 +105,7 @@ class Authority:
         uris: Sequence[str] = (),
         dns: Sequence[str] = (),
         addresses: Sequence[str] = (),
+        others: Sequence[x509.GeneralName] = (),
         begins: float = -DAY,
         ends: float = 30 * DAY,
     ) -> Leaf:
@@ -115,6 +116,7 @@ class Authority:
             uris: more URI names.
             dns: DNS names.
             addresses: IP addresses.
+            others: names of other kinds.
             begins: seconds from now at which it begins to be valid.
             ends: seconds from now at which it expires.
         """
@@ -124,6 +126,7 @@ class Authority:
             *map(x509.UniformResourceIdentifier, uris),
             *map(x509.DNSName, dns),
             *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses),
+            *others,
         ]
         builder = self._issued(_named(component or "leaf"), key, begins, ends)
         if names:

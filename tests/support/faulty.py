@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from contextlib import AbstractAsyncContextManager, suppress
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from meshcore.ports.identity import Credentials
+from meshcore.security.load_credentials import load_credentials
 from tests.support.faults import GUSH, Fault, reset
 from tests.support.faulty_stream import FaultyStream, Side
 from tests.support.in_front import listening
@@ -34,7 +38,8 @@ class FaultyProxy:
         gushed: bytes of endless answers that were taken from it.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         parts = urlsplit(server)
         self._host, self._port = parts.hostname, parts.port
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -84,7 +89,7 @@ class FaultyProxy:
             self.requests += 1
             await writer.wait_closed()
             return
-        server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
+        server_reader, server_writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
         try:
             while True:
                 request = await _message(reader)
@@ -178,9 +183,34 @@ class FaultyProxy:
             await asyncio.wait(self._clients)
 
 
-def faulty(server: str) -> AbstractAsyncContextManager[FaultyProxy]:
+class BothSides(NamedTuple):
+    """How a proxy speaks TLS.
+
+    Attributes:
+        served: with clients.
+        opened: with the server.
+    """
+
+    served: ssl.SSLContext
+    opened: ssl.SSLContext
+
+
+def both_sides(credentials: Credentials) -> BothSides:
+    """TLS with one certificate on both sides, which have to have one of the same root."""
+    found = []
+    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+        context = ssl.SSLContext(protocol)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=credentials.roots.decode())
+        load_credentials(context, credentials)
+        found.append(context)
+    return BothSides(*found)
+
+
+def faulty(server: str, tls: BothSides | None = None) -> AbstractAsyncContextManager[FaultyProxy]:
     """A proxy in front of the server with that URL."""
-    return listening(FaultyProxy(server))
+    return listening(FaultyProxy(server, tls and tls.opened), tls and tls.served)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

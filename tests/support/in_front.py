@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
@@ -28,10 +29,10 @@ P = TypeVar("P", bound=Proxy)
 
 
 @asynccontextmanager
-async def listening(proxy: P) -> AsyncIterator[P]:
-    """The proxy, which listens at a free port while the context lasts."""
-    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+async def listening(proxy: P, tls: ssl.SSLContext | None = None) -> AsyncIterator[P]:
+    """The proxy, which listens at a free port while the context lasts; over TLS if there is a context."""
+    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
+    proxy.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield proxy
     finally:

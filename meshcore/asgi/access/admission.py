@@ -19,6 +19,7 @@ from meshcore.asgi.messages import (
     Scope,
     Send,
     discard_body,
+    is_probe,
     peer_of,
     problem_reply,
     with_header,
@@ -75,7 +76,7 @@ class Admission:
 
     def _refuses(self, scope: Scope, connection: ServedConnection | None) -> bool:
         peer = peer_of(scope)
-        if peer.caller.proof is Proof.CERTIFICATE or request_path(scope) in self._open_paths:
+        if peer.caller.proof is Proof.CERTIFICATE or is_probe(scope, self._open_paths):
             return False
         text = "in clear text" if connection is None or connection.clear else "without a certificate"
         if (more := self._refusals.admit(f"{peer.host} {text}")) is not None:

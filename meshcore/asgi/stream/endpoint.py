@@ -109,7 +109,7 @@ class Stream:
         await receive()  # websocket.connect
         try:
             # Pages of other sites may open WebSockets, with the cookies of this one. So it counts as a write.
-            self._gate.check("POST", headers)
+            self._gate.check_call(headers)
         except BodyError as error:
             log.warning("a connection from %s was refused: %s", peer_of(scope).host, error.message)
             await send({"type": "websocket.close"})

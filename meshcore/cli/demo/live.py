@@ -19,7 +19,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from meshcore.cli.demo.ending import run_to_the_end
-from meshcore.cli.demo.registry import DemoError, demo_registry
+from meshcore.cli.demo.registry import DemoError, demo_identity, demo_registry
 from meshcore.cli.demo.servers import DemoServer, demo_server
 from meshcore.core.errors import MeshError
 from meshcore.examples import orders
@@ -31,6 +31,12 @@ from meshcore.wire.endpoints import PAGE
 _MODULES = {"orders": "CounterModule", "warehouse": "WarehouseModule"}
 """What a new server of a component serves."""
 
+_PAGED, _PLAIN = "meshcore.cli.demo.page:make_app()", "meshcore.app:app"
+"""The application of a server, with the live page and without."""
+
+_VIEWER = "meshcore.cli.demo.page:make_viewer()"
+"""That of a process that only shows the page, where the servers do so only to those with a certificate."""
+
 _EACH = 2  # servers of a component at the start
 _MOST = 12  # servers at the same time: somebody may press the button again and again
 _CALLERS = 6
@@ -41,15 +47,16 @@ _DRAFT = orders.Draft("demo", (orders.Item("lamp"), orders.Item("bolt", 8)))
 _MISTAKE = orders.Draft("demo", (orders.Item("unicorn"),))
 
 
-def run(registry: str = "", *, fetch: bool = False) -> int:
+def run(registry: str = "", *, fetch: bool = False, identity: str = "") -> int:
     """Run the demo until a signal. Arguments and result are those of `story.run`; Ctrl-C is its usual end."""
-    return asyncio.run(_Live(registry, fetch=fetch).run())
+    return asyncio.run(_Live(registry, fetch=fetch, identity=identity).run())
 
 
 class _Live:
-    def __init__(self, registry: str, *, fetch: bool) -> None:
+    def __init__(self, registry: str, *, fetch: bool, identity: str) -> None:
         self._wanted = registry
         self._fetch = fetch
+        self._identity = identity
         self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._servers: dict[str, DemoServer] = {}  # those that run, by URL
@@ -69,13 +76,17 @@ class _Live:
                 registry = demo_registry(self._wanted, "orders", folder, self._tell, fetch=self._fetch)
                 url = await stack.enter_async_context(registry)
                 socket = folder / "control"
+                identity = demo_identity(self._identity, folder)
+
+                async def run(label: str, module: str, app: str) -> DemoServer:
+                    starting = demo_server(
+                        *(label, module, url, folder, self._tell), identity=identity, app=app, control=str(socket)
+                    )
+                    return await stack.enter_async_context(starting)
 
                 async def start(component: str) -> DemoServer:
                     label, module = f"{component}-{next(self._numbers)}", _MODULES[component]
-                    starting = demo_server(
-                        *(label, f"{orders.__name__}:{module}", url, folder, self._tell), control=str(socket)
-                    )
-                    server = await stack.enter_async_context(starting)
+                    server = await run(label, f"{orders.__name__}:{module}", _PLAIN if identity else _PAGED)
                     self._servers[server.url] = server
                     self._tell(f"[bold]{label}[/bold] starts, process {server.process.pid}, at {server.url}")
                     return server
@@ -95,12 +106,16 @@ class _Live:
 
                 await stack.enter_async_context(await asyncio.start_unix_server(control, socket))
                 started = [await start(component) for component in _MODULES for _ in range(_EACH)]
-                settings = load_settings({"registry": url}, environ={}, directory=folder)
+                shown = (await run("page", "", _VIEWER)).url.replace("https", "http", 1) if identity else started[0].url
+                used = {"registry": url, "identity": identity or None}
+                settings = load_settings(used, environ={}, directory=folder)
                 mesh = await stack.enter_async_context(Mesh(orders.OrdersClient, settings=settings))
                 self._registry = await mesh.get(cast("type[Any]", ComponentRegistry))
                 await mesh.wait_for(orders.OrderService)
                 await mesh.wait_for(orders.PricingService)
-                self._tell(f"the mesh is at [bold]{started[0].url}{PAGE}[/bold], until Ctrl-C")
+                self._tell(f"the mesh is at [bold]{shown}{PAGE}[/bold], until Ctrl-C")
+                if identity:
+                    self._tell(f"in another terminal: meshcore top --registry {url} --identity {identity}")
                 async with asyncio.TaskGroup() as tasks:
                     for _ in range(_CALLERS):
                         tasks.create_task(_call(mesh))

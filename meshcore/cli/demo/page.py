@@ -1,4 +1,4 @@
-"""The application of a server of the demonstration. Its live page kills and starts servers, over a socket."""
+"""The applications with the live page of the demonstration, which kills and starts servers, over a socket."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from meshcore.core.errors import Code, LocalError
+from meshcore.core.settings import Settings
+from meshcore.declare.injection import module
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.serve.mesh_app import MeshApp
 from meshcore.serve.module_loader import load_module
@@ -47,10 +49,29 @@ async def ask(socket: str, what: str, instance: str) -> None:
         raise LocalError(Code.FAILED_PRECONDITION, said or "the demonstration has ended")
 
 
+@module()
+class ViewerModule:
+    """Serves nothing: it only looks."""
+
+
 def make_app() -> MeshApp:
-    """Make the application from the settings and `CONTROL`."""
-    settings = msgspec.structs.replace(load_settings(), page="full")
-    app = MeshApp(load_module(settings), settings=settings)
+    """Make the application of a server from the settings and `CONTROL`."""
+    settings = load_settings()
+    return _with_page(load_module(settings), settings)
+
+
+def make_viewer() -> MeshApp:
+    """Make one that only shows the page, for a mesh with identities.
+
+    The browser has no certificate of the mesh. So this process has one, looks with it, and serves the browser in clear
+    text at an address of this machine. The servers admit nobody without a certificate.
+    """
+    return _with_page(ViewerModule, load_settings({"operators": "open", "mutual_tls": "permissive"}))
+
+
+def _with_page(served: type, settings: Settings) -> MeshApp:
+    settings = msgspec.structs.replace(settings, page="full")
+    app = MeshApp(served, settings=settings)
     app.control = partial(ask, os.environ[CONTROL])
     ignore_upgrades()
     return app

@@ -24,8 +24,27 @@ _NO_CONSUL = """there is no program `consul`, neither on the PATH nor as .cache/
   - meshcore demo --registry consul://host:8500: uses an agent that runs already"""
 
 
+OWN_IDENTITY = "dev"
+"""As the source of certificates: an authority in the folder of the demo."""
+
+
 class DemoError(Exception):
     """The demo cannot go on. The text is printed."""
+
+
+def demo_identity(wanted: str, folder: Path) -> str:
+    """The URL of the source of certificates, empty for none.
+
+    Args:
+        wanted: empty, or `dev` for an authority of the demo alone.
+        folder: for its files.
+
+    Raises:
+        DemoError: it is something else.
+    """
+    if wanted.removesuffix(":") not in {"", OWN_IDENTITY}:
+        raise DemoError(f"--identity {wanted}: the demo makes certificates of its own, with --identity {OWN_IDENTITY}")
+    return f"dev:{folder}/identity" if wanted else ""
 
 
 @asynccontextmanager

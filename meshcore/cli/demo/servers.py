@@ -76,8 +76,16 @@ class DemoServer:
 
 
 @asynccontextmanager
-async def demo_server(
-    label: str, module: str, registry: str, folder: Path, tell: Callable[[str], None], *, control: str = ""
+async def demo_server(  # noqa: PLR0913 - all of one process
+    label: str,
+    module: str,
+    registry: str,
+    folder: Path,
+    tell: Callable[[str], None],
+    *,
+    identity: str = "",
+    app: str = "meshcore.app:app",
+    control: str = "",
 ) -> AsyncGenerator[DemoServer]:
     """Run a server process while the context lasts.
 
@@ -87,17 +95,19 @@ async def demo_server(
         registry: the URL of the registry.
         folder: for its database and its log.
         tell: shows a line.
-        control: the path of a socket for the live page, where it asks for servers to be killed and started; else it
-            shows no page.
+        identity: the URL of the source of its certificates, empty for none.
+        app: the application.
+        control: the path of a socket for the live page, where it asks for servers to be killed and started.
     """
     # Bound here and inherited by the process, so that no other process can take the port in between.
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        url = f"{'https' if identity else 'http'}://127.0.0.1:{sock.getsockname()[1]}"
         environ = {key: value for key, value in os.environ.items() if not key.startswith("MESHCORE_")}
         environ |= {
             "MESHCORE_MODULE": module,
             "MESHCORE_REGISTRY": registry,
             "MESHCORE_ADVERTISE_URL": url,
+            "MESHCORE_IDENTITY": identity or "none",
             "DEMO_CONTROL": control,
             # On a slow machine the limit would take other processes' load for an overload of this server. Calls that it
             # refuses are retried within the retry budget, and fail beyond that.
@@ -109,7 +119,8 @@ async def demo_server(
             process = await asyncio.create_subprocess_exec(
                 # Without workers the process itself serves. A worker would survive the SIGKILL of its parent.
                 *(sys.executable, "-m", "hypercorn", "--workers", "0", "--bind", f"fd://{sock.fileno()}"),
-                "meshcore.cli.demo.page:make_app()" if control else "meshcore.app:app",
+                *(("--config", "python:meshcore.serve.tls.hypercorn") if identity else ()),
+                app,
                 pass_fds=[sock.fileno()],
                 cwd=folder,  # away from a settings file in the user's folder
                 env=environ,

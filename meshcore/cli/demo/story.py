@@ -19,7 +19,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from meshcore.cli.demo.ending import run_to_the_end
-from meshcore.cli.demo.registry import DemoError, demo_registry
+from meshcore.cli.demo.registry import DemoError, demo_identity, demo_registry
 from meshcore.cli.demo.servers import DemoServer, demo_server
 from meshcore.cli.demo.table import Outcome, table_of
 from meshcore.cli.demo.tally import Tally, TallyModule, identity_of
@@ -47,17 +47,18 @@ _DRAFT = orders.Draft("demo", (orders.Item("kit", 2, parts=(orders.Item("shelf")
 _TOTAL = Decimal("92.96")
 
 
-def run(registry: str = "", *, fetch: bool = False) -> int:
+def run(registry: str = "", *, fetch: bool = False, identity: str = "") -> int:
     """Run the demo.
 
     Args:
         registry: the URL of a registry, `consul` to start a Consul agent, or empty for a directory.
         fetch: whether the program `consul` may be fetched from this machine's package mirror.
+        identity: `dev` for mutual TLS with certificates of the demo alone, or empty.
 
     Returns:
         The exit status: 0 if no call failed, 1 if something did, 128 plus the number of a signal that ended it.
     """
-    return asyncio.run(_Demo(registry, fetch=fetch).run())
+    return asyncio.run(_Demo(registry, fetch=fetch, identity=identity).run())
 
 
 @module(imports=[orders.OrdersClient, TallyModule])
@@ -66,9 +67,10 @@ class ClientModule:
 
 
 class _Demo:
-    def __init__(self, registry: str, *, fetch: bool) -> None:
+    def __init__(self, registry: str, *, fetch: bool, identity: str) -> None:
         self._wanted = registry
         self._fetch = fetch
+        self._identity = identity
         self._registry = ""
         self._console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
@@ -102,11 +104,14 @@ class _Demo:
     async def _show(self, folder: Path) -> Tally:
         """Run all phases. When it returns or raises, all servers have ended."""
         async with AsyncExitStack() as stack:
+            self._identity = demo_identity(self._identity, folder)
             registry = demo_registry(self._wanted, _COMPONENT, folder, self._tell, fetch=self._fetch)
             self._registry = await stack.enter_async_context(registry)
             self._tell(f"two servers start: [bold]hypercorn meshcore.app:app[/bold], hosting {orders.__name__}")
             first, second = [await self._start(stack, label, folder) for label in "AB"]
-            settings = load_settings({"registry": self._registry}, environ={}, directory=folder)
+            settings = load_settings(
+                {"registry": self._registry, "identity": self._identity or None}, environ={}, directory=folder
+            )
             mesh = await stack.enter_async_context(Mesh(ClientModule, settings=settings))
             tally = await mesh.get(Tally)
             async with asyncio.TaskGroup() as tasks:
@@ -136,7 +141,8 @@ class _Demo:
         return tally
 
     async def _start(self, stack: AsyncExitStack, label: str, folder: Path) -> DemoServer:
-        starting = demo_server(label, f"{orders.__name__}:OrdersModule", self._registry, folder, self._tell)
+        module, identity = f"{orders.__name__}:OrdersModule", self._identity
+        starting = demo_server(label, module, self._registry, folder, self._tell, identity=identity)
         server = await stack.enter_async_context(starting)
         self._servers[server.url] = server
         return server

@@ -23,6 +23,7 @@ _NOT_TLS: Final = frozenset(
 )
 
 _AUTHORITIES: Final = "SSL_CERT_FILE, or in the ssl context of a session of your own"
+_CHOOSE: Final = "choose one with the setting identity"
 _ROOTS: Final = "the roots of the setting identity"
 
 
@@ -92,7 +93,7 @@ def _certificate_failure(error: ssl.SSLCertVerificationError, authorities: str) 
         )
     if code in _UNTRUSTED:
         issuer = "" if shown is None else f", issued by {shown.issuer}"
-        where = authorities if shown is None else _ROOTS
+        where = f"{authorities}; for a server of a mesh with certificates, {_CHOOSE}" if shown is None else _ROOTS
         return f"{subject} is not trusted ({reason}{issuer}): name the file of its authority in {where}"
     return f"{subject} is refused: {reason}"
 
@@ -109,7 +110,7 @@ def _protocol_failure(error: ssl.SSLError) -> str:
     if "ALERT" not in reason:
         return f"TLS failed: {words}"
     if "CERTIFICATE_REQUIRED" in reason:
-        return "the server wants a certificate of the client: choose one with the setting identity"
+        return f"the server wants a certificate of the client: {_CHOOSE}"
     if _is_of_certificate(reason):
         return (
             f"the server refuses this client's certificate ({words}), or wants one: it has to trust the authority that "

@@ -201,8 +201,10 @@ class Looker:
             server.summaries, server.error, server.problem = _summaries.decode(data).processes, "", ""
             if steps:
                 server.step = number
-        except StatusError:  # an older release, or another program
+        except StatusError as error:  # an older release, or another program, unless it says that it is not for us
             server.summaries, server.error, server.problem = [], "", ""
+            if error.denied:
+                server.problem = f"{without_secrets(url)}{SUMMARY}: {error.why}."
         except (aiohttp.ClientError, TimeoutError) as error:
             server.summaries, server.error, server.problem = None, why_no_answer(error), ""
         except ValueError as error:  # errors of msgspec are such, too

@@ -71,7 +71,13 @@ ambient_call: ContextVar[tuple[Call, str] | None] = ContextVar("ambient_call", d
 
 
 class Request(Protocol):
-    """A call of another process, as logs tell of it."""
+    """A call of another process, as logs tell of it.
+
+    Attributes:
+        trace: the headers of the trace that began, or goes on, with a span of this process; None for the caller's.
+    """
+
+    trace: Mapping[str, str] | None
 
     @property
     def call_id(self) -> str:
@@ -81,6 +87,11 @@ class Request(Protocol):
     @property
     def caller_name(self) -> str:
         """How the client is called: by what it has proven, else as it calls itself; empty if it does not say."""
+        ...
+
+    @property
+    def trace_ids(self) -> tuple[str, str]:
+        """The ids of its trace and span, both empty if it belongs to none."""
         ...
 
     @property

@@ -11,8 +11,10 @@ the connection learns who its client is. Two things replace the object of OpenSS
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from meshcore.core.suggest import shown
 from meshcore.security.proven import proven_caller
 from meshcore.security.tls.served_connection import ServedConnection, served_connection
 
@@ -92,10 +94,13 @@ class ServerSSLObject(ssl.SSLObject):
         chain = self._sslobj.get_unverified_chain()
         if not chain:
             return ""
-        shown = chain[0].get_info()
-        names = ", ".join(text for _, text in shown.get("subjectAltName", ()))
-        issuer = ", ".join(text for part in shown.get("issuer", ()) for _, text in part)
-        return f"{names or 'a certificate without names'}, issued by {issuer}"
+        with suppress(ssl.SSLError, ValueError):  # it may have names that cannot be read
+            fields = chain[0].get_info()
+            # The name of a directory is a tuple. The log gets lines of one line, and not all of a thousand names.
+            names = ", ".join(shown(text) for _, text in fields.get("subjectAltName", ())[:4] if isinstance(text, str))
+            issuer = ", ".join(shown(text) for part in fields.get("issuer", ())[:8] for _, text in part[:2])
+            return f"{names or 'a certificate without names'}, issued by {issuer}"
+        return "a certificate that cannot be read"
 
 
 class _ClearText:

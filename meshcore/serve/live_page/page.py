@@ -148,7 +148,7 @@ class LivePage:
         try:
             return await fetch_document(self._opened(), url, self._settings.max_body, component=found.component)
         except StatusError as error:
-            raise LocalError(Code.UNAVAILABLE, f"{shown}: it answers {error.status}") from None
+            raise LocalError(Code.UNAVAILABLE, f"{shown}: {error.why}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise LocalError(Code.UNAVAILABLE, f"{shown}: {why_no_answer(error)}") from None
 

@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 from meshcore.core.call import LOCAL_PEER
-from meshcore.core.context.current_call import ambient_call, ambient_request, ambient_trace
+from meshcore.core.context.current_call import Request, ambient_call, ambient_request, ambient_trace
 from meshcore.telemetry.trace_context import ids_of
 
 CALL_FIELDS: Final = ("call", "method", "component", "caller", "trace_id", "span_id")
@@ -41,6 +41,13 @@ class CallFields(logging.Filter):
             for name in CALL_FIELDS:
                 given.setdefault(name, self._missing)
         return True
+
+
+def request_fields(request: Request) -> dict[str, str]:
+    """The id and the trace of a call, for lines that are written when it has ended and is not the current one."""
+    trace_id, span_id = request.trace_ids
+    fields = {"call": request.call_id}
+    return {**fields, "trace_id": trace_id, "span_id": span_id} if trace_id else fields
 
 
 def _call() -> dict[str, str]:

@@ -57,6 +57,12 @@ class CallerSpan(trace.NonRecordingSpan):
         return f"NonRecordingSpan({self.get_span_context()!r})"
 
 
+def span_headers(span: trace.Span) -> dict[str, str]:
+    """The header of a span."""
+    found = span.get_span_context()
+    return {TRACEPARENT: _PARENT % (found.trace_id, found.span_id, found.trace_flags)}
+
+
 class _Setter(Setter[dict[str, str]]):
     def set(self, carrier: dict[str, str], key: str, value: str) -> None:
         carrier[key.lower()] = value
@@ -92,7 +98,7 @@ class Propagation:
             found = span.get_span_context()
             if not found.is_valid:  # nobody provides spans
                 return headers
-            sent = {**headers, TRACEPARENT: _PARENT % (found.trace_id, found.span_id, found.trace_flags)}
+            sent = {**headers, **span_headers(span)}
             if found.trace_state:
                 sent[TRACESTATE] = found.trace_state.to_header()
         if context and baggage.get_all(context):

@@ -21,11 +21,12 @@ from opentelemetry.util.types import AttributeValue
 
 from meshcore.core.attempt import Attempt
 from meshcore.core.call import LOCAL_PEER, Call, Handler
+from meshcore.core.context.current_call import ambient_request
 from meshcore.core.description import Method
 from meshcore.telemetry import conventions as names
 from meshcore.telemetry.layers import ClientTraces, Traces
 from meshcore.telemetry.opentelemetry.outcomes import end_badly, end_well
-from meshcore.telemetry.opentelemetry.propagation import CallerSpan, Propagation
+from meshcore.telemetry.opentelemetry.propagation import CallerSpan, Propagation, span_headers
 
 # The span of the call whose attempts are made, if it is recorded.
 _client_span: ContextVar[Span | None] = ContextVar("client_span", default=None)
@@ -200,6 +201,8 @@ class ServerSpans(_Spans):
         with _Current(span, context):
             if not span.is_recording():
                 return await handler(call)
+            if call.peer != LOCAL_PEER and (request := ambient_request.get()) is not None:
+                request.trace = span_headers(span)  # for what is logged of it afterwards
             try:
                 result = await handler(call)
             except BaseException as error:

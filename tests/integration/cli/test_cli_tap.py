@@ -131,7 +131,8 @@ async def test_what_cannot_be_tapped_is_named(tmp_path: Path, capsys: pytest.Cap
         for target, choice, problem in (
             ("stok", Choice(), "no such component is announced; did you mean 'stock'"),
             ("stock.reserv", Choice(), "stock has no method 'reserv'; did you mean 'reserve'"),
-            ("stock", Choice(max_rps=0), "max_rps"),
+            ("hat", Choice(), "no such component is announced; there is 'prices', 'shop', 'stock'$"),
+            ("stock", Choice(max_rps=0), ": --max-rps"),
         ):
             with pytest.raises(ConfigurationError, match=problem):
                 await follow(settings, target, choice)

@@ -6,15 +6,9 @@ import asyncio
 import os
 import re
 import signal
-import socket
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -25,95 +19,16 @@ from meshcore.registry.consul.api.config import read_config
 from meshcore.registry.consul.registrations import registration_of
 from meshcore.testing import consul_agent
 from meshcore.testing.consul.binary import find_consul
-from tests.support.processes import QUICK_START
+from tests.support.demonstration import MAIN, show
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.one_python
 
-ROOT = Path(__file__).parents[3]
 STORY = "from meshcore.cli.demo import story as demo"
-MAIN = ("-m", "meshcore.cli", "demo")
 QUICK = ("-c", f"{STORY}; demo._PHASE = 0.3; raise SystemExit(demo.run())")
 TABLE = re.compile(
     r"^ (stream-msgpack|dispatch-msgpack|dispatch-json|rest) +" + r" +".join([r"([\d.]+)"] * 8) + " *$", re.MULTILINE
 )
-
-
-class Show:
-    """A running demo.
-
-    Attributes:
-        process: the process.
-        output: what it printed so far.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process, marker: str, folder: Path) -> None:
-        self.process = process
-        self.output = ""
-        self._marker = marker
-        self._folder = folder
-
-    async def until(self, text: str) -> None:
-        """Return when it has printed the text."""
-        assert self.process.stdout is not None
-        while text not in self.output:
-            line = await self.process.stdout.readline()
-            assert line, f"it ended without printing {text!r}:\n{self.output}"
-            self.output += line.decode()
-
-    def told(self, text: str) -> float:
-        """The seconds that stand before the first line with such a text."""
-        found = re.search(rf"^ *([\d.]+) s  .*{re.escape(text)}", self.output, re.MULTILINE)
-        assert found is not None, self.output
-        return float(found[1])
-
-    async def end(self) -> int:
-        """Its exit status."""
-        assert self.process.stdout is not None
-        self.output += (await self.process.stdout.read()).decode()
-        return await self.process.wait()
-
-    def assert_nothing_is_left(self) -> None:
-        """No file, no process and no port."""
-        assert list(self._folder.iterdir()) == []
-        assert processes_with(self._marker) == []
-        for url in re.findall(r"http://[\d.]+:\d+", self.output):
-            address = urlsplit(url)
-            with socket.socket() as sock:
-                # Where nobody listens, the system may happen to connect a socket to itself.
-                answered = sock.connect_ex((address.hostname, address.port)) == 0
-                assert not answered or sock.getsockname() == sock.getpeername(), f"somebody listens at {url}"
-
-
-def processes_with(marker: str) -> list[int]:
-    """The processes with a text in their environment: the demo's servers inherit it, wherever they went."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if marker.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
-
-
-@asynccontextmanager
-async def show(folder: Path, *words: str) -> AsyncGenerator[Show]:
-    """Start the demo, with the folder for temporary files. What is left of it is killed in the end."""
-    marker = f"DEMO_TEST={uuid4()}"
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("COLUMNS")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *(words or MAIN)),
-        cwd=ROOT,
-        env={**environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **QUICK_START, **dict([marker.split("=")])},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        yield Show(process, marker, folder)
-    finally:
-        for pid in processes_with(marker):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +43,7 @@ def _consul() -> None:
     [
         pytest.param((), id="in a directory"),
         pytest.param(("--registry", "consul"), id="in Consul", marks=pytest.mark.long),
+        pytest.param(("--identity", "dev"), id="with certificates", marks=pytest.mark.long),
     ],
 )
 async def test_no_call_fails_while_a_server_dies_and_comes_back(tmp_path: Path, words: tuple[str, ...]) -> None:
@@ -266,6 +182,15 @@ async def test_an_impatient_user(tmp_path: Path) -> None:
         demo.assert_nothing_is_left()
 
 
+async def test_it_makes_its_own_certificates(tmp_path: Path) -> None:
+    """Those of somebody else could not prove its components; it says so, and starts nothing."""
+    for words in ((), ("--page",)):
+        async with show(tmp_path, *MAIN, *words, "--identity", "files:/etc/mesh") as demo:
+            assert await demo.end() == 1
+            assert "failed: --identity files:/etc/mesh: the demo makes certificates of its own" in demo.output
+            demo.assert_nothing_is_left()
+
+
 async def test_a_failed_call_is_not_hidden(tmp_path: Path) -> None:
     """A wrong answer is a failure: it is counted, shown with the servers' logs, and is the exit status."""
     code = f"{STORY}; demo._PHASE = 0.3; demo._TOTAL += 1; raise SystemExit(demo.run())"
@@ -285,36 +210,4 @@ async def test_a_server_that_does_not_start(tmp_path: Path) -> None:
         assert await demo.end() == 1
         assert "failed: server A ended with status 1" in demo.output
         assert "no Python module 'nowhere'" in demo.output
-        demo.assert_nothing_is_left()
-
-
-@pytest.mark.long
-async def test_with_page_it_goes_on_and_obeys_the_page(tmp_path: Path) -> None:
-    """Servers are killed and started from the page, until Ctrl-C."""
-    async with show(tmp_path, *MAIN, "--page") as demo, aiohttp.ClientSession() as session:
-        await demo.until("until Ctrl-C")
-        (url,) = re.findall(r"the mesh is at (\S+),", demo.output)
-
-        async def instances() -> dict[str, str]:
-            async with session.get(f"{url}/state") as response:
-                found = await response.json()
-            return {each["id"]: each["state"] for one in found["components"] for each in one["instances"]}
-
-        async def act(what: str, instance: str) -> tuple[int, str]:
-            async with session.post(f"{url}/demo/{what}", json={"instance": instance}) as response:
-                return response.status, await response.text()
-
-        while len(before := await instances()) < 4:
-            await asyncio.sleep(0.1)
-        victim = next(each for each in before if each.startswith("warehouse-"))
-        assert (await act("kill", victim))[0] == 200
-        while (await instances()).get(victim) != "gone":
-            await asyncio.sleep(0.1)
-        assert (await act("start", victim))[0] == 200
-        while not set(await instances()) - set(before):
-            await asyncio.sleep(0.1)
-        assert await act("kill", "orders-none") == (400, "orders-none is no server of this demonstration")
-        demo.process.send_signal(signal.SIGINT)
-        assert await demo.end() == 0
-        assert "Traceback" not in demo.output
         demo.assert_nothing_is_left()

@@ -8,11 +8,15 @@ import logging
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from tests.support.certificates import Authority
 from tests.support.tls_server import client_context, served, whoami
 
 pytestmark = pytest.mark.one_python
+
+OTHERS = [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "billing")]))]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,8 @@ async def test_a_client_with_a_bad_certificate_is_refused(authority, tmp_path, c
         "expired": client_context(authority, tmp_path / "1", "billing", ends=-60),
         "self-signed": client_context(other, tmp_path / "2", "billing"),
         "2 URI names": client_context(authority, tmp_path / "3", "billing", uris=["spiffe://dev.mesh/svc/orders"]),
+        "URI names, where": client_context(authority, tmp_path / "6", "billing", uris=["spiffe://x/y"], others=OTHERS),
+        "that no name has": client_context(authority, tmp_path / "7", uris=["spiffe://dev.mesh/svc/a\nforged line"]),
         "no SPIFFE id": client_context(authority, tmp_path / "4", uris=["https://dev.mesh/svc/orders"]),
         "neither a URI name nor a DNS name": client_context(authority, tmp_path / "5", addresses=["127.0.0.1"]),
     }
@@ -73,3 +79,4 @@ async def test_a_client_with_a_bad_certificate_is_refused(authority, tmp_path, c
                 with pytest.raises(aiohttp.ClientError):
                     await session.get(server.url, ssl=context)
             assert reason in caplog.text
+            assert all("\n" not in record.getMessage() for record in caplog.records)

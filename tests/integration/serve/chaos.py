@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
 from collections import Counter
@@ -21,10 +22,14 @@ import meshcore.channels.rest
 import meshcore.channels.stream
 import meshcore.registry  # noqa: F401
 from meshcore import Mesh, MeshError
-from tests.support.faulty import FaultyProxy, faulty
+from meshcore.ports.installed import make_identity_source
+from tests.support.faulty import FaultyProxy, both_sides, faulty
 from tests.support.processes import ServerProcess, count_open, serve
 from tests.support.till import Till
 from tests.support.till_client import CHANNELS, calling
+
+SECURED = "TEST_CHAOS_SECURED" in os.environ
+"""Set it to let all scenarios run with certificates."""
 
 LOOK_TIMEOUT = 6.0
 """Of calls that can be repeated: so that an attempt that hangs can be overtaken within a short test."""
@@ -204,24 +209,35 @@ class Chaos:
 
 
 @asynccontextmanager
-async def chaos(folder: Path) -> AsyncIterator[Chaos]:
-    """Three instances and calls to them, made before the block, in it and after it; `check` is called at its end."""
+async def chaos(folder: Path, *, secured: bool = SECURED) -> AsyncIterator[Chaos]:
+    """Three instances and calls to them, made before the block, in it and after it; `check` is called at its end.
+
+    Args:
+        folder: for logs.
+        secured: whether all prove who they are by certificates. Then the proxies end TLS, and open it anew.
+    """
     journal = folder / "journal"
     journal.touch()
     env = {
         "TILL_JOURNAL": str(journal),
         "MESHCORE_VERIFY_ADVERTISE": "false",
     }
+    options, identity, tls = (), "none", None
+    if secured:
+        identity = env["MESHCORE_IDENTITY"] = f"dev:{folder}/identity"
+        options = ("--config", "python:meshcore.serve.tls.hypercorn")
+        (credentials,) = await make_identity_source(identity).open(["till"])
+        tls = both_sides(credentials)
     async with AsyncExitStack() as stack:
-        starting = [serve(folder, "tests.support.till:TillModule", env=env, wait=False) for _ in range(3)]
+        starting = [serve(folder, "tests.support.till:TillModule", *options, env=env, wait=False) for _ in range(3)]
         servers = [await stack.enter_async_context(each) for each in starting]
         await asyncio.gather(*(each.until_ready() for each in servers))
-        proxies = [await stack.enter_async_context(faulty(each.url)) for each in servers]
+        proxies = [await stack.enter_async_context(faulty(each.url, tls)) for each in servers]
         urls = [each.url for each in proxies]
         scene = Chaos(servers, proxies, journal)
         async with (
-            calling(folder, *urls, timeout=LOOK_TIMEOUT) as looking,
-            calling(folder, *urls, timeout=SELL_TIMEOUT) as selling,
+            calling(folder, *urls, timeout=LOOK_TIMEOUT, identity=identity) as looking,
+            calling(folder, *urls, timeout=SELL_TIMEOUT, identity=identity) as selling,
         ):
             load = asyncio.create_task(scene.load(looking, selling))
             try:
@@ -233,6 +249,11 @@ async def chaos(folder: Path) -> AsyncIterator[Chaos]:
                 await load
     scene.check()
     assert all(each.streamed for each in proxies), "calls over the stream did not take it"
+
+
+async def fill_executor() -> None:
+    """Let the event loop's executor start all its threads, which stay as long as the loop."""
+    await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.02) for _ in range(64)))
 
 
 async def census() -> Counter[str]:

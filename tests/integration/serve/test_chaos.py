@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.serve.chaos import Chaos, census, chaos, grown
+from tests.integration.serve.chaos import Chaos, census, chaos, fill_executor, grown
 from tests.support.faulty import Fault
 
 pytestmark = pytest.mark.long
@@ -27,6 +27,7 @@ async def nothing_stays(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     failures = request.session.testsfailed
     first = await asyncio.create_subprocess_exec("true")  # asyncio keeps its watcher of processes
     await first.wait()
+    await fill_executor()
     before = await census()
     yield
     if request.session.testsfailed == failures:  # else pytest keeps the traceback, and all that it leads to
@@ -74,6 +75,12 @@ async def test_resets(tmp_path: Path) -> None:
     faults = Fault.RESET_AT_ONCE, Fault.RESET_IN_REQUEST, Fault.RESET_AFTER_REQUEST, Fault.RESET_IN_ANSWER
     async with chaos(tmp_path) as scene:
         await suffer(scene, *faults)
+
+
+async def test_resets_of_mutual_tls(tmp_path: Path) -> None:
+    """The same where each connection begins with a handshake. TEST_CHAOS_SECURED=1 runs all scenarios so."""
+    async with chaos(tmp_path, secured=True) as scene:
+        await suffer(scene, Fault.RESET_AT_ONCE, Fault.RESET_AFTER_REQUEST)
 
 
 async def test_closed_connections(tmp_path: Path) -> None:

@@ -115,6 +115,49 @@ def test_hosts_of_what_is_for_browsers_are_checked_in_any_case() -> None:
         gate.check("POST", RequestHeaders([(b"host", b"evil.example:8000")]), known_host=True)
 
 
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        *(
+            ("127.0.0.1:8000", True),
+            ("[::1]", True),
+            ("localhost", True),
+            ("me.example:8000", True),
+            ("orders:8000", True),
+        ),
+        *(("orders.shop.svc", True), ("orders.shop.svc.cluster.local:80", True), ("orders.service.consul.", True)),
+        *(("evil.example:8000", False), ("local.evil", False), ("svc.evil.example", False), ("", False), (".", False)),
+    ],
+)
+def test_what_operators_read_is_not_told_under_names_that_anybody_could_register(host: str, *, allowed: bool) -> None:
+    """A site that gives its own name this address would read it. In a cluster servers are asked by private names."""
+    gate = Gate(Settings(registry="local:", advertise_url="http://me.example:8000"))
+    headers = RequestHeaders([(b"host", host.encode())])
+    if allowed:
+        gate.check("GET", headers, private_host=True)
+    else:
+        with pytest.raises(BodyError, match="setting allowed_hosts"):
+            gate.check("GET", headers, private_host=True)
+
+
+def test_with_allowed_hosts_private_names_count_as_others() -> None:
+    """The operator has said which there are."""
+    gate = Gate(Settings(registry="local:", allowed_hosts=("shop.example",)))
+    with pytest.raises(BodyError, match="setting allowed_hosts"):
+        gate.check("GET", RequestHeaders([(b"host", b"orders:8000")]), private_host=True)
+
+
+def test_no_page_calls_methods_under_a_name_that_is_not_known() -> None:
+    """Its site may have given its own name this address, so that the origin is that of the host. Others may call."""
+    gate = Gate(Settings(registry="local:", allowed_origins=("https://web.example",)))
+    rebound = [(b"host", b"evil.example:8000"), (b"origin", b"http://evil.example:8000")]
+    with pytest.raises(BodyError, match="setting allowed_hosts"):
+        gate.check_call(RequestHeaders(rebound))
+    gate.check_call(RequestHeaders([(b"host", b"shop.example"), (b"origin", b"https://web.example")]))
+    gate.check_call(RequestHeaders([(b"host", b"shop.example")]))
+    gate.check_call(RequestHeaders([(b"host", b"localhost:8000"), (b"origin", b"http://localhost:8000")]))
+
+
 def test_two_lengths() -> None:
     """Only one of both is clear."""
     raw = [(b"content-length", b"4"), (b"transfer-encoding", b"chunked")]

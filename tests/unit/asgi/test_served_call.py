@@ -13,11 +13,11 @@ import pytest
 
 from meshcore import Code, MeshError, RemoteError, Service, raises, service
 from meshcore.asgi.http_call import HTTPCall
-from meshcore.asgi.messages import CHUNK, Receive, Reply, Scope, Send, peer_of, read_body
+from meshcore.asgi.messages import CHUNK, PEER, Receive, Reply, Scope, Send, peer_of, read_body
 from meshcore.asgi.served_call import serve
 from meshcore.codec.codec import JSON, Limits
 from meshcore.core.call import Call
-from meshcore.core.caller import Peer
+from meshcore.core.caller import Caller, Peer, Proof
 from meshcore.core.description import Method
 from meshcore.core.errors import LocalError
 from meshcore.declare.reader import describe
@@ -148,7 +148,22 @@ async def test_what_the_access_log_says(server, caplog):
     assert {each["peer"] for each in lines} == {"guest"}
     assert [each["seconds"] > 0 for each in lines] == [True, True, True, False]
     assert ["call" in each for each in lines] == [True, True, True, False]
+    assert {each["proof"] for each in lines} == {"none"}
     assert caplog.messages[-1] == "_OTHER from guest: unavailable in 0.0000 s"
+
+
+async def test_the_access_log_tells_proven_names_from_others(server, caplog):
+    """Who has a certificate is called by it, and its line says so. No name can look like that, or write a line."""
+    caplog.set_level("INFO", "meshcore.access")
+    server.access_log = True
+    client = Client(b"bread", (CALLER.encode(), b"admin"))
+    client.scope[PEER] = Peer("10.0.0.7", Caller("spiffe://dev.mesh/svc/baker", "baker", Proof.CERTIFICATE))
+    await client.ask(server)
+    await Client(b"bread", (CALLER.encode(), b"baker\nkitchen.taste from baker\x1b[0m")).ask(server)
+    proven, said = caplog.records
+    assert (vars(proven)["caller"], vars(proven)["proof"]) == ("baker", "certificate")
+    assert proven.getMessage().startswith("kitchen.taste from baker (certificate): ok in ")
+    assert (vars(said)["caller"], vars(said)["proof"]) == ("baker?kitchen.taste from baker?[0m", "none")
 
 
 async def test_what_the_headers_refuse_is_not_received(server):

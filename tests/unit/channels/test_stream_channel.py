@@ -44,8 +44,8 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> list[MemoryWebSocket]:
     made: list[MemoryWebSocket] = []
     init = MemoryWebSocket.__init__
 
-    def noting(self: MemoryWebSocket, url: Any) -> None:
-        init(self, url)
+    def noting(self: MemoryWebSocket, *arguments: Any) -> None:
+        init(self, *arguments)
         made.append(self)
 
     monkeypatch.setattr(MemoryWebSocket, "__init__", noting)

@@ -27,6 +27,7 @@ class Fleet:
         asked: how often each was asked for its summary.
         steps: what was said of its history, oldest first.
         hanging: numbers of servers.
+        status: of all answers.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Fleet:
         self.asked: Counter[int] = Counter()
         self.steps: dict[int, list[str]] = {}
         self.hanging: set[int] = set()
+        self.status = 200
         self.ended = asyncio.Event()
         self.answering: set[asyncio.Task[None] | None] = set()
 
@@ -52,7 +54,7 @@ class Fleet:
                     body = msgspec.json.encode({"processes": [told]})
                 if number in self.hanging:
                     await self.ended.wait()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+                writer.write(b"HTTP/1.1 %d -\r\ncontent-length: %d\r\n\r\n%b" % (self.status, len(body), body))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -131,3 +133,15 @@ async def test_the_last_minutes_are_read_once_and_of_some_servers_at_a_look() ->
         assert all(steps.count(str(STEPS)) == 1 for steps in fleet.steps.values())
         assert sum(steps[0] == str(STEPS) for steps in fleet.steps.values()) == 10
         assert {each for steps in fleet.steps.values() for each in steps} <= {str(STEPS), "no", "1", "2"}
+
+
+async def test_servers_that_do_not_tell_this_process_say_why() -> None:
+    """A server that denies its summary is no server without calls: the look says what it wants."""
+    for status, text in ((401, "it wants a proven identity"), (403, "does not allow that to this process"), (404, "")):
+        async with looking(2) as (fleet, looker, _):
+            fleet.status = status
+            look = await looker.look()
+            assert len(look.problems) == (2 if text else 0)
+            assert all(
+                text in each and f"/0{SUMMARY}: it answers {status}" in look.problems[0] for each in look.problems
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -192,6 +193,20 @@ async def test_refusals_count_by_their_reason():
         count = int(text.partition('refusals_total{reason="max_concurrency"} ')[2].split("\n")[0])
         assert count >= 1
         assert counted(text) == {("_OTHER", "resource_exhausted"): count}
+
+
+async def test_refusals_of_a_connection_count_too():
+    """Calls that come on a stream connection after it has said that it goes away; their client sends them elsewhere."""
+    settings = Settings(registry="local:", adaptive_limit=False)
+    async with memory_mesh(HatsModule, channel="stream-msgpack", settings=settings) as mesh:
+        hats = await mesh.get_service(Hats)
+        await hats.buy(1)
+        (go_away,) = mesh.servers[0]._server.drains
+        go_away()
+        assert await asyncio.gather(hats.buy(2), hats.buy(3)) == [2, 3]
+        text = (await read(mesh.servers[0], "/metrics")).text
+        assert 'refusals_total{reason="stopping"} 2\n' in text
+        assert counted(text)["_OTHER", "unavailable"] == 2
 
 
 @pytest.mark.parametrize(("path", "expected"), [("/stats/prometheus", 200), ("", 404)])

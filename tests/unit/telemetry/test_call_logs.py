@@ -20,6 +20,7 @@ from meshcore.core.policy import Rules
 from meshcore.serve.logs import JsonFormatter
 from meshcore.telemetry.logs.call_fields import CALL_FIELDS, CallFields
 from meshcore.telemetry.logs.slow_calls import SlowCalls, SlowLines
+from meshcore.telemetry.opentelemetry.instrumentor import MeshInstrumentor
 from meshcore.telemetry.tables import ClientTable
 from meshcore.testing import Faults
 from tests.support.relay import HERMETIC, Middle, relay, relay_in_process
@@ -132,6 +133,36 @@ async def test_the_access_log_has_a_line_for_each_call(over: str, lines: Lines) 
     assert found[0]["seconds"] > 0
     assert "declared" not in json.dumps(found)
     assert not [each for each in lines("meshcore.access") if each["caller"] == "local"]
+
+
+@pytest.mark.parametrize("traces", ["propagate", "begin"])
+async def test_lines_that_are_written_after_a_call_have_its_fields(traces: str, lines: Lines) -> None:
+    """Those of the access log and of errors: by them, they are found with what was logged within the call."""
+    settings = msgspec.structs.replace(HERMETIC, access_log=True, traces=traces)
+    async with relay("stream-msgpack", settings) as mesh:
+        middle = await mesh.get_service(Middle)
+        with within(TRACE if traces == "propagate" else {}), pytest.raises(MeshError):
+            await middle.fail("crash")
+    (within_it,), (error,), (access,) = map(lines, ("tests.relay", "meshcore.server.reports", "meshcore.access"))
+    assert within_it["trace_id"] == TRACE_ID or traces == "begin"
+    expected = {name: within_it[name] for name in CALL_FIELDS}
+    for found in (error, access):
+        assert {name: found.get(name) for name in CALL_FIELDS} == expected
+
+
+async def test_lines_that_are_written_after_a_call_have_its_span(lines: Lines) -> None:
+    """That of the server, if OpenTelemetry records one."""
+    instrumentor = MeshInstrumentor()
+    instrumentor.instrument(tracer_provider=TracerProvider())
+    try:
+        async with relay("dispatch-json", msgspec.structs.replace(HERMETIC, access_log=True)) as mesh:
+            with pytest.raises(MeshError):
+                await (await mesh.get_service(Middle)).fail("crash")
+    finally:
+        instrumentor.uninstrument()
+    (within_it,), (error,), (access,) = map(lines, ("tests.relay", "meshcore.server.reports", "meshcore.access"))
+    for found in (error, access):
+        assert [found[name] for name in ("trace_id", "span_id")] == [within_it["trace_id"], within_it["span_id"]]
 
 
 async def test_calls_within_a_process_are_not_in_the_access_log(lines: Lines) -> None:

@@ -85,6 +85,16 @@ def test_an_error_has_a_status_and_a_type(error, kind):
     assert kind_of(error, METHOD) == kind
 
 
+def test_what_a_caller_canceled_did_not_fail():
+    """It left a stream, or had the answer of a hedge. It counts as a call, and is told by its code."""
+    calls = made()
+    calls.succeed(0.1, [ended(0.0, 0.1, "ok")])
+    calls.failed(asyncio.CancelledError(), METHOD, 0.1, [])
+    calls.failed(RemoteError(Code.NOT_FOUND, ""), METHOD, 0.1, [])
+    assert (calls.count, calls.failed_count) == (3, 1)
+    assert calls.failures["canceled", "canceled"].count == 1
+
+
 def test_the_kinds_of_failures_and_outcomes_are_bounded():
     """What is beyond is one series."""
     calls = made()

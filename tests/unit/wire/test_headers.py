@@ -68,4 +68,5 @@ def test_a_caller_may_call_itself_anything(name: str) -> None:
 def test_a_long_name_of_a_caller_is_cut() -> None:
     """Whoever sends it may be no client of ours."""
     assert RequestHeaders([(CALLER.encode(), b"x" * 5000)]).caller == "x" * 100
+    assert RequestHeaders([(CALLER.encode(), b"a\r\nb\x1b\xe9")]).caller == "a??b??"
     assert RequestHeaders([]).caller == ""

@@ -371,6 +371,10 @@ async def operated(access: str, caller: Caller | str | None) -> AsyncIterator[Ca
     [
         ("", None, [200] * 6, 200),
         ("open", "thief", [200] * 6, 200),
+        ("proven", None, [401] * 6, 200),
+        ("proven", "thief", [200] * 6, 200),
+        ("proven", "prometheus", [200] * 6, 200),
+        ("proven", Caller(claims={"sub": "somebody"}), [403] * 6, 200),  # a token proves no process
         ("closed", None, [401] * 6, 200),  # one method is for everybody
         ("closed", "thief", [403] * 6, 200),
         ("closed", "prometheus", [403] * 6, 403),  # it may call nothing
@@ -394,13 +398,27 @@ async def test_who_may_read_the_endpoints_of_operators(
             assert await get("/report/calls") == operators[:1]
 
 
-async def test_the_endpoints_are_closed_with_an_identity_unless_a_setting_says_otherwise() -> None:
-    """The endpoints are closed with an identity unless a setting says otherwise."""
-    for access, admits in (("", False), ("closed", False), ("rules", False), ("open", True)):
-        settings = Settings(identity="dev:", operators=access)
-        assert (operators_of(settings, ["depot"], Authorization({}, (), Mode.ENFORCE, print)) is None) is admits
+@pytest.mark.parametrize(("caller", "status"), [("thief", 403), (None, 401), ("depot-component", 400)])
+async def test_nobody_else_tries_calls_out_in_the_name_of_a_process(caller: str | None, status: int) -> None:
+    """To have proven another name is enough for reading, and not for calls that the process makes itself.
+
+    Who is let in gets 400: in the registry of one process there is nobody whom the page could call.
+    """
+    body = b'{"component": "depot-component", "method": "depot/send", "arguments": {"parcel": {"weight": 1}}}'
+    settings = Settings(registry="local:", operators="proven", page="full")
+    async with memory_mesh(DepotModule, settings=settings, caller=caller) as mesh:
+        assert (await request(mesh, "POST", "/mesh/call", body, "application/json"))[0] == status
+
+
+async def test_the_endpoints_are_not_open_with_an_identity_unless_a_setting_says_so() -> None:
+    """The endpoints are not open with an identity unless a setting says so."""
+    authorization = Authorization({}, (), Mode.ENFORCE, print)
+    for access, admits in (("", False), ("proven", False), ("closed", False), ("rules", False), ("open", True)):
+        found = operators_of(Settings(operators=access), ["depot"], authorization, identity=True)
+        assert (found is None) is admits
+    assert operators_of(Settings(), ["depot"], authorization, identity=False) is None
     with pytest.raises(ConfigurationError, match='"rules" needs the setting authorization'):
-        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None)
+        operators_of(Settings(operators="rules", authorization="off"), ["depot"], None, identity=False)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
