@@ -16,7 +16,7 @@ from benchmarks.processes import Process
 from benchmarks.report import Goal, Report, row
 from meshcore.ports.installed import make_identity_source
 from meshcore.security.certificates import Certificates
-from meshcore.security.client_tls import ClientTLS
+from meshcore.security.tls.client_tls import ClientTLS
 
 SHARES = {"stream-msgpack": 0.9, "dispatch-msgpack": 0.85}
 """Of the calls per second in clear text, at least."""
