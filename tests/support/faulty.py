@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from meshcore.ports.identity import Credentials
-from meshcore.security.load_credentials import load_credentials
+from meshcore.security.tls.load_credentials import load_credentials
 from tests.support.faults import GUSH, Fault, reset
 from tests.support.faulty_stream import FaultyStream, Side
 from tests.support.in_front import listening

@@ -8,8 +8,8 @@ import pytest
 
 from meshcore import AuthorizationError, Code
 from meshcore.core.caller import ANONYMOUS, Caller, Peer, Proof
-from meshcore.security.authorization import Authorization, Mode
-from meshcore.security.operators import Operators
+from meshcore.security.authorization.guard import Authorization, Mode
+from meshcore.security.authorization.operators import Operators
 from meshcore.wire.headers import RequestHeaders
 
 OWN = Caller("spiffe://dev.mesh/svc/depot", "depot", Proof.CERTIFICATE)
