@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.serve.browser import browsing
+from tests.integration.serve.browsers.browser import browsing
 from tests.support.demonstration import MAIN, show
 
 pytestmark = [pytest.mark.one_python, pytest.mark.timeout(300)]

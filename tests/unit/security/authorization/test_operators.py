@@ -34,7 +34,7 @@ async def read(path: str, caller: Caller, token: str = "") -> Code | None:
     """The code with which it is refused, None if it is not."""
     authorization = Authorization({}, (), Mode.ENFORCE, lambda *_: None)
     authorization.verify = needs_token
-    operators = Operators(["depot"], authorization, rules=False)
+    operators = Operators(["depot"], authorization, "closed")
     try:
         await operators.admit(Asked(caller, token), path, contract=path == "/contract")
     except AuthorizationError as error:
