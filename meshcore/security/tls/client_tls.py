@@ -25,7 +25,7 @@ from meshcore.security.tls.load_credentials import load_credentials
 
 log = logging.getLogger(__name__)
 
-CUT_AFTER: Final = 0.7
+CUT_AFTER: Final = 0.5
 """Seconds that calls may take to end on a connection whose root is not trusted any more. Then it is closed."""
 
 _LONGEST_SLEEP: Final = 60.0

@@ -33,7 +33,7 @@ _MINIMUM: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _SPREAD: Final = 5.0
 """Seconds over which clients are asked for new connections after the own certificate was replaced. All at once would be
 a burst of handshakes."""
-_CUT_AFTER: Final = 0.7
+_CUT_AFTER: Final = 0.5
 """Seconds that calls may take to end on a connection whose root is not trusted any more. Then it is closed."""
 _LONGEST_PAUSE: Final = 60.0
 _GRACE: Final = 30.0

@@ -49,7 +49,7 @@ class Rotated:
 
     def write(self) -> int:
         """Write new certificates for both, and return the number of the server's."""
-        made = {name: self.authority.leaf(name) for name in ("who-component", "billing")}
+        made = {name: self.authority.leaf(name) for name in ("billing", "who-component")}
         for name, leaf in made.items():
             Leaf(leaf.chain, leaf.key, self.roots).write(self.folder / name)
         return x509.load_pem_x509_certificate(made["who-component"].chain).serial_number
@@ -90,8 +90,8 @@ class Rotated:
             await asyncio.sleep(LOOK)
             assert not peer.closed
             self.roots = new.roots
+            self.write()  # the roots of the server are its last file
             begun = time.monotonic()
-            self.write()
             async with asyncio.timeout(TAKEN_OVER):
                 while (await peer.receive()).type is aiohttp.WSMsgType.BINARY:
                     pass
