@@ -13,6 +13,7 @@ import msgspec
 
 from meshcore.security.client_errors import ShownCertificate, WrongServerError
 from meshcore.security.proven import proven_names
+from meshcore.security.ssl_object import LoopSSLObject
 
 if TYPE_CHECKING:
     from meshcore.security.client_tls import ClientTLS
@@ -68,7 +69,7 @@ def _is_for_host(alternatives: tuple[tuple[str, str], ...], host: str) -> bool:
     return False
 
 
-class ClientConnection(ssl.SSLObject):
+class ClientConnection(LoopSSLObject):
     """One connection to a server. `ClientContext` makes it.
 
     Attributes:
@@ -90,7 +91,6 @@ class ClientConnection(ssl.SSLObject):
     ends: float = inf
     stale = False
     cut: Callable[[], None] | None = None
-    _sslobj: Any
     _told: tuple[Callable[[], None], ...] = ()
 
     def do_handshake(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.security.proven import proven_caller
 from meshcore.security.served_connection import ServedConnection, served_connection
+from meshcore.security.ssl_object import LoopSSLObject
 
 if TYPE_CHECKING:
     from meshcore.security.server_tls import ServerTLS
@@ -25,13 +26,11 @@ _HANDSHAKE: Final = 0x16
 _DER: Final = 2  # the constant ENCODING_DER of OpenSSL's side of the module
 
 
-class ServerSSLObject(ssl.SSLObject):
+class ServerSSLObject(LoopSSLObject):
     """One connection. `ServerTLS.wrap` makes it."""
 
     tls: ServerTLS
-    incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-    _sslobj: Any
     _begun = False
 
     def do_handshake(self) -> None:
@@ -137,7 +136,7 @@ class _Refused:
         return len(data)
 
     def pending(self) -> int:
-        return 0
+        return 1  # so that the end is read, although nothing comes
 
     def getpeercert(self, binary_form: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the signature of ssl
         return None
