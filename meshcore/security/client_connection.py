@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from meshcore.security.client_errors import ShownCertificate, WrongServerError
-from meshcore.security.proven import proven_names
+from meshcore.security.proven import end_of, proven_names
 from meshcore.security.ssl_object import LoopSSLObject
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class ClientConnection(LoopSSLObject):
         if objection:
             raise WrongServerError(objection)
         self.root = root if of_mesh else b""
-        self.ends = min(self.own_ends, ssl.cert_time_to_seconds(str(fields["notAfter"])))
+        self.ends = min(self.own_ends, end_of(str(fields["notAfter"])))
         self.tls.opened(self)
 
     def _shown(self) -> ShownCertificate | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from meshcore.security.proven import proven_caller
+from meshcore.security.proven import end_of, proven_caller
 from meshcore.security.served_connection import ServedConnection, served_connection
 from meshcore.security.ssl_object import LoopSSLObject
 
@@ -80,7 +80,7 @@ class ServerSSLObject(LoopSSLObject):
         if not certificate:
             return ServedConnection()
         caller = proven_caller(certificate)
-        return ServedConnection(caller, root=self._root(), ends=ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+        return ServedConnection(caller, root=self._root(), ends=end_of(str(certificate["notAfter"])))
 
     def _root(self) -> bytes:
         chain = self._sslobj.get_verified_chain()

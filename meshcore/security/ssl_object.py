@@ -15,7 +15,8 @@ class LoopSSLObject(ssl.SSLObject):
     - asyncio reads each message until `ssl.SSLWantReadError` is raised. OpenSSL's side of the module takes 1.3 us for
       that, as long as for the message itself. Here it is raised without it.
     - asyncio and uvloop ask for 256 KiB, for which there is memory before it is known how little comes. The allocator
-      of Linux may take it from the system and give it back, which takes 6 us each time.
+      of Linux takes so much from the system and gives it back, until it has seen that freed once. That takes 6 us or
+      more each time: with uvloop, an echo over TLS took 56 us, and takes 23.
 
     Attributes:
         incoming: what has come from the other side, encrypted.
