@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from meshcore.security.proven import proven_names
+from meshcore.security.proven import end_of, proven_names
 from meshcore.security.tls.client_errors import ShownCertificate, WrongServerError
+from meshcore.security.tls.ssl_object import LoopSSLObject
 
 if TYPE_CHECKING:
     from meshcore.security.tls.client_tls import ClientTLS
@@ -68,7 +69,7 @@ def _is_for_host(alternatives: tuple[tuple[str, str], ...], host: str) -> bool:
     return False
 
 
-class ClientConnection(ssl.SSLObject):
+class ClientConnection(LoopSSLObject):
     """One connection to a server. `ClientContext` makes it.
 
     Attributes:
@@ -90,7 +91,6 @@ class ClientConnection(ssl.SSLObject):
     ends: float = inf
     stale = False
     cut: Callable[[], None] | None = None
-    _sslobj: Any
     _told: tuple[Callable[[], None], ...] = ()
 
     def do_handshake(self) -> None:
@@ -113,7 +113,7 @@ class ClientConnection(ssl.SSLObject):
         if objection:
             raise WrongServerError(objection)
         self.root = root if of_mesh else b""
-        self.ends = min(self.own_ends, ssl.cert_time_to_seconds(str(fields["notAfter"])))
+        self.ends = min(self.own_ends, end_of(str(fields["notAfter"])))
         self.tls.opened(self)
 
     def _shown(self) -> ShownCertificate | None:

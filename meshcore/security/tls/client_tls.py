@@ -51,12 +51,12 @@ class ClientContext(ssl.SSLContext):
     own_ends: float
     generation: int
 
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
         """Make the SSL object of a connection."""
-        made = self.newest.wrap_bio(*args, **options)
+        made = self.newest.wrap_bio(incoming, *args, **options)
         assert isinstance(made, ClientConnection)  # noqa: S101 - the class that `newest` has been given
         made.tls, made.wanted, made.own_ends = self.tls, self.wanted, self.own_ends
-        made.generation = self.generation
+        made.incoming, made.generation = incoming, self.generation
         return made
 
 

@@ -15,8 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.core.suggest import shown
-from meshcore.security.proven import proven_caller
+from meshcore.security.proven import end_of, proven_caller
 from meshcore.security.tls.served_connection import ServedConnection, served_connection
+from meshcore.security.tls.ssl_object import LoopSSLObject
 
 if TYPE_CHECKING:
     from meshcore.security.tls.server_tls import ServerTLS
@@ -27,13 +28,11 @@ _HANDSHAKE: Final = 0x16
 _DER: Final = 2  # the constant ENCODING_DER of OpenSSL's side of the module
 
 
-class ServerSSLObject(ssl.SSLObject):
+class ServerSSLObject(LoopSSLObject):
     """One connection. `ServerTLS.wrap` makes it."""
 
     tls: ServerTLS
-    incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-    _sslobj: Any
     _begun = False
 
     def do_handshake(self) -> None:
@@ -83,7 +82,7 @@ class ServerSSLObject(ssl.SSLObject):
         if not certificate:
             return ServedConnection()
         caller = proven_caller(certificate)
-        return ServedConnection(caller, root=self._root(), ends=ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+        return ServedConnection(caller, root=self._root(), ends=end_of(str(certificate["notAfter"])))
 
     def _root(self) -> bytes:
         chain = self._sslobj.get_verified_chain()
@@ -142,7 +141,7 @@ class _Refused:
         return len(data)
 
     def pending(self) -> int:
-        return 0
+        return 1  # so that the end is read, although nothing comes
 
     def getpeercert(self, binary_form: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the signature of ssl
         return None

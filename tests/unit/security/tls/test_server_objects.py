@@ -107,6 +107,18 @@ async def test_there_are_no_tickets(root, tmp_path, minimum, maximum):
     assert session is None or not session.has_ticket
 
 
+async def test_what_is_refused_has_ended_although_nothing_comes(root, tmp_path):
+    """Event loops read on only if something is pending, and then read the end."""
+    wire = Wire(await started(root, "orders"), client_context(root, tmp_path, "billing"))
+    wire.shake()
+    with pytest.raises(ssl.SSLWantReadError):
+        wire.server.read(2**18)
+    wire.server.refuse()
+    assert wire.server.pending()
+    assert wire.server.read(2**18) == b""
+    assert wire.server.read(8, bytearray(8)) == 0
+
+
 @given(st.binary(min_size=1, max_size=400), st.lists(st.integers(1, 50), max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_whatever_a_client_sends_is_clear_text_or_refused(data, cuts):
