@@ -13,9 +13,10 @@ import pytest
 from aiohttp import web
 
 from meshcore.cli import ls
-from meshcore.client.overview.follow import Follower, Wanted
+from meshcore.client.overview.follow import Follower
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.installed import make_registry
+from meshcore.telemetry.tap.tap import Wanted
 from meshcore.wire.endpoints import CONTRACT, REPORT, SUMMARY, TAPPED
 from tests.support.three_served import mesh, state
 
