@@ -116,3 +116,6 @@ async def test_who_has_ejected_an_instance_is_told(tmp_path: Path, capsys: pytes
             assert told["why"].endswith("Ejected by shop.")
             await explain(settings, "stock.reserve", "")
             assert "Ejected by shop." in capsys.readouterr().out
+            await explain(settings, "stock.reserve", "", as_json=True)
+            known = json.loads(capsys.readouterr().out)["instances"]
+            assert [each["instance"] for each in known if "Ejected by shop." in each["remark"]] == ["stock-dead"]
