@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.one_python
 
 
 @asynccontextmanager
-async def called(folder: Path) -> AsyncIterator[Settings]:
+async def called(folder: Path) -> AsyncGenerator[Settings]:
     """The mesh of three, whose shop is called again and again. Yields the settings of a client."""
     settings = Settings(registry=f"directory:{folder}/registry")
     async with mesh(folder, page="read-only"), Mesh(client_module(ShopComponent), settings=settings) as client:
@@ -116,3 +116,6 @@ async def test_who_has_ejected_an_instance_is_told(tmp_path: Path, capsys: pytes
             assert told["why"].endswith("Ejected by shop.")
             await explain(settings, "stock.reserve", "")
             assert "Ejected by shop." in capsys.readouterr().out
+            await explain(settings, "stock.reserve", "", as_json=True)
+            known = json.loads(capsys.readouterr().out)["instances"]
+            assert [each["instance"] for each in known if "Ejected by shop." in each["remark"]] == ["stock-dead"]
