@@ -211,7 +211,7 @@ async def _ask(session: aiohttp.ClientSession, instance: Instance) -> Listed:
     url = instance.health or bases[0] + REPORT
     try:
         options = request_options(session, instance.component, url)
-        async with session.get(url, **options) as response:
+        async with session.get(url, allow_redirects=False, **options) as response:
             status = response.status
             body = _read_json(await response.content.read(_MAX_BODY))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -175,7 +175,7 @@ async def _why_unreachable(session: aiohttp.ClientSession, url: str, identity: s
     """Why the URL does not lead to this server, empty if it does."""
     try:
         options = request_options(session, component, url)
-        async with session.get(url.rstrip("/") + LIVEZ, **options) as response:
+        async with session.get(url.rstrip("/") + LIVEZ, allow_redirects=False, **options) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         return f"cannot be reached ({why_no_answer(error)})"

@@ -111,7 +111,9 @@ class Follower:
         wanted = msgspec.structs.replace(self._wanted, max_rps=share)
         try:
             options = request_options(self._session, component, url)
-            async with self._session.get(url + TAPPED, params=_query(wanted), timeout=_SILENCE, **options) as response:
+            async with self._session.get(
+                url + TAPPED, params=_query(wanted), timeout=_SILENCE, allow_redirects=False, **options
+            ) as response:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     return await self._problem(url, await _refusal(response))
                 self._problems.pop(url, None)

@@ -12,9 +12,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from meshcore.cli import ls
+from meshcore.client.overview.follow import Follower
 from meshcore.core.instances import ChannelAddress, Instance
 from meshcore.ports.installed import make_registry
-from meshcore.wire.endpoints import CONTRACT, REPORT, SUMMARY
+from meshcore.telemetry.tap.tap import Wanted
+from meshcore.wire.endpoints import CONTRACT, REPORT, SUMMARY, TAPPED
 from tests.support.three_served import mesh, state
 
 pytestmark = pytest.mark.one_python
@@ -73,7 +76,7 @@ def answering(make: Callable[[web.Request], object]) -> web.Application:
         return made
 
     app = web.Application()
-    for path in (SUMMARY, REPORT, CONTRACT, "/private"):
+    for path in (SUMMARY, REPORT, CONTRACT, TAPPED, "/private"):
         app.router.add_get(path, answer)
     return app
 
@@ -129,3 +132,23 @@ async def test_hostile_answers_spoil_only_what_they_are_about(tmp_path: Path) ->
                         assert response.status == 400
                         assert reason in await response.text()
             assert asked == []
+
+
+async def test_who_follows_calls_or_asks_for_health_is_not_led_elsewhere() -> None:
+    """Whoever can announce an instance could have the process ask whatever it can reach."""
+    asked: list[str] = []
+
+    def private(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(text="secret")
+
+    async with listening(answering(private)) as elsewhere:
+        leads = answering(lambda _: web.Response(status=302, headers={"location": f"{elsewhere}/private"}))
+        async with listening(leads) as planted, aiohttp.ClientSession() as session:
+            evil = Instance("evil-1", "evil", (ChannelAddress("dispatch-json", planted),))
+            registry = make_registry(f"static:evil=dispatch-json({planted})")
+            async with registry, Follower(registry, session, Wanted(component="evil")) as follower:
+                found = await asyncio.wait_for(follower.next(), 10)
+            assert "302" in found.problem
+            assert (await ls._ask(session, evil)).health == "unknown"
+    assert asked == []

@@ -18,7 +18,8 @@ from meshcore.ports.identity import Credentials, IdentityError
 from meshcore.security.credentials import MAX_BYTES, MAX_CHAIN, Source, read_credentials
 from tests.support.certificates import DAY, Authority, Leaf, make_certificate
 
-NOW = time.time()
+HOUR = 3600
+NOW = time.time()  # of the import, which may be minutes before a test: what has expired did so an hour ago
 
 
 @cache
@@ -58,8 +59,8 @@ def test_what_a_certificate_proves():
     found = read(good())
     assert (found.identity, found.names) == ("spiffe://dev.mesh/svc/orders", ("orders",))
     assert found.issuer == "CN=test intermediate"
-    assert found.begins == pytest.approx(NOW - DAY, abs=60)
-    assert found.ends == pytest.approx(NOW + 30 * DAY, abs=60)
+    assert found.begins == pytest.approx(NOW - DAY, abs=HOUR)
+    assert found.ends == pytest.approx(NOW + 30 * DAY, abs=HOUR)
     assert found.chain.count(b"BEGIN CERTIFICATE") == 2
 
 
@@ -92,7 +93,7 @@ def test_text_around_the_certificates_is_left_out():
 
 def test_roots_of_another_authority_may_stand_beside_the_own():
     """While roots are rotated, both are trusted; one that has expired does no harm."""
-    expired = Authority.make("test root", ends=-1)
+    expired = Authority.make("test root", ends=-HOUR)
     assert read(good()._replace(roots=expired.roots + Authority.make().roots + root().roots))
 
 
@@ -166,10 +167,16 @@ def _long_chain(length: int) -> Leaf:
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (lambda: root().leaf("orders", ends=-60), "cert: the certificate of spiffe://dev.mesh/svc/orders expired on "),
+        (
+            lambda: root().leaf("orders", ends=-HOUR),
+            "cert: the certificate of spiffe://dev.mesh/svc/orders expired on ",
+        ),
         (lambda: root().leaf("orders", begins=3600), "is not valid before "),
-        (lambda: root().intermediate(ends=-60).leaf("orders"), "cert: the intermediate 'CN=test intermediate' expired"),
-        (lambda: Authority.make(ends=-60).leaf("orders"), "roots: the root 'CN=test root' expired on "),
+        (
+            lambda: root().intermediate(ends=-HOUR).leaf("orders"),
+            "cert: the intermediate 'CN=test intermediate' expired",
+        ),
+        (lambda: Authority.make(ends=-HOUR).leaf("orders"), "roots: the root 'CN=test root' expired on "),
         (lambda: Authority.make("another").leaf("a")._replace(roots=root().roots), "has the issuer 'CN=another' of"),
         (_not_the_root, "roots has a root 'CN=test root', but 'CN=orders' was signed with another key"),
         (_self_signed, "cert: 'CN=orders' is self-signed, and is not among the roots in roots"),
