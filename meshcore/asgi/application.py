@@ -159,7 +159,9 @@ class MeshAsgi:
             probe = self._gate.checks_hosts and is_probe(scope, self.open_paths)
             try:
                 headers, path = RequestHeaders(scope["headers"]), request_path(scope)
-                known, private = path in self._for_browsers, path in self._telling
+                # Programs that read these, such as Prometheus, may know a server by any name. A browser names no site
+                # here, but it always sends its languages.
+                known, private = path in self._for_browsers, path in self._telling and "accept-language" in headers
                 self._gate.check(scope["method"], headers, any_host=probe, known_host=known, private_host=private)
             except BodyError as error:
                 status, data = encode_problem(mesh_error_body(error), error.status)

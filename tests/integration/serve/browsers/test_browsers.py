@@ -88,6 +88,19 @@ async def test_hosts_that_are_not_allowed() -> None:
             assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
+async def test_what_operators_read_by_a_name_that_anybody_can_register() -> None:
+    """A browser gets none of it: its page may be of who has given that name our address. Programs know us by any name."""
+    async with served(make) as url:
+        for target in ("/report", "/report/summary", "/metrics"):
+            for name, languages, status in (
+                ("evil.example", {"accept-language": "en"}, 403),
+                ("orders.prod.svc", {"accept-language": "en"}, 200),
+                ("server-7.shop.example", {}, 200),
+            ):
+                answer = await answers(url, request(target, {"host": name, **languages}, verb="GET"))
+                assert answer.startswith(f"HTTP/1.1 {status}".encode()), answer
+
+
 @pytest.mark.parametrize("target", ["/invoke", "/orders?sku=hat", "/livez", "/nowhere"])
 async def test_two_lengths_end_the_connection(target: str) -> None:
     """What follows on it may be of somebody else, and is not answered."""
