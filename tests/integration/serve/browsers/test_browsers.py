@@ -89,7 +89,7 @@ async def test_hosts_that_are_not_allowed() -> None:
 
 
 async def test_what_operators_read_by_a_name_that_anybody_can_register() -> None:
-    """A browser gets none of it: its page may be of who has given that name our address. Programs know us by any name."""
+    """A browser gets none of it: its page may be of who gave that name our address. Programs know us by any name."""
     async with served(make) as url:
         for target in ("/report", "/report/summary", "/metrics"):
             for name, languages, status in (
