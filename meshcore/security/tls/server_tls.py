@@ -77,6 +77,7 @@ class ServerTLS:
         self._failures = LogLimit()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf  # a handle of uvloop that is due at once does not say when
 
     def start(self) -> None:
         """Make the contexts, and follow the certificates from then on. Called in the event loop that serves.
@@ -190,10 +191,11 @@ class ServerTLS:
         if self._loop is None:
             return
         pause = max(0.0, min(at - self._clock(), _LONGEST_PAUSE))
-        if self._timer is None or self._loop.time() + pause < self._timer.when():
+        due = self._loop.time() + pause
+        if self._timer is None or due < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_later(pause, self._look)
+            self._timer, self._timer_at = self._loop.call_later(pause, self._look), due
 
     def _look(self) -> None:
         """Ask the clients of connections whose time has come for new ones."""
