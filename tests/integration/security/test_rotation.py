@@ -9,14 +9,10 @@ from contextlib import AsyncExitStack
 import aiohttp
 import msgspec
 import pytest
-import uvloop
 
 from meshcore import Mesh, Settings
-from meshcore.security.server_tls import ServerTLS
-from meshcore.security.sources.dev import DevIdentitySource
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from tests.support.certificates import Authority
-from tests.support.identities import running
 from tests.support.tls_server import client_context, served_mesh
 from tests.support.whoami import OwnContext, Who, WhoClient, WhoModule
 
@@ -90,19 +86,3 @@ async def test_the_peers_of_a_removed_root_are_cut_off(tmp_path):
             context.load_verify_locations(cadata=both.decode())
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"{server.url}/api/who", ssl=context)
-
-
-@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_looks_that_are_due_at_once(tmp_path, factory):
-    """A second look is planned while one is due at once: the handle of uvloop then says no time."""
-
-    async def plan() -> None:
-        async with running(DevIdentitySource(tmp_path / "identity")) as certificates:
-            tls = ServerTLS(certificates, minimum="1.3")
-            tls.start()
-            for at in (0.0, 0.0, time.time() + 60.0):
-                tls._plan(at)
-            tls.close()
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(plan())
