@@ -13,13 +13,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from cryptography import x509
 
 from meshcore.wire.endpoints import STREAM_PROTOCOL
 from tests.support.certificates import Authority, Leaf
 from tests.support.processes import QUICK_START, ROOT, free_port, serve
 from tests.support.rotated_client import CHANNELS
-from tests.support.tls_server import client_context
+from tests.support.tls_server import client_context, served_mesh
+from tests.support.whoami import WhoModule
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -147,3 +149,17 @@ async def test_no_call_fails_while_files_are_replaced(tmp_path, loop):
     assert min(told["calls"][channel] for channel in CHANNELS) > 100
     assert sorted(cuts)[len(cuts) // 2] < (1.0 if EVERYTHING else 3.0)  # of one, on a machine that is busy
     assert "Traceback" not in output, output[-3000:]
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_looks_that_are_due_at_once(factory):
+    """A second look is planned while one is due at once: the handle of uvloop then says no time."""
+
+    async def plan() -> None:
+        async with served_mesh(WhoModule, Authority.make().credentials("who-component")) as server:
+            assert server.app.tls is not None
+            for at in (0.0, 0.0, time.time() + 60.0):
+                server.app.tls._plan(at)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(plan())
