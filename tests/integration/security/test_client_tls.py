@@ -152,6 +152,24 @@ async def test_what_rests_on_a_removed_root_is_cut(channel: str) -> None:
     assert CUT_AFTER < 1.0
 
 
+async def test_a_root_that_is_issued_again_cuts_nothing(authority: Authority) -> None:
+    """It has the same name and key, and other dates. New connections are verified by it as well."""
+    mine = authority.credentials("shop")
+    identity = PushedIdentity(mine)
+    async with (
+        serving(rotating(authority.credentials("desk")), DeskModule) as (url, app),
+        calling(identity, f"desk=stream-msgpack({url})", resilience=False) as client,
+        asyncio.timeout(20),
+    ):
+        clerk = await client.get_service(Clerk)
+        waiting = asyncio.create_task(clerk.wait(2 * CUT_AFTER))
+        while not (await app.report())["active"]:
+            await asyncio.sleep(0.01)
+        identity.push(trusting(mine, authority.issued_again().roots))
+        await waiting
+        await clerk.wait(0.0)
+
+
 @pytest.mark.parametrize("channel", ["dispatch-msgpack", "stream-msgpack"])
 async def test_a_connection_ends_with_its_certificate(channel: str, authority: Authority) -> None:
     """New calls take another connection, and a stream on the old one goes on."""
