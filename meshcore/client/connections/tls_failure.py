@@ -23,7 +23,8 @@ _NOT_TLS: Final = frozenset(
 )
 
 _AUTHORITIES: Final = (
-    "the setting identity (files:/path?roots=...), in SSL_CERT_FILE, or in the ssl context of a session of your own"
+    "the setting identity (files:/path?roots=... if this process serves nothing), in SSL_CERT_FILE, or in the ssl "
+    "context of a session of your own"
 )
 _CHOOSE: Final = "choose one with the setting identity"
 _ROOTS: Final = "the roots of the setting identity"

@@ -131,8 +131,7 @@ class ClientTLS:
         context = self._made[wanted] = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
         context.tls, context.wanted, context.generation = self, wanted, self._generation
         context.newest = self._contexts.get(system) or self._load(system=system)
-        own = self._certificates.all[0]
-        context.own_ends = own.ends if own.key else inf
+        context.own_ends = self._certificates.all[0].ends
         return context
 
     def _load(self, *, system: bool) -> ssl.SSLContext:

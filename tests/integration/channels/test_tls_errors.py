@@ -77,8 +77,8 @@ async def test_an_untrusted_certificate(right):
     async with served(right.server_context()) as address:
         assert await called(f"https://{address}") == (
             "the server's certificate is not trusted (self-signed certificate): name the file of its authority in "
-            "the setting identity (files:/path?roots=...), in SSL_CERT_FILE, or in the ssl context of a session of "
-            "your own"
+            "the setting identity (files:/path?roots=... if this process serves nothing), in SSL_CERT_FILE, or in the "
+            "ssl context of a session of your own"
         )
 
 
