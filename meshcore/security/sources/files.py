@@ -52,7 +52,7 @@ class FilesIdentitySource(IdentitySource):
     """Reads three files, and follows their changes: by file events, and every second.
 
     A set is taken over as a whole. While its files do not fit each other, or cannot be used, the last good set stays.
-    Where there is neither a certificate nor a key, the roots alone count. A process that has had a certificate keeps it.
+    Without a certificate and a key, the roots alone count. A process that has had a certificate keeps it.
 
     Args:
         folder: of the files.
@@ -144,18 +144,18 @@ class FilesIdentitySource(IdentitySource):
 
     def _check(self, read: tuple[Source, ...]) -> Credentials:
         self._read, self._usable = read, False
-        *own, roots = read
-        if own:
-            found = read_credentials(*own, roots, now=self._clock())
-            self._roots_alone = False
+        if len(read) == 1:
+            found = read_roots(read[0], now=self._clock())
         else:
-            found = read_roots(roots, now=self._clock())
+            chain, key, roots = read
+            found = read_credentials(chain, key, roots, now=self._clock())
+            self._roots_alone = False
         self._usable = True
         return found
 
     def _sources(self) -> tuple[Source, ...]:
         names = self._names or self._found()
-        own = names.cert, names.key
+        own: tuple[str, ...] = (names.cert, names.key)
         if self._roots_alone and self._folder.is_dir() and not any(map(self._is_there, own)):
             own = ()
         return tuple(_read(self._folder / name) for name in (*own, names.roots))
