@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import Self
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate with its key, and the roots that are trusted. It is replaced as a whole.
+
+    It may have roots alone (`trusting_only`), for a process that only calls others, and proves nothing to them.
 
     Attributes:
         identity: the SPIFFE id of the certificate (its only URI name), else its first DNS name.
@@ -24,7 +27,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         begins: the start of its validity, in seconds since the epoch.
         ends: the end of its validity, likewise.
         chain: the certificate and those between it and a root, in PEM.
-        key: its private key, in PEM, without a passphrase.
+        key: its private key, in PEM, without a passphrase. Empty if there are roots alone.
         roots: the certificates of the roots, in PEM.
     """
 
@@ -36,6 +39,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     chain: bytes
     key: bytes
     roots: bytes
+
+    @classmethod
+    def trusting_only(cls, roots: bytes) -> Self:
+        """Roots alone, without a certificate."""
+        return cls(identity="", names=(), issuer="", begins=0.0, ends=inf, chain=b"", key=b"", roots=roots)
 
     def __repr__(self) -> str:
         """Without the key."""

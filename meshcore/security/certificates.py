@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
 from meshcore.security.expiry import ExpiryWarnings
@@ -20,13 +20,15 @@ _PAUSE = 5.0
 """Seconds until a source is followed again that has failed."""
 
 
-def unproven(served: Iterable[str], credentials: Sequence[Credentials]) -> list[str]:
+def unproven(served: Collection[str], credentials: Sequence[Credentials]) -> list[str]:
     """What to warn of: the components that a process serves, and for which none of its certificates stands.
 
     Args:
         served: the components.
         credentials: of the process.
     """
+    if served and not any(each.key for each in credentials):
+        return [f"this process has roots alone and no certificate, so it cannot be a server of {', '.join(served)}"]
     names = list(dict.fromkeys(name for each in credentials for name in each.names))
     has = f"its certificates stand for {', '.join(names)}"
     return [
@@ -64,7 +66,7 @@ class Certificates:
 
     @property
     def ends(self) -> float:
-        """When the first of them expires, in seconds since the epoch."""
+        """When the first of them expires, in seconds since the epoch; infinite if there are roots alone."""
         return min(each.ends for each in self.all)
 
     async def start(self) -> None:
@@ -77,7 +79,10 @@ class Certificates:
         if not self.all:
             raise IdentityError(f"{self._source!r} has no certificate for {', '.join(self._names)}")
         for each in self.all:
-            log.info("this process is %s, by a certificate of %s", each.identity, each.issuer)
+            if each.key:
+                log.info("this process is %s, by a certificate of %s", each.identity, each.issuer)
+            else:
+                log.info("this process has no certificate, and trusts the roots of its identity")
         self._look()
         self._watching = asyncio.create_task(self._watch(), name="meshcore.security.certificates")
 
@@ -92,7 +97,7 @@ class Certificates:
 
     def _replace(self, credentials: tuple[Credentials, ...]) -> None:
         self.all = credentials
-        log.info("took over new certificates: %s", ", ".join(each.identity for each in credentials))
+        log.info("took over new certificates: %s", ", ".join(each.identity or "roots" for each in credentials))
         for told in tuple(self.changed):
             try:
                 told()

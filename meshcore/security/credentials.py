@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 import msgspec
@@ -67,9 +67,9 @@ def read_credentials(chain: Source, key: Source, roots: Source, *, now: float) -
         issuer=own.issuer.rfc4514_string(),
         begins=own.not_valid_before_utc.timestamp(),
         ends=own.not_valid_after_utc.timestamp(),
-        chain=b"".join(each.public_bytes(Encoding.PEM) for each in (own, *between)),
+        chain=_pem((own, *between)),
         key=key.data,
-        roots=b"".join(each.public_bytes(Encoding.PEM) for each in trusted),
+        roots=_pem(trusted),
     )
     try:
         # What OpenSSL refuses besides, such as short keys, has to be known before the last good ones are replaced.
@@ -77,6 +77,26 @@ def read_credentials(chain: Source, key: Source, roots: Source, *, now: float) -
     except ssl.SSLError as error:
         _refuse(chain.place, f"TLS cannot use this certificate: {error.reason or error}")
     return made
+
+
+def read_roots(roots: Source, *, now: float) -> Credentials:
+    """Read roots alone, and check that one of them can be used.
+
+    Args:
+        roots: the certificates of the roots that are trusted.
+        now: in seconds since the epoch.
+
+    Raises:
+        IdentityError: they cannot be used.
+    """
+    trusted = _certificates(roots, MAX_ROOTS)
+    anchors = [each for each in trusted if each.issuer == each.subject]
+    if not anchors:
+        _refuse(roots.place, f"{_subject(trusted[0])} is no root: its issuer is {trusted[0].issuer.rfc4514_string()!r}")
+    anchors.sort(key=lambda each: _ended(each, now))
+    if all(_ended(each, now) or now < each.not_valid_before_utc.timestamp() for each in anchors):
+        _check_dates(anchors[0], roots.place, f"the root {_subject(anchors[0])}", now)
+    return Credentials.trusting_only(_pem(trusted))
 
 
 def alternatives_of(certificate: x509.Certificate) -> list[tuple[str, str]]:
@@ -129,6 +149,10 @@ def _certificates(source: Source, most: int) -> list[x509.Certificate]:
     except _UNREADABLE as error:
         _refuse(place, f"it has a certificate that cannot be read: {error}")
     return found
+
+
+def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
 def _names(own: x509.Certificate, place: str) -> tuple[str, tuple[str, ...]]:

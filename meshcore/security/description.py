@@ -82,6 +82,7 @@ def described(credentials: tuple[Credentials, ...], now: float, warnings: Sequen
             chain=len(x509.load_pem_x509_certificates(each.chain)),
         )
         for each in credentials
+        if each.key
     )
     roots = {root: None for each in credentials for root in x509.load_pem_x509_certificates(each.roots)}
     moment = dt.datetime.fromtimestamp(now, dt.UTC)

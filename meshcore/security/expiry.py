@@ -23,6 +23,7 @@ class ExpiryWarnings:
             credentials: the newest ones.
             now: in seconds since the epoch.
         """
+        credentials = tuple(each for each in credentials if each.key)  # roots alone do not end
         self._told = {(each.identity, each.ends): self._told.get((each.identity, each.ends), 0) for each in credentials}
         due: list[str] = []
         for each in credentials:

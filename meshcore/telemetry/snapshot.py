@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from typing import TypeAlias
 
 import msgspec
@@ -71,7 +72,8 @@ def snapshot(recorder: Recorder) -> Snapshot:
         )
     named = {family.name: samples for family, samples in found.items() if samples}
     for name, read in recorder.gauges.items():
-        named[name] = [Sample((), read())]
+        if isfinite(value := read()):
+            named[name] = [Sample((), value)]
     return named
 
 

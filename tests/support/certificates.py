@@ -92,6 +92,13 @@ class Authority:
         made = _as_authority(builder).sign(key, hashes.SHA256())
         return cls(made, key, (), made.public_bytes(Encoding.PEM))
 
+    def issued_again(self) -> Self:
+        """The same root with other dates: a new certificate with the same name and key."""
+        name = self.certificate.subject
+        builder = _builder(name, self.signer, -2 * DAY, 7300 * DAY).issuer_name(name)
+        made = _as_authority(builder).sign(self.signer, hashes.SHA256())
+        return type(self)(made, self.signer, (), made.public_bytes(Encoding.PEM))
+
     def intermediate(self, name: str = "test intermediate", *, begins: float = -DAY, ends: float = 365 * DAY) -> Self:
         """A new authority whose certificate this one issues."""
         key = ec.generate_private_key(ec.SECP256R1())

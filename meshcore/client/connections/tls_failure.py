@@ -22,7 +22,10 @@ _NOT_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 )
 
-_AUTHORITIES: Final = "SSL_CERT_FILE, or in the ssl context of a session of your own"
+_AUTHORITIES: Final = (
+    "the setting identity (files:/path?roots=... if this process serves nothing), in SSL_CERT_FILE, or in the ssl "
+    "context of a session of your own"
+)
 _CHOOSE: Final = "choose one with the setting identity"
 _ROOTS: Final = "the roots of the setting identity"
 
@@ -93,7 +96,7 @@ def _certificate_failure(error: ssl.SSLCertVerificationError, authorities: str) 
         )
     if code in _UNTRUSTED:
         issuer = "" if shown is None else f", issued by {shown.issuer}"
-        where = f"{authorities}; for a server of a mesh with certificates, {_CHOOSE}" if shown is None else _ROOTS
+        where = authorities if shown is None else _ROOTS
         return f"{subject} is not trusted ({reason}{issuer}): name the file of its authority in {where}"
     return f"{subject} is refused: {reason}"
 

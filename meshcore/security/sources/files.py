@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from meshcore.core.masking import without_secrets
 from meshcore.core.suggest import did_you_mean
 from meshcore.ports.identity import Credentials, IdentityError, IdentitySource
-from meshcore.security.credentials import MAX_BYTES, Source, read_credentials
+from meshcore.security.credentials import MAX_BYTES, Source, read_credentials, read_roots
 from meshcore.security.sources.folder_events import FolderEvents
 from meshcore.security.sources.reasons import Reasons
 
@@ -52,10 +52,12 @@ class FilesIdentitySource(IdentitySource):
     """Reads three files, and follows their changes: by file events, and every second.
 
     A set is taken over as a whole. While its files do not fit each other, or cannot be used, the last good set stays.
+    Without a certificate and a key, the roots alone count. A process that has had a certificate keeps it.
 
     Args:
         folder: of the files.
         names: of the files. None: those of `KNOWN` that are there.
+        roots_alone: whether the roots are enough.
         interval: seconds between two looks, if no event tells of a change.
         clock: the time, in seconds since the epoch.
     """
@@ -65,11 +67,13 @@ class FilesIdentitySource(IdentitySource):
         folder: Path,
         names: Names | None = None,
         *,
+        roots_alone: bool = True,
         interval: float = _INTERVAL,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._names = names
+        self._roots_alone = roots_alone
         self._clock = clock
         folders = {folder, *((folder / name).parent for name in names or ())}
         self._events = FolderEvents(folders, interval)
@@ -94,7 +98,7 @@ class FilesIdentitySource(IdentitySource):
             if not text or name in given:
                 raise ValueError(f"files: takes one name of a file for {name!r}, {_FORM}; got {shown!r}")
             given[name] = text
-        return cls(path, KNOWN[0]._replace(**given) if given else None)
+        return cls(path, KNOWN[0]._replace(**given) if given else None, roots_alone=not {"cert", "key"} & given.keys())
 
     async def open(self, names: Sequence[str]) -> tuple[Credentials, ...]:  # noqa: ARG002 - there is one set for all
         """Read the files."""
@@ -140,13 +144,31 @@ class FilesIdentitySource(IdentitySource):
 
     def _check(self, read: tuple[Source, ...]) -> Credentials:
         self._read, self._usable = read, False
-        chain, key, roots = read
-        found = read_credentials(chain, key, roots, now=self._clock())
+        if len(read) == 1:
+            found = read_roots(read[0], now=self._clock())
+        else:
+            chain, key, roots = read
+            found = read_credentials(chain, key, roots, now=self._clock())
+            self._roots_alone = False
         self._usable = True
         return found
 
     def _sources(self) -> tuple[Source, ...]:
-        return tuple(_read(self._folder / name) for name in self._names or self._found())
+        names = self._names or self._found()
+        own: tuple[str, ...] = (names.cert, names.key)
+        if self._roots_alone and self._folder.is_dir() and not any(map(self._is_there, own)):
+            own = ()
+        return tuple(_read(self._folder / name) for name in (*own, names.roots))
+
+    def _is_there(self, name: str) -> bool:
+        """Whether there is a file, though it may not be readable."""
+        try:
+            (self._folder / name).lstat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def _found(self) -> Names:
         """The known names of which the folder has most files."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import re
 import ssl
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from meshcore.security.tls.client_connection import ClientConnection, Wanted
 from meshcore.security.tls.client_errors import ClearTextError
 from meshcore.security.tls.connector import TLSConnector
 from meshcore.security.tls.load_credentials import load_credentials
+from meshcore.security.tls.root_keys import root_key, root_keys
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ _MANY: Final = 1024
 """Contexts that are kept."""
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 
 
 class ClientContext(ssl.SSLContext):
@@ -133,8 +131,7 @@ class ClientTLS:
         context = self._made[wanted] = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
         context.tls, context.wanted, context.generation = self, wanted, self._generation
         context.newest = self._contexts.get(system) or self._load(system=system)
-        own = self._certificates.all[0]
-        context.own_ends = own.ends if own.key else inf
+        context.own_ends = self._certificates.all[0].ends
         return context
 
     def _load(self, *, system: bool) -> ssl.SSLContext:
@@ -155,8 +152,8 @@ class ClientTLS:
         """Whether a root, in DER, is one of the mesh."""
         if self._roots is None:
             pem = b"".join(each.roots for each in self._certificates.all[:1])
-            self._roots = frozenset(base64.b64decode(found) for found in _PEM.findall(pem))
-        return root in self._roots
+            self._roots = root_keys(pem)
+        return root_key(root) in self._roots
 
     def opened(self, connection: ClientConnection) -> None:
         """Follow a connection from its handshake on."""

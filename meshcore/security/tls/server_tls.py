@@ -7,18 +7,16 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshcore.ports.identity import Credentials
 from meshcore.security.certificates import Certificates
 from meshcore.security.log_limit import LogLimit
 from meshcore.security.tls.load_credentials import load_credentials
+from meshcore.security.tls.root_keys import root_key, root_keys
 from meshcore.security.tls.served_connection import ServedConnection
 from meshcore.security.tls.server_objects import ServerSSLObject
 
@@ -71,7 +69,7 @@ class ServerTLS:
         self._clock = clock
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._default: ssl.SSLContext | None = None
-        self._roots: set[bytes] = set()
+        self._roots: frozenset[bytes] = frozenset()
         self._own_ends = inf
         self._open: WeakKeyDictionary[ServerSSLObject, ServedConnection] = WeakKeyDictionary()
         self._failures = LogLimit()
@@ -139,7 +137,7 @@ class ServerTLS:
         for context in contexts:
             context.sni_callback = _chosen_of(names)
         self._contexts, self._default = names, contexts[0]
-        self._roots = {key for each in credentials for key in _roots_of(each.roots)}
+        self._roots = root_keys(roots)
         self._own_ends = min(each.ends for each in credentials)
 
     def _make_context(self, credentials: Credentials, roots: bytes) -> ssl.SSLContext:
@@ -172,7 +170,7 @@ class ServerTLS:
             self._loop.call_later(_CUT_AFTER, self._cut_untrusted)
 
     def _trusts(self, connection: ServedConnection) -> bool:
-        return not connection.root or _key_of(x509.load_der_x509_certificate(connection.root)) in self._roots
+        return not connection.root or root_key(connection.root) in self._roots
 
     def _cut_untrusted(self) -> None:
         for made, connection in tuple(self._open.items()):
@@ -266,13 +264,3 @@ def _reason(error: Exception) -> str:
         return f"the client's certificate is refused: {error}"
     reason = error.reason or ""
     return next((text for part, text in _REASONS.items() if part in reason), reason.lower().replace("_", " ") or "?")
-
-
-def _roots_of(pem: bytes) -> Iterable[bytes]:
-    return [_key_of(each) for each in x509.load_pem_x509_certificates(pem)]
-
-
-def _key_of(root: x509.Certificate) -> bytes:
-    """What makes it the same root: name and key. It may have been issued again, with other dates."""
-    key = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return root.subject.public_bytes() + key

@@ -12,6 +12,7 @@ from meshcore.asgi.access.admission import Admission
 from meshcore.asgi.application import MeshAsgi
 from meshcore.asgi.messages import Application, Scope
 from meshcore.core.errors import ConfigurationError
+from meshcore.core.masking import without_secrets
 from meshcore.core.settings import Settings
 from meshcore.security.certificates import Certificates
 from meshcore.serve.hypercorn_worker import has_mesh_tls
@@ -39,12 +40,19 @@ def served_tls(certificates: Certificates | None, settings: Settings) -> Generat
     """The TLS of a mesh, as long as the context lasts; None without an identity.
 
     Raises:
-        ConfigurationError: hypercorn serves this application, and would not serve what the setting `identity` says.
+        ConfigurationError: hypercorn serves this application, and would not serve what the setting `identity` says; or
+            there is no certificate to serve with.
     """
     _check_hypercorn(settings, identity=certificates is not None)
     if certificates is None:
         yield None
         return
+    if not all(each.key for each in certificates.all):
+        problem = (
+            f"setting identity: {without_secrets(settings.identity)} has roots alone, which are enough to call others; "
+            "a server needs a certificate with its key as well"
+        )
+        raise ConfigurationError("cannot serve TLS", [problem])
     # Without an identity, cryptography is not loaded.
     from meshcore.security.tls.server_tls import ServerTLS  # noqa: PLC0415
 

@@ -77,8 +77,8 @@ async def test_an_untrusted_certificate(right):
     async with served(right.server_context()) as address:
         assert await called(f"https://{address}") == (
             "the server's certificate is not trusted (self-signed certificate): name the file of its authority in "
-            "SSL_CERT_FILE, or in the ssl context of a session of your own; for a server of a mesh with certificates, "
-            "choose one with the setting identity"
+            "the setting identity (files:/path?roots=... if this process serves nothing), in SSL_CERT_FILE, or in the "
+            "ssl context of a session of your own"
         )
 
 

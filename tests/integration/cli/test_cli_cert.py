@@ -62,6 +62,23 @@ def test_a_certificate_for_another_component_is_warned_of(meshcore: Shell) -> No
     assert warning.endswith("so clients of the mesh refuse it; its certificates stand for greeting")
 
 
+def test_roots_alone(meshcore: Shell) -> None:
+    """They are shown, and that such a process can serve nothing."""
+    (meshcore.folder / "ca.crt").write_bytes(Authority.make().roots)
+    words = ("cert", "--identity", f"files:{meshcore.folder}")
+    status, out, _ = meshcore.invoke(*words, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert (found["certificates"], found["warnings"]) == ([], [])
+    assert [root["subject"] for root in found["roots"]] == ["CN=test root"]
+    status, out, _ = meshcore.invoke(*words)
+    assert status == 0
+    assert "CN=test root" in out
+    status, out, _ = meshcore.invoke(*words, "--json", "--module", "tests.integration.cli.everything:Everything")
+    (warning,) = json.loads(out)["warnings"]
+    assert warning.startswith("this process has roots alone and no certificate, so it cannot be a server of ")
+
+
 @pytest.mark.parametrize(
     ("identity", "reason"),
     [

@@ -163,7 +163,7 @@ async def test_a_server_refuses_this_client(version: ssl.TLSVersion, expected: s
     stranger = Authority.make("stranger")
     mine = trusting(stranger.credentials("shop"), ROOT.roots)
     if not shown:
-        mine = Credentials(identity="", names=(), issuer="", begins=0.0, ends=0.0, chain=b"", key=b"", roots=ROOT.roots)
+        mine = Credentials.trusting_only(ROOT.roots)
     context = rotating(ROOT.credentials("desk"))
     context.newest.maximum_version = version
     async with alerting(context.newest) as address:
@@ -241,7 +241,7 @@ async def test_who_is_asked_for() -> None:
 
 async def test_roots_alone_are_enough() -> None:
     """For servers that want no certificate of their clients."""
-    roots = Credentials(identity="", names=(), issuer="", begins=0.0, ends=0.0, chain=b"", key=b"", roots=ROOT.roots)
+    roots = Credentials.trusting_only(ROOT.roots)
     context = rotating(ROOT.credentials("orders"))
     context.newest.verify_mode = ssl.CERT_NONE
     async with served(context) as address:

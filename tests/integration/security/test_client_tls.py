@@ -6,13 +6,17 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshcore import CommunicationError, Mesh, MeshApp, Settings, client_module
 from meshcore.ports.identity import IdentitySource
+from meshcore.ports.installed import make_identity_source
 from meshcore.security.tls.client_tls import CUT_AFTER
+from meshcore.telemetry.families import CERTIFICATE_EXPIRY
 from meshcore.testing.servers import served
 from tests.integration.mesh.streams.feeds import Feed, Feeds, FeedsModule, Price, prices
 from tests.support.certificates import Authority
@@ -65,6 +69,30 @@ async def test_every_channel_uses_the_identity(channel: str, authority: Authorit
         assert [await feed.unary("text") for _ in range(5)] == ["text"] * 5
         assert [price async for price in feed.watch("tea", 3)] == [Price("tea", each) for each in range(3)]
         assert await feed.total(prices(1, 2)) == 3
+
+
+@pytest.mark.parametrize("names", [{"component": "feeds"}, {"addresses": ["127.0.0.1"]}])
+@pytest.mark.parametrize("channel", ["dispatch-msgpack", "stream-msgpack"])
+async def test_roots_alone_verify_a_server(
+    channel: str, names: dict[str, Any], authority: Authority, tmp_path: Path
+) -> None:
+    """A private authority is named by the setting `identity`, without a certificate of one's own."""
+    (tmp_path / "ca.crt").write_bytes(authority.roots)
+    leaf = authority.leaf(**names)
+    context = rotating(msgspec.structs.replace(authority.credentials("feeds"), chain=leaf.chain, key=leaf.key))
+    context.newest.verify_mode = ssl.CERT_NONE
+    identity = make_identity_source(f"files:{tmp_path}")
+    async with serving(context) as (url, _), calling(identity, f"feeds={channel}({url})", connections=2) as client:
+        assert CERTIFICATE_EXPIRY.name not in client.metrics()
+        feed = await client.get_service(Feed)
+        assert [await feed.unary("text") for _ in range(3)] == ["text"] * 3
+        assert [price async for price in feed.watch("tea", 3)] == [Price("tea", each) for each in range(3)]
+    stranger = make_identity_source(f"files:{tmp_path}")
+    (tmp_path / "ca.crt").write_bytes(Authority.make("stranger").roots)
+    async with serving(context) as (url, _), calling(stranger, f"feeds={channel}({url})") as client:
+        feed = await client.get_service(Feed)
+        with pytest.raises(CommunicationError, match=r"is not trusted .* in the roots of the setting identity"):
+            await feed.unary("text")
 
 
 class CountedContext(RotatingContext):
@@ -150,6 +178,24 @@ async def test_what_rests_on_a_removed_root_is_cut(channel: str) -> None:
         with pytest.raises(CommunicationError, match=r"is not trusted .*issued by old"):
             await clerk.wait(0.0)
     assert CUT_AFTER < 1.0
+
+
+async def test_a_root_that_is_issued_again_cuts_nothing(authority: Authority) -> None:
+    """It has the same name and key, and other dates. New connections are verified by it as well."""
+    mine = authority.credentials("shop")
+    identity = PushedIdentity(mine)
+    async with (
+        serving(rotating(authority.credentials("desk")), DeskModule) as (url, app),
+        calling(identity, f"desk=stream-msgpack({url})", resilience=False) as client,
+        asyncio.timeout(20),
+    ):
+        clerk = await client.get_service(Clerk)
+        waiting = asyncio.create_task(clerk.wait(2 * CUT_AFTER))
+        while not (await app.report())["active"]:
+            await asyncio.sleep(0.01)
+        identity.push(trusting(mine, authority.issued_again().roots))
+        await waiting
+        await clerk.wait(0.0)
 
 
 @pytest.mark.parametrize("channel", ["dispatch-msgpack", "stream-msgpack"])

@@ -16,7 +16,7 @@ ONE = Credentials(
     begins=0.0,
     ends=1000.0,
     chain=b"",
-    key=b"",
+    key=b"key",
     roots=b"",
 )
 
@@ -54,6 +54,11 @@ def test_never_more_than_three_warnings_for_one_certificate(times):
     told = [text for now in times for text in warnings.look((ONE,), now)]
     assert len(told) == len(set(told)) <= 3
     assert bool(told) == any(share_left(ONE, now) <= 0.3 for now in times)
+
+
+def test_roots_alone_end_never():
+    """They have no certificate that could."""
+    assert ExpiryWarnings().look((Credentials.trusting_only(b"roots"),), 10**12) == []
 
 
 def test_times_for_people():

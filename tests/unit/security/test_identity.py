@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from examples.greeting import GreetingModule
-from meshcore import Mesh, module
+from meshcore import Mesh, MeshApp, module
 from meshcore.core.errors import ConfigurationError
 from meshcore.core.settings import Settings
 from meshcore.ports.identity import Credentials, IdentitySource
@@ -37,6 +37,22 @@ async def test_a_mesh_has_the_certificates_of_its_setting(tmp_path):
         assert certificates.all[0].names == ("orders",)
         (sample,) = mesh.metrics()[CERTIFICATE_EXPIRY.name]
         assert sample.value == certificates.all[0].ends == pytest.approx(time.time() + 30 * DAY, abs=60)
+
+
+@pytest.mark.parametrize("mutual_tls", ["strict", "permissive"])
+async def test_a_server_with_roots_alone_does_not_start(tmp_path, mutual_tls):
+    """It has nothing to serve TLS with. A process that only calls others has enough."""
+    (tmp_path / "ca.crt").write_bytes(ROOT_OF_TESTS.roots)
+    settings = Settings(identity=f"files:{tmp_path}", registry="local:", mutual_tls=mutual_tls)
+    with pytest.raises(ConfigurationError) as caught:
+        async with MeshApp(GreetingModule, settings=settings).running():
+            pass
+    assert caught.value.message == (
+        f"cannot serve TLS: setting identity: files:{tmp_path} has roots alone, which are enough to call others; a "
+        "server needs a certificate with its key as well"
+    )
+    async with Mesh(Nothing, settings=settings) as mesh:
+        assert mesh.runtime.certificates is not None
 
 
 async def test_a_mesh_without_an_identity_has_none():

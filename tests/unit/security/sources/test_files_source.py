@@ -8,8 +8,9 @@ import os
 import time
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshcore.ports.identity import IdentityError
+from meshcore.ports.identity import Credentials, IdentityError
 from meshcore.ports.installed import make_identity_source
 from meshcore.security.certificates import Certificates
 from meshcore.security.sources.files import FilesIdentitySource
@@ -95,6 +96,61 @@ async def test_links_that_kubernetes_replaces_are_followed(tmp_path):
             old = certificates.all
             leaf.write_as_kubernetes(tmp_path, version)
             assert (await until_changed(certificates, old))[0].chain == leaf.chain
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [("ca.crt", ""), ("svid_bundle.pem", ""), ("roots.pem", "?roots=roots.pem"), ("ca.crt", "?roots=ca.crt")],
+)
+async def test_roots_alone_are_enough(tmp_path, name, query):
+    """For a process that only calls others. A certificate that is added is taken over, and kept from then on."""
+    leaf = ROOT_OF_TESTS.leaf("orders")
+    (tmp_path / name).write_bytes(leaf.roots)
+    async with running(make_identity_source(f"files:{tmp_path}{query}")) as certificates:
+        assert certificates.all == (Credentials.trusting_only(leaf.roots),)
+        if not name.startswith("svid"):
+            old = certificates.all
+            leaf.write(tmp_path, ("tls.crt", "tls.key", name))
+            assert (await until_changed(certificates, old))[0].chain == leaf.chain
+
+
+async def test_a_certificate_that_vanishes_stays(tmp_path, caplog):
+    """A process that proves who it is does not become anonymous."""
+    ROOT_OF_TESTS.leaf("orders").write(tmp_path)
+    async with running(FilesIdentitySource(tmp_path, interval=0.02)) as certificates:
+        old = certificates.all
+        for name in ("tls.crt", "tls.key"):
+            (tmp_path / name).unlink()
+        async with asyncio.timeout(20):
+            while "tls.crt: it cannot be read" not in caplog.text:
+                await asyncio.sleep(0.02)
+        assert certificates.all == old
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("?cert=tls.crt", "tls.crt: it cannot be read: No such file or directory"),
+        ("?key=tls.key&roots=ca.crt", "tls.crt: it cannot be read: No such file or directory"),
+        ("/none?roots=FOLDER/ca.crt", "none/tls.crt: it cannot be read: No such file or directory"),
+        ("?roots=old.crt", "old.crt: the root 'CN=old' expired on "),
+        ("?roots=between.crt", "between.crt: 'CN=between' is no root: its issuer is 'CN=test root'"),
+        ("?roots=none.crt", "none.crt: it cannot be read: No such file or directory"),
+    ],
+)
+async def test_roots_that_are_not_enough(tmp_path, query, reason):
+    """A certificate was named, the folder is missing, or no root can be used."""
+    between = ROOT_OF_TESTS.intermediate("between").certificate.public_bytes(Encoding.PEM)
+    for name, content in (
+        ("ca.crt", ROOT_OF_TESTS.roots),
+        ("old.crt", Authority.make("old", ends=-10.0).roots),
+        ("between.crt", between),
+    ):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(IdentityError) as caught:
+        async with running(make_identity_source(f"files:{tmp_path}{query}".replace("FOLDER", str(tmp_path)))):
+            pass
+    assert reason in str(caught.value)
 
 
 async def test_a_change_without_an_event_is_found(tmp_path):
