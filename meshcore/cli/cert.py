@@ -87,7 +87,7 @@ def _print(shown: Shown) -> None:
             Text(f"{each.left:.0%}", "yellow" if each.left < _LITTLE else ""),
             Text(str(each.chain)),
         )
-    screen.print(certificates)
+    screen.print(certificates if shown.certificates else Text("roots alone: this process has no certificate"))
     roots = table("root", "expires", "SHA-256")
     for root in shown.roots:
         roots.add_row(*map(Text, (root.subject, root.expires, root.fingerprint)))

@@ -65,9 +65,9 @@ class Certificates:
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def ends(self) -> float:
-        """When the first of them expires, in seconds since the epoch; infinite if there are roots alone."""
-        return min(each.ends for each in self.all)
+    def ends(self) -> float | None:
+        """When the first of them expires, in seconds since the epoch; None if there are roots alone."""
+        return min((each.ends for each in self.all if each.key), default=None)
 
     async def start(self) -> None:
         """Get the first credentials, and follow their changes from then on.

@@ -76,7 +76,7 @@ class Recorder:
         clients: the calls of this process, by component.
         lag: how late the event loop was, at each look at it.
         destinations: reads what the machines of the client's side have counted. Set by who makes them.
-        gauges: read the numbers that are what they are now, by name. Set by who has them.
+        gauges: read the numbers that are what they are now, by name; None if there is none. Set by who has them.
     """
 
     def __init__(self, components: Iterable[ComponentDescription] = (), series: Series = PLAIN) -> None:
@@ -86,7 +86,7 @@ class Recorder:
         self.clients: dict[str, ClientTable] = {}
         self.lag = series.lag()
         self.destinations: Callable[[], Iterable[SeenDestination]] = tuple
-        self.gauges: dict[str, Callable[[], float]] = {}
+        self.gauges: dict[str, Callable[[], float | None]] = {}
 
     def client(self, component: str) -> ClientTable:
         """The series of calls to a component. All proxies share them."""

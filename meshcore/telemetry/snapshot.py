@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
 from typing import TypeAlias
 
 import msgspec
@@ -72,7 +71,7 @@ def snapshot(recorder: Recorder) -> Snapshot:
         )
     named = {family.name: samples for family, samples in found.items() if samples}
     for name, read in recorder.gauges.items():
-        if isfinite(value := read()):
+        if (value := read()) is not None:
             named[name] = [Sample((), value)]
     return named
 

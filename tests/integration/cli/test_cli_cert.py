@@ -73,6 +73,7 @@ def test_roots_alone(meshcore: Shell) -> None:
     assert [root["subject"] for root in found["roots"]] == ["CN=test root"]
     status, out, _ = meshcore.invoke(*words)
     assert status == 0
+    assert out.startswith("roots alone: this process has no certificate\n")
     assert "CN=test root" in out
     status, out, _ = meshcore.invoke(*words, "--json", "--module", "tests.integration.cli.everything:Everything")
     (warning,) = json.loads(out)["warnings"]
