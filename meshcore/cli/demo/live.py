@@ -26,6 +26,7 @@ from meshcore.examples import orders
 from meshcore.mesh.mesh import Mesh
 from meshcore.mesh.settings_loader import load_settings
 from meshcore.ports.registry import ComponentRegistry
+from meshcore.serve.monitoring.siblings import new_folder
 from meshcore.wire.endpoints import PAGE
 
 _MODULES = {"orders": "CounterModule", "warehouse": "WarehouseModule"}
@@ -75,7 +76,7 @@ class _Live:
             async with AsyncExitStack() as stack:
                 registry = demo_registry(self._wanted, "orders", folder, self._tell, fetch=self._fetch)
                 url = await stack.enter_async_context(registry)
-                socket = folder / "control"
+                socket = Path(stack.enter_context(new_folder())) / "control"
                 identity = demo_identity(self._identity, folder)
 
                 async def run(label: str, module: str, app: str) -> DemoServer:

@@ -200,7 +200,7 @@ class Siblings:
 
 
 def new_folder() -> TemporaryDirectory[str]:
-    """The folder of the workers of one server, for their parent. It is short enough for the paths of their sockets."""
+    """A folder for unix sockets, such as of the workers of one server. It is short enough for the paths of sockets."""
     folder = gettempdir()
     if len(os.fsencode(folder)) > _LONGEST_FOLDER:
         folder = "/tmp"  # noqa: S108 - what is made in there is this user's alone
