@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def test_no_call_is_lost_and_no_kind_of_caller_takes_the_places_of_the_other(cal
         assert len({key for key, _ in counted}) <= MOST_CALLERS + 1
 
 
+@pytest.mark.long
 def test_500_methods_take_less_than_5_mib():
     """Called by four components, with two kinds of failures and the history of 15 minutes."""
     orders = component(500)

@@ -76,7 +76,7 @@ def connect() -> Callable[[], Pair]:
     st.integers(1, 300) | st.just(_ASKED),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_what_is_written_is_read_however_it_is_cut(connect, messages, cuts, size, into):
     """Nothing stays behind when the other side has sent all: an event loop would not ask again."""
     pair = connect()
