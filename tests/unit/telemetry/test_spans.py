@@ -1,4 +1,4 @@
-"""The spans of calls, as OpenTelemetry's SDK records them. The golden names are those of the first tests here."""
+"""The spans of calls, as OpenTelemetry's SDK records them."""
 
 from __future__ import annotations
 
@@ -22,36 +22,8 @@ from meshcore.core.context.current_call import BAGGAGE, TRACEPARENT
 from meshcore.telemetry.opentelemetry.instrumentor import MeshInstrumentor
 from meshcore.testing import Fault, Faults
 from tests.support.relay import HERMETIC, Last, LastComponent, Middle, UnfitError, relay, relay_in_process
+from tests.unit.telemetry.golden_names import ATTEMPT_SPAN, CLIENT_SPAN, SERVER_SPAN, SPANS
 from tests.unit.telemetry.test_propagation import CHANNELS, RecordingChannel, asked_in_all_forms
-
-GOLDEN_CLIENT = {
-    "rpc.system.name": "meshcore",
-    "rpc.method": "last/told",
-    "rpc.response.status_code": "ok",
-    "server.address": "last-component",
-    "network.peer.address": "instance-0.memory",
-    "network.peer.port": 80,
-    "meshcore.attempts": 1,
-}
-GOLDEN_ATTEMPT = {
-    "rpc.system.name": "meshcore",
-    "rpc.method": "last/told",
-    "rpc.response.status_code": "ok",
-    "server.address": "last-component",
-    "network.peer.address": "instance-0.memory",
-    "network.peer.port": 80,
-    "meshcore.attempt": 1,
-    "meshcore.attempt.kind": "first",
-    "meshcore.attempt.outcome": "ok",
-    "meshcore.channel": "dispatch-json",
-    "meshcore.instance": "...",
-}
-GOLDEN_SERVER = {
-    "rpc.system.name": "meshcore",
-    "rpc.method": "last/told",
-    "rpc.response.status_code": "ok",
-    "network.peer.address": "memory",
-}
 
 
 class Recorded:
@@ -95,25 +67,15 @@ def recorded() -> Generator[Recorded]:
     MeshInstrumentor().uninstrument()
 
 
-CHAIN = [
-    "CLIENT middle/ask",
-    "  CLIENT middle/ask attempt",
-    "    SERVER middle/ask",
-    "      CLIENT last/told",
-    "        CLIENT last/told attempt",
-    "          SERVER last/told",
-]
-
-
 async def test_the_names(recorded: Recorded) -> None:
     """Of spans and attributes, for a call that succeeds at once."""
     async with relay("dispatch-json") as mesh:
         await (await mesh.get_service(Middle)).ask()
-    assert recorded.tree() == CHAIN
+    assert recorded.tree() == SPANS
     client, attempt, server = recorded.spans[3:]
-    assert dict(client.attributes or {}) == GOLDEN_CLIENT
-    assert {**(attempt.attributes or {}), "meshcore.instance": "..."} == GOLDEN_ATTEMPT
-    assert dict(server.attributes or {}) == GOLDEN_SERVER
+    assert dict(client.attributes or {}) == CLIENT_SPAN
+    assert {**(attempt.attributes or {}), "meshcore.instance": "..."} == ATTEMPT_SPAN
+    assert dict(server.attributes or {}) == SERVER_SPAN
     assert {span.status.status_code for span in recorded.spans} == {StatusCode.UNSET}
     assert client.instrumentation_scope is not None
     assert client.instrumentation_scope.name == "meshcore"
@@ -125,9 +87,9 @@ async def test_a_call_through_three_processes_is_one_trace(over: str, recorded: 
     async with relay(over) as mesh:
         told = await asked_in_all_forms(await mesh.get_service(Middle))
     chains = "\n".join(recorded.tree())
-    asked = CHAIN[3:]
+    asked = SPANS[3:]
     for name, times in (("ask", 1), ("ask_in_thread", 1), ("ask_twice", 2), ("take", 1)):
-        assert "\n".join([each.replace("/ask", f"/{name}") for each in CHAIN[:3]] + asked * times) in chains
+        assert "\n".join([each.replace("/ask", f"/{name}") for each in SPANS[:3]] + asked * times) in chains
     traces = {each[TRACEPARENT].split("-")[1] for each in told}
     assert len(traces) == 4
     assert traces == {f"{span.context.trace_id:032x}" for span in recorded.spans}
@@ -333,7 +295,7 @@ async def test_other_propagators_are_asked(recorded: Recorded, monkeypatch: pyte
     MeshInstrumentor().instrument(tracer_provider=recorded.provider)
     async with relay("dispatch-json") as mesh:
         assert await (await mesh.get_service(Middle)).ask() == {}
-    assert recorded.tree() == CHAIN
+    assert recorded.tree() == SPANS
 
 
 async def test_the_setting_composes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,4 +304,4 @@ async def test_the_setting_composes_the_same(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(trace, "get_tracer", lambda *arguments: found.provider.get_tracer("meshcore"))
     async with relay("dispatch-json", msgspec.structs.replace(HERMETIC, traces="opentelemetry")) as mesh:
         await (await mesh.get_service(Middle)).ask()
-    assert found.tree() == CHAIN
+    assert found.tree() == SPANS
