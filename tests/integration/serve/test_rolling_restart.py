@@ -307,8 +307,8 @@ async def test_a_second_sigterm_means_now(tmp_path: Path, way: tuple[str, ...]) 
         if way is WAYS["hypercorn, 2 workers"]:
             # All have to have looked at the one event that hypercorn tells them by before it can tell them again.
             # When that is, nobody can see from outside: so do as whoever is in a hurry does.
-            while not held.call.done():
-                await asyncio.sleep(0.5)
+            # Not after the call has ended: a process that ends has no handlers any more, and SIGTERM would kill it.
+            while not (await asyncio.wait([held.call], timeout=0.5))[0]:
                 held.server.send(signal.SIGTERM)
         await ended_at_once(held, way)
         assert stopped_in_order(tmp_path)
