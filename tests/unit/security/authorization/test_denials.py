@@ -32,7 +32,7 @@ def test_many_callers_fill_neither_the_log_nor_the_memory(caplog):
     denials = Denials(logging.getLogger("denials"), lambda: now)
     for number in range(3 * MOST):
         denials.note("stock.read", Peer(f"10.0.{number}"), "no rule allows it", audit=False)
-    assert len(denials._noted) <= MOST + 1
+    assert len(denials._limit._seen) <= MOST + 1
     assert len(caplog.messages) == MOST + 1
     now = 2 * PAUSE
     denials.note("stock.read", Peer("another"), "no rule allows it", audit=False)
