@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from meshcore.ports.identity import Credentials
+from meshcore.security.proven import proven_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +44,10 @@ def credentials_of(leaf: Leaf) -> Credentials:
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1 or urlsplit(uris[0]).scheme != "spiffe":
         raise ValueError(f"its name must be one SPIFFE id, got {uris}")
+    identity, components = proven_names([("URI", uris[0])])
     return Credentials(
-        identity=uris[0],
-        names=(urlsplit(uris[0]).path.rpartition("/")[2],),
+        identity=identity,
+        names=components,
         issuer=certificate.issuer.rfc4514_string(),
         begins=certificate.not_valid_before_utc.timestamp(),
         ends=certificate.not_valid_after_utc.timestamp(),
