@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +38,8 @@ from tests.integration.mesh.threads.doors import (
     SyncBySync,
 )
 from tests.integration.mesh.threads.doors_client import DoorsClient
-from tests.support.processes import ROOT, serve
+from tests.integration.mesh.threads.interrupted import interrupted
+from tests.support.processes import serve
 
 MODULE = "tests.integration.mesh.threads.doors:DoorsModule"
 KINDS = pytest.mark.parametrize(
@@ -189,43 +187,9 @@ def test_a_blocking_mesh_that_is_not_entered_runs_nothing() -> None:
         ask("hi")
 
 
-INTERRUPTED = """
-from pathlib import Path
-from meshcore import BlockingMesh, load_settings
-from tests.integration.mesh.threads.doors import DoorsModule, InnerImpl, Outer
-
-settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
-try:
-    with BlockingMesh(DoorsModule, settings=settings) as mesh:
-        impl = mesh.get(InnerImpl)
-        print("waiting", flush=True)
-        try:
-            mesh.run(mesh.get_service(Outer).wait())
-        finally:
-            while impl.seen == ["waiting"]:
-                pass
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-
-
 def test_ctrl_c_ends_what_a_mesh_runs() -> None:
     """A KeyboardInterrupt in the thread that waits cancels the coroutine, stops the mesh and ends the program."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", INTERRUPTED],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "waiting\n"
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert (process.returncode, out, err) == (0, "interrupted\n", "")
+    assert interrupted("mesh.run(mesh.get_service(Outer).wait())") == (0, "interrupted\n", "")
 
 
 # --- awaitable --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -45,6 +44,7 @@ from tests.integration.mesh.threads.doors import (
     SyncBySync,
 )
 from tests.integration.mesh.threads.doors_client import DoorsClient
+from tests.integration.mesh.threads.interrupted import interrupted
 from tests.support.processes import ROOT, serve
 
 MODULE = "tests.integration.mesh.threads.doors:DoorsModule"
@@ -196,45 +196,9 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.001)
 
 
-INTERRUPTED = """
-import sys
-from pathlib import Path
-from meshcore import BlockingMesh, load_settings
-from tests.integration.mesh.threads.doors import DoorsModule, Inner, InnerImpl
-
-settings = load_settings({"registry": "local:"}, environ={}, directory=Path("/nonexistent"))
-try:
-    with BlockingMesh(DoorsModule, settings=settings) as mesh:
-        impl = mesh.get(InnerImpl)
-        print("waiting", flush=True)
-        try:
-            mesh.get_service(Inner).wait()
-        finally:
-            while impl.seen == ["waiting"]:
-                pass
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-
-
 def test_ctrl_c_ends_a_blocking_call_and_its_mesh() -> None:
     """A KeyboardInterrupt in the thread that waits cancels the call, stops the mesh and ends the program."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", INTERRUPTED],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "waiting\n"
-            # The call begins a moment after the line; an interrupt before it would be one as well.
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert (process.returncode, out, err) == (0, "interrupted\n", "")
+    assert interrupted("mesh.get_service(Inner).wait()") == (0, "interrupted\n", "")
 
 
 EXITING = """
